@@ -1,0 +1,26 @@
+"""Emotions from speech spectrograms, learned with centre loss (Dai et al., ICASSP 2019).
+
+>>> import emospec
+>>> run = emospec.train("packs/emodb", "runs/emodb", "dai2019-mel")  # doctest: +SKIP
+>>> emospec.evaluate("runs/emodb")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "crossval", "evaluate", "prepare", "train"]
+
+_HOMES = {
+    "crossval": "emospec.experiment",
+    "evaluate": "emospec.evaluation.results",
+    "prepare": "emospec.data.pack",
+    "train": "emospec.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import emospec` itself needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'emospec' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

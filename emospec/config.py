@@ -1,0 +1,199 @@
+"""Presets and settings: TOML -> validated values; an unknown key names the nearest right one."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emospec.errors import ConfigError, nearest
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Table):
+    """Which classes, and how the corpus is divided."""
+
+    classes: str | list[str] = Field("all", description="`all`, a named class set, or a list of emotions")
+    protocol: str = Field("default", description="a split of `emospec.data.splits`; `default` is the corpus's own")
+
+
+class Frontend(_Table):
+    """What the network sees."""
+
+    kind: Literal["log-mel", "log-stft"]
+    max_frames: int = Field(1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all")
+
+
+class Loss(_Table):
+    """L = L_s + lambda L_c."""
+
+    center_weight: float = Field(ge=0, description="lambda")
+    center_rate: float = Field(0.5, ge=0, le=1, description="alpha, how far centres move per batch")
+    warmup_steps: int = Field(20, ge=0, description="first steps with lambda 0 and alpha 1")
+
+
+class Training(_Table):
+    """Adam, a fixed number of steps, the model of the best dev UA."""
+
+    steps: int = Field(ge=1, description="steps on `steps_for` training utterances")
+    select_after: int = Field(ge=0, description="dev is first judged after this many of `steps`")
+    steps_for: int = Field(0, ge=0, description="training utterances that `steps` is meant for; other numbers get as many epochs; 0 keeps `steps`")
+    min_steps: int = Field(1, ge=1, description="the least steps after that")
+    evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of the convolutions in training; auto is bfloat16 where the machine has it")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="time between checkpoints; the result does not depend on it")
+
+    def plan(self, utterances: int) -> tuple[int, int]:
+        """Steps, and the step after which dev is judged, for so many training utterances.
+
+        The same number of epochs as `steps` on `steps_for` utterances, rounded to ten steps, but
+        at least `min_steps`; selection starts after the same share of the steps.
+
+        Example:
+            >>> Training(steps=3520, select_after=200, steps_for=4425, min_steps=1000).plan(428)
+            (1000, 57)
+        """
+        steps = self.steps
+        if self.steps_for:
+            steps = max(self.min_steps, round(self.steps * utterances / self.steps_for / 10) * 10)
+        select_after = round(steps * self.select_after / self.steps)
+        if steps // self.evaluate_every * self.evaluate_every <= select_after:
+            raise ConfigError(
+                f"no model could be chosen: dev is judged every {self.evaluate_every} steps after step {select_after}, "
+                f"training ends at step {steps}. Lower training.evaluate_every or training.select_after"
+            )
+        return steps, select_after
+
+
+class Settings(_Table):
+    """All settings of a run. `name` is the preset's."""
+
+    name: str
+    data: Data = Field(default_factory=Data)
+    frontend: Frontend
+    loss: Loss
+    training: Training
+
+
+def preset_names() -> list[str]:
+    """The presets in the box."""
+    folder = resources.files("emospec") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
+    """A preset with overrides.
+
+    Args:
+        preset: the name of one in the box, or the path of a TOML file.
+        overrides: `table.key=value` each; values as in TOML, bare words are strings.
+
+    Raises:
+        ConfigError: all mistakes at once, each with the nearest right key.
+
+    Example:
+        >>> load_settings("dai2019-mel", ["loss.center_weight=0"]).loss.center_weight
+        0.0
+    """
+    values = _read_preset(preset)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        path = key.strip().split(".")
+        if not separator or not all(path):
+            raise ConfigError(f"--set {override!r} is not of the form table.key=value, such as loss.center_weight=0.3")
+        table = values
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
+        table[path[-1]] = _parse_value(text.strip())
+    return parse_settings(values)
+
+
+def parse_settings(values: dict[str, Any]) -> Settings:
+    """Settings from plain values, as read from TOML.
+
+    Raises:
+        ConfigError: all mistakes at once.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e["loc"], e) for e in error.errors())) from error
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML that `load_settings` reads back."""
+    values = settings.model_dump()
+    lines = [f"name = {_toml_value(values.pop('name'))}"]
+    for table, content in values.items():
+        lines += ["", f"[{table}]", *(f"{key} = {_toml_value(value)}" for key, value in content.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _read_preset(preset: str) -> dict[str, Any]:
+    path = Path(preset)
+    if path.suffix == ".toml":
+        name = path.stem
+        if not path.is_file():
+            raise ConfigError(f"preset file {preset}: there is no such file")
+        text = path.read_text(encoding="utf-8")
+    else:
+        name = preset
+        names = preset_names()
+        if preset not in names:
+            raise ConfigError(
+                f"preset {preset!r} is not known{nearest(preset, names)} "
+                f"Known: {', '.join(names)}, or the path of a .toml file"
+            )
+        text = (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
+    try:
+        return {"name": name} | tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"preset {preset}: is not TOML ({error})") from error
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def _explain(location: Sequence[int | str], error: Any) -> str:
+    key = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        return f"setting {key!r} is not known{nearest(key, _known_keys())}"
+    if error["type"] == "missing":
+        return f"setting {key!r} is missing"
+    found = error["input"]
+    return f"setting {key!r} is {found!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _known_keys() -> list[str]:
+    keys: list[str] = []
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += [f"{name}.{inner}" for inner in kind.model_fields]
+        else:
+            keys.append(name)
+    return keys

@@ -1,0 +1,1 @@
+"""Wing 1: recordings and labels. Nothing here imports torch."""

@@ -1,0 +1,81 @@
+"""What a corpus is, and the one walk over files that all readers share.
+
+A reader turns names into utterances. Nothing here opens audio, and nothing here knows a single corpus.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emospec.data.utterances import Utterance
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """The entry of one corpus: where it comes from, what it holds when whole, and how it is read.
+
+    Attributes:
+        name: the short name, as in `corpus/stem` ids.
+        title: the name that its authors gave it.
+        licence: the terms of use, in words.
+        citation: the paper to cite, in one line.
+        source: where to get it; empty for your own data, as are licence and citation.
+        language: ISO 639-1 code; empty where the data says.
+        protocol: the default protocol of `emospec.data.splits`.
+        layout: the files that the reader looks for, in words.
+        read: a root folder -> utterances, in any order; an empty list where nothing is found.
+        expected: utterances of the whole corpus in `classes`; None where there is no whole.
+        classes: utterances of the whole corpus by emotion. Emotions that are not listed are read,
+            and are outside the expectation.
+        speakers: utterances by speaker where known, else the number of speakers, 0 where unknown.
+        sessions: utterances by recording session; empty where the corpus has none.
+        folds: speaker -> test fold, for the protocol `folds`.
+        note: what a user of this corpus must know.
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    source: str
+    language: str
+    protocol: str
+    layout: str
+    read: Callable[[Path], list[Utterance]]
+    expected: int | None = None
+    classes: dict[str, int] = field(default_factory=dict)
+    speakers: dict[str, int] | int = 0
+    sessions: dict[str, int] = field(default_factory=dict)
+    folds: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+
+
+def walk(root: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
+    """All files under `root` with one of the suffixes (in any case), in a fixed order.
+
+    Names that start with a dot are skipped: they are no recordings, though macOS gives some a `.wav`.
+    """
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        found += [file for file in visible if file.suffix.lower() in suffixes]
+    return found
+
+
+def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict[str, str]]]:
+    """The recordings under `root` whose stem, or else `folder/stem`, matches a pattern as a whole.
+
+    Official layouts, other audio formats and copies flattened into one folder are thus read alike.
+
+    Yields:
+        The file, its stem (`folder_stem` where the folder was needed), and the pattern's named groups.
+    """
+    for file in walk(root):
+        match = pattern.fullmatch(file.stem) or pattern.fullmatch(f"{file.parent.name}/{file.stem}")
+        if match:
+            yield file, match.group().replace("/", "_"), match.groupdict()

@@ -1,0 +1,56 @@
+"""EMOVO: Italian, six actors, fourteen sentences.
+
+Licence: free for research, as its authors say; ask them for any other use.
+`dis-f1-b1`: emotion code (disgusto, gioia, paura, rabbia, sorpresa, tristezza, neutro), speaker, sentence.
+"""
+
+import re
+from pathlib import Path
+
+from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.utterances import Utterance
+
+NAME = re.compile(r"(?P<code>dis|gio|pau|rab|sor|tri|neu)-(?P<speaker>(?P<sex>[fm])[123])-(?P<text>[a-z]\d)")
+EMOTIONS = {
+    "neu": "neutral",
+    "rab": "angry",
+    "gio": "happy",
+    "tri": "sad",
+    "pau": "fearful",
+    "dis": "disgusted",
+    "sor": "surprised",
+}
+
+
+def read(root: Path) -> list[Utterance]:
+    """Read every recording under `root` that has an EMOVO name."""
+    return [
+        Utterance(
+            id=f"emovo/{stem}",
+            corpus="emovo",
+            file=file,
+            speaker=part["speaker"],
+            emotion=EMOTIONS[part["code"]],
+            label=part["code"],
+            sex="f" if part["sex"] == "f" else "m",
+            language="it",
+            text=part["text"],
+        )
+        for file, stem, part in scan(root, NAME)
+    ]
+
+
+CORPUS = Corpus(
+    name="emovo",
+    title="EMOVO",
+    licence="free for research; ask the authors for any other use",
+    citation="Costantini et al., EMOVO corpus: an Italian emotional speech database, LREC 2014, 3501-3504",
+    source="http://voice.fub.it/activities/corpora/emovo/index.html",
+    language="it",
+    protocol="one-speaker-out",
+    layout="f1/dis-f1-b1.wav",
+    read=read,
+    expected=588,
+    classes=dict.fromkeys(EMOTIONS.values(), 84),
+    speakers=dict.fromkeys(("f1", "f2", "f3", "m1", "m2", "m3"), 98),
+)

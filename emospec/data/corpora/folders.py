@@ -1,0 +1,49 @@
+"""Your own recordings in one folder per emotion: `CLASS/file`, or `CLASS/SPEAKER/file`.
+
+The first folder under the root is the emotion; the second, where there is one, is the speaker, and
+deeper ones mean nothing. Without speakers no split can keep them apart: use `csv` to say more.
+"""
+
+from pathlib import Path
+
+from emospec.data.corpora.corpus import Corpus, walk
+from emospec.data.utterances import Utterance, common_emotion
+from emospec.errors import CorpusError
+
+
+def read(root: Path) -> list[Utterance]:
+    """Read every recording under `root`.
+
+    Raises:
+        CorpusError: a recording lies in no class folder.
+    """
+    return [_utterance(root, file) for file in walk(root)]
+
+
+def _utterance(root: Path, file: Path) -> Utterance:
+    place = file.relative_to(root)
+    folders = place.parts[:-1]
+    if not folders:
+        raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")
+    return Utterance(
+        id=f"folders/{place.with_suffix('').as_posix()}",
+        corpus="folders",
+        file=file,
+        speaker=folders[1] if len(folders) > 1 else "",
+        emotion=common_emotion(folders[0]),
+        label=folders[0],
+    )
+
+
+CORPUS = Corpus(
+    name="folders",
+    title="your own folders",
+    licence="",
+    citation="",
+    source="",
+    language="",
+    protocol="groups:5",
+    layout="happy/recording.wav, or happy/speaker/recording.wav",
+    read=read,
+    note="The default split needs the speakers: without them use dai2019, which is speaker-dependent.",
+)

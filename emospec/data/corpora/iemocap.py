@@ -1,0 +1,107 @@
+"""IEMOCAP: English, ten actors in five two-person sessions, improvised and scripted.
+
+Licence: the release form of the University of Southern California (research; not for redistribution).
+The emotion is the consensus in `dialog/EmoEvaluation`; utterances without one (`xxx`) are left out.
+Excited is merged into happy, and keeps the label `exc`. A label without its recording, or a recording
+without its label line, is left out: the counts tell.
+"""
+
+import re
+from pathlib import Path
+
+from emospec.data.corpora.corpus import Corpus, scan, walk
+from emospec.data.utterances import Utterance
+from emospec.errors import CorpusError
+
+# In Ses01F_impro01_M000 the first letter is the side with the motion capture, the last one the speaker.
+NAME = re.compile(
+    r"(?P<session>Ses0[1-5])[FM]_(?P<text>(?P<style>impro|script)\w+)_(?P<sex>[FM])\d{3}",
+)
+LABEL = re.compile(r"\[[^\]]*\]\s+(?P<stem>Ses\w+)\s+(?P<code>\w+)\s+\[")
+NO_CONSENSUS = "xxx"
+EMOTIONS = {
+    "neu": "neutral",
+    "hap": "happy",
+    "exc": "happy",
+    "ang": "angry",
+    "sad": "sad",
+    "fru": "frustrated",
+    "sur": "surprised",
+    "fea": "fearful",
+    "dis": "disgusted",
+    "oth": "other",
+}
+STYLES = {"impro": "improvised", "script": "scripted"}
+
+
+def read(root: Path) -> list[Utterance]:
+    """Read every recording under `root` that has an IEMOCAP name and a consensus label."""
+    labels = _labels(root)
+    labelled_sessions = {stem[:5] for stem in labels}
+    utterances = []
+    for file, stem, part in scan(root, NAME):
+        if part["session"] not in labelled_sessions:
+            raise CorpusError(
+                f"{file} has no labels: under {root} is no dialog/EmoEvaluation folder of "
+                f"{_session(part['session'])}. Copy it from the official release"
+            )
+        code = labels.get(stem, NO_CONSENSUS)
+        if code == NO_CONSENSUS:
+            continue
+        utterances.append(
+            Utterance(
+                id=f"iemocap/{stem}",
+                corpus="iemocap",
+                file=file,
+                speaker=part["session"] + part["sex"],
+                emotion=EMOTIONS[code],
+                label=code,
+                sex="f" if part["sex"] == "F" else "m",
+                language="en",
+                text=part["text"],
+                session=_session(part["session"]),
+                style=STYLES[part["style"]],
+            )
+        )
+    return utterances
+
+
+def _labels(root: Path) -> dict[str, str]:
+    """Utterance -> consensus code, from the files right in the EmoEvaluation folders."""
+    labels = {}
+    for file in walk(root, {".txt"}):
+        if file.parent.name != "EmoEvaluation":
+            continue
+        # Latin-1 decodes any byte: labels are ASCII, and the evaluators' remarks beside them do not matter.
+        for number, line in enumerate(file.read_text(encoding="latin-1").splitlines(), start=1):
+            if match := LABEL.match(line):
+                code = match["code"].lower()
+                if code not in EMOTIONS and code != NO_CONSENSUS:
+                    known = ", ".join((*EMOTIONS, NO_CONSENSUS))
+                    raise CorpusError(f"{file}:{number}: emotion code {code!r} is not known. Known: {known}")
+                labels[match["stem"]] = code
+    return labels
+
+
+def _session(prefix: str) -> str:
+    return f"Session{int(prefix.removeprefix('Ses'))}"
+
+
+CORPUS = Corpus(
+    name="iemocap",
+    title="IEMOCAP",
+    licence="release form of the University of Southern California: research only, not for redistribution",
+    citation="Busso et al., IEMOCAP: Interactive emotional dyadic motion capture database, "
+    "Language Resources and Evaluation 42, 2008, 335-359",
+    source="https://sail.usc.edu/iemocap/",
+    language="en",
+    protocol="sessions",
+    layout="Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and "
+    "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+    read=read,
+    # The four classes of the literature. Frustrated and the rarer labels are read, and not expected.
+    expected=5531,
+    classes={"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084},
+    speakers=10,
+    sessions={"Session1": 1085, "Session2": 1023, "Session3": 1151, "Session4": 1031, "Session5": 1241},
+)

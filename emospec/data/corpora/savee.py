@@ -1,0 +1,56 @@
+"""SAVEE, Surrey audio-visual expressed emotion: British English, four men, 480 sentences.
+
+Licence: free for research after registration; not for redistribution.
+`DC/a01`, or `DC_a01` in flattened copies: speaker, emotion code, number of the sentence within the emotion.
+"""
+
+import re
+from pathlib import Path
+
+from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.utterances import Utterance
+
+NAME = re.compile(r"(?P<speaker>DC|JE|JK|KL)[_/](?P<text>(?P<code>sa|su|[adfhn])\d\d)")
+EMOTIONS = {
+    "a": "angry",
+    "d": "disgusted",
+    "f": "fearful",
+    "h": "happy",
+    "n": "neutral",
+    "sa": "sad",
+    "su": "surprised",
+}
+
+
+def read(root: Path) -> list[Utterance]:
+    """Read every recording under `root` that has a SAVEE name."""
+    return [
+        Utterance(
+            id=f"savee/{stem}",
+            corpus="savee",
+            file=file,
+            speaker=part["speaker"],
+            emotion=EMOTIONS[part["code"]],
+            label=part["code"],
+            sex="m",
+            language="en",
+            text=part["text"],
+        )
+        for file, stem, part in scan(root, NAME)
+    ]
+
+
+CORPUS = Corpus(
+    name="savee",
+    title="SAVEE",
+    licence="free for research after registration; not for redistribution",
+    citation="Haq and Jackson, Speaker-dependent audio-visual emotion recognition, AVSP 2009, 53-58",
+    source="http://kahlan.eps.surrey.ac.uk/savee/",
+    language="en",
+    protocol="one-speaker-out",
+    layout="AudioData/DC/a01.wav, or DC_a01.wav",
+    read=read,
+    expected=480,
+    classes={emotion: 120 if emotion == "neutral" else 60 for emotion in EMOTIONS.values()},
+    speakers=dict.fromkeys(("DC", "JE", "JK", "KL"), 120),
+)

@@ -1,0 +1,255 @@
+"""The decoded corpus on disk: made once, memory-mapped ever after.
+
+A pack is a folder: `int16.bin` and `float32.bin` hold the waveforms end to end, `index.json` says
+what lies where. 16-bit integers are used only where the source is 16-bit mono at 16 kHz, so that
+training hears exactly what prediction hears.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.data.audio import SAMPLE_RATE, Waveform, decode
+from emospec.data.utterances import Utterance
+from emospec.errors import AudioError, PackError
+
+FORMAT = 1
+INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
+_STORES = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an utterance's waveform lies, and the hash of its decoded samples."""
+
+    store: str
+    offset: int
+    samples: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording that could not be used, and why."""
+
+    id: str
+    reason: str
+
+
+class Pack:
+    """A decoded corpus: utterances and their waveforms.
+
+    Attributes:
+        folder: where it lies.
+        utterances: (n,) in the order of the waveforms.
+        entries: (n,) where each waveform lies.
+        skipped: recordings left out, and why.
+        digest: hash of all waveforms and their order; changes when any sample does.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open a pack.
+
+        Raises:
+            PackError: there is none, it is damaged, or another version of emospec made it.
+        """
+        self.folder = Path(folder)
+        index = _read_index(self.folder)
+        self.utterances = [_utterance_from(row) for row in index["utterances"]]
+        self.entries = [Entry(**row) for row in index["entries"]]
+        self.skipped = [Skipped(**row) for row in index["skipped"]]
+        self.sources: list[list[int]] = index["sources"]
+        self.digest: str = index["digest"]
+        for store, dtype in _STORES.items():
+            expected = sum(e.samples for e in self.entries if e.store == store) * dtype.itemsize
+            path = self.folder / f"{store}.bin"
+            found = path.stat().st_size if path.is_file() else 0
+            if found != expected:
+                raise PackError(f"{path} is damaged: {found} of {expected} bytes. Delete the pack and prepare again")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @cached_property
+    def _stores(self) -> dict[str, NDArray[Any]]:
+        used = {e.store for e in self.entries}
+        return {s: np.memmap(self.folder / f"{s}.bin", _STORES[s], mode="r") for s in used}
+
+    def waveform(self, index: int) -> Waveform:
+        """(samples,) float32 waveform of utterance `index`, 16 kHz."""
+        entry = self.entries[index]
+        stored = self._stores[entry.store][entry.offset : entry.offset + entry.samples]
+        waveform = np.array(stored, np.float32)
+        if entry.store == "int16":
+            waveform /= INT16_SCALE
+        return waveform
+
+    @property
+    def seconds(self) -> float:
+        """How much speech it holds, in seconds."""
+        return sum(e.samples for e in self.entries) / SAMPLE_RATE
+
+
+def prepare(
+    utterances: Sequence[Utterance],
+    folder: Path | str,
+    *,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Pack, bool]:
+    """Decode a corpus once into a pack; do nothing where the pack is valid already.
+
+    A pack is valid when it was made of the same utterances from files of the same size and time.
+    It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
+
+    Args:
+        utterances: what to decode, from one corpus or several.
+        folder: the pack's folder.
+        skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
+        progress: called with (done, all).
+
+    Returns:
+        The pack, and whether it was made now.
+
+    Raises:
+        PackError: there is nothing to decode, a recording cannot be used, or `folder` holds
+            something that is not a pack.
+    """
+    folder = Path(folder)
+    if not utterances:
+        raise PackError("there are no utterances to prepare")
+    sources = [_source_stamp(u.file) for u in utterances]
+    if folder.exists():
+        if not (folder / "index.json").is_file():
+            raise PackError(f"{folder} exists and is not a pack (no index.json). Name another folder")
+        if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
+            return pack, False
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _decode_into(part, utterances, sources, skip_bad, progress)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return Pack(folder), True
+
+
+def _decode_into(
+    part: Path,
+    utterances: Sequence[Utterance],
+    sources: list[list[int]],
+    skip_bad: bool,
+    progress: Progress | None,
+) -> None:
+    from joblib import Parallel, delayed
+
+    entries: list[Entry] = []
+    kept: list[Utterance] = []
+    skipped: list[Skipped] = []
+    offsets = dict.fromkeys(_STORES, 0)
+    jobs = Parallel(n_jobs=os.cpu_count() or 1, prefer="threads", return_as="generator", pre_dispatch="4*n_jobs")
+    decoded = jobs(delayed(_decode_one)(u) for u in utterances)
+    with open(part / "int16.bin", "wb") as int16, open(part / "float32.bin", "wb") as float32:
+        files = {"int16": int16, "float32": float32}
+        for done, (utterance, result) in enumerate(zip(utterances, decoded, strict=True), start=1):
+            if isinstance(result, str):
+                skipped.append(Skipped(utterance.id, result))
+            else:
+                store, samples, sha256 = result
+                files[store].write(samples.tobytes())
+                entries.append(Entry(store, offsets[store], len(samples), sha256))
+                kept.append(utterance)
+                offsets[store] += len(samples)
+            if progress:
+                progress(done, len(utterances))
+    if skipped and (not skip_bad or not kept):
+        raise PackError(
+            f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
+            "Mend them, or leave them out with --skip-bad"
+        )
+    digest = hashlib.sha256("".join(e.sha256 for e in entries).encode()).hexdigest()
+    index = {
+        "format": FORMAT,
+        "sample_rate": SAMPLE_RATE,
+        "digest": digest,
+        "utterances": [_row_of(u) for u in kept],
+        "entries": [dataclasses.asdict(e) for e in entries],
+        "skipped": [dataclasses.asdict(s) for s in skipped],
+        "sources": sources,
+        "requested": _request_digest(utterances),
+    }
+    (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _decode_one(utterance: Utterance) -> tuple[str, NDArray[Any], str] | str:
+    """The store, samples and hash of a waveform; or why it cannot be used."""
+    try:
+        waveform, source = decode(utterance.file, utterance.start, utterance.end)
+    except AudioError as error:
+        return str(error)
+    sha256 = hashlib.sha256(waveform.tobytes()).hexdigest()
+    if source.is_int16_mono_16k:
+        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), sha256
+    return "float32", waveform.astype(_STORES["float32"]), sha256
+
+
+def _still_valid(
+    folder: Path, utterances: Sequence[Utterance], sources: list[list[int]], skip_bad: bool
+) -> Pack | None:
+    """The pack, where it was made of just these utterances and files; else None."""
+    try:
+        index = _read_index(folder)
+        pack = Pack(folder)
+    except PackError:
+        return None
+    same = index["requested"] == _request_digest(utterances) and index["sources"] == sources
+    return pack if same and (skip_bad or not pack.skipped) else None
+
+
+def _source_stamp(file: Path) -> list[int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return [-1, -1]  # the decoder names the missing file
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _row_of(utterance: Utterance) -> dict[str, Any]:
+    return dataclasses.asdict(utterance) | {"file": str(utterance.file.resolve())}
+
+
+def _utterance_from(row: dict[str, Any]) -> Utterance:
+    return Utterance(**(row | {"file": Path(row["file"])}))
+
+
+def _request_digest(utterances: Sequence[Utterance]) -> str:
+    return hashlib.sha256(json.dumps([_row_of(u) for u in utterances]).encode()).hexdigest()
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "index.json"
+    if not path.is_file():
+        raise PackError(f"{folder} is not a pack: it has no index.json. `emospec prepare` makes one")
+    try:
+        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PackError(f"{path} is damaged ({error}). Delete the pack and prepare again") from error
+    if index.get("format") != FORMAT:
+        raise PackError(f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again")
+    return index

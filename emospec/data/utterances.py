@@ -1,0 +1,143 @@
+"""What an utterance is, the one emotion vocabulary across corpora, and named class sets.
+
+Readers of corpora make utterances; splits deal them; nothing here opens audio.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emospec.errors import CorpusError, nearest
+
+Sex = Literal["f", "m", ""]
+
+EMOTIONS: tuple[str, ...] = (
+    "neutral",
+    "angry",
+    "happy",
+    "sad",
+    "fearful",
+    "disgusted",
+    "surprised",
+    "calm",
+    "bored",
+    "frustrated",
+    "other",
+)
+"""The common vocabulary. A reader maps its corpus's own words to these and keeps the word in `label`."""
+
+SYNONYMS: dict[str, str] = {
+    "anger": "angry",
+    "ang": "angry",
+    "boredom": "bored",
+    "disgust": "disgusted",
+    "excited": "happy",
+    "excitement": "happy",
+    "exc": "happy",
+    "fear": "fearful",
+    "frustration": "frustrated",
+    "fru": "frustrated",
+    "hap": "happy",
+    "happiness": "happy",
+    "joy": "happy",
+    "neu": "neutral",
+    "sadness": "sad",
+    "surprise": "surprised",
+}
+"""Words of the field for an emotion of the vocabulary; any other word stays a class of its own."""
+
+CLASS_SETS: dict[str, tuple[str, ...]] = {
+    "iemocap4": ("neutral", "happy", "angry", "sad"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One labelled stretch of speech by one speaker.
+
+    Attributes:
+        id: unique in its pool, `corpus/stem`.
+        corpus: the short name of the corpus, such as `emodb`.
+        file: the recording.
+        speaker: the corpus's own name of the speaker; empty where unknown.
+        emotion: a word of `EMOTIONS`, or the corpus's own where none fits.
+        label: the corpus's own word or code for the emotion.
+        start, end: seconds in the recording; `end` None means to its end.
+        sex: `f`, `m`, or empty where unknown.
+        language: ISO 639-1 code, or empty.
+        text: the sentence or prompt, or its id; empty where unknown.
+        session: the recording session; empty where the corpus has none.
+        style: `improvised` or `scripted`; empty where the corpus does not say.
+        split: `train`, `dev` or `test` where the corpus's own manifest deals it; else empty.
+    """
+
+    id: str
+    corpus: str
+    file: Path
+    speaker: str
+    emotion: str
+    label: str
+    start: float = 0.0
+    end: float | None = None
+    sex: Sex = ""
+    language: str = ""
+    text: str = ""
+    session: str = ""
+    style: str = ""
+    split: str = ""
+
+    @property
+    def voice(self) -> str:
+        """The speaker, unique over pooled corpora: `corpus/speaker`; empty where unknown."""
+        return f"{self.corpus}/{self.speaker}" if self.speaker else ""
+
+
+def common_emotion(word: str) -> str:
+    """The vocabulary's word for a corpus's own word: `common_emotion("Joy") == "happy"`."""
+    word = word.strip().lower()
+    return SYNONYMS.get(word, word)
+
+
+def select_classes(
+    utterances: Sequence[Utterance], classes: str | Sequence[str]
+) -> tuple[list[Utterance], tuple[str, ...]]:
+    """Keep the utterances of a class set.
+
+    Args:
+        utterances: any utterances.
+        classes: `all` (every emotion present), a name in `CLASS_SETS`, or emotions.
+
+    Returns:
+        The utterances kept, in order, and the classes in a fixed order (that of `EMOTIONS`,
+        then other words alphabetically; a named set or list keeps its own order).
+
+    Raises:
+        CorpusError: an emotion that no utterance has, fewer than two classes, or a class named twice.
+    """
+    present = Counter(u.emotion for u in utterances)
+    if isinstance(classes, str) and classes == "all":
+        rank = {emotion: i for i, emotion in enumerate(EMOTIONS)}
+        names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
+    elif isinstance(classes, str):
+        if classes not in CLASS_SETS:
+            hint = nearest(classes, ("all", *CLASS_SETS))
+            known = ", ".join(("all", *CLASS_SETS))
+            raise CorpusError(
+                f"class set {classes!r} is not known{hint} Known: {known}, or a list of emotions"
+            )
+        names = CLASS_SETS[classes]
+    else:
+        names = tuple(common_emotion(c) for c in classes)
+    missing = [name for name in names if not present[name]]
+    if missing:
+        found = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
+        raise CorpusError(
+            f"no utterance is labelled {', '.join(missing)}. Found: {found}. "
+            "Choose `classes` among these"
+        )
+    if len(set(names)) < max(2, len(names)):
+        raise CorpusError(f"classes must be at least two different emotions, found: {', '.join(names) or 'none'}")
+    chosen = set(names)
+    return [u for u in utterances if u.emotion in chosen], names

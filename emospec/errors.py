@@ -1,0 +1,53 @@
+"""Every error that emospec raises on purpose.
+
+    EmospecError            the message is one line: what is wrong, what was found, what to do
+    ├── AudioError          a recording cannot be used (unreadable, empty, not finite, ...)
+    ├── CorpusError         a corpus, manifest or utterance list does not hold what it should
+    ├── ProtocolError       a split cannot be made, or would not be what it claims
+    ├── ConfigError         a preset or setting is unknown or out of range
+    ├── PackError           a decoded corpus on disk is missing, damaged or out of date
+    ├── TrainingError       training cannot start, go on or be resumed
+    └── RunError            a run folder is missing, incomplete or unreadable
+
+The command line prints the message and exits with 2.
+"""
+
+
+class EmospecError(Exception):
+    """The root: catch this to catch everything that emospec raises on purpose."""
+
+
+class AudioError(EmospecError):
+    """A recording cannot be used."""
+
+
+class CorpusError(EmospecError):
+    """A corpus, manifest or utterance list does not hold what it should."""
+
+
+class ProtocolError(EmospecError):
+    """A split cannot be made, or would not be what it claims."""
+
+
+class ConfigError(EmospecError):
+    """A preset or setting is unknown or out of range."""
+
+
+class PackError(EmospecError):
+    """A decoded corpus on disk is missing, damaged or out of date."""
+
+
+class TrainingError(EmospecError):
+    """Training cannot start, go on or be resumed."""
+
+
+class RunError(EmospecError):
+    """A run folder is missing, incomplete or unreadable."""
+
+
+def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """A ", did you mean 'x'?" for an unknown word, or nothing where no known word is near."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""

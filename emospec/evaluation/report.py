@@ -1,0 +1,416 @@
+"""One report from run folders: a self-contained HTML page and its figures.
+
+This room says what the numbers mean and where they are silent, from what the run folders hold and
+from nothing else. results.py sums up, figures.py draws, report.html.j2 lays out.
+"""
+
+import base64
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from emospec.errors import RunError
+from emospec.evaluation import figures
+from emospec.evaluation.metrics import Distances
+from emospec.evaluation.results import Run, Summary, summarise_settings
+
+PAPER = (
+    "D. Dai, Z. Wu, R. Li, X. Wu, J. Jia, H. Meng, “Learning Discriminative Features from Spectrograms using "
+    "Center Loss for Speech Emotion Recognition”, ICASSP 2019, pp. 7405-7409."
+)
+PAPER_URL = "https://arxiv.org/abs/2501.01103"
+PARTS = ("train", "dev", "test")
+FEW_UTTERANCES = 30
+"""A recall from fewer test utterances than this moves by more than 3 points with a single one."""
+HEAVY_SVG_BYTES = 400_000
+SPEAKERS = {True: "speaker-dependent", False: "speaker-independent", None: "speakers unknown"}
+
+
+def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Path:
+    """Write `out`/report.html, which needs no other file, and `out`/figures/*.png and *.svg.
+
+    Runs of different protocols, corpora or classes are told in sections of their own.
+
+    Args:
+        runs: finished runs, of any settings.
+        out: a folder; made if missing, files of the same name are replaced.
+        title: the page's title; by default it names the corpora.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        RunError: there are no runs, or runs that claim one fold list have different ones.
+
+    Example:
+        >>> write_report(find_runs([Path("runs")]), Path("report"))  # doctest: +SKIP
+    """
+    if not runs:
+        raise RunError("there are no runs to report: give at least one finished run folder")
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        corpora = tuple(corpus["name"] for corpus in run.meta["corpora"])
+        groups.setdefault((run.meta["protocol"]["name"], corpora, run.classes), []).append(run)
+    sections = [Section(number, tuple(group)) for number, group in enumerate(groups.values(), start=1)]
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"shown": shown, "percent": percent, "counted": count, "duration": duration}
+    template = environment.from_string(
+        resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
+    )
+    titles = distinct(corpus["title"] for section in sections for corpus in section.corpora)
+    page = template.render(
+        title=title or f"Speech emotion recognition on {' and '.join(titles)}",
+        sections=[(section, section.pictures(out / "figures")) for section in sections],
+        created=distinct(
+            str(run.meta["created"])[:10] for run in sorted(runs, key=lambda run: run.meta["created"])
+        ),
+        made=made,
+        config_of=config_of,
+        paper=PAPER,
+        paper_url=PAPER_URL,
+        speakers=SPEAKERS,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = out / f".report.html.{os.getpid()}.unfinished"
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, out / "report.html")
+    return out / "report.html"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One preset without centre loss and with it.
+
+    Of several settings with centre loss, `with_` is the one of the best dev UA: test plays no part.
+    """
+
+    preset: str
+    without: Summary | None
+    with_: Summary | None
+    candidates: int
+
+    @property
+    def either(self) -> Summary:
+        """The one without, or where there is none the one with."""
+        found = self.without or self.with_
+        assert found is not None
+        return found
+
+    @property
+    def pairs(self) -> list[tuple[Run, Run]]:
+        """Runs without and with centre loss on the same fold of the same repeat, in that order."""
+        if self.without is None or self.with_ is None:
+            return []
+        without, with_ = ({place(run): run for run in s.runs} for s in (self.without, self.with_))
+        return [(without[where], with_[where]) for where in sorted(without.keys() & with_.keys())]
+
+    @property
+    def verdict(self) -> str:
+        """The result in words."""
+        if self.without is None or self.with_ is None:
+            only, runs = self.either, count(len(self.either.runs), "run")
+            name = center_words(only.runs[0]) if only is self.with_ else "Without centre loss"
+            return f"{name} UA {percent(only.ua)}, WA {percent(only.wa)} ({runs}, none to compare with)."
+        difference = f"{100 * (self.with_.ua - self.without.ua):+.1f}".replace("-", "−")
+        n, m, paired = len(self.with_.runs), len(self.without.runs), len(self.pairs)
+        if n == m == paired:
+            over = f"over {n} runs" if n > 1 else "from a single run each"
+        else:
+            over = f"from {count(n, 'run')} with and {m} without, of which {paired} share their test set"
+        if paired > 1:
+            higher = sum(b.scores["test"]["UA"] > a.scores["test"]["UA"] for a, b in self.pairs)
+            over += f", higher in {higher} of {paired} pairs"
+        best = f", the best of {self.candidates} on dev" if self.candidates > 1 else ""
+        return (
+            f"{center_words(self.with_.runs[0], best)} UA {percent(self.with_.ua)}, "
+            f"without {percent(self.without.ua)}: {difference} points {over}. "
+            f"WA {percent(self.with_.wa)} with, {percent(self.without.wa)} without."
+        )
+
+
+@dataclass(frozen=True)
+class Section:
+    """All runs of one protocol, on the same corpora and classes."""
+
+    number: int
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """By preset, in order of appearance; then by lambda and alpha."""
+        presets = distinct(run.meta["preset"] for run in self.runs)
+
+        def order(summary: Summary) -> tuple[int, float, float]:
+            loss = summary.runs[0].config["loss"]
+            return presets.index(summary.runs[0].meta["preset"]), loss["center_weight"], loss["center_rate"]
+
+        return sorted(summarise_settings(self.runs), key=order)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        protocol: dict[str, Any] = self.runs[0].meta["protocol"]
+        return protocol
+
+    @property
+    def corpora(self) -> list[dict[str, Any]]:
+        corpora: list[dict[str, Any]] = self.runs[0].meta["corpora"]
+        return corpora
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.runs[0].classes
+
+    @property
+    def speaker_overlap(self) -> bool | None:
+        """Whether any run's test speakers were trained on; None where that is unknown."""
+        overlaps = {run.meta["protocol"]["speaker_overlap"] for run in self.runs}
+        return True if True in overlaps else None if None in overlaps else False
+
+    def told(self, key: str) -> list[str]:
+        """The different values of a key of the runs' protocols."""
+        return distinct(str(run.meta["protocol"][key]) for run in self.runs)
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        return contrasts(self.summaries)
+
+    @property
+    def counts(self) -> list[tuple[str, list[str]]]:
+        """Utterances by class and part, as "98" or, where runs differ, "98-103"; then all classes."""
+        rows = []
+        for name, chosen in (*((c, (c,)) for c in self.classes), ("all", self.classes)):
+            sums = [[sum(run.meta["counts"][part][c] for c in chosen) for run in self.runs] for part in PARTS]
+            rows.append((name, [str(min(s)) if min(s) == max(s) else f"{min(s)}–{max(s)}" for s in sums]))
+        return rows
+
+    def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
+        """Means over a setting's runs: distances of z within and between classes, and their ratio."""
+        each = [Distances(**run.scores["distances"][part]) for run in summary.runs]
+        within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in each], axis=0)
+        return float(within), float(between), float(ratio)
+
+    @property
+    def limits(self) -> list[str]:
+        """What the numbers of this section do not cover, each sentence from a fact of the runs."""
+        return [*_limits_of_speech(self), *_limits_of_counts(self), *_limits_of_runs(self)]
+
+    def pictures(self, folder: Path) -> dict[str, Any]:
+        """Draw this section's figures into a folder: data URIs, with the summaries or runs they show."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def draw(figure: Figure, name: str) -> str:
+            return _data_uri(
+                *figures.save(figure, folder / slug(f"{self.number}-{self.protocol['name']}-{name}"))
+            )
+
+        panels = [c.pairs[0] if c.pairs else (min(c.either.runs, key=place),) for c in self.contrasts]
+        return {
+            "confusion": [
+                (s, draw(figures.confusion_figure(s), f"confusion-{s.setting}")) for s in self.summaries
+            ],
+            "recall": draw(figures.recall_bars(self.summaries), "recall"),
+            "curves": draw(figures.learning_curves(self.summaries), "curves"),
+            "sweeps": [
+                (key, group, draw(figures.sweep_bars(group, key), f"sweep-{key}-{number}"))
+                for number, (key, group) in enumerate(sweeps(self.summaries), start=1)
+            ],
+            "pca": [
+                (runs, draw(figures.pca_panels(*runs), f"pca-{runs[0].meta['preset']}")) for runs in panels
+            ],
+        }
+
+
+def _data_uri(png: Path, svg: Path) -> str:
+    """The figure itself as an address, so that the page needs no file beside it."""
+    path, kind = (svg, "svg+xml") if svg.stat().st_size <= HEAVY_SVG_BYTES else (png, "png")
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def sweeps(summaries: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
+    """Three or more settings of a preset that differ in lambda alone, or in alpha alone, with the key."""
+    found = []
+    for key, fixed in (("center_weight", "center_rate"), ("center_rate", "center_weight")):
+        groups: dict[tuple[str, float], list[Summary]] = {}
+        for summary in summaries:
+            loss = summary.runs[0].config["loss"]
+            if loss["center_weight"]:
+                groups.setdefault((summary.runs[0].meta["preset"], loss[fixed]), []).append(summary)
+        for (preset, _), group in groups.items():
+            if key == "center_weight":  # lambda 0 has no alpha: it belongs to every row of lambdas
+                group += [c.without for c in contrasts(summaries) if c.preset == preset and c.without]
+            if len(group) >= 3:
+                found.append((key, group))
+    return found
+
+
+def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
+    """One contrast per preset, in order of appearance."""
+    presets: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        presets.setdefault(summary.runs[0].meta["preset"], []).append(summary)
+    found = []
+    for preset, group in presets.items():
+        without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
+        with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
+        best = max(with_, key=lambda s: s.dev_ua) if with_ else None
+        found.append(Contrast(preset, without[0] if without else None, best, len(with_)))
+    return found
+
+
+def _limits_of_speech(section: Section) -> list[str]:
+    test = [rows[rows["part"] == "test"] for rows in (run.predictions() for run in section.runs)]
+    languages = sorted({str(value) for rows in test for value in rows["language"].unique()} - {""})
+    speakers = {pair for rows in test for pair in zip(rows["corpus"], rows["speaker"], strict=True)}
+    covered = (
+        f"Tested on {count(len(speakers), 'speaker')} of {' and '.join(c['title'] for c in section.corpora)}"
+    )
+    covered += f" (language: {', '.join(languages)})" if languages else ""
+    styles = distinct(str(corpus["speech"]) for corpus in section.corpora if corpus.get("speech"))
+    covered += f", {' and '.join(styles)} speech" if styles else ""
+    overlap = {
+        True: "Test speakers were also heard in training: the numbers say nothing about unknown speakers.",
+        False: "No test speaker was heard in training.",
+        None: "Not all speakers are known: the test may hold speakers that were heard in training.",
+    }
+    return [
+        overlap[section.speaker_overlap],
+        f"{covered}; other speakers, languages, rooms and microphones were not tested.",
+        f"Every utterance had to be one of {len(section.classes)} classes: {', '.join(section.classes)}.",
+    ]
+
+
+def _limits_of_counts(section: Section) -> list[str]:
+    totals = dict(zip(section.classes, section.summaries[0].confusion.sum(axis=1).tolist(), strict=True))
+    few = [f"{name} ({n})" for name, n in totals.items() if 0 < n < FEW_UTTERANCES]
+    none = [name for name, n in totals.items() if n == 0]
+    found = []
+    if few:
+        found.append(f"Recall rests on few test utterances for {', '.join(few)}.")
+    if none:
+        found.append(
+            f"No test utterance of {', '.join(none)}: no recall there, and UA is the mean of the others."
+        )
+    return found
+
+
+def _limits_of_runs(section: Section) -> list[str]:
+    found = []
+    single = [s.setting for s in section.summaries if len(s.runs) == 1]
+    if single:
+        found.append(f"A single run each of {'; '.join(single)}: how far the numbers vary is not known.")
+    if len(single) < len(section.summaries):
+        found.append(
+            "Deviations are over runs whose training sets overlap: they are no confidence intervals."
+        )
+    partial: dict[str, list[str]] = {}
+    for summary in section.summaries:
+        done = {place(run) for run in summary.runs}
+        asked = int(section.protocol["folds"]) * len({repeat for repeat, _ in done})
+        if len(done) < asked:
+            partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
+    found += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
+    seeds = distinct(str(run.meta["seed"]) for run in section.runs)
+    if len(seeds) == 1:
+        found.append(
+            f"All training started from seed {seeds[0]}: what another random start gives is not covered."
+        )
+    return found
+
+
+def made(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """How runs were made: what was recorded, and its different values."""
+
+    def pairs(values: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items())
+
+    seconds = [float(run.meta["seconds"]) for run in runs]
+    facts: list[tuple[str, Iterable[str]]] = [
+        ("commands", (run.meta["command"] for run in runs)),
+        (
+            "emospec",
+            (f"{m['emospec']}, commit {m['commit'] or 'n/a (not recorded)'}" for m in (r.meta for r in runs)),
+        ),
+        ("versions", (pairs(run.meta["versions"]) for run in runs)),
+        ("hardware", (pairs(run.meta["hardware"]) for run in runs)),
+        ("seeds", [", ".join(distinct(str(run.meta["seed"]) for run in runs))]),
+        ("steps", (str(run.meta["steps"]) for run in runs)),
+        ("parameters", (f"{run.meta['parameters']:,}" for run in runs)),
+        ("time", [f"{duration(sum(seconds))} for {count(len(runs), 'run')}"]),
+        (
+            "fold lists",
+            (f"repeat {p['repeat']}: sha256 {p['hash']}" for p in (r.meta["protocol"] for r in runs)),
+        ),
+    ]
+    return [(name, distinct(values)) for name, values in facts]
+
+
+def config_of(summary: Summary) -> str:
+    """`config.toml` of a setting's first run, and the keys whose values differ in its other runs."""
+    flat = [
+        {
+            f"{name}.{key}": repr(value)
+            for name, table in run.config.items()
+            for key, value in dict(table).items()
+        }
+        for run in summary.runs
+    ]
+    differing = sorted(key for key in set().union(*flat) if len({settings.get(key) for settings in flat}) > 1)
+    note = f"# differs between the {len(flat)} runs: {', '.join(differing)}\n\n" if differing else ""
+    return note + (summary.runs[0].folder / "config.toml").read_text(encoding="utf-8").strip()
+
+
+def place(run: Run) -> tuple[int, int]:
+    """Repeat and fold."""
+    return int(run.meta["protocol"]["repeat"]), int(run.meta["protocol"]["fold"])
+
+
+def center_words(run: Run, more: str = "") -> str:
+    """ "With centre loss (λ 0.3, α 0.5)"."""
+    loss = run.config["loss"]
+    return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """Each value once, in order of appearance."""
+    return list(dict.fromkeys(values))
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def percent(share: float) -> str:
+    """A share in words, such as 78.1 % with a space that does not break, or "n/a"."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
+
+
+def shown(value: float, reason: str, scale: float = 1.0, digits: int = 1) -> str:
+    """A number for a table cell; NaN is "n/a" with the reason."""
+    if math.isnan(value):
+        return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
+    return f"{scale * value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Whole seconds as "5 min 12 s" or "2 h 03 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def slug(words: str) -> str:
+    """A file name from words: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words.replace("λ", "lambda").replace("α", "alpha")).strip("-.")

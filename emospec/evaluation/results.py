@@ -1,0 +1,213 @@
+"""Run folders read back, and several runs of one setting summed up as their protocol asks.
+
+A run is one training with one test set (one fold of one repeat). A setting is what its runs
+share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emospec.errors import RunError
+from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run, as its folder tells it.
+
+    Attributes:
+        folder: where it lies.
+        config: the resolved settings, as in `config.toml`.
+        meta: commit, versions, hardware, seed, protocol, corpora, counts, as in `meta.json`.
+        scores: dev and test scores of this run, as in `scores.json`.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    meta: dict[str, Any]
+    scores: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.meta["classes"])
+
+    @property
+    def setting(self) -> str:
+        """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`."""
+        loss = self.config["loss"]
+        center = f"λ {loss['center_weight']:g}"
+        if loss["center_weight"]:
+            center += f", α {loss['center_rate']:g}"
+        return f"{self.meta['preset']}, {center}"
+
+    def predictions(self) -> pd.DataFrame:
+        """`predictions.csv`: one row per dev and test utterance."""
+        return pd.read_csv(self.folder / "predictions.csv", keep_default_na=False, dtype={"speaker": str, "text": str})
+
+    def history(self) -> pd.DataFrame:
+        """`history.csv`: one row per logged step."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    def features(self) -> dict[str, NDArray[Any]]:
+        """`features.npz`: z (n, 64), label, utterance and part (n,), part one of train, dev, test."""
+        with np.load(self.folder / "features.npz", allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Test scores of one setting.
+
+    Attributes:
+        setting: see `Run.setting`.
+        runs: the runs summed up.
+        how: how they were summed up, in words.
+        ua, wa: in [0, 1].
+        ua_deviation, wa_deviation: sample deviation over the runs' own UA and WA; NaN for one run.
+        recall: by class, in [0, 1]; NaN for a class without test samples.
+        confusion: (classes, classes) counts over all runs; row = true class.
+        dev_ua: mean over the runs of the dev UA that chose the model.
+    """
+
+    setting: str
+    runs: tuple[Run, ...]
+    how: str
+    ua: float
+    wa: float
+    ua_deviation: float
+    wa_deviation: float
+    recall: dict[str, float]
+    confusion: NDArray[np.int64]
+    dev_ua: float
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.runs[0].classes
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run folder.
+
+    Raises:
+        RunError: it is no run folder, or the run has not finished.
+    """
+    folder = Path(folder)
+    if not (folder / "meta.json").is_file():
+        raise RunError(f"{folder} is not a run folder: it has no meta.json")
+    if not (folder / "scores.json").is_file():
+        raise RunError(f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it")
+    try:
+        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} cannot be read as a run folder: {error}") from error
+    return Run(folder, config, meta, scores)
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """All finished runs in the given folders: run folders themselves, or folders that hold some.
+
+    Raises:
+        RunError: a folder that is missing or holds no finished run.
+    """
+    runs: list[Run] = []
+    for folder in map(Path, folders):
+        if (folder / "meta.json").is_file():
+            runs.append(read_run(folder))
+            continue
+        found = sorted(path.parent for path in folder.rglob("scores.json") if (path.parent / "meta.json").is_file())
+        if not found:
+            raise RunError(f"{folder} holds no finished run (a folder with meta.json and scores.json)")
+        runs.extend(read_run(path) for path in found)
+    return runs
+
+
+def summarise(runs: Sequence[Run]) -> Summary:
+    """Sum up runs of one setting and protocol.
+
+    `dai2019` reports the mean of UA and WA over its runs, as the paper does. Every other protocol
+    pools the test predictions of a repeat's folds first, because a fold may lack a class, and
+    reports the mean over repeats.
+
+    Raises:
+        RunError: no runs, or runs of different protocols, classes or settings.
+    """
+    if not runs:
+        raise RunError("there are no runs to sum up")
+    first = runs[0]
+    for run in runs[1:]:
+        for what, a, b in (
+            ("protocol", run.meta["protocol"]["name"], first.meta["protocol"]["name"]),
+            ("fold lists", run.meta["protocol"]["hash"], first.meta["protocol"]["hash"])
+            if run.meta["protocol"]["repeat"] == first.meta["protocol"]["repeat"]
+            else ("", "", ""),
+            ("classes", run.classes, first.classes),
+            ("setting", run.setting, first.setting),
+        ):
+            if a != b:
+                raise RunError(f"runs of different {what} cannot be summed up: {first.folder} has {b}, {run.folder} has {a}")
+    confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
+    own_ua = np.array([unweighted_accuracy(c) for c in confusions])
+    own_wa = np.array([weighted_accuracy(c) for c in confusions])
+    total = np.sum(confusions, axis=0)
+    if first.meta["protocol"]["name"] == "dai2019":
+        how = f"mean over {len(runs)} run{'s' * (len(runs) != 1)}"
+        ua, wa = float(own_ua.mean()), float(own_wa.mean())
+    else:
+        pooled: dict[int, NDArray[np.int64]] = {}
+        for run, confusion in zip(runs, confusions, strict=True):
+            repeat = int(run.meta["protocol"]["repeat"])
+            pooled[repeat] = pooled.get(repeat, np.zeros_like(confusion)) + confusion
+        ua = float(np.mean([unweighted_accuracy(c) for c in pooled.values()]))
+        wa = float(np.mean([weighted_accuracy(c) for c in pooled.values()]))
+        how = f"pooled test predictions of {len(runs)} run{'s' * (len(runs) != 1)}"
+        if len(pooled) > 1:
+            how += f", mean over {len(pooled)} repeats"
+    many = len(runs) > 1
+    return Summary(
+        setting=first.setting,
+        runs=tuple(runs),
+        how=how,
+        ua=ua,
+        wa=wa,
+        ua_deviation=float(own_ua.std(ddof=1)) if many else float("nan"),
+        wa_deviation=float(own_wa.std(ddof=1)) if many else float("nan"),
+        recall=dict(zip(first.classes, recalls(total).tolist(), strict=True)),
+        confusion=total,
+        dev_ua=float(np.mean([run.scores["dev"]["UA"] for run in runs])),
+    )
+
+
+def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
+    """`summarise` for each setting among the runs, in order of appearance."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.setting, run.meta["protocol"]["name"]), []).append(run)
+    return [summarise(group) for group in groups.values()]
+
+
+def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
+    """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
+    index = {name: i for i, name in enumerate(classes)}
+    targets = predictions["target"].map(index).to_numpy(np.int64)
+    predicted = predictions["predicted"].map(index).to_numpy(np.int64)
+    return confusion_matrix(targets, predicted, len(classes))
+
+
+def evaluate(*folders: Path | str) -> list[Summary]:
+    """Test scores of all finished runs in some folders, one `Summary` per setting and protocol.
+
+    Example:
+        >>> [(s.setting, s.ua) for s in emospec.evaluate("runs/emodb")]  # doctest: +SKIP
+        [('dai2019-mel, λ 0.3, α 0.5', 0.78)]
+    """
+    return summarise_settings(find_runs(map(Path, folders)))

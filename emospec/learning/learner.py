@@ -1,0 +1,139 @@
+"""What is learned: front end, network and centres as one module, and its files.
+
+`model/` of a run holds `config.json` and `model.safetensors`; a checkpoint is one safetensors
+file. No pickle anywhere.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from emospec.errors import RunError
+from emospec.files import write_bytes, write_json
+from emospec.learning.batches import FrameStore
+from emospec.learning.losses import CenterLoss
+from emospec.learning.network import FEATURES, EmotionNetwork
+from emospec.learning.spectrogram import Kind, LogSpectrogram
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a learner says of some utterances, in their order.
+
+    Attributes:
+        z: (utterances, 64) float32 features.
+        probabilities: (utterances, classes) float32, softmax of the logits.
+    """
+
+    z: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+class Learner(nn.Module):
+    """Front end, network and class centres; its state dict is what a run saves.
+
+    Args:
+        kind: the front end's, `log-mel` or `log-stft`.
+        max_frames: see `LogSpectrogram`.
+        classes: names, in the order of the logits.
+        seed: seeds the network's initial weights.
+    """
+
+    def __init__(self, kind: Kind, max_frames: int, classes: Sequence[str], seed: int = 0) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.frontend = LogSpectrogram(kind, max_frames)
+        self.network = EmotionNetwork(self.frontend.bins, len(self.classes), seed)
+        self.center_loss = CenterLoss(len(self.classes), FEATURES)
+
+    def forward(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """z (batch, 64) and logits (batch, classes) from frames in dB (batch, time, bins)."""
+        z, logits = self.network(*self.frontend.standardise(decibels, counts))
+        return z, logits
+
+    @torch.inference_mode()
+    def listen(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """z (batch, 64) and probabilities (batch, classes) from padded waveforms, in float32.
+
+        Args:
+            waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
+            lengths: (batch,) samples of each.
+        """
+        z, logits = self.network(*self.frontend(waveforms, lengths))
+        return z, logits.softmax(dim=1)
+
+    @torch.inference_mode()
+    def judge(self, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32) -> Outputs:
+        """z and probabilities of utterances of a pack, in their order.
+
+        Args:
+            store: the frames.
+            indices: which utterances.
+            precision: of the convolutions.
+        """
+        device = self.frontend.mean.device
+        z = np.empty((len(indices), FEATURES), np.float32)
+        probabilities = np.empty((len(indices), len(self.classes)), np.float32)
+        place = {index: k for k, index in enumerate(indices)}
+        before, self.network.precision = self.network.precision, precision
+        try:
+            for bucket in store.buckets(indices):
+                decibels, counts = store.batch(bucket)
+                features, logits = self(decibels.to(device), counts.to(device))
+                rows = [place[index] for index in bucket]
+                z[rows] = features.cpu().numpy()
+                probabilities[rows] = logits.softmax(dim=1).cpu().numpy()
+        finally:
+            self.network.precision = before
+        return Outputs(z, probabilities)
+
+    def save(self, folder: Path, about: dict[str, Any]) -> None:
+        """Write the model folder: `model.safetensors`, then `config.json`.
+
+        Args:
+            folder: made where it is missing.
+            about: more facts for `config.json`, such as the protocol and its hash.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / "model.safetensors", self.state_dict(), {})
+        config = {
+            "classes": list(self.classes),
+            "frontend": {"kind": self.frontend.kind, "max_frames": self.frontend.max_frames},
+        }
+        write_json(folder / "config.json", config | about)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Learner":
+        """Read a model folder back.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            learner = cls(config["frontend"]["kind"], config["frontend"]["max_frames"], config["classes"])
+            learner.load_state_dict(load_tensors(folder / "model.safetensors")[0])
+        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+            raise RunError(f"{folder} cannot be read as a model: {error}") from error
+        return learner
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and strings as one safetensors file, whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, to_safetensors(plain, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and strings of a safetensors file."""
+    with safetensors.safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

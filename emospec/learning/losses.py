@@ -1,0 +1,85 @@
+"""Class-weighted softmax cross-entropy and centre loss (Dai et al. 2019, section 2.2).
+
+Knows no network: takes z, logits and targets.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """w_j = max_k N_k / (N_j + 0.5): inverse to class frequency.
+
+    Args:
+        counts: (classes,) training utterances of each class.
+
+    Example:
+        >>> class_weights(torch.tensor([10, 4])).tolist()
+        [0.9523809552192688, 2.222222328186035]
+    """
+    return counts.max() / (counts + 0.5)
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """L_s = sum_i w_{y_i} CE_i / sum_i w_{y_i} over the mini-batch (Dai et al. 2019, eq. 1).
+
+    Args:
+        logits: (batch, classes).
+        targets: (batch,) class indices.
+        weights: (classes,) see `class_weights`.
+
+    Returns:
+        The scalar loss.
+    """
+    return functional.cross_entropy(logits, targets, weights)
+
+
+class CenterLoss(nn.Module):
+    """L_c = sum_i w_{y_i} ||z_i - c_{y_i}||^2 / sum_i w_{y_i} (Dai et al. 2019, eq. 2).
+
+    The squared L2 distance over the dimensions of z, without 1/2, z not normalised. The centres
+    are state, not parameters: no gradient reaches them, and `update` moves them.
+
+    Args:
+        classes: how many classes.
+        features: the dimensions of z.
+
+    Attributes:
+        centers: (classes, features), 0 at first, in the state dict.
+    """
+
+    centers: Tensor
+
+    def __init__(self, classes: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("centers", torch.zeros(classes, features))
+
+    def forward(self, z: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """The scalar loss.
+
+        Args:
+            z: (batch, features).
+            targets: (batch,) class indices.
+            weights: (classes,) see `class_weights`.
+        """
+        w = weights[targets]
+        squared = (z - self.centers[targets]).square().sum(dim=1)
+        return (w * squared).sum() / w.sum()
+
+    @torch.no_grad()
+    def update(self, z: Tensor, targets: Tensor, rate: float) -> None:
+        """c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j (eq. 3).
+
+        Classes that the batch lacks stay.
+
+        Args:
+            z: (batch, features), as in the loss.
+            targets: (batch,) class indices.
+            rate: alpha in [0, 1].
+        """
+        z = z.detach().to(self.centers.dtype)
+        sums = torch.zeros_like(self.centers).index_add_(0, targets, z)
+        counts = torch.bincount(targets, minlength=len(self.centers))[:, None]
+        moved = (1 - rate) * self.centers + rate * sums / counts.clamp(min=1)
+        self.centers.copy_(torch.where(counts > 0, moved, self.centers))

@@ -1,0 +1,119 @@
+"""Frames -> feature z -> logits: the network of Dai et al. 2019, section 2.1.
+
+Computes no loss and reads no audio.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
+
+FEATURES = 64  # d, the dimensions of z
+GRU_UNITS = 128  # per direction
+TIME_STRIDE = 16  # frames per step after the convolutions
+
+
+def steps_after_convolutions(frames: Tensor) -> Tensor:
+    """T' for T frames: a 7-wide stride-2 convolution, then three of 3-wide with 2-wide pooling."""
+    length = (frames - 7) // 2 + 1
+    for _ in range(3):
+        length = (length - 4) // 2 + 1
+    return length
+
+
+class EmotionNetwork(nn.Module):
+    """CNN -> bidirectional GRU -> z -> logits.
+
+    The utterances of a batch are laid end to end along time, each at a multiple of the time
+    stride, and convolved as one long spectrogram. Convolutions and pools are unpadded, so no
+    step of an utterance reads a frame past its own; steps that straddle two utterances are
+    dropped. Nothing is computed on padding, and an utterance alone equals itself in any batch.
+
+    Args:
+        bins: frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
+        classes: how many classes.
+        seed: seeds the initial weights.
+
+    Attributes:
+        precision: what the convolutions compute in, float32 or bfloat16; all else is float32.
+    """
+
+    def __init__(self, bins: int, classes: int, seed: int = 0) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [nn.Conv2d(1, 48, 7, stride=2), nn.Conv2d(48, 64, 3), nn.Conv2d(64, 80, 3), nn.Conv2d(80, 96, 3)]
+        )
+        height = int(steps_after_convolutions(torch.tensor(bins)))
+        self.gru = nn.GRU(height * 96, GRU_UNITS, batch_first=True, bidirectional=True)
+        self.fc1 = nn.Linear(2 * GRU_UNITS, FEATURES)
+        self.prelu = nn.PReLU(FEATURES, init=0.0)
+        self.fc2 = nn.Linear(FEATURES, classes)
+        self.precision = torch.float32
+        self._initialise(torch.Generator().manual_seed(seed))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """z and logits.
+
+        Args:
+            frames: (batch, time, bins), standardised; what lies past a count is ignored.
+            counts: (batch,) frames of each, at least 49.
+
+        Returns:
+            z (batch, 64) and logits (batch, classes), float32.
+        """
+        steps, lengths = self._convolve(frames, counts)
+        packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.gru(packed)
+        z: Tensor = self.prelu(self.fc1(torch.cat([last[0], last[1]], dim=1)))
+        return z, self.fc2(z)
+
+    def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, T', bins' * 96) and the valid T' (batch,)."""
+        slots = -(-counts // TIME_STRIDE) * TIME_STRIDE
+        longest = int(slots.max())
+        frames = functional.pad(frames, (0, 0, 0, longest - frames.shape[1]))
+        place = torch.arange(longest, device=counts.device)
+        # Zeroed, not only unread: a NaN past the end would reach the weights through the backward pass.
+        frames = torch.where((place < counts[:, None])[..., None], frames, 0.0)
+        strip = frames[place < slots[:, None]]
+        with torch.autocast(strip.device.type, self.precision, enabled=self.precision != torch.float32):
+            maps = strip[None, None]
+            maps = functional.relu(self.convolutions[0](maps))
+            for convolution in list(self.convolutions)[1:]:
+                # Pooling first is the same function, max(relu(x)) = relu(max(x)), on a quarter of the values.
+                maps = functional.relu(functional.max_pool2d(convolution(maps), 2))
+        columns = maps[0].permute(1, 2, 0).flatten(1).float()
+        lengths = steps_after_convolutions(counts)
+        starts = (slots.cumsum(0) - slots) // TIME_STRIDE
+        index = starts[:, None] + torch.arange(int(lengths.max()), device=counts.device)
+        return columns[index.clamp(max=len(columns) - 1)], lengths
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        """Glorot-uniform kernels, zero biases, reset and update gate biases 1.
+
+        As in the authors' cell, the kernel of the gates maps [input; state] to 2 * units and that
+        of the candidate maps it to units, so their fans differ.
+        """
+
+        def glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            weight.uniform_(-bound, bound, generator=generator)
+
+        for layer in (*self.convolutions, self.fc1, self.fc2):
+            area = layer.weight[0, 0].numel()
+            glorot(layer.weight, layer.weight.shape[1] * area, layer.weight.shape[0] * area)
+            layer.bias.zero_()
+        for name, parameter in self.gru.named_parameters():
+            if name.startswith("weight"):
+                fan_in = self.gru.input_size + GRU_UNITS
+                glorot(parameter[: 2 * GRU_UNITS], fan_in, 2 * GRU_UNITS)
+                glorot(parameter[2 * GRU_UNITS :], fan_in, GRU_UNITS)
+            else:
+                parameter.zero_()
+                # torch has two biases per gate, which are added: the 1 goes into one of them.
+                if name.startswith("bias_ih"):
+                    parameter[: 2 * GRU_UNITS] = 1.0

@@ -1,0 +1,176 @@
+"""Waveforms -> log-Mel or log-STFT frames in dB, and their standardisation.
+
+The one definition of the front end (Dai et al. 2019, section 3.1, and the authors' poster). It
+reads no files. Its statistics are buffers, saved with the weights.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emospec.data.audio import SAMPLE_RATE
+
+Kind = Literal["log-mel", "log-stft"]
+
+WINDOW_SAMPLES = 640  # 40 ms, periodic Hamming
+HOP_SAMPLES = 160  # 10 ms: 100 frames per second
+DFT_LENGTH = 1024
+STFT_BINS = DFT_LENGTH // 2 + 1
+MEL_BANDS = 128  # 0 to 8000 Hz
+POWER_FLOOR = 1e-10  # the least power that is taken to dB
+STFT_OFFSET = 1e-8  # added to the log-STFT's power
+DYNAMIC_RANGE_DB = 80.0  # below the utterance's own maximum
+MAX_FRAMES = 1400  # 14 s: longer utterances keep their central frames
+MIN_FRAMES = 49  # 0.48 s: the shortest input that gives the network one step
+
+
+def mel_from_hz(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Slaney's mel scale (Auditory Toolbox, 1998): linear to 1000 Hz, logarithmic above.
+
+    m = 3 f / 200 for f < 1000 Hz; m = 15 + 27 ln(f / 1000) / ln 6.4 from there.
+
+    Example:
+        >>> mel_from_hz(np.array([0.0, 1000.0, 6400.0])).round(6).tolist()
+        [0.0, 15.0, 42.0]
+    """
+    hz = np.asarray(hz, np.float64)
+    return np.where(hz < 1000, 3 * hz / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
+
+
+def hz_from_mel(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """The inverse of `mel_from_hz`."""
+    mel = np.asarray(mel, np.float64)
+    return np.where(mel < 15, 200 * mel / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
+def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
+    """(STFT bins, bands): triangles on Slaney's scale from 0 Hz to the Nyquist frequency.
+
+    With edges f_0 < ... < f_{bands+1} equally spaced in mel, band b rises from f_b to f_{b+1},
+    falls to f_{b+2}, and is scaled by 2 / (f_{b+2} - f_b) so that every band has area 1 (per Hz).
+    """
+    edges = hz_from_mel(np.linspace(0.0, float(mel_from_hz(SAMPLE_RATE / 2)), bands + 2))
+    bins = np.arange(STFT_BINS) * SAMPLE_RATE / DFT_LENGTH
+    rise = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(0.0, np.minimum(rise, fall))
+    return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
+
+
+def frame_count(samples: Tensor) -> Tensor:
+    """T = 1 + floor(n / 160) centred frames for n samples."""
+    return 1 + samples // HOP_SAMPLES
+
+
+class LogSpectrogram(nn.Module):
+    """The front end: padded waveforms -> standardised frames.
+
+    An utterance gives the same frames alone and in any padded batch: samples past its length are
+    zeroed, centred frames see zeros beyond both ends, and frames past its own T count nowhere.
+
+    Args:
+        kind: `log-mel` (128 bands) or `log-stft` (513 bins).
+        max_frames: longer utterances keep their central frames; 0 keeps all.
+
+    Attributes:
+        mean, deviation: (bins,) statistics over training frames; 0 and 1 until fitted.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, kind: Kind, max_frames: int = MAX_FRAMES) -> None:
+        super().__init__()
+        self.kind = kind
+        self.max_frames = max_frames
+        self.bins = MEL_BANDS if kind == "log-mel" else STFT_BINS
+        self.register_buffer("mean", torch.zeros(self.bins))
+        self.register_buffer("deviation", torch.ones(self.bins))
+        window = torch.hamming_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64).float()
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters()), persistent=False)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised frames.
+
+        Args:
+            waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
+            lengths: (batch,) samples of each, at least 1.
+
+        Returns:
+            frames (batch, time, bins), zero past each utterance's own, and their counts (batch,),
+            between 49 and `max_frames`.
+        """
+        return self.standardise(*self.decibels(waveforms, lengths))
+
+    def decibels(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames in dB before standardisation: what the statistics are fitted on.
+
+        With P the power (plus 1e-8 for the log-STFT, or its Mel bands):
+        D = 10 log10(max(P, 1e-10)); frames = max(D, max over the utterance's T frames of D - 80);
+        then the central `max_frames`, from floor((T - max_frames) / 2).
+
+        Returns:
+            frames (batch, time, bins), zero past each utterance's own, and their counts (batch,).
+        """
+        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+        spectrum = torch.stft(
+            torch.where(inside, waveforms, 0.0),
+            DFT_LENGTH,
+            HOP_SAMPLES,
+            WINDOW_SAMPLES,
+            self.get_buffer("window"),
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+        power = power @ self.get_buffer("filters") if self.kind == "log-mel" else power + STFT_OFFSET
+        decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
+        counts = frame_count(lengths)
+        valid = (torch.arange(decibels.shape[1], device=counts.device) < counts[:, None])[..., None]
+        top = decibels.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True)
+        floored = torch.maximum(decibels, top - DYNAMIC_RANGE_DB)
+        return self._crop(torch.where(valid, floored, 0.0), counts)
+
+    def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.max_frames or frames.shape[1] <= self.max_frames:
+            return frames, counts
+        first = (counts - self.max_frames).clamp(min=0) // 2
+        index = first[:, None] + torch.arange(self.max_frames, device=counts.device)
+        cropped = frames.gather(1, index[..., None].expand(-1, -1, self.bins))
+        return cropped, counts.clamp(max=self.max_frames)
+
+    def standardise(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """z-score per bin; zeros past each utterance's own frames; at least 49 of them."""
+        short = MIN_FRAMES - decibels.shape[1]
+        if short > 0:
+            decibels = functional.pad(decibels, (0, 0, 0, short))
+        valid = torch.arange(decibels.shape[1], device=counts.device) < counts[:, None]
+        frames = torch.where(valid[..., None], (decibels - self.mean) / self.deviation, 0.0)
+        return frames, counts.clamp(min=MIN_FRAMES)
+
+    def fit(self, utterances: Iterable[NDArray[np.float32]]) -> None:
+        """Set mean and (population) deviation per bin from the frames of training utterances.
+
+        Args:
+            utterances: (frames, bins) in dB, as `decibels` gives them, unpadded. Sums are float64.
+        """
+        count, total = 0, np.zeros(self.bins)
+        squares = np.zeros(self.bins)
+        for frames in utterances:
+            exact = np.asarray(frames, np.float64)
+            count += len(exact)
+            total += exact.sum(axis=0)
+            squares += np.square(exact).sum(axis=0)
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0.0)
+        # A bin that never changes (digital silence throughout) stays at zero instead of dividing by zero.
+        deviation = np.where(variance > 1e-8, np.sqrt(variance), 1.0)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(deviation))

@@ -1,0 +1,304 @@
+"""The training loop, read from top to bottom; its checkpoints.
+
+Adam at a constant rate for a fixed number of steps on L = L_s + lambda L_c; the model of the best
+dev UA is kept (Dai et al. 2019, section 3; the authors' experiment repository). What a run folder
+holds besides `history.csv` and `checkpoint/` is `experiment`'s.
+"""
+
+import csv
+import ctypes
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from emospec.config import Loss, Training
+from emospec.errors import TrainingError
+from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
+from emospec.files import write_text
+from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.learner import Learner, load_tensors, save_tensors
+from emospec.learning.losses import class_weights, weighted_cross_entropy
+
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `history.csv`. Losses are means over the steps since the line before."""
+
+    step: int
+    epoch: float
+    loss: float
+    softmax_loss: float
+    center_loss: float
+    seconds: float
+    dev_ua: float | None = None
+    dev_wa: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run trains on.
+
+    Attributes:
+        train, dev: indices of utterances in the store.
+        targets: (utterances of the store,) class index of each; -1 where it is of no class.
+        loss, training: settings.
+        seed: seeds the batches.
+        fingerprint: hash of everything the result depends on; a checkpoint of another is refused.
+    """
+
+    train: Sequence[int]
+    dev: Sequence[int]
+    targets: np.ndarray[tuple[int], np.dtype[np.int64]]
+    loss: Loss
+    training: Training
+    seed: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a training ended: its steps, the chosen step and that step's dev UA, and its seconds."""
+
+    steps: int
+    selected_step: int
+    dev_ua: float
+    seconds: float
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether this machine multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def resolve_precision(training: Training) -> torch.dtype:
+    """What the convolutions compute in while training and judging dev."""
+    fast = training.precision == "bfloat16" or (training.precision == "auto" and bfloat16_is_fast())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def reuse_freed_memory() -> None:
+    """Have glibc keep large freed blocks instead of unmapping them at every step.
+
+    Without it a step spends a third of its time in page faults. Call once, before torch allocates.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            trim_threshold, mmap_threshold = -1, -3  # malloc.h
+            mallopt(mmap_threshold, 1 << 30)
+            mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def fit(
+    learner: Learner,
+    store: FrameStore,
+    task: Task,
+    folder: Path,
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+    progress: Callable[[Row, int], None] | None = None,
+) -> Fit:
+    """Train a learner; on return it is the model of the best dev UA.
+
+    Args:
+        learner: fresh; its front end is fitted here, on the training utterances alone.
+        store: the frames.
+        task: utterances, targets, settings.
+        folder: the run folder; `history.csv` and `checkpoint/` go there.
+        resume: go on from the checkpoint, where there is one.
+        tensorboard: log to `folder/tensorboard` too.
+        progress: called with each row of history and the number of steps.
+
+    Raises:
+        TrainingError: the loss is not finite (the last good checkpoint stays), or the checkpoint
+            is of another task.
+    """
+    reuse_freed_memory()
+    accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=folder)
+    if tensorboard:
+        accelerator.init_trackers("tensorboard")
+    trainer = _Trainer(learner, store, task, folder, accelerator)
+    if resume:
+        trainer.restore()
+    while trainer.step < trainer.steps:
+        trainer.take_step()
+        if trainer.step % task.training.evaluate_every == 0 or trainer.step == trainer.steps:
+            row = trainer.close_row()
+            if tensorboard:
+                accelerator.log({k: v for k, v in asdict(row).items() if v is not None}, step=row.step)
+            if progress:
+                progress(row, trainer.steps)
+    accelerator.end_training()
+    return trainer.finish()
+
+
+class _Trainer:
+    """The state of a training: what a checkpoint holds."""
+
+    def __init__(
+        self, learner: Learner, store: FrameStore, task: Task, folder: Path, accelerator: Accelerator
+    ) -> None:
+        self.learner, self.store, self.task, self.folder = learner, store, task, folder
+        self.accelerator = accelerator
+        self.steps, self.select_after = task.training.plan(len(task.train))
+        self.train, self.dev = np.asarray(task.train), list(task.dev)
+        learner.frontend.fit(store.frames(i) for i in task.train)
+        learner.to(accelerator.device)
+        counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
+        self.weights = class_weights(torch.from_numpy(counts)).float().to(accelerator.device)
+        self.precision = resolve_precision(task.training)
+        learner.network.precision = self.precision
+        self.optimizer = torch.optim.Adam(
+            learner.parameters(), task.training.learning_rate, ADAM_BETAS, ADAM_EPSILON, fused=True
+        )
+        self.step = 0
+        self.rows: list[Row] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_ua, self.best_step = -math.inf, 0
+        self.earlier_seconds, self.started = 0.0, time.monotonic()
+        self.sums = torch.zeros(3)
+        self.steps_in_row = 0
+        self.saved_at = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint" / "state.safetensors"
+
+    def take_step(self) -> None:
+        """One batch: losses, gradients, Adam, then the centres."""
+        warming_up = self.step < self.task.loss.warmup_steps
+        center_weight = 0.0 if warming_up else self.task.loss.center_weight
+        center_rate = 1.0 if warming_up else self.task.loss.center_rate
+        drawn = batch_indices(self.step, len(self.train), self.task.training.batch_size, self.task.seed)
+        indices = self.train[drawn]
+        decibels, counts = self.store.batch(indices)
+        device = self.accelerator.device
+        targets = torch.from_numpy(self.task.targets[indices]).to(device)
+        z, logits = self.learner(decibels.to(device), counts.to(device))
+        softmax_loss = weighted_cross_entropy(logits, targets, self.weights)
+        center_loss = self.learner.center_loss(z, targets, self.weights)
+        loss = softmax_loss + center_weight * center_loss
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        self.learner.center_loss.update(z, targets, center_rate)
+        self.sums = self.sums.to(device) + torch.stack([loss, softmax_loss, center_loss]).detach()
+        self.step += 1
+        self.steps_in_row += 1
+
+    def close_row(self) -> Row:
+        """Judge dev where it is due, keep the best model, write history and checkpoint."""
+        loss, softmax_loss, center_loss = (self.sums / self.steps_in_row).tolist()
+        if not math.isfinite(loss):
+            kept = f"the checkpoint of step {self._saved_step()} is kept" if self.checkpoint.is_file() else "no checkpoint was due yet"
+            raise TrainingError(
+                f"the loss is {loss} between steps {self.step - self.steps_in_row} and {self.step}; {kept}. "
+                "Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
+            )
+        dev_ua = dev_wa = None
+        if self.step > self.select_after and self.step % self.task.training.evaluate_every == 0:
+            dev_ua, dev_wa = self._judge_dev()
+            if dev_ua > self.best_ua:
+                self.best_ua, self.best_step = dev_ua, self.step
+                self.best = {name: tensor.clone() for name, tensor in self.learner.state_dict().items()}
+        epoch = self.step * self.task.training.batch_size / len(self.train)
+        row = Row(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
+        self.rows.append(row)
+        self.sums = torch.zeros(3)
+        self.steps_in_row = 0
+        write_text(self.folder / "history.csv", _to_csv(self.rows))
+        if self.step == self.steps or time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds:
+            self.save()
+        return row
+
+    def _judge_dev(self) -> tuple[float, float]:
+        """UA over the classes present in dev, and WA, at training's precision."""
+        outputs = self.learner.judge(self.store, self.dev, self.precision)
+        targets = self.task.targets[self.dev]
+        confusion = confusion_matrix(targets, outputs.probabilities.argmax(axis=1), len(self.learner.classes))
+        return unweighted_accuracy(confusion), weighted_accuracy(confusion)
+
+    def save(self) -> None:
+        """Write the checkpoint: one file, so that it is whole or the one before."""
+        tensors = {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{name}": tensor for name, tensor in state.items()}
+        about = {
+            "fingerprint": self.task.fingerprint,
+            "step": self.step,
+            "best_ua": self.best_ua if self.best else None,
+            "best_step": self.best_step,
+            "seconds": self.seconds,
+            "rows": [asdict(row) for row in self.rows],
+        }
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        save_tensors(self.checkpoint, tensors, {"state": json.dumps(about)})
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        if not self.checkpoint.is_file():
+            return
+        try:
+            tensors, metadata = load_tensors(self.checkpoint)
+            about = json.loads(metadata["state"])
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise TrainingError(f"{self.checkpoint} is damaged ({error}). Delete it to train from the start") from error
+        if about["fingerprint"] != self.task.fingerprint:
+            raise TrainingError(
+                f"{self.checkpoint} is of other settings, utterances or another version. "
+                "Resume with the settings of its config.toml, or name another folder"
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+        self.learner.load_state_dict(part("learner."))
+        self.best = {name: tensor.to(self.accelerator.device) for name, tensor in part("best.").items()}
+        count = len(self.optimizer.state_dict()["param_groups"][0]["params"])
+        state = {"state": {i: part(f"adam.{i}.") for i in range(count)}}
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | state)
+        self.step = about["step"]
+        self.best_ua = -math.inf if about["best_ua"] is None else about["best_ua"]
+        self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]
+        self.rows = [Row(**row) for row in about["rows"]]
+        write_text(self.folder / "history.csv", _to_csv(self.rows))
+
+    def _saved_step(self) -> int:
+        return int(json.loads(load_tensors(self.checkpoint)[1]["state"])["step"])
+
+    def finish(self) -> Fit:
+        """Make the learner the best model, in float32."""
+        self.learner.load_state_dict(self.best)
+        self.learner.network.precision = torch.float32
+        return Fit(self.steps, self.best_step, self.best_ua, self.seconds)
+
+
+def _to_csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return out.getvalue()

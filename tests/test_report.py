@@ -1,0 +1,469 @@
+"""The report tells what the run folders hold: no more, no less, and nothing from elsewhere."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emospec.errors import RunError
+from emospec.evaluation import figures
+from emospec.evaluation.metrics import (
+    class_distances,
+    confusion_matrix,
+    recalls,
+    unweighted_accuracy,
+    weighted_accuracy,
+)
+from emospec.evaluation.report import Section, sweeps, write_report
+from emospec.evaluation.results import Run, read_run, summarise, summarise_settings
+
+CLASSES = ("neutral", "angry", "sad")
+DEPENDENT = {
+    "name": "dai2019",
+    "words": "Stratified by session, sex and emotion; fold k tests on part 2k + 1, selects on part 2k.",
+    "speaker_overlap": True,
+    "overlap_words": "10 of 10 test speakers are also in training (speaker-dependent)",
+}
+INDEPENDENT = {
+    "name": "leave-one-speaker-out",
+    "words": "Each fold tests on one speaker.",
+    "speaker_overlap": False,
+    "overlap_words": "0 of 1 test speakers are also in training (speaker-independent)",
+}
+
+
+def scored(targets: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """One part of scores.json from class indices (utterances,)."""
+    confusion = confusion_matrix(targets, predicted, len(classes))
+    return {
+        "UA": unweighted_accuracy(confusion),
+        "WA": weighted_accuracy(confusion),
+        "recall": dict(zip(classes, recalls(confusion).tolist(), strict=True)),
+        "confusion": confusion.tolist(),
+        "utterances": int(confusion.sum()),
+    }
+
+
+def fake_run(
+    folder: Path,
+    *,
+    weight: float = 0.0,
+    rate: float = 0.5,
+    fold: int = 1,
+    folds: int = 5,
+    repeat: int = 0,
+    seed: int = 0,
+    preset: str = "dai2019-mel",
+    classes: tuple[str, ...] = CLASSES,
+    protocol: dict[str, Any] = DEPENDENT,
+    confusion: list[list[int]] | None = None,
+    sizes: tuple[int, int, int] = (60, 12, 12),
+    spread: float = 1.0,
+    steps: int = 110,
+) -> Run:
+    """A finished run folder after the contract; `confusion` fixes the test predictions."""
+    rng = np.random.default_rng([fold, repeat, int(weight * 1000), seed])
+    centers = rng.normal(0, 2, (len(classes), 64))
+    z, labels, parts, scores = [], [], [], {}
+    for part, size in zip(("train", "dev", "test"), sizes, strict=True):
+        targets = rng.permutation(np.arange(size) % len(classes))
+        predicted = np.where(
+            rng.random(size) < 0.7 + 0.05 * (weight > 0), targets, rng.integers(0, len(classes), size)
+        )
+        if part == "test" and confusion is not None:
+            cells = np.array(confusion)
+            targets, predicted = (
+                np.repeat(index, cells.ravel()) for index in np.indices(cells.shape).reshape(2, -1)
+            )
+        loose = spread * (1.0 if part == "train" else 1.5)
+        z.append(centers[targets] + rng.normal(0, loose, (len(targets), 64)))
+        labels.append(np.array(classes)[targets])
+        parts.append(np.full(len(targets), part))
+        if part != "train":
+            scores[part] = scored(targets, predicted, classes)
+    folder.mkdir(parents=True)
+    features = {
+        "z": np.concatenate(z).astype(np.float32),
+        "label": np.concatenate(labels),
+        "part": np.concatenate(parts),
+    }
+    features["utterance"] = np.array([f"u{i:05d}" for i in range(len(features["z"]))])
+    np.savez(folder / "features.npz", **features)
+    distances = {}
+    for part in ("train", "test"):
+        inside = features["part"] == part
+        found = class_distances(features["z"][inside], features["label"][inside])
+        distances[part] = {"within": found.within, "between": found.between}
+    counts = {
+        part: {
+            name: int(((features["part"] == part) & (features["label"] == name)).sum()) for name in classes
+        }
+        for part in ("train", "dev", "test")
+    }
+    meta = {
+        "emospec": "1.0.0",
+        "preset": preset,
+        "commit": "abc1234",
+        "created": "2025-01-02T03:04:05+00:00",
+        "command": f"emospec train {preset} --fold {fold}",
+        "versions": {"python": "3.11.9", "torch": "2.6.0", "numpy": "2.1.0"},
+        "hardware": {"processor": "Fake CPU", "cores": 2, "threads": 1, "device": "cpu"},
+        "seed": seed,
+        "steps": steps,
+        "seconds": 312.4,
+        "classes": list(classes),
+        "protocol": {**protocol, "fold": fold, "folds": folds, "repeat": repeat, "hash": f"{repeat:064x}"},
+        "corpora": [
+            {
+                "name": "emodb",
+                "title": "Berlin Database of Emotional Speech",
+                "licence": "CC0 1.0",
+                "citation": "F. Burkhardt et al., A Database of German Emotional Speech, Interspeech 2005.",
+                "utterances": sum(sizes),
+                "speakers": 10,
+            }
+        ],
+        "counts": counts,
+        "parameters": 630000,
+    }
+    logged = np.arange(11, steps + 1, 11)
+    softmax = 1.4 * np.exp(-logged / (0.4 * steps)) + 0.2 + rng.normal(0, 0.03, len(logged))
+    center = 1 + 3 * np.exp(-logged / (0.3 * steps))
+    dev_ua = scores["dev"]["UA"] - 0.4 * (1 - logged / steps) ** 2
+    dev_ua[logged < 0.06 * steps] = np.nan
+    pd.DataFrame(
+        {
+            "step": logged,
+            "epoch": logged / 10,
+            "loss": softmax + weight * center,
+            "softmax_loss": softmax,
+            "center_loss": center,
+            "seconds": logged * 0.3,
+            "dev_ua": dev_ua,
+            "dev_wa": dev_ua,
+        }
+    ).to_csv(folder / "history.csv", index=False)
+    names = features["label"][features["part"] != "train"]
+    pd.DataFrame(
+        {
+            "utterance": features["utterance"][features["part"] != "train"],
+            "part": features["part"][features["part"] != "train"],
+            "corpus": "emodb",
+            "speaker": [f"{i % 10 + 3:02d}" for i in range(len(names))],
+            "sex": "m",
+            "language": "de",
+            "text": "",
+            "target": names,
+            "predicted": names,
+        }
+    ).to_csv(folder / "predictions.csv", index=False)
+    whole = {"classes": list(classes), "selected_step": int(logged[-1]), **scores, "distances": distances}
+    (folder / "scores.json").write_text(json.dumps(whole))
+    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "config.toml").write_text(
+        f"[data]\nclasses = {json.dumps(list(classes))}\n\n[frontend]\nkind = 'log-mel'\n\n[loss]\n"
+        f"center_weight = {float(weight)}\ncenter_rate = {rate}\nwarmup_steps = 20\n\n"
+        f"[training]\nsteps = {steps}\n"
+    )
+    return read_run(folder)
+
+
+class Page(HTMLParser):
+    """A page as a reader's browser sees it: text, tables as rows of cells, and what it would load."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.html = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.words: list[str] = []
+        self._cell = self._style = False
+        self.feed(self.html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._style = tag == "style"
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._style = False
+        if tag in ("td", "th"):
+            self._cell = False
+            self.tables[-1][-1][-1] = " ".join(self.tables[-1][-1][-1].split())
+
+    def handle_data(self, data: str) -> None:
+        if self._style:
+            return
+        self.words.append(data)
+        if self._cell:
+            self.tables[-1][-1][-1] += data
+
+    def table(self, *heads: str) -> list[list[str]]:
+        """The rows below the first table head that starts with these cells."""
+        return next(table[1:] for table in self.tables if table[0][: len(heads)] == list(heads))
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two folds without and with centre loss, their test confusions given; with comes first."""
+    root = tmp_path_factory.mktemp("runs")
+    confusions = {
+        (0.3, 1): [[6, 0, 0], [0, 4, 0], [0, 0, 2]],  # UA (1 + 1 + 1) / 3, WA 12/12
+        (0.3, 2): [[6, 0, 0], [2, 2, 0], [0, 0, 2]],  # UA (1 + 1/2 + 1) / 3, WA 10/12
+        (0.0, 1): [[6, 0, 0], [2, 2, 0], [0, 1, 1]],  # UA (1 + 1/2 + 1/2) / 3, WA 9/12
+        (0.0, 2): [[6, 0, 0], [0, 4, 0], [0, 1, 1]],  # UA (1 + 1 + 1/2) / 3, WA 11/12
+    }
+    return [
+        fake_run(root / f"{weight}-{fold}", weight=weight, fold=fold, confusion=cells)
+        for (weight, fold), cells in confusions.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(four: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(four, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> Page:
+    return Page(written)
+
+
+def test_results_are_those_computed_by_hand(page: Page) -> None:
+    without, with_ = page.table("setting", "UA %", "±", "WA %", "±")
+    assert without[:5] == ["dai2019-mel, λ 0", "75.0", "11.8", "83.3", "11.8"]
+    assert with_[:5] == ["dai2019-mel, λ 0.3, α 0.5", "91.7", "11.8", "91.7", "11.8"]
+    assert without[-1] == with_[-1] == "mean over 2 runs"
+    assert "UA 91.7 %, without 75.0 %: +16.7 points over 2 runs, higher in 1 of 2 pairs" in page.text
+    assert page.table("setting", *CLASSES) == [
+        ["dai2019-mel, λ 0", "100.0", "75.0", "50.0"],
+        ["dai2019-mel, λ 0.3, α 0.5", "100.0", "75.0", "100.0"],
+    ]
+
+
+def test_protocol_and_its_speaker_overlap_are_told(page: Page) -> None:
+    badges = [
+        attributes for tag, attributes in page.tags if (attributes.get("class") or "").startswith("badge")
+    ]
+    assert badges
+    assert page.text.count("10 of 10 test speakers are also in training (speaker-dependent)") == 2
+    assert DEPENDENT["words"] in page.text
+    assert "speaker-independent" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "badge"),
+    [([False, False], False), ([False, True], True), ([False, None], None), ([None, True], True)],
+)
+def test_one_speaker_dependent_fold_makes_a_section_so(
+    tmp_path: Path, overlaps: list[bool | None], badge: bool | None
+) -> None:
+    runs = [
+        fake_run(tmp_path / str(i), fold=i, protocol={**INDEPENDENT, "speaker_overlap": overlap})
+        for i, overlap in enumerate(overlaps, start=1)
+    ]
+    assert Section(1, tuple(runs)).speaker_overlap is badge
+
+
+def test_protocols_never_share_a_table_and_are_summed_up_each_in_its_way(tmp_path: Path) -> None:
+    cells = {1: [[4, 0, 0], [0, 0, 0], [0, 0, 0]], 2: [[0, 0, 0], [1, 1, 0], [0, 0, 2]]}
+    runs = [
+        fake_run(
+            tmp_path / f"{protocol['name']}-{fold}", preset=preset, fold=fold, protocol=protocol, confusion=c
+        )
+        for fold, c in cells.items()
+        for preset, protocol in (("known", DEPENDENT), ("unknown", INDEPENDENT))
+    ]
+    page = Page(write_report(runs, tmp_path / "out"))
+    for table in page.tables:
+        assert not {"known, λ 0", "unknown, λ 0"} <= {row[0] for row in table}
+    known, unknown = (table[1] for table in page.tables if table[0][:2] == ["setting", "UA %"])
+    assert (known[1], known[-1]) == ("87.5", "mean over 2 runs")  # (1 + (1/2 + 1) / 2) / 2
+    assert (unknown[1], unknown[-1]) == ("83.3", "pooled test predictions of 2 runs")  # (1 + 1/2 + 1) / 3
+    assert "do not compare with one another, least of all speaker-dependent" in page.text
+
+
+def test_page_loads_nothing_from_elsewhere(page: Page) -> None:
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    for tag, attributes in page.tags:
+        assert (attributes.get("src") or "data:").startswith("data:")
+        if "href" in attributes:
+            assert (tag, attributes["href"]) == ("a", "https://arxiv.org/abs/2501.01103")
+    assert not re.search(r"url\(|@import", page.html)
+    pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 5  # two confusions, recall, curves, PCA
+    for picture in pictures:
+        drawing = base64.b64decode(picture.partition("base64,")[2])
+        assert not re.search(rb"href=\"(?!#|data:)|<script", drawing)
+
+
+def test_every_image_has_words_and_files(page: Page, written: Path) -> None:
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    names = {path.name for path in (written.parent / "figures").iterdir()}
+    stems = {name[:-4] for name in names}
+    assert names == {stem + ending for stem in stems for ending in (".png", ".svg")}
+    assert "1-dai2019-confusion-dai2019-mel-lambda-0.3-alpha-0.5" in stems
+    assert sorted(path.name for path in written.parent.iterdir()) == ["figures", "report.html"]
+
+
+def test_each_pca_panel_is_a_pca_of_its_own(four: list[Run]) -> None:
+    figure = figures.pca_panels(four[2], four[0])
+    panels = [(run, part) for run in (four[2], four[0]) for part in ("train", "test")]
+    assert len(figure.axes) == 4
+    for axes, (run, part) in zip(figure.axes, panels, strict=True):
+        features = run.features()
+        z = features["z"][features["part"] == part].astype(np.float64)
+        labels = features["label"][features["part"] == part]
+        left, singular, _ = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
+        expected = left[:, :2] * singular[:2]
+        share = 100 * singular**2 / (singular**2).sum()
+        drawn = {c.get_label(): np.asarray(c.get_offsets()) for c in axes.collections}
+        assert set(drawn) == set(CLASSES)
+        for axis in (0, 1):
+            got = np.concatenate([drawn[name][:, axis] for name in CLASSES])
+            wanted = np.concatenate([expected[labels == name, axis] for name in CLASSES])
+            assert np.allclose(got, wanted, atol=1e-6) or np.allclose(got, -wanted, atol=1e-6)
+        assert axes.get_xlabel() == f"PC 1 ({share[0]:.1f} %)"
+        assert axes.get_ylabel() == f"PC 2 ({share[1]:.1f} %)"
+        assert axes.get_aspect() == 1.0
+    assert len(figure.legends) == 1
+
+
+def test_pca_of_nothing_is_said_and_not_drawn(tmp_path: Path) -> None:
+    figure = figures.pca_panels(fake_run(tmp_path / "run", sizes=(60, 12, 2)))
+    assert [text.get_text() for text in figure.axes[1].texts] == ["n/a: fewer than 3 utterances"]
+    assert not figure.axes[1].collections
+
+
+def test_confusion_shows_counts_and_shares_of_each_true_class(four: list[Run]) -> None:
+    summary = summarise(four[2:])
+    texts = [text.get_text() for text in figures.confusion_figure(summary).axes[0].texts]
+    assert [int(text) for text in texts if not text.endswith("%")] == [12, 0, 0, 2, 6, 0, 0, 2, 2]
+    shares = [text for text in texts if text.endswith("%")]
+    assert shares == ["100 %", "0 %", "0 %", "25 %", "75 %", "0 %", "0 %", "50 %", "50 %"]
+
+
+def test_curves_are_the_runs_and_their_mean(four: list[Run]) -> None:
+    loss, dev = figures.learning_curves(summarise_settings(four[2:])).axes
+    histories = [run.history() for run in four[2:]]
+    assert len(loss.lines) == 3
+    assert np.allclose(loss.lines[2].get_ydata(), (histories[0]["loss"] + histories[1]["loss"]) / 2)
+    chosen = [(run.scores["selected_step"], run.scores["dev"]["UA"]) for run in four[2:]]
+    assert np.asarray(dev.lines[-1].get_xydata()).tolist() == [list(dot) for dot in chosen]
+
+
+def test_a_sweep_needs_three_settings_and_starts_without_centre_loss(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / str(weight), weight=weight) for weight in (0.3, 0.03, 0)]
+    section = Section(1, tuple(runs))
+    [(key, group)] = sweeps(section.summaries)
+    assert key == "center_weight"
+    labels = figures.sweep_bars(group, key).axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == ["0", "0.03", "0.3"]
+    assert sweeps(section.summaries[:2]) == []
+
+
+def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / str(weight), weight=weight) for weight in (0, 0.03, 0.3, 3)]
+    [contrast] = Section(1, tuple(runs)).contrasts
+    best = max(runs[1:], key=lambda run: run.scores["dev"]["UA"])
+    assert contrast.with_ is not None
+    assert contrast.with_.runs == (best,)
+    assert "the best of 3 on dev" in contrast.verdict
+
+
+def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> None:
+    runs = [
+        fake_run(tmp_path / f"{w}-{f}", weight=w, fold=f) for w, f in ((0, 3), (0, 2), (0.3, 1), (0.3, 2))
+    ]
+    section = Section(1, tuple(runs))
+    assert section.contrasts[0].pairs == [(runs[1], runs[3])]
+    assert "from 2 runs with and 2 without, of which 1 share their test set" in section.contrasts[0].verdict
+    assert "2 of 5 folds were run of dai2019-mel, λ 0; dai2019-mel, λ 0.3, α 0.5." in section.limits
+
+
+def test_one_run_is_a_report(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", weight=0.3)
+    page = Page(write_report([run], tmp_path / "out", title="A title"))
+    row = page.table("setting", "UA %")[0]
+    assert row[1] == f"{100 * run.scores['test']['UA']:.1f}"
+    assert row[2] == "n/a one run"
+    assert "none to compare with" in page.text
+    assert "A single run each of dai2019-mel, λ 0.3, α 0.5" in page.text
+    assert "A title" in page.words
+    assert len(figures.pca_panels(run).axes) == 2
+
+
+def test_distances_are_means_over_runs(four: list[Run], page: Page) -> None:
+    stored = [run.scores["distances"]["test"] for run in four[2:]]
+    within, between = (np.mean([d[key] for d in stored]) for key in ("within", "between"))
+    ratio = np.mean([d["within"] / d["between"] for d in stored])
+    assert ["dai2019-mel, λ 0", "test", f"{within:.2f}", f"{between:.2f}", f"{ratio:.2f}"] in page.table(
+        "setting", "part"
+    )
+
+
+def test_data_and_making_are_told(page: Page) -> None:
+    assert "(dai2019-mel, λ 0 and dai2019-mel, λ 0.3, α 0.5; repeat 0, fold 1)" in page.text
+    assert page.table("class", "train", "dev", "test")[0] == ["neutral", "20", "4", "6"]
+    assert page.table("class", "train", "dev", "test")[-1] == ["all", "60", "12", "12"]
+    assert page.table("corpus")[0][3:] == [
+        "CC0 1.0",
+        "F. Burkhardt et al., A Database of German Emotional Speech, Interspeech 2005.",
+    ]
+    for words in ("emospec train dai2019-mel --fold 2", "1.0.0, commit abc1234", "torch 2.6.0", "Fake CPU"):
+        assert words in page.text
+    assert "20 min 50 s for 4 runs" in page.text  # 4 x 312.4 s
+    assert "All training started from seed 0" in page.text
+    assert "center_weight = 0.3" in page.text
+
+
+def test_counts_of_unequal_folds_are_a_span(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / str(n), fold=n, sizes=(57 + 3 * n, 12, 12)) for n in (1, 2)]
+    assert Section(1, tuple(runs)).counts[0] == ("neutral", ["20–21", "4", "4"])
+
+
+def test_words_from_outside_are_escaped(tmp_path: Path) -> None:
+    bad = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', r"$\frac{$")
+    protocol = {**DEPENDENT, "name": "../../<b>", "words": "<script>2</script>", "overlap_words": "<i>x</i>"}
+    runs = [fake_run(tmp_path / "run", classes=bad, protocol=protocol, preset="<script>3</script>")]
+    out = tmp_path / "deep" / "out"
+    page = Page(write_report(runs, out))
+    assert not {tag for tag, _ in page.tags} & {"script", "i"}
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert page.table("class")[0][0] == bad[0]
+    assert page.table("class")[2][0] == bad[2]
+    assert {path.parent for path in tmp_path.rglob("*.png")} == {out / "figures"}
+
+
+def test_a_class_without_test_utterances_is_not_zero(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", confusion=[[6, 0, 0], [2, 2, 0], [0, 0, 0]])
+    page = Page(write_report([run], tmp_path / "out"))
+    assert page.table("setting", *CLASSES)[0] == [run.setting, "100.0", "50.0", "n/a no test utterances"]
+    assert "No test utterance of sad" in page.text
+    texts = [text.get_text() for text in figures.confusion_figure(summarise([run])).axes[0].texts]
+    assert texts[-3:] == ["n/a"] * 3
+    bars = figures.recall_bars([summarise([run])]).axes[0]
+    assert [text.get_text() for text in bars.texts] == ["100", "50", "n/a"]
+
+
+def test_the_same_runs_give_the_same_bytes(four: list[Run], written: Path, tmp_path: Path) -> None:
+    assert write_report(four, tmp_path).read_bytes() == written.read_bytes()
+
+
+def test_no_runs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no runs to report"):
+        write_report([], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
