@@ -15,7 +15,7 @@ _HOMES = {
     "crossval": "emospec.experiment",
     "evaluate": "emospec.evaluation.results",
     "prepare": "emospec.data.pack",
-    "train": "emospec.experiment",
+    "train": "emospec.run",
 }
 
 

@@ -19,14 +19,18 @@ class Data(_Table):
     """Which classes, and how the corpus is divided."""
 
     classes: str | list[str] = Field("all", description="`all`, a named class set, or a list of emotions")
-    protocol: str = Field("default", description="a split of `emospec.data.splits`; `default` is the corpus's own")
+    protocol: str = Field(
+        "default", description="a split of `emospec.data.splits`; `default` is the corpus's own"
+    )
 
 
 class Frontend(_Table):
     """What the network sees."""
 
     kind: Literal["log-mel", "log-stft"]
-    max_frames: int = Field(1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all")
+    max_frames: int = Field(
+        1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all"
+    )
 
 
 class Loss(_Table):
@@ -42,13 +46,21 @@ class Training(_Table):
 
     steps: int = Field(ge=1, description="steps on `steps_for` training utterances")
     select_after: int = Field(ge=0, description="dev is first judged after this many of `steps`")
-    steps_for: int = Field(0, ge=0, description="training utterances that `steps` is meant for; other numbers get as many epochs; 0 keeps `steps`")
+    steps_for: int = Field(
+        0,
+        ge=0,
+        description="training utterances that `steps` is meant for; other numbers get as many epochs; 0 keeps `steps`",
+    )
     min_steps: int = Field(1, ge=1, description="the least steps after that")
     evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
-    precision: Literal["auto", "bfloat16", "float32"] = Field("auto", description="of the convolutions in training; auto is bfloat16 where the machine has it")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="time between checkpoints; the result does not depend on it")
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="of the convolutions in training; auto is bfloat16 where the machine has it"
+    )
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="time between checkpoints; the result does not depend on it"
+    )
 
     def plan(self, utterances: int) -> tuple[int, int]:
         """Steps, and the step after which dev is judged, for so many training utterances.
@@ -107,7 +119,9 @@ def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
         key, separator, text = override.partition("=")
         path = key.strip().split(".")
         if not separator or not all(path):
-            raise ConfigError(f"--set {override!r} is not of the form table.key=value, such as loss.center_weight=0.3")
+            raise ConfigError(
+                f"--set {override!r} is not of the form table.key=value, such as loss.center_weight=0.3"
+            )
         table = values
         for part in path[:-1]:
             table = table.setdefault(part, {})

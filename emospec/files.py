@@ -25,8 +25,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_bytes` of indented JSON; NaN becomes null."""
-    write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """`write_bytes` of `to_json`."""
+    write_text(path, to_json(content))
+
+
+def to_json(content: Any) -> str:
+    """Indented JSON; NaN, which JSON has not, becomes null."""
+    return json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _without_nan(value: Any) -> Any:

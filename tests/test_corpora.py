@@ -8,13 +8,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from iemocap_tree import make_iemocap_tree
 
 from emospec.data.corpora import CORPORA, check_corpus, read_corpus
 from emospec.data.corpora.crema_d import FEMALE
 from emospec.data.corpora.ravdess import FOLDS
 from emospec.data.utterances import EMOTIONS, Utterance, common_emotion
 from emospec.errors import CorpusError
+from iemocap_tree import make_iemocap_tree
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"
 

@@ -53,7 +53,8 @@ def read_audio(recording: Path | str | bytes, start: float = 0.0, end: float | N
 
     Args:
         recording: a file, or its bytes.
-        start, end: the stretch to read, in seconds; `end` None means to the recording's end.
+        start: where the stretch to read begins, in seconds.
+        end: where it ends, in seconds; None means the recording's end.
 
     Returns:
         (samples,) nominally in [-1, 1]: the mean over channels, then resampled.
@@ -118,18 +119,24 @@ def _read(
             file.seek(first)
         samples = file.read(count, dtype="float32", always_2d=True)
         if len(samples) < count:
-            raise AudioError(f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again")
+            raise AudioError(
+                f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again"
+            )
     return samples, source
 
 
 def _check_header(file: soundfile.SoundFile, name: str) -> None:
     if not MIN_RATE <= file.samplerate <= MAX_RATE:
-        raise AudioError(f"{name}: its sample rate is {file.samplerate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz")
+        raise AudioError(
+            f"{name}: its sample rate is {file.samplerate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz"
+        )
     if not 1 <= file.channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: has {file.channels} channels, allowed are 1 to {MAX_CHANNELS}")
     short = _SHORT_CHUNK.search(file.extra_info)
     if short and int(short[2]) < int(short[1]) < _UNKNOWN_LENGTH_BYTES:
-        raise AudioError(f"{name}: is truncated: {short[2]} of {short[1]} bytes of samples are there. Copy it again")
+        raise AudioError(
+            f"{name}: is truncated: {short[2]} of {short[1]} bytes of samples are there. Copy it again"
+        )
     if "ended unexpectedly" in file.extra_info:
         raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
     if not file.frames:

@@ -25,7 +25,7 @@ from emospec.errors import AudioError, PackError
 
 FORMAT = 1
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
-_STORES = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+_STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 Progress = Callable[[int, int], None]
 
@@ -77,7 +77,9 @@ class Pack:
             path = self.folder / f"{store}.bin"
             found = path.stat().st_size if path.is_file() else 0
             if found != expected:
-                raise PackError(f"{path} is damaged: {found} of {expected} bytes. Delete the pack and prepare again")
+                raise PackError(
+                    f"{path} is damaged: {found} of {expected} bytes. Delete the pack and prepare again"
+                )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -163,7 +165,9 @@ def _decode_into(
     kept: list[Utterance] = []
     skipped: list[Skipped] = []
     offsets = dict.fromkeys(_STORES, 0)
-    jobs = Parallel(n_jobs=os.cpu_count() or 1, prefer="threads", return_as="generator", pre_dispatch="4*n_jobs")
+    jobs = Parallel(
+        n_jobs=os.cpu_count() or 1, prefer="threads", return_as="generator", pre_dispatch="4*n_jobs"
+    )
     decoded = jobs(delayed(_decode_one)(u) for u in utterances)
     with open(part / "int16.bin", "wb") as int16, open(part / "float32.bin", "wb") as float32:
         files = {"int16": int16, "float32": float32}
@@ -251,5 +255,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PackError(f"{path} is damaged ({error}). Delete the pack and prepare again") from error
     if index.get("format") != FORMAT:
-        raise PackError(f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again")
+        raise PackError(
+            f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
+        )
     return index

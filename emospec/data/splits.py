@@ -29,6 +29,7 @@ class Fold:
     test: tuple[int, ...]
 
     def part(self, name: str) -> tuple[int, ...]:
+        """The indices of `train`, `dev` or `test`."""
         indices: tuple[int, ...] = getattr(self, name)
         return indices
 
@@ -83,7 +84,9 @@ def make_split(
     makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
         "dai2019": lambda: _dai2019(utterances, np.random.default_rng([seed, repeat])),
         "one-speaker-out": lambda: _one_speaker_out(utterances),
-        "groups": lambda: _speaker_groups(utterances, _group_count(protocol), np.random.default_rng([seed, repeat])),
+        "groups": lambda: _speaker_groups(
+            utterances, _group_count(protocol), np.random.default_rng([seed, repeat])
+        ),
         "sessions": lambda: _sessions(utterances),
         "folds": lambda: _given_folds(utterances, _read_folds(argument) if argument else speaker_folds),
         "column": lambda: _column(utterances),
@@ -116,10 +119,16 @@ def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | N
     test = {utterances[i].voice for i in fold.test}
     seen = {utterances[i].voice for i in (*fold.train, *fold.dev)}
     if "" in test | seen:
-        return None, "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
+        return (
+            None,
+            "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on",
+        )
     shared = test & seen
     if shared:
-        return True, f"{len(shared)} of {len(test)} test speakers are also in training or dev (speaker-dependent)"
+        return (
+            True,
+            f"{len(shared)} of {len(test)} test speakers are also in training or dev (speaker-dependent)",
+        )
     return False, f"none of the {len(test)} test speakers is in training or dev (speaker-independent)"
 
 
@@ -166,7 +175,9 @@ def _speaker_groups(
     """Speaker-disjoint groups, dealt by corpus and sex so that each group has its share of both."""
     groups = _group_by_voice(utterances, f"groups:{count}")
     if len(groups) < count:
-        raise ProtocolError(f"groups:{count} needs {count} speakers, found {len(groups)}. Choose fewer groups, at least 3")
+        raise ProtocolError(
+            f"groups:{count} needs {count} speakers, found {len(groups)}. Choose fewer groups, at least 3"
+        )
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(groups):
         first = utterances[groups[voice][0]]
@@ -190,7 +201,9 @@ def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     groups: dict[str, list[int]] = defaultdict(list)
     for i, u in enumerate(utterances):
         if not u.session:
-            raise ProtocolError(f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead")
+            raise ProtocolError(
+                f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead"
+            )
         groups[f"{u.corpus}/{u.session}"].append(i)
     _at_least_three(groups, "sessions", "sessions")
     words = (
@@ -211,7 +224,9 @@ def _given_folds(
     groups: dict[int, list[int]] = defaultdict(list)
     for i, u in enumerate(utterances):
         if u.speaker not in speaker_folds:
-            raise ProtocolError(f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker")
+            raise ProtocolError(
+                f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker"
+            )
         groups[speaker_folds[u.speaker]].append(i)
     _at_least_three(groups, "folds", "folds")
     words = (
@@ -226,7 +241,9 @@ def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     groups: dict[str, list[int]] = {part: [] for part in PARTS}
     for i, u in enumerate(utterances):
         if u.split not in groups:
-            raise ProtocolError(f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}")
+            raise ProtocolError(
+                f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
+            )
         groups[u.split].append(i)
     fold = Fold(*(_by_id(utterances, groups[part]) for part in PARTS))
     return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
@@ -238,7 +255,9 @@ def _cyclic(parts: list[list[int]]) -> list[Fold]:
 
 def _fold_of_groups(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
     train = [i for g, part in enumerate(parts) if g != test and g not in dev for i in part]
-    return Fold(tuple(sorted(train)), tuple(sorted(i for g in dev for i in parts[g])), tuple(sorted(parts[test])))
+    return Fold(
+        tuple(sorted(train)), tuple(sorted(i for g in dev for i in parts[g])), tuple(sorted(parts[test]))
+    )
 
 
 def _by_id(utterances: Sequence[Utterance], indices: Sequence[int] | range) -> tuple[int, ...]:
@@ -265,7 +284,7 @@ def _group_count(protocol: str) -> int:
     return int(argument)
 
 
-def _at_least_three(groups: Mapping[object, object], protocol: str, noun: str) -> None:
+def _at_least_three(groups: Mapping[str, object] | Mapping[int, object], protocol: str, noun: str) -> None:
     if len(groups) < 3:
         raise ProtocolError(
             f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
@@ -282,7 +301,9 @@ def _read_folds(file: str) -> dict[str, int]:
     try:
         return {row["speaker"]: int(row["test_fold"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"fold list {file}: needs the columns speaker,test_fold with whole numbers ({error!r})") from error
+        raise ProtocolError(
+            f"fold list {file}: needs the columns speaker,test_fold with whole numbers ({error!r})"
+        ) from error
 
 
 def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str) -> None:
@@ -291,7 +312,9 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
     for number, fold in enumerate(folds, start=1):
         for part in PARTS:
             if not fold.part(part):
-                raise ProtocolError(f"fold {number} of {protocol} has no {part} utterances. Choose another split")
+                raise ProtocolError(
+                    f"fold {number} of {protocol} has no {part} utterances. Choose another split"
+                )
         trained = {utterances[i].emotion for i in fold.train}
         if missing := [c for c in classes if c not in trained]:
             raise ProtocolError(

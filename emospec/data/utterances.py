@@ -134,10 +134,11 @@ def select_classes(
     if missing:
         found = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
         raise CorpusError(
-            f"no utterance is labelled {', '.join(missing)}. Found: {found}. "
-            "Choose `classes` among these"
+            f"no utterance is labelled {', '.join(missing)}. Found: {found}. Choose `classes` among these"
         )
     if len(set(names)) < max(2, len(names)):
-        raise CorpusError(f"classes must be at least two different emotions, found: {', '.join(names) or 'none'}")
+        raise CorpusError(
+            f"classes must be at least two different emotions, found: {', '.join(names) or 'none'}"
+        )
     chosen = set(names)
     return [u for u in utterances if u.emotion in chosen], names

@@ -4,8 +4,8 @@ Every function returns a `matplotlib.figure.Figure` made without pyplot, so that
 left behind. Only this room imports matplotlib; what a figure means is said by report.py.
 """
 
+import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+from sklearn.decomposition import PCA
 
 from emospec.evaluation.results import Run, Summary
+from emospec.files import write_bytes
 
 INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
 CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3b3b3b", "#b8a800")
@@ -120,7 +121,9 @@ def learning_curves(summaries: Sequence[Summary]) -> Figure:
         if summary.runs[0].config["loss"]["center_weight"]:
             _curves(loss_axes, [history["softmax_loss"] for history in histories], color, part=True)
         chosen = [(run.scores["selected_step"], run.scores["dev"]["UA"]) for run in summary.runs]
-        dev_axes.plot(*zip(*chosen, strict=True), "o", color=color, markersize=6, markeredgecolor="white")
+        dev_axes.plot(
+            *np.array(chosen, np.float64).T, "o", color=color, markersize=6, markeredgecolor="white"
+        )
         handles.append(Line2D([], [], color=color, linewidth=2, label=summary.setting))
     handles.append(
         Line2D([], [], color=FAINT, linewidth=1.3, linestyle=":", label="softmax part of the loss")
@@ -197,9 +200,10 @@ def pca_panels(*runs: Run) -> Figure:
 
 def _legend(figure: Figure, handles: Sequence[Any]) -> None:
     """One legend below the panels, of as many columns as the figure has room for."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = int(LETTERS_PER_INCH * figure.get_figwidth() / (longest + 7))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(max(1, columns), len(handles)))
+    room = LETTERS_PER_INCH * figure.get_figwidth()
+    widths = [len(str(handle.get_label())) + 7 for handle in handles]
+    columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _short(names: Sequence[str]) -> list[str]:
@@ -253,7 +257,7 @@ def recall_bars(summaries: Sequence[Summary]) -> Figure:
     classes = summaries[0].classes
     width = min(0.5, 0.8 / len(summaries))
     figure = Figure(
-        figsize=(max(6.4, 1.2 + 0.36 * len(classes) * (len(summaries) + 1)), 3.7), layout="constrained"
+        figsize=(max(8.6, 1.2 + 0.36 * len(classes) * (len(summaries) + 1)), 3.7), layout="constrained"
     )
     axes = figure.subplots()
     for number, summary in enumerate(summaries):
@@ -317,7 +321,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".svg")
     with rc_context(HOUSE):
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):
-            unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-            figure.savefig(unfinished, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
-            os.replace(unfinished, path)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
+            write_bytes(path, drawn.getvalue())
     return paths

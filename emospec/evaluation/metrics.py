@@ -31,7 +31,9 @@ def confusion_matrix(targets: Integers, predicted: Integers, classes: int) -> In
     targets, predicted = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
     if targets.shape != predicted.shape or targets.ndim != 1:
         raise ValueError(f"targets {targets.shape} and predicted {predicted.shape} must be equal vectors")
-    if targets.size and not (0 <= min(targets.min(), predicted.min()) and max(targets.max(), predicted.max()) < classes):
+    if targets.size and not (
+        min(targets.min(), predicted.min()) >= 0 and max(targets.max(), predicted.max()) < classes
+    ):
         raise ValueError(f"class indices must lie in [0, {classes})")
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
@@ -86,7 +88,7 @@ class Distances:
 
     @property
     def ratio(self) -> float:
-        """within / between: lower means tighter and better separated classes."""
+        """Within / between: lower means tighter and better separated classes."""
         return self.within / self.between if self.between > 0 else float("nan")
 
 
@@ -106,7 +108,10 @@ def class_distances(z: NDArray[np.floating], labels: Sequence[str] | NDArray[np.
     names = np.unique(labels)
     means = np.stack([z[labels == name].mean(axis=0) for name in names])
     within = np.mean(
-        [np.linalg.norm(z[labels == name] - mean, axis=1).mean() for name, mean in zip(names, means, strict=True)]
+        [
+            np.linalg.norm(z[labels == name] - mean, axis=1).mean()
+            for name, mean in zip(names, means, strict=True)
+        ]
     )
     gaps = np.linalg.norm(means[:, None] - means[None, :], axis=-1)[np.triu_indices(len(names), 1)]
     return Distances(float(within), float(gaps.mean()) if gaps.size else float("nan"))

@@ -6,7 +6,6 @@ from nothing else. results.py sums up, figures.py draws, report.html.j2 lays out
 
 import base64
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from emospec.errors import RunError
 from emospec.evaluation import figures
 from emospec.evaluation.metrics import Distances
 from emospec.evaluation.results import Run, Summary, summarise_settings
+from emospec.files import write_text
 
 PAPER = (
     "D. Dai, Z. Wu, R. Li, X. Wu, J. Jia, H. Meng, “Learning Discriminative Features from Spectrograms using "
@@ -84,9 +84,7 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
         speakers=SPEAKERS,
     )
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = out / f".report.html.{os.getpid()}.unfinished"
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, out / "report.html")
+    write_text(out / "report.html", page)
     return out / "report.html"
 
 
@@ -105,9 +103,7 @@ class Contrast:
     @property
     def either(self) -> Summary:
         """The one without, or where there is none the one with."""
-        found = self.without or self.with_
-        assert found is not None
-        return found
+        return next(summary for summary in (self.without, self.with_) if summary is not None)
 
     @property
     def pairs(self) -> list[tuple[Run, Run]]:
@@ -131,7 +127,8 @@ class Contrast:
         else:
             over = f"from {count(n, 'run')} with and {m} without, of which {paired} share their test set"
         if paired > 1:
-            higher = sum(b.scores["test"]["UA"] > a.scores["test"]["UA"] for a, b in self.pairs)
+            own = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
+            higher = (own[:, 1] > own[:, 0]).sum()
             over += f", higher in {higher} of {paired} pairs"
         best = f", the best of {self.candidates} on dev" if self.candidates > 1 else ""
         return (
@@ -161,16 +158,19 @@ class Section:
 
     @property
     def protocol(self) -> dict[str, Any]:
+        """As the first run tells it; `told` knows where others differ."""
         protocol: dict[str, Any] = self.runs[0].meta["protocol"]
         return protocol
 
     @property
     def corpora(self) -> list[dict[str, Any]]:
+        """Name, title, licence, citation, utterances and speakers of each."""
         corpora: list[dict[str, Any]] = self.runs[0].meta["corpora"]
         return corpora
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """In the order of the confusion matrix."""
         return self.runs[0].classes
 
     @property
@@ -185,6 +185,7 @@ class Section:
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
+        """One per preset."""
         return contrasts(self.summaries)
 
     @property
@@ -192,13 +193,17 @@ class Section:
         """Utterances by class and part, as "98" or, where runs differ, "98-103"; then all classes."""
         rows = []
         for name, chosen in (*((c, (c,)) for c in self.classes), ("all", self.classes)):
-            sums = [[sum(run.meta["counts"][part][c] for c in chosen) for run in self.runs] for part in PARTS]
+            sums = [
+                [sum(r.meta["counts"][part].get(c, 0) for c in chosen) for r in self.runs] for part in PARTS
+            ]
             rows.append((name, [str(min(s)) if min(s) == max(s) else f"{min(s)}–{max(s)}" for s in sums]))
         return rows
 
     def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
         """Means over a setting's runs: distances of z within and between classes, and their ratio."""
-        each = [Distances(**run.scores["distances"][part]) for run in summary.runs]
+        stored = [run.scores["distances"][part] for run in summary.runs]
+        numbers = np.array([(d["within"], d["between"]) for d in stored], np.float64)  # null is NaN
+        each = [Distances(*row) for row in numbers.tolist()]
         within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in each], axis=0)
         return float(within), float(between), float(ratio)
 
@@ -273,10 +278,11 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
 def _limits_of_speech(section: Section) -> list[str]:
     test = [rows[rows["part"] == "test"] for rows in (run.predictions() for run in section.runs)]
     languages = sorted({str(value) for rows in test for value in rows["language"].unique()} - {""})
-    speakers = {pair for rows in test for pair in zip(rows["corpus"], rows["speaker"], strict=True)}
-    covered = (
-        f"Tested on {count(len(speakers), 'speaker')} of {' and '.join(c['title'] for c in section.corpora)}"
-    )
+    speakers = {
+        pair for rows in test for pair in zip(rows["corpus"], rows["speaker"], strict=True) if pair[1]
+    }
+    who = count(len(speakers), "speaker") if speakers else "unknown speakers"
+    covered = f"Tested on {who} of {' and '.join(corpus['title'] for corpus in section.corpora)}"
     covered += f" (language: {', '.join(languages)})" if languages else ""
     styles = distinct(str(corpus["speech"]) for corpus in section.corpora if corpus.get("speech"))
     covered += f", {' and '.join(styles)} speech" if styles else ""
@@ -324,9 +330,7 @@ def _limits_of_runs(section: Section) -> list[str]:
     found += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
     seeds = distinct(str(run.meta["seed"]) for run in section.runs)
     if len(seeds) == 1:
-        found.append(
-            f"All training started from seed {seeds[0]}: what another random start gives is not covered."
-        )
+        found.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
     return found
 
 
@@ -363,7 +367,8 @@ def config_of(summary: Summary) -> str:
         {
             f"{name}.{key}": repr(value)
             for name, table in run.config.items()
-            for key, value in dict(table).items()
+            if isinstance(table, dict)
+            for key, value in table.items()
         }
         for run in summary.runs
     ]
@@ -378,7 +383,7 @@ def place(run: Run) -> tuple[int, int]:
 
 
 def center_words(run: Run, more: str = "") -> str:
-    """ "With centre loss (λ 0.3, α 0.5)"."""
+    """The start of a sentence: "With centre loss (λ 0.3, α 0.5)"."""
     loss = run.config["loss"]
     return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"
 
@@ -389,7 +394,7 @@ def distinct(values: Iterable[str]) -> list[str]:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
+    """A number with its noun: "1 run", "2 runs"."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
@@ -398,9 +403,9 @@ def percent(share: float) -> str:
     return "n/a" if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
 
 
-def shown(value: float, reason: str, scale: float = 1.0, digits: int = 1) -> str:
-    """A number for a table cell; NaN is "n/a" with the reason."""
-    if math.isnan(value):
+def shown(value: float | None, reason: str, scale: float = 1.0, digits: int = 1) -> str:
+    """A number for a table cell; NaN, null in JSON, is "n/a" with the reason."""
+    if value is None or math.isnan(value):
         return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
     return f"{scale * value:.{digits}f}"
 
@@ -413,4 +418,4 @@ def duration(seconds: float) -> str:
 
 def slug(words: str) -> str:
     """A file name from words: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", words.replace("λ", "lambda").replace("α", "alpha")).strip("-.")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words.replace("λ", "lambda").replace("α", "alpha"))

@@ -37,29 +37,44 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the confusion matrix."""
         return tuple(self.meta["classes"])
 
     @property
     def setting(self) -> str:
-        """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`."""
+        """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`.
+
+        Further overrides of the preset are named, and a seed other than 0.
+        """
         loss = self.config["loss"]
-        center = f"λ {loss['center_weight']:g}"
+        words = [self.meta["preset"], f"λ {loss['center_weight']:g}"]
         if loss["center_weight"]:
-            center += f", α {loss['center_rate']:g}"
-        return f"{self.meta['preset']}, {center}"
+            words.append(f"α {loss['center_rate']:g}")
+        words += self.meta.get("overrides", [])
+        if self.meta["seed"]:
+            words.append(f"seed {self.meta['seed']}")
+        return ", ".join(words)
 
     def predictions(self) -> pd.DataFrame:
-        """`predictions.csv`: one row per dev and test utterance."""
-        return pd.read_csv(self.folder / "predictions.csv", keep_default_na=False, dtype={"speaker": str, "text": str})
+        """`predictions.csv`: one row per dev and test utterance; RunError where it is missing."""
+        return pd.read_csv(
+            self._file("predictions.csv"), keep_default_na=False, dtype={"speaker": str, "text": str}
+        )
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self._file("history.csv"))
 
     def features(self) -> dict[str, NDArray[Any]]:
         """`features.npz`: z (n, 64), label, utterance and part (n,), part one of train, dev, test."""
-        with np.load(self.folder / "features.npz", allow_pickle=False) as stored:
+        with np.load(self._file("features.npz"), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
+
+    def _file(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise RunError(f"{path} is missing. Train the run again, or leave its folder out")
+        return path
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,7 @@ class Summary:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the confusion matrix."""
         return self.runs[0].classes
 
 
@@ -103,7 +119,9 @@ def read_run(folder: Path) -> Run:
     if not (folder / "meta.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no meta.json")
     if not (folder / "scores.json").is_file():
-        raise RunError(f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it")
+        raise RunError(
+            f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"
+        )
     try:
         config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -124,7 +142,9 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
         if (folder / "meta.json").is_file():
             runs.append(read_run(folder))
             continue
-        found = sorted(path.parent for path in folder.rglob("scores.json") if (path.parent / "meta.json").is_file())
+        found = sorted(
+            path.parent for path in folder.rglob("scores.json") if (path.parent / "meta.json").is_file()
+        )
         if not found:
             raise RunError(f"{folder} holds no finished run (a folder with meta.json and scores.json)")
         runs.extend(read_run(path) for path in found)
@@ -154,7 +174,9 @@ def summarise(runs: Sequence[Run]) -> Summary:
             ("setting", run.setting, first.setting),
         ):
             if a != b:
-                raise RunError(f"runs of different {what} cannot be summed up: {first.folder} has {b}, {run.folder} has {a}")
+                raise RunError(
+                    f"runs of different {what} cannot be summed up: {first.folder} has {b}, {run.folder} has {a}"
+                )
     confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
     own_ua = np.array([unweighted_accuracy(c) for c in confusions])
     own_wa = np.array([weighted_accuracy(c) for c in confusions])
@@ -198,8 +220,8 @@ def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
 def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
     """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
     index = {name: i for i, name in enumerate(classes)}
-    targets = predictions["target"].map(index).to_numpy(np.int64)
-    predicted = predictions["predicted"].map(index).to_numpy(np.int64)
+    targets = predictions["target"].map(index).to_numpy().astype(np.int64)
+    predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
     return confusion_matrix(targets, predicted, len(classes))
 
 

@@ -95,7 +95,9 @@ class FrameStore:
             del frames
             os.replace(part, path)
         except OSError as error:
-            raise PackError(f"{path}: the frames cannot be stored beside the pack ({error.strerror})") from error
+            raise PackError(
+                f"{path}: the frames cannot be stored beside the pack ({error.strerror})"
+            ) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -118,5 +120,7 @@ def batch_indices(step: int, utterances: int, batch_size: int, seed: int) -> NDA
     first = step * batch_size
     places = np.arange(first, first + batch_size)
     epochs = places // utterances
-    shuffles = {int(e): np.random.default_rng([seed, int(e)]).permutation(utterances) for e in np.unique(epochs)}
+    shuffles = {
+        int(e): np.random.default_rng([seed, int(e)]).permutation(utterances) for e in np.unique(epochs)
+    }
     return np.array([shuffles[int(e)][p % utterances] for e, p in zip(epochs, places, strict=True)])

@@ -56,13 +56,13 @@ class Learner(nn.Module):
         self.center_loss = CenterLoss(len(self.classes), FEATURES)
 
     def forward(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """z (batch, 64) and logits (batch, classes) from frames in dB (batch, time, bins)."""
+        """Z (batch, 64) and logits (batch, classes) from frames in dB (batch, time, bins)."""
         z, logits = self.network(*self.frontend.standardise(decibels, counts))
         return z, logits
 
     @torch.inference_mode()
     def listen(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """z (batch, 64) and probabilities (batch, classes) from padded waveforms, in float32.
+        """Z (batch, 64) and probabilities (batch, classes) from padded waveforms, in float32.
 
         Args:
             waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
@@ -72,8 +72,10 @@ class Learner(nn.Module):
         return z, logits.softmax(dim=1)
 
     @torch.inference_mode()
-    def judge(self, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32) -> Outputs:
-        """z and probabilities of utterances of a pack, in their order.
+    def judge(
+        self, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32
+    ) -> Outputs:
+        """Z and probabilities of utterances of a pack, in their order.
 
         Args:
             store: the frames.

@@ -52,10 +52,10 @@ class EmotionNetwork(nn.Module):
         self.fc2 = nn.Linear(FEATURES, classes)
         self.precision = torch.float32
         self._initialise(torch.Generator().manual_seed(seed))
-        self.to(memory_format=torch.channels_last)
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """z and logits.
+        """Z and logits.
 
         Args:
             frames: (batch, time, bins), standardised; what lies past a count is ignored.
@@ -85,7 +85,7 @@ class EmotionNetwork(nn.Module):
             for convolution in list(self.convolutions)[1:]:
                 # Pooling first is the same function, max(relu(x)) = relu(max(x)), on a quarter of the values.
                 maps = functional.relu(functional.max_pool2d(convolution(maps), 2))
-        columns = maps[0].permute(1, 2, 0).flatten(1).float()
+        columns = maps[0].permute(1, 2, 0).flatten(1).to(frames.dtype)
         lengths = steps_after_convolutions(counts)
         starts = (slots.cumsum(0) - slots) // TIME_STRIDE
         index = starts[:, None] + torch.arange(int(lengths.max()), device=counts.device)

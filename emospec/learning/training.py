@@ -81,7 +81,7 @@ class Fit:
 def bfloat16_is_fast() -> bool:
     """Whether this machine multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
@@ -162,7 +162,7 @@ class _Trainer:
         learner.frontend.fit(store.frames(i) for i in task.train)
         learner.to(accelerator.device)
         counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
-        self.weights = class_weights(torch.from_numpy(counts)).float().to(accelerator.device)
+        self.weights = class_weights(torch.from_numpy(counts)).to(learner.frontend.mean)
         self.precision = resolve_precision(task.training)
         learner.network.precision = self.precision
         self.optimizer = torch.optim.Adam(
@@ -211,7 +211,11 @@ class _Trainer:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
         loss, softmax_loss, center_loss = (self.sums / self.steps_in_row).tolist()
         if not math.isfinite(loss):
-            kept = f"the checkpoint of step {self._saved_step()} is kept" if self.checkpoint.is_file() else "no checkpoint was due yet"
+            kept = (
+                f"the checkpoint of step {self._saved_step()} is kept"
+                if self.checkpoint.is_file()
+                else "no checkpoint was due yet"
+            )
             raise TrainingError(
                 f"the loss is {loss} between steps {self.step - self.steps_in_row} and {self.step}; {kept}. "
                 "Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
@@ -228,7 +232,10 @@ class _Trainer:
         self.sums = torch.zeros(3)
         self.steps_in_row = 0
         write_text(self.folder / "history.csv", _to_csv(self.rows))
-        if self.step == self.steps or time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds:
+        if (
+            self.step == self.steps
+            or time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds
+        ):
             self.save()
         return row
 
@@ -265,7 +272,9 @@ class _Trainer:
             tensors, metadata = load_tensors(self.checkpoint)
             about = json.loads(metadata["state"])
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise TrainingError(f"{self.checkpoint} is damaged ({error}). Delete it to train from the start") from error
+            raise TrainingError(
+                f"{self.checkpoint} is damaged ({error}). Delete it to train from the start"
+            ) from error
         if about["fingerprint"] != self.task.fingerprint:
             raise TrainingError(
                 f"{self.checkpoint} is of other settings, utterances or another version. "
@@ -277,9 +286,14 @@ class _Trainer:
 
         self.learner.load_state_dict(part("learner."))
         self.best = {name: tensor.to(self.accelerator.device) for name, tensor in part("best.").items()}
-        count = len(self.optimizer.state_dict()["param_groups"][0]["params"])
-        state = {"state": {i: part(f"adam.{i}.") for i in range(count)}}
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | state)
+        state = {}
+        for i, parameter in enumerate(self.learner.parameters()):
+            # Fused Adam walks parameter and moments in step, so their memory layouts must be the same.
+            state[i] = {
+                name: torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
+                for name, tensor in part(f"adam.{i}.").items()
+            }
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         self.step = about["step"]
         self.best_ua = -math.inf if about["best_ua"] is None else about["best_ua"]
         self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]

@@ -34,6 +34,7 @@ class Corpus:
         speakers: utterances by speaker where known, else the number of speakers, 0 where unknown.
         sessions: utterances by recording session; empty where the corpus has none.
         folds: speaker -> test fold, for the protocol `folds`.
+        speech: how the emotions came about: `acted`, `synthetic` ...; empty where the data says.
         note: what a user of this corpus must know.
     """
 
@@ -51,6 +52,7 @@ class Corpus:
     speakers: dict[str, int] | int = 0
     sessions: dict[str, int] = field(default_factory=dict)
     folds: dict[str, int] = field(default_factory=dict)
+    speech: str = ""
     note: str = ""
 
 

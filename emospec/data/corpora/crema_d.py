@@ -58,6 +58,7 @@ CORPUS = Corpus(
     source="https://github.com/CheyneyComputerScience/CREMA-D",
     language="en",
     protocol="groups:5",
+    speech="acted",
     layout="AudioWAV/1001_DFA_ANG_XX.wav",
     read=read,
     expected=7442,

@@ -48,6 +48,7 @@ CORPUS = Corpus(
     source="http://emodb.bilderbar.info",
     language="de",
     protocol="one-speaker-out",
+    speech="acted",
     layout="wav/03a01Fa.wav",
     read=read,
     expected=535,

@@ -48,6 +48,7 @@ CORPUS = Corpus(
     source="http://voice.fub.it/activities/corpora/emovo/index.html",
     language="it",
     protocol="one-speaker-out",
+    speech="acted",
     layout="f1/dis-f1-b1.wav",
     read=read,
     expected=588,

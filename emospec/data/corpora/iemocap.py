@@ -96,6 +96,7 @@ CORPUS = Corpus(
     source="https://sail.usc.edu/iemocap/",
     language="en",
     protocol="sessions",
+    speech="acted, in scripted and improvised dialogues",
     layout="Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and "
     "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
     read=read,

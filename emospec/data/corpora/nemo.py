@@ -41,6 +41,7 @@ CORPUS = Corpus(
     source="https://github.com/amu-cai/nEMO",
     language="pl",
     protocol="one-speaker-out",
+    speech="acted",
     layout="samples/EB0_anger_1.wav",
     read=read,
     expected=4481,

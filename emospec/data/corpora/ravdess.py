@@ -63,6 +63,7 @@ CORPUS = Corpus(
     source="https://zenodo.org/records/1188976",
     language="en",
     protocol="folds",
+    speech="acted",
     layout="Actor_01/03-01-06-01-02-01-01.wav",
     read=read,
     expected=1440,

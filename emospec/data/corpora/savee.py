@@ -48,6 +48,7 @@ CORPUS = Corpus(
     source="http://kahlan.eps.surrey.ac.uk/savee/",
     language="en",
     protocol="one-speaker-out",
+    speech="acted",
     layout="AudioData/DC/a01.wav, or DC_a01.wav",
     read=read,
     expected=480,

@@ -42,6 +42,7 @@ CORPUS = Corpus(
     source="https://doi.org/10.5683/SP2/E8H2MF",
     language="en",
     protocol="dai2019",
+    speech="acted",
     layout="OAF_back_angry.wav",
     read=read,
     expected=2800,

@@ -1,0 +1,36 @@
+# The same commands for a person and for CI. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: help setup demo check test test-full clean
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "emospec needs Python 3.11 or newer; name it: make setup PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv in this Python; on Debian: apt-get install python3-venv"; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## synthesise a corpus, train without and with centre loss, write the report
+	$(BIN)/emospec demo --out demo
+
+check: $(STAMP)  ## lint, formatting, types, import floors, version = changelog
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_house.py
+
+test: $(STAMP)  ## the tests, with coverage
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not full' --cov --cov-report=term:skip-covered
+
+test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m full
+
+clean:  ## remove what the commands above made
+	rm -rf $(VENV) demo build dist *.egg-info .coverage .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""`python -m emospec` is `emospec`."""
+
+from emospec.cli import main
+
+main()

@@ -1,0 +1,395 @@
+"""The command line: each verb parses, calls one function of a wing, and prints."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import emospec
+from emospec.errors import CorpusError, EmospecError, RunError
+
+if TYPE_CHECKING:
+    from emospec.evaluation.results import Summary
+    from emospec.run import Progress
+
+app = typer.Typer(
+    name="emospec",
+    help="Speech emotion recognition from spectrograms, learned with centre loss.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+corpora_app = typer.Typer(invoke_without_command=True)
+app.add_typer(
+    corpora_app, name="corpora", help="List the corpora that emospec reads, or check a copy of one.",
+    epilog="Example: emospec corpora check emodb ~/emodb",
+)  # fmt: skip
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Preset = Annotated[str, typer.Option(help="A preset's name, or a TOML file.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
+PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line and exit code 2."""
+    try:
+        app()
+    except EmospecError as error:
+        print(f"emospec: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("emospec: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone: silence the interpreter's own flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Speech emotion recognition from spectrograms, learned with centre loss."""
+    if show:
+        print(emospec.__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: emospec demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="A folder for all of it.")] = Path("demo"),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Synthesise a corpus, train without and with centre loss, judge, and write a report."""
+    with _needs_training(), _progress(as_json) as progress:
+        from emospec.experiment import demo
+
+        report = demo(out, seed=seed, progress=progress)
+    _print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
+
+
+@corpora_app.callback()
+def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the corpora that emospec reads."""
+    if context.invoked_subcommand:
+        return
+    from emospec.data.corpora import CORPORA
+
+    rows = [
+        {
+            "name": c.name,
+            "title": c.title,
+            "language": c.language,
+            "utterances": c.expected,
+            "speakers": len(c.speakers) if isinstance(c.speakers, dict) else c.speakers,
+            "classes": c.classes,
+            "protocol": c.protocol,
+            "licence": c.licence,
+            "source": c.source,
+            "citation": c.citation,
+            "layout": c.layout,
+            "note": c.note,
+        }
+        for c in CORPORA.values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("name", "corpus", "utterances", "speakers", "default split", "licence", "where to get it")
+    for row in rows:
+        numbers = (str(row["utterances"] or "any"), str(row["speakers"] or "any"))
+        texts = [str(row[key]) for key in ("protocol", "licence", "source")]
+        table.add_row(str(row["name"]), f"{row['title']} {row['language']}".strip(), *numbers, *texts)
+    Console().print(table)
+
+
+@corpora_app.command(epilog="Example: emospec corpora check emodb ~/emodb")
+def check(
+    name: Annotated[str, typer.Argument(help="A corpus that `emospec corpora` lists.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
+    from emospec.data.corpora import check_corpus
+
+    found = check_corpus(name, root)
+    if as_json:
+        facts = (
+            "corpus",
+            "found",
+            "expected",
+            "others",
+            "classes",
+            "speakers",
+            "sessions",
+            "differences",
+            "complete",
+        )
+        _print_json({key: getattr(found, key) for key in facts})
+    else:
+        console = Console()
+        console.print(f"[bold]{name}[/bold]: {found.summary}", highlight=False)
+        table = Table("emotion", "found", "expected")
+        for emotion, (n, expected) in found.classes.items():
+            table.add_row(emotion, str(n), "any" if expected is None else str(expected))
+        console.print(table)
+        for difference in found.differences:
+            console.print(f"differs: {difference}", highlight=False)
+        console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
+    if not found.complete:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
+def prepare(
+    corpora: Annotated[
+        list[str], typer.Argument(metavar="NAME=ROOT...", help="One corpus or several, pooled.")
+    ],
+    pack: Annotated[Path, typer.Option(help="The folder to make.")],
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
+    from emospec.data.corpora import CORPORA, compare, read_corpus
+    from emospec.data.pack import prepare
+
+    pools = {}
+    for name, separator, root in (text.partition("=") for text in corpora):
+        if not separator or not root:
+            raise CorpusError(f"{name!r} is not of the form NAME=ROOT, such as emodb=~/emodb")
+        if name in pools:
+            raise CorpusError(f"corpus {name!r} is named twice. Name each once")
+        pools[name] = read_corpus(name, root)
+    utterances = [u for pool in pools.values() for u in pool]
+    with _needs_training(), _progress(as_json) as progress:
+        made, new = prepare(
+            utterances,
+            pack,
+            skip_bad=skip_bad,
+            progress=lambda done, all_: progress("prepare", done, all_, ""),
+        )
+    summaries = {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
+    if as_json:
+        skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
+        facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
+        _print_json(facts | {"corpora": summaries, "skipped": skipped})
+        return
+    console = Console(highlight=False)
+    for name, summary in summaries.items():
+        console.print(f"[bold]{name}[/bold]: {summary}")
+    state = "made" if new else "was valid already"
+    console.print(f"Pack {pack} {state}: {len(made)} utterances, {made.seconds / 3600:.2f} hours")
+    for skip in made.skipped:
+        console.print(f"left out {skip.id}: {skip.reason}")
+
+
+@app.command(epilog="Example: emospec train packs/emodb --out runs/emodb --set loss.center_weight=0")
+def train(
+    pack: PackFolder,
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    preset: Preset = "dai2019-mel",
+    overrides: Overrides = [],  # noqa: B006 - typer reads the default
+    fold: Annotated[int, typer.Option(min=1, help="Which fold of the split.")] = 1,
+    repeat: Annotated[int, typer.Option(min=0, help="Which repeat of a split that draws.")] = 0,
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")] = 0,
+    resume: Resume = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and judge one model, on one fold."""
+    with _needs_training(), _progress(as_json) as progress:
+        emospec.train(
+            pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
+            resume=resume, tensorboard=tensorboard, progress=progress,
+        )  # fmt: skip
+    _print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
+
+
+@app.command(
+    epilog="Example: emospec crossval packs/emodb --out runs/emodb-dai --set data.protocol=dai2019 --repeats 3"
+)
+def crossval(
+    pack: PackFolder,
+    out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
+    preset: Preset = "dai2019-mel",
+    overrides: Overrides = [],  # noqa: B006 - typer reads the default
+    repeats: Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")] = 1,
+    seed: Seed = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")] = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and judge one setting on all folds of its split, side by side."""
+    with _needs_training(), _progress(as_json) as progress:
+        emospec.crossval(
+            pack,
+            out,
+            preset,
+            overrides,
+            repeats=repeats,
+            seed=seed,
+            jobs=jobs,
+            resume=resume,
+            progress=progress,
+        )
+    _print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+
+
+@app.command(epilog="Example: emospec evaluate runs/emodb --on packs/ravdess")
+def evaluate(
+    runs: Runs,
+    on: Annotated[
+        Path | None,
+        typer.Option(metavar="PACK", help="Judge on all of another pack instead of the run's test set."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --on: write the predictions there, as CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sum up the test scores of runs, or let one run's model judge another pack."""
+    with _needs_training():
+        if on is None:
+            _print_summaries(emospec.evaluate(*runs), as_json, {})
+            return
+        from emospec.evaluation.results import read_run
+        from emospec.run import judge, score
+
+        if len(runs) != 1:
+            raise RunError(
+                f"--on judges with one run's model, found {len(runs)} folders. Name one run folder"
+            )
+        run = read_run(runs[0])
+        scores = score(judge(run, on, out), run.classes)
+    if as_json:
+        _print_json(scores)
+        return
+    table = Table("UA %", "WA %", "utterances", *run.classes)
+    recalls = (_percent(value) for value in scores["recall"].values())
+    table.add_row(_percent(scores["UA"]), _percent(scores["WA"]), str(scores["utterances"]), *recalls)
+    Console().print(table)
+
+
+@app.command(epilog="Example: emospec report runs/emodb-plain runs/emodb-center --out report")
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="The folder for report.html and its pictures.")],
+    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML report on runs, with its pictures as PNG and SVG."""
+    with _needs_training():
+        from emospec.evaluation.report import write_report
+        from emospec.evaluation.results import find_runs
+
+        found = find_runs(runs)
+        path = write_report(found, out, title)
+    if as_json:
+        _print_json({"report": str(path), "runs": len(found)})
+        return
+    print(f"Report on {len(found)} run{'s' * (len(found) != 1)}: {path.resolve()}")
+
+
+@contextmanager
+def _needs_training() -> Iterator[None]:
+    """Say how to get the training extra where it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "emospec":
+            raise
+        raise EmospecError(
+            f"this needs the training extra ({error.name} is not installed): pip install 'emospec[train]'"
+        ) from error
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator["Progress"]:
+    """A bar per run on standard error, where that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[word]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int, word: str) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total, word="")
+            bars.update(tasks[name], completed=done, total=total, word=word)
+
+        yield update
+
+
+def _print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str, str]) -> None:
+    """UA and WA by setting; protocols that share speakers between training and test say so."""
+    rows = []
+    for s in summaries:
+        protocol = s.runs[0].meta["protocol"]
+        rows.append(
+            {
+                "setting": s.setting,
+                "protocol": protocol["name"],
+                "speaker_overlap": protocol["speaker_overlap"],
+                "hash": protocol["hash"],
+                "runs": len(s.runs),
+                "how": s.how,
+                "UA": s.ua,
+                "WA": s.wa,
+                "UA_deviation": s.ua_deviation,
+                "WA_deviation": s.wa_deviation,
+                "dev_UA": s.dev_ua,
+                "recall": s.recall,
+            }
+        )
+    if as_json:
+        _print_json({"settings": rows} | places)
+        return
+    console = Console(highlight=False)
+    for shared in (False, True, None):
+        chosen = [row for row in rows if row["speaker_overlap"] is shared]
+        if not chosen:
+            continue
+        kind = {
+            False: "speaker-independent",
+            True: "speaker-DEPENDENT: test speakers are also in training",
+            None: "speakers unknown",
+        }
+        table = Table(
+            "setting", "split", "test UA %", "test WA %", "dev UA %", "summed up", title=kind[shared]
+        )
+        for row in chosen:
+            scores = [_percent(row[key]) for key in ("UA", "WA", "dev_UA")]
+            table.add_row(row["setting"], row["protocol"], *scores, row["how"])
+        console.print(table)
+    for what, place in places.items():
+        console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _print_json(content: Any) -> None:
+    from emospec.files import to_json
+
+    print(to_json(content), end="")

@@ -1,0 +1,68 @@
+"""Where a result comes from: commit, versions, machine, corpora."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from emospec.data.corpora import CORPORA
+from emospec.data.utterances import Utterance
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that can move a number."""
+    packages = ("torch", "numpy", "soundfile", "soxr", "accelerate")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+
+
+def corpus_facts(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
+    """What a report must say of a corpus: title, licence, citation, and how much of it was used."""
+    mine = [u for u in utterances if u.corpus == name]
+    known = CORPORA.get(name)
+    return {
+        "name": name,
+        "title": known.title if known else name,
+        "licence": known.licence if known else "",
+        "speech": known.speech if known else "",
+        "citation": known.citation if known else "",
+        "utterances": len(mine),
+        "speakers": len({u.speaker for u in mine if u.speaker}),
+    }
+
+
+def hardware(threads: int) -> dict[str, Any]:
+    """Processor, cores, threads and accelerator."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor
+        )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "threads": threads or torch.get_num_threads(),
+        "device": device,
+    }
+
+
+def commit() -> str | None:
+    """The commit of a source checkout, with a `+` where files differ from it; None outside one."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + "+" * bool(changed.strip())

@@ -1,0 +1,60 @@
+"""What several rooms' tests need: tones, a tiny synthetic corpus, a pack of it, a short training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from emospec.data.pack import Pack, prepare
+from emospec.data.utterances import Utterance
+
+SHORT = [
+    "training.steps=12",
+    "training.steps_for=0",
+    "training.select_after=3",
+    "training.evaluate_every=3",
+    "training.batch_size=8",
+    "training.learning_rate=1e-3",
+    "loss.warmup_steps=4",
+    "data.protocol=groups:3",
+]
+"""Overrides of a preset for a training of a second or two."""
+
+
+def tone(hz: float, seconds: float, rate: int = 16_000, level: float = 0.3) -> NDArray[np.float32]:
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_utterances() -> Callable[[Path], list[Utterance]]:
+    """Six speakers who hum low when sad and high when angry, in noise, 0.3 to 0.9 s long."""
+
+    def make(root: Path) -> list[Utterance]:
+        root.mkdir(parents=True, exist_ok=True)
+        utterances = []
+        for speaker in range(6):
+            for k in range(6):
+                rng = np.random.default_rng([speaker, k])
+                emotion = ("angry", "sad")[k % 2]
+                hz = {"angry": 900.0, "sad": 300.0}[emotion] * rng.uniform(0.9, 1.1)
+                waveform = tone(hz, rng.uniform(0.3, 0.9)) + rng.normal(0, 0.02, 1).astype(np.float32)
+                file = root / f"s{speaker}_{emotion}_{k}.wav"
+                soundfile.write(file, waveform, 16_000)
+                sex = "f" if speaker % 2 else "m"
+                utterances.append(
+                    Utterance(f"hum/{file.stem}", "hum", file, f"s{speaker}", emotion, emotion, sex=sex)
+                )
+        return utterances
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hum_pack(
+    tmp_path_factory: pytest.TempPathFactory, make_utterances: Callable[[Path], list[Utterance]]
+) -> Pack:
+    root = tmp_path_factory.mktemp("hum")
+    return prepare(make_utterances(root / "audio"), root / "pack")[0]

@@ -1,0 +1,60 @@
+"""Batches see every utterance once an epoch; the frame store gives what the front end gives."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emospec.data.pack import Pack
+from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.spectrogram import LogSpectrogram
+
+
+def test_every_utterance_once_an_epoch_and_batches_always_full() -> None:
+    stream = np.concatenate([batch_indices(step, 50, 32, seed=1) for step in range(25)])
+    assert len(stream) == 800
+    for epoch in range(16):
+        assert sorted(stream[50 * epoch : 50 * epoch + 50]) == list(range(50))
+    assert stream[:50].tolist() != stream[50:100].tolist()
+
+
+def test_batches_larger_than_the_corpus() -> None:
+    assert Counter(batch_indices(3, 3, 32, seed=0).tolist()).most_common()[-1][1] >= 10
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    assert batch_indices(7, 100, 32, 4).tolist() == batch_indices(7, 100, 32, 4).tolist()
+    assert batch_indices(7, 100, 32, 4).tolist() != batch_indices(7, 100, 32, 5).tolist()
+
+
+def test_stored_frames_are_the_front_ends(hum_pack: Pack) -> None:
+    frontend = LogSpectrogram("log-mel", max_frames=60)
+    store = FrameStore(hum_pack, frontend)
+    for i in range(len(hum_pack)):
+        waveform = torch.from_numpy(hum_pack.waveform(i))
+        frames, counts = frontend.decibels(waveform[None], torch.tensor([len(waveform)]))
+        assert store.counts[i] == counts[0]
+        np.testing.assert_allclose(store.frames(i), frames[0].numpy(), atol=1e-4)
+    padded, counts = store.batch([3, 0])
+    assert padded.shape == (2, store.counts[[3, 0]].max(), 128)
+    assert counts.tolist() == store.counts[[3, 0]].tolist()
+
+
+def test_the_store_is_made_once(hum_pack: Pack) -> None:
+    calls: list[int] = []
+    FrameStore(hum_pack, LogSpectrogram("log-stft"), lambda done, _: calls.append(done))
+    assert calls[-1] == len(hum_pack)
+    calls.clear()
+    FrameStore(hum_pack, LogSpectrogram("log-stft"), lambda done, _: calls.append(done))
+    assert not calls
+    assert not list(Path(hum_pack.folder).glob("*.part"))
+
+
+def test_buckets_hold_everything_once_in_bounded_memory(hum_pack: Pack) -> None:
+    store = FrameStore(hum_pack, LogSpectrogram("log-mel"))
+    store.counts = store.counts * 60
+    buckets = list(store.buckets(range(len(hum_pack))))
+    assert sorted(i for bucket in buckets for i in bucket) == list(range(len(hum_pack)))
+    assert len(buckets) > 5
+    assert all(max(store.counts[bucket]) * len(bucket) <= 8192 for bucket in buckets)

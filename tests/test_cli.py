@@ -1,0 +1,209 @@
+"""The verbs from end to end on a tiny corpus: what they print, write and refuse."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+import emospec
+from conftest import SHORT
+from emospec.cli import app, main
+from emospec.data.pack import Pack
+from emospec.data.utterances import Utterance
+from emospec.errors import EmospecError
+from emospec.evaluation.metrics import unweighted_accuracy
+from emospec.evaluation.results import read_run
+
+SETS = [part for override in SHORT for part in ("--set", override)]
+RUN_FILES = (
+    "config.toml",
+    "meta.json",
+    "folds.csv",
+    "history.csv",
+    "predictions.csv",
+    "features.npz",
+    "scores.json",
+)
+
+
+def run(*arguments: object) -> dict[str, object] | list[dict[str, object]]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("emospec: ")
+    assert "\n" not in printed
+    return printed
+
+
+@pytest.fixture(scope="module")
+def two_runs(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    run("train", hum_pack.folder, "--out", out / "center", *SETS)
+    run("train", hum_pack.folder, "--out", out / "plain", *SETS, "--set", "loss.center_weight=0")
+    return out
+
+
+def test_a_run_folder_is_whole_and_readable(two_runs: Path, hum_pack: Pack) -> None:
+    folder = two_runs / "center"
+    for name in (*RUN_FILES, "model/config.json", "model/model.safetensors", "checkpoint/state.safetensors"):
+        assert (folder / name).is_file(), name
+    one = read_run(folder)
+    assert one.meta["protocol"]["name"] == "groups:3"
+    assert one.meta["protocol"]["speaker_overlap"] is False
+    assert one.meta["counts"] == {part: {"angry": 6, "sad": 6} for part in ("train", "dev", "test")}
+    table = one.predictions()
+    test = table[table["part"] == "test"]
+    confusion = pd.crosstab(test["target"], test["predicted"]).reindex(
+        index=one.classes, columns=one.classes, fill_value=0
+    )
+    assert one.scores["test"]["confusion"] == confusion.to_numpy().tolist()
+    assert one.scores["test"]["UA"] == pytest.approx(unweighted_accuracy(confusion.to_numpy()))
+    np.testing.assert_allclose(table[["p_angry", "p_sad"]].sum(axis=1), 1.0, atol=1e-5)
+    features = one.features()
+    assert features["z"].shape == (36, 64)
+    assert sorted(features["utterance"]) == sorted(u.id for u in hum_pack.utterances)
+    folds = pd.read_csv(folder / "folds.csv")
+    assert set(folds[(folds["fold"] == 1) & (folds["part"] == "test")]["utterance"]) == set(test["utterance"])
+
+
+def test_train_again_needs_resume_and_then_keeps_the_run(two_runs: Path, hum_pack: Pack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    before = (two_runs / "center" / "scores.json").stat().st_mtime_ns
+    again = ("train", hum_pack.folder, "--out", two_runs / "center", *SETS)
+    assert "--resume" in error_of(monkeypatch, capsys, *again)
+    run(*again, "--resume")
+    assert (two_runs / "center" / "scores.json").stat().st_mtime_ns == before
+    assert "other settings" in error_of(
+        monkeypatch, capsys, *again, "--resume", "--set", "loss.center_weight=3"
+    )
+
+
+def test_crossval_evaluate_and_report(hum_pack: Pack, tmp_path: Path) -> None:
+    printed = run("crossval", hum_pack.folder, "--out", tmp_path / "cv", *SETS, "--jobs", 1)
+    assert [path.name for path in sorted((tmp_path / "cv").iterdir())] == ["r0-f1", "r0-f2", "r0-f3"]
+    setting = printed["settings"][0]
+    confusion = sum(
+        np.array(r.scores["test"]["confusion"]) for r in map(read_run, (tmp_path / "cv").iterdir())
+    )
+    assert setting["UA"] == pytest.approx(unweighted_accuracy(confusion))
+    assert run("evaluate", tmp_path / "cv")["settings"] == printed["settings"]
+    report = Path(str(run("report", tmp_path / "cv", "--out", tmp_path / "report")["report"]))
+    assert f"{100 * setting['UA']:.1f}" in report.read_text(encoding="utf-8")
+
+
+def test_python_and_the_command_line_give_the_same_numbers(
+    two_runs: Path, hum_pack: Pack, tmp_path: Path
+) -> None:
+    own = emospec.train(hum_pack.folder, tmp_path / "own", "dai2019-mel", SHORT)
+    assert own.scores == read_run(two_runs / "center").scores
+    shown = run("evaluate", two_runs / "center")["settings"][0]
+    assert shown["UA"] == own.scores["test"]["UA"]
+
+
+def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
+    scores = run("evaluate", two_runs / "center", "--on", hum_pack.folder, "--out", tmp_path / "p.csv")
+    assert scores["utterances"] == len(hum_pack)
+    own = read_run(two_runs / "center").predictions().set_index("utterance")
+    there = pd.read_csv(tmp_path / "p.csv").set_index("utterance").loc[own.index]
+    np.testing.assert_allclose(there["p_sad"], own["p_sad"], atol=1e-5)
+
+
+def test_prepare_own_csv_and_a_broken_file(tmp_path: Path, make_utterances: Callable[[Path], list[Utterance]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    rows = ["file,speaker,emotion"]
+    rows += [f"audio/{u.file.name},{u.speaker},{u.label}" for u in make_utterances(tmp_path / "audio")]
+    (tmp_path / "audio" / "broken.wav").write_text("no audio")
+    (tmp_path / "own.csv").write_text("\n".join([*rows, "audio/broken.wav,s9,sad"]))
+    verb = ("prepare", f"csv={tmp_path / 'own.csv'}", "--pack", tmp_path / "pack")
+    message = error_of(monkeypatch, capsys, *verb)
+    assert "1 of 37 recordings cannot be used" in message
+    assert "broken.wav" in message
+    assert not (tmp_path / "pack").exists()
+    made = run(*verb, "--skip-bad")
+    assert (made["made"], made["utterances"]) == (True, 36)
+    assert "broken.wav" in made["skipped"][0]["reason"]
+    assert run(*verb, "--skip-bad")["made"] is False
+
+
+def test_corpora(tmp_path: Path) -> None:
+    assert {"iemocap", "emodb", "ravdess", "crema_d", "nemo", "tess", "savee", "emovo", "csv", "folders"} <= {
+        row["name"] for row in run("corpora")
+    }
+    (tmp_path / "wav").mkdir()
+    soundfile.write(tmp_path / "wav" / "03a01Fa.wav", np.zeros(100), 16_000)
+    result = CliRunner().invoke(app, ["corpora", "check", "emodb", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "1 of 535 utterances" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "nowhere", "--out", "x"), "nowhere is not a pack"),
+        (("train", "nowhere", "--out", "x", "--preset", "dai2019-mell"), "did you mean 'dai2019-mel'"),
+        (
+            ("train", "nowhere", "--out", "x", "--set", "loss.center_wieght=1"),
+            "did you mean 'loss.center_weight'",
+        ),
+        (("prepare", "emodb", "--pack", "x"), "NAME=ROOT"),
+        (("prepare", "emodbb=/", "--pack", "x"), "did you mean 'emodb'"),
+        (("prepare", "emodb=/nowhere", "--pack", "x"), "/nowhere does not exist"),
+        (("evaluate", "nowhere"), "holds no finished run"),
+        (("report", "nowhere", "--out", "x"), "holds no finished run"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert words in error_of(monkeypatch, capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fold_that_is_not_there(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    assert "folds 1 to 3" in error_of(
+        monkeypatch, capsys, "train", hum_pack.folder, "--out", tmp_path / "x", *SETS, "--fold", 4
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_failed_runs_are_named_and_the_others_go_on(hum_pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "r0-f2").mkdir()
+    (tmp_path / "r0-f2" / "checkpoint").mkdir()
+    (tmp_path / "r0-f2" / "checkpoint" / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(
+        EmospecError, match=r"1 of 3 runs failed; --resume repeats them. The first, .*r0-f2: .* damaged"
+    ):
+        emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", SHORT, jobs=1, resume=True)
+    assert (tmp_path / "r0-f3" / "scores.json").is_file()
+
+
+def test_help_has_an_example_for_every_verb() -> None:
+    for verb in ("demo", "corpora", "prepare", "train", "crossval", "evaluate", "report"):
+        result = CliRunner().invoke(app, [verb, "--help"])
+        assert result.exit_code == 0
+        assert f"Example: emospec {verb}" in result.stdout
+
+
+def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'pandas', 'joblib'): sys.modules[name] = None\n"
+        f"sys.argv = ['emospec', 'evaluate', {str(tmp_path)!r}]\n"
+        "from emospec.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'emospec[train]'" in done.stderr
+    assert "Traceback" not in done.stderr

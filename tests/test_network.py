@@ -1,0 +1,138 @@
+"""The network's shapes, initial values and its promise: an utterance alone is itself in any batch."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from emospec.learning.learner import Learner
+from emospec.learning.network import EmotionNetwork, steps_after_convolutions
+
+CLASSES = ("neutral", "angry", "happy", "sad")
+
+
+def plain_forward(network: EmotionNetwork, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One utterance (time, bins) through METHOD's table, the GRU written out step by step."""
+    maps = frames[None, None]
+    for i, convolution in enumerate(network.convolutions):
+        maps = functional.relu(
+            functional.conv2d(maps, convolution.weight, convolution.bias, stride=2 if i == 0 else 1)
+        )
+        if i:
+            maps = functional.max_pool2d(maps, 2)
+    steps = maps[0].permute(1, 2, 0).flatten(1)
+
+    def run(order: range, suffix: str) -> torch.Tensor:
+        weights = dict(network.gru.named_parameters())
+        state = torch.zeros(128, dtype=frames.dtype)
+        for t in order:
+            own = weights[f"weight_ih_l0{suffix}"] @ steps[t] + weights[f"bias_ih_l0{suffix}"]
+            back = weights[f"weight_hh_l0{suffix}"] @ state + weights[f"bias_hh_l0{suffix}"]
+            reset, update = torch.sigmoid(own[:128] + back[:128]), torch.sigmoid(own[128:256] + back[128:256])
+            candidate = torch.tanh(own[256:] + reset * back[256:])
+            state = (1 - update) * candidate + update * state
+        return state
+
+    length = len(steps)
+    both = torch.cat([run(range(length), ""), run(range(length - 1, -1, -1), "_reverse")])
+    z = network.fc1.weight @ both + network.fc1.bias
+    z = torch.where(z > 0, z, network.prelu.weight * z)
+    return z, network.fc2.weight @ z + network.fc2.bias
+
+
+@pytest.mark.parametrize(("bins", "parameters"), [(128, 630_740), (513, 2_473_940)])
+def test_the_network_is_the_methods(bins: int, parameters: int) -> None:
+    network = EmotionNetwork(bins, 4, seed=3).double()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    torch.nn.init.uniform_(network.prelu.weight, 0.1, 0.3)
+    counts = [49, 64, 97, 65]
+    frames = [torch.randn(n, bins, dtype=torch.float64) for n in counts]
+    z, logits = network(pad_sequence(frames, batch_first=True), torch.tensor(counts))
+    for i, own in enumerate(frames):
+        own_z, own_logits = plain_forward(network, own)
+        torch.testing.assert_close(z[i], own_z, atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(logits[i], own_logits, atol=1e-10, rtol=1e-10)
+
+
+def test_lengths_after_the_convolutions() -> None:
+    assert steps_after_convolutions(torch.tensor([128, 513])).tolist() == [5, 30]
+    assert steps_after_convolutions(torch.tensor([48, 49, 64, 65, 1400])).tolist() == [0, 1, 1, 2, 85]
+
+
+def test_frames_past_the_end_reach_neither_output_nor_gradient() -> None:
+    network = EmotionNetwork(128, 4)
+    frames = torch.randn(2, 120, 128)
+    counts = torch.tensor([50, 120])
+    spoiled = frames.clone()
+    spoiled[0, 50:] = float("nan")
+    gradients = []
+    for batch in (frames, spoiled):
+        network.zero_grad()
+        z, logits = network(batch, counts)
+        (z.sum() + logits.sum()).backward()
+        gradients.append([z.detach(), *(p.grad.clone() for p in network.parameters() if p.grad is not None)])
+    for clean, dirty in zip(*gradients, strict=True):
+        torch.testing.assert_close(clean, dirty, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["log-mel", "log-stft"])
+def test_batch_invariance_from_the_waveform(kind: str) -> None:
+    """0.1 to 30 s in one batch, padding of garbage, any order: the z and probabilities of the file alone."""
+    learner = Learner(kind, 1400, CLASSES, seed=1).eval()
+    rng = np.random.default_rng(5)
+    learner.frontend.fit([rng.normal(-45, 12, (400, learner.frontend.bins)).astype(np.float32)])
+    seconds = (0.1, 0.3, 0.48, 0.5, 1.7, 3.3, 6.1, 15.0, 30.0)
+    waveforms = [
+        torch.from_numpy(rng.normal(0, 10 ** rng.uniform(-4, -1), int(16_000 * s)).astype(np.float32))
+        for s in seconds
+    ]
+    singles = [learner.listen(w[None], torch.tensor([len(w)])) for w in waveforms]
+    for order in (range(len(waveforms)), rng.permutation(len(waveforms))):
+        chosen = [waveforms[i] for i in order]
+        batch = torch.from_numpy(rng.normal(0, 3, (len(chosen), 480_777)).astype(np.float32))
+        for row, waveform in zip(batch, chosen, strict=True):
+            row[: len(waveform)] = waveform
+        z, probabilities = learner.listen(batch, torch.tensor([len(w) for w in chosen]))
+        for k, i in enumerate(order):
+            own_z, own_probabilities = singles[i]
+            assert (z[k] - own_z[0]).abs().max() <= 1e-5 * max(1.0, float(own_z.abs().max()))
+            assert (probabilities[k] - own_probabilities[0]).abs().max() <= 1e-5
+
+
+def test_bfloat16_is_near() -> None:
+    network = EmotionNetwork(128, 4, seed=2).eval()
+    frames, counts = torch.randn(3, 200, 128), torch.tensor([200, 120, 60])
+    exact, _ = network(frames, counts)
+    network.precision = torch.bfloat16
+    rounded, _ = network(frames, counts)
+    assert rounded.dtype == torch.float32
+    difference = (exact - rounded).abs().max()
+    assert 0 < difference < 0.05 * exact.abs().max()
+
+
+def test_initial_values() -> None:
+    network = EmotionNetwork(128, 4, seed=0)
+    bound = math.sqrt(6 / (480 + 128 + 256))
+    gates = network.gru.weight_ih_l0[:256]
+    assert 0.98 * bound < gates.abs().max() <= bound
+    candidate_bound = math.sqrt(6 / (480 + 128 + 128))
+    assert 0.98 * candidate_bound < network.gru.weight_ih_l0[256:].abs().max() <= candidate_bound
+    total = network.gru.bias_ih_l0_reverse + network.gru.bias_hh_l0_reverse
+    assert total.tolist() == [1.0] * 256 + [0.0] * 128
+    first = network.convolutions[0]
+    first_bound = math.sqrt(6 / (49 + 48 * 49))
+    assert 0.98 * first_bound < first.weight.abs().max() <= first_bound
+    assert not first.bias.any()
+    assert network.prelu.weight.tolist() == [0.0] * 64
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    one = EmotionNetwork(128, 4, seed=5).state_dict()
+    torch.manual_seed(2)
+    same, other = EmotionNetwork(128, 4, seed=5).state_dict(), EmotionNetwork(128, 4, seed=6).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["gru.weight_ih_l0"], other["gru.weight_ih_l0"])

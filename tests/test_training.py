@@ -1,0 +1,201 @@
+"""The loop against METHOD, resume against an uninterrupted run, and a loss that is not finite."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional
+
+from conftest import SHORT
+from emospec.config import load_settings
+from emospec.data.pack import Pack
+from emospec.data.utterances import select_classes
+from emospec.errors import TrainingError
+from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.learner import Learner, load_tensors
+from emospec.learning.training import Row, Task, fit
+from emospec.run import train
+
+STEPS = 12
+
+
+def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, Task]:
+    settings = load_settings("dai2019-mel", [*SHORT, "training.precision=float32", *overrides])
+    utterances, classes = select_classes(pack.utterances, "all")
+    learner = Learner("log-mel", 1400, classes, seed=4)
+    speakers = np.array([u.speaker for u in utterances])
+    task = Task(
+        train=np.flatnonzero(speakers < "s4").tolist(),
+        dev=np.flatnonzero(speakers == "s4").tolist(),
+        targets=np.array([classes.index(u.emotion) for u in utterances]),
+        loss=settings.loss,
+        training=settings.training,
+        seed=9,
+        fingerprint="this",
+    )
+    return learner, FrameStore(pack, learner.frontend), task
+
+
+def plain_training(learner: Learner, store: FrameStore, task: Task) -> None:
+    """METHOD sections 3 and 4 written out, one utterance at a time."""
+    learner.frontend.fit(store.frames(i) for i in task.train)
+    counts = np.bincount(task.targets[task.train])
+    weights = [counts.max() / (n + 0.5) for n in counts]
+    optimizer = torch.optim.Adam(learner.parameters(), 1e-3, (0.9, 0.999), 1e-8)
+    centers = torch.zeros(len(counts), 64, dtype=torch.float64)
+    for step in range(STEPS):
+        lambda_, alpha = (0.0, 1.0) if step < 4 else (0.3, 0.5)
+        indices = [task.train[k] for k in batch_indices(step, len(task.train), 8, task.seed)]
+        softmax_sum = center_sum = weight_sum = torch.tensor(0.0, dtype=torch.float64)
+        features: dict[int, list[torch.Tensor]] = {}
+        for i in indices:
+            z, logits = learner(*store.batch([i]))
+            target = int(task.targets[i])
+            softmax_sum = softmax_sum - weights[target] * functional.log_softmax(logits[0], 0)[target]
+            center_sum = center_sum + weights[target] * ((z[0] - centers[target]) ** 2).sum()
+            weight_sum = weight_sum + weights[target]
+            features.setdefault(target, []).append(z[0].detach())
+        optimizer.zero_grad()
+        ((softmax_sum + lambda_ * center_sum) / weight_sum).backward()
+        optimizer.step()
+        for target, own in features.items():
+            centers[target] = (1 - alpha) * centers[target] + alpha * torch.stack(own).mean(0)
+    learner.center_loss.centers.copy_(centers)
+
+
+def test_training_is_the_methods(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack)
+    fit(learner.double(), store, task, tmp_path)
+    last = {
+        n.removeprefix("learner."): t
+        for n, t in load_tensors(tmp_path / "checkpoint" / "state.safetensors")[0].items()
+    }
+    plain, store, task = make_task(hum_pack)
+    plain_training(plain.double(), store, task)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(
+            last[name], tensor, atol=1e-7, rtol=1e-7, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+def test_the_best_dev_model_is_returned(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack)
+    seen: list[Row] = []
+    result = fit(learner, store, task, tmp_path, progress=lambda row, _: seen.append(row))
+    judged = [row for row in seen if row.dev_ua is not None]
+    assert [row.step for row in seen] == [3, 6, 9, 12]
+    assert [row.step for row in judged] == [6, 9, 12]
+    best = max(judged, key=lambda row: (row.dev_ua, -row.step))
+    assert (result.selected_step, result.dev_ua) == (best.step, best.dev_ua)
+    predicted = learner.judge(store, task.dev).probabilities.argmax(axis=1)
+    recalls = [np.mean(predicted[task.targets[task.dev] == k] == k) for k in range(2)]
+    assert np.mean(recalls) == pytest.approx(result.dev_ua)
+    with open(tmp_path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [3, 6, 9, 12]
+    assert rows[0]["dev_ua"] == ""
+    assert float(rows[2]["loss"]) == pytest.approx(
+        float(rows[2]["softmax_loss"]) + 0.3 * float(rows[2]["center_loss"]), rel=1e-4
+    )
+
+
+def test_the_front_end_is_fitted_on_training_utterances_alone(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack)
+    fit(learner, store, task, tmp_path)
+    frames = np.concatenate([store.frames(i) for i in task.train]).astype(np.float64)
+    np.testing.assert_allclose(learner.frontend.mean, frames.mean(axis=0), rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0")
+
+    def spoil(row: Row, _: int) -> None:
+        if row.step == 6:
+            with torch.no_grad():
+                learner.network.fc2.bias.fill_(float("nan"))
+
+    with pytest.raises(
+        TrainingError, match=r"loss is nan between steps 6 and 9; the checkpoint of step 6 is kept"
+    ):
+        fit(learner, store, task, tmp_path, progress=spoil)
+    tensors, metadata = load_tensors(tmp_path / "checkpoint" / "state.safetensors")
+    assert json.loads(metadata["state"])["step"] == 6
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_resume_is_bit_for_bit_the_uninterrupted_run(hum_pack: Pack, tmp_path: Path) -> None:
+    def interrupted(row: Row, _: int) -> None:
+        if row.step == 6:
+            raise KeyboardInterrupt
+
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
+    fit(whole, store, task, tmp_path / "whole")
+    broken, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, store, task, tmp_path / "broken", progress=interrupted)
+    resumed, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
+    seen: list[int] = []
+    fit(resumed, store, task, tmp_path / "broken", resume=True, progress=lambda row, _: seen.append(row.step))
+    assert seen == [9, 12]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    histories = [
+        pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "broken")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0")
+    fit(learner, store, task, tmp_path)
+    other = Task(**(vars(task) | {"fingerprint": "other"}))
+    with pytest.raises(TrainingError, match="other settings"):
+        fit(make_task(hum_pack)[0], store, other, tmp_path, resume=True)
+    (tmp_path / "checkpoint" / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="damaged"):
+        fit(make_task(hum_pack)[0], store, task, tmp_path, resume=True)
+
+
+def test_tensorboard_gets_the_rows(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack)
+    fit(learner, store, task, tmp_path, tensorboard=True)
+    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path, seed: int) -> None:
+    """kill -9 at random moments until the run gets through: the files of the uninterrupted run."""
+    overrides = [*SHORT, "training.steps=40", "training.checkpoint_seconds=0"]
+    train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", overrides, threads=1)
+    command = [sys.executable, "-m", "emospec", "train", str(hum_pack.folder), "--out", str(tmp_path / "killed"),
+               "--threads", "1", "--json", *(part for o in overrides for part in ("--set", o))]  # fmt: skip
+    rng = np.random.default_rng(seed)
+    kills = 0
+    for _ in range(6):
+        resume = ["--resume"] if (tmp_path / "killed").exists() else []
+        process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL)
+        history = tmp_path / "killed" / "history.csv"
+        before = history.stat().st_mtime_ns if history.exists() else 0
+        while process.poll() is None and (history.stat().st_mtime_ns if history.exists() else 0) == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 1
+    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
+    for name in ("model/model.safetensors", "predictions.csv", "scores.json", "folds.csv", "config.toml"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
