@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 import emospec
@@ -87,7 +89,7 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
         return
     from emospec.data.corpora import CORPORA
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": c.name,
             "title": c.title,
@@ -107,12 +109,25 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("name", "corpus", "utterances", "speakers", "default split", "licence", "where to get it")
+    console = Console(highlight=False)
     for row in rows:
-        numbers = (str(row["utterances"] or "any"), str(row["speakers"] or "any"))
-        texts = [str(row[key]) for key in ("protocol", "licence", "source")]
-        table.add_row(str(row["name"]), f"{row['title']} {row['language']}".strip(), *numbers, *texts)
-    Console().print(table)
+        size = (
+            f"{row['utterances']} utterances, {row['speakers']} speakers" if row["utterances"] else "any size"
+        )
+        language = f" ({row['language']})" if row["language"] else ""
+        console.print(
+            f"[bold]{row['name']}[/bold]  {row['title']}{language}: {size}; default split {row['protocol']}"
+        )
+        counts = ", ".join(f"{emotion} {n}" for emotion, n in row["classes"].items())
+        facts = {
+            "classes": counts,
+            "files": row["layout"],
+            "licence": row["licence"],
+            "get it": row["source"],
+        }
+        for what, words in (facts | {"cite": row["citation"], "note": row["note"]}).items():
+            if words:
+                console.print(Padding(f"[dim]{what}:[/dim] {escape(words)}", (0, 0, 0, 4)))
 
 
 @corpora_app.command(epilog="Example: emospec corpora check emodb ~/emodb")

@@ -1,7 +1,8 @@
 """Presets and settings: TOML -> validated values; an unknown key names the nearest right one."""
 
+import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from emospec.errors import ConfigError, nearest
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Table):
@@ -140,7 +141,9 @@ def parse_settings(values: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e["loc"], e) for e in error.errors())) from error
+        # A union, that of data.classes, has an error for each of its types: one will do.
+        mistakes = {".".join(map(str, e["loc"][:2])): e for e in reversed(error.errors())}
+        raise ConfigError("; ".join(_explain(k, e) for k, e in reversed(mistakes.items()))) from error
 
 
 def to_toml(settings: Settings) -> str:
@@ -156,15 +159,17 @@ def _read_preset(preset: str) -> dict[str, Any]:
     path = Path(preset)
     if path.suffix == ".toml":
         name = path.stem
-        if not path.is_file():
-            raise ConfigError(f"preset file {preset}: there is no such file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"preset file {preset}: cannot be read ({reason})") from error
     else:
         name = preset
         names = preset_names()
         if preset not in names:
             raise ConfigError(
-                f"preset {preset!r} is not known{nearest(preset, names)} "
+                f"preset {preset!r} is not known{nearest(preset, names) or '.'} "
                 f"Known: {', '.join(names)}, or the path of a .toml file"
             )
         text = (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
@@ -187,19 +192,21 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # A JSON string is a TOML string but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
-def _explain(location: Sequence[int | str], error: Any) -> str:
-    key = ".".join(map(str, location))
+def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"setting {key!r} is not known{nearest(key, _known_keys())}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
-    found = error["input"]
-    return f"setting {key!r} is {found!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    if len(error["loc"]) > 2:
+        return f"setting {key!r} is {error['input']!r}: input should be a string or a list of strings"
+    if error["type"] == "model_type":
+        return f"setting {key!r} is {error['input']!r}: it is a table of settings"
+    return f"setting {key!r} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _known_keys() -> list[str]:
@@ -208,6 +215,5 @@ def _known_keys() -> list[str]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             keys += [f"{name}.{inner}" for inner in kind.model_fields]
-        else:
-            keys.append(name)
+        keys.append(name)
     return keys

@@ -14,7 +14,17 @@ from emospec.data.pack import Pack, prepare
 from emospec.errors import EmospecError, TrainingError
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
-from emospec.run import Job, Progress, command_options, notable, open_pack, refuse_existing, run_job, split_of
+from emospec.run import (
+    Job,
+    Progress,
+    command_options,
+    notable,
+    open_pack,
+    refuse_existing,
+    run_job,
+    split_of,
+    stage,
+)
 
 
 def crossval(
@@ -81,17 +91,8 @@ def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) ->
         The report, one HTML file.
     """
     out = Path(out)
-
-    def stage(name: str) -> "Progress | None":
-        return progress and (lambda _, done, all_, word: progress(name, done, all_, word))
-
-    synthesise, decode = stage("synthesise"), stage("prepare")
-    corpus = out / "corpus"
-    demo_corpus.synthesise(
-        corpus, seed, progress=synthesise and (lambda n, all_: synthesise("", n, all_, ""))
-    )
-    utterances = read_corpus("demo", corpus)
-    pack, _ = prepare(utterances, out / "pack", progress=decode and (lambda n, all_: decode("", n, all_, "")))
+    demo_corpus.synthesise(out / "corpus", seed, progress=stage(progress, "synthesise"))
+    pack, _ = prepare(read_corpus("demo", out / "corpus"), out / "pack", progress=stage(progress, "prepare"))
     todo = []
     for name, overrides in (("without-centre-loss", ["loss.center_weight=0"]), ("with-centre-loss", [])):
         command = f"emospec train {pack.folder} --out {out / name}{command_options('demo', overrides, seed)}"
@@ -112,14 +113,14 @@ def run_jobs(
     Raises:
         TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
     """
+    import torch
     from joblib import Parallel, delayed
 
     for job in todo:
         refuse_existing(job.out, resume)
     _prepare_frames(todo, progress)
-    cores = os.cpu_count() or 1
-    side_by_side = min(jobs or cores, len(todo))
-    threads = max(1, cores // side_by_side)
+    side_by_side = min(jobs or os.cpu_count() or 1, len(todo))
+    threads = max(1, torch.get_num_threads() // side_by_side)
     parallel = Parallel(
         n_jobs=side_by_side, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
     )
@@ -157,7 +158,7 @@ def _prepare_frames(todo: Sequence[Job], progress: Progress | None) -> None:
         FrameStore(
             Pack(pack),
             LogSpectrogram(frontend.kind, frontend.max_frames),
-            progress and (lambda done, all_: progress("spectrograms", done, all_, "")),
+            stage(progress, "spectrograms"),
         )
 
 

@@ -34,23 +34,15 @@ def corpus_facts(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
     }
 
 
-def hardware(threads: int) -> dict[str, Any]:
+def hardware(threads: int, device: str) -> dict[str, Any]:
     """Processor, cores, threads and accelerator."""
-    import torch
-
     processor = platform.processor() or platform.machine()
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(
             (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor
         )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "threads": threads or torch.get_num_threads(),
-        "device": device,
-    }
+    return {"processor": processor, "cores": os.cpu_count(), "threads": threads, "device": device}
 
 
 def commit() -> str | None:

@@ -146,6 +146,8 @@ def _train_and_judge(
     tensorboard: bool,
     progress: Progress | None,
 ) -> Run:
+    import torch
+
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
     from emospec.learning.training import Row, Task, fit, resolve_precision
@@ -164,8 +166,10 @@ def _train_and_judge(
         seed=seed,
         fingerprint=fingerprint,
     )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     meta = _meta(job, pack, utterances, classes, split, fold) | {
         "fingerprint": fingerprint,
+        "hardware": hardware(torch.get_num_threads(), device),
         "precision": str(resolve_precision(job.settings.training)).removeprefix("torch."),
         "parameters": sum(p.numel() for p in learner.network.parameters()),
     }
@@ -174,17 +178,13 @@ def _train_and_judge(
     write_folds(split, utterances, job.out / "folds.csv")
     write_json(job.out / "meta.json", meta)
 
-    def show_frames(done: int, all_: int) -> None:
-        if progress:
-            progress("spectrograms", done, all_, "")
-
     def show_row(row: Row, steps: int) -> None:
         if progress:
             progress(
                 job.out.name, row.step, steps, "" if row.dev_ua is None else f"dev UA {100 * row.dev_ua:.1f}"
             )
 
-    store = FrameStore(pack, learner.frontend, show_frames)
+    store = FrameStore(pack, learner.frontend, stage(progress, "spectrograms"))
     result = fit(learner, store, task, job.out, resume=resume, tensorboard=tensorboard, progress=show_row)
     about = {"emospec": emospec.__version__, "preset": job.settings.name, "protocol": meta["protocol"]}
     learner.cpu().save(job.out / "model", about)
@@ -315,6 +315,11 @@ def _places(pack: Pack, utterances: Sequence[Utterance]) -> np.ndarray[Any, np.d
     return np.array([place[u.id] for u in utterances], np.int64)
 
 
+def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    """One named stage of a progress, for rooms that count and know no names."""
+    return progress and (lambda done, all_: progress(name, done, all_, ""))
+
+
 def refuse_existing(out: Path, resume: bool) -> None:
     """RunError where a folder holds something and nobody asked to go on with it."""
     if out.exists() and not resume and any(out.iterdir()):
@@ -351,7 +356,6 @@ def _meta(
         "commit": commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "hardware": hardware(job.threads),
         "seed": job.seed,
         "classes": list(classes),
         "protocol": {

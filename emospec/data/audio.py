@@ -5,9 +5,11 @@ which goes by content, not by suffix; resampling by soxr.
 """
 
 import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -22,8 +24,15 @@ MAX_CHANNELS = 64
 
 Waveform = NDArray[np.float32]
 
-# A header written before its length was known (a pipe) declares one of these; it is not a truncation.
+# libsndfile opens more, without a word where one of them is truncated.
+FORMATS = ("WAV", "WAVEX", "FLAC", "AIFF", "MP3", "OGG")
+# A float recording of unscaled 32-bit integers reaches it. Far above, the power of a spectrum overflows.
+LARGEST_SAMPLE = 2.0**31
+
+# A header written before its length was known (a pipe) declares at least this; it is not a truncation.
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
+_UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
+_LONGEST_OGG_PAGE_BYTES = 65_307
 _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
@@ -64,8 +73,9 @@ def read_audio(recording: Path | str | bytes, start: float = 0.0, end: float | N
             its rate (1 to 384 kHz), channels (1 to 64) or the stretch asked for are out of range.
 
     Example:
-        >>> soundfile.write("/tmp/tone.wav", np.zeros((8000, 2)), 8000)
-        >>> read_audio("/tmp/tone.wav").shape
+        >>> file = io.BytesIO()
+        >>> soundfile.write(file, np.zeros((8000, 2)), 8000, format="WAV")
+        >>> read_audio(file.getvalue()).shape
         (16000,)
     """
     return decode(recording, start, end)[0]
@@ -79,16 +89,17 @@ def decode(
     try:
         samples, source = _read(recording, name, start, end)
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip().rstrip(".") or "its data cannot be decoded"
         raise AudioError(
-            f"{name}: cannot be decoded as audio ({reason}). "
+            f"{name}: cannot be decoded as audio ({_reason(error)}). "
             "It is damaged, truncated or not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
         ) from error
     except OSError as error:
         raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
-    if not np.isfinite(samples).all():
-        bad = int(np.count_nonzero(~np.isfinite(samples)))
-        raise AudioError(f"{name}: holds {bad} samples that are NaN or infinite. Write it again without them")
+    # NaN compares false.
+    if bad := int(np.count_nonzero(~(np.abs(samples) <= LARGEST_SAMPLE))):
+        raise AudioError(
+            f"{name}: holds {bad} samples that are NaN, infinite or beyond 2^31. Write it again without them"
+        )
     waveform = samples.mean(axis=1) if source.channels > 1 else samples[:, 0]
     if source.sample_rate != SAMPLE_RATE:
         waveform = soxr.resample(waveform, source.sample_rate, SAMPLE_RATE, quality="HQ")
@@ -97,35 +108,59 @@ def decode(
     return np.ascontiguousarray(waveform, np.float32), source
 
 
+def _reason(error: soundfile.LibsndfileError) -> str:
+    reason: str = error.error_string.strip().rstrip(".")
+    # Of an MP3 that ends within its first frames, libsndfile says that there is no such file.
+    return "its data cannot be decoded" if not reason or "does not exist" in reason else reason
+
+
+def _open(recording: Path | str | bytes, name: str) -> BinaryIO:
+    if isinstance(recording, bytes):
+        return io.BytesIO(recording)
+    if not Path(recording).is_file():
+        raise AudioError(f"{name}: {'is a folder' if Path(recording).is_dir() else 'there is no such file'}")
+    return open(recording, "rb")
+
+
 def _read(
     recording: Path | str | bytes, name: str, start: float, end: float | None
 ) -> tuple[NDArray[np.float32], Source]:
     """The samples (frames, channels) of a stretch, checked against what the header declares."""
-    if isinstance(recording, bytes):
-        if not recording:
+    with _open(recording, name) as stream:
+        if not stream.seek(0, os.SEEK_END):
             raise AudioError(f"{name}: is empty (0 bytes)")
-        stream: str | io.BytesIO = io.BytesIO(recording)
-    else:
-        if not Path(recording).is_file():
-            raise AudioError(f"{name}: there is no such file")
-        if not Path(recording).stat().st_size:
-            raise AudioError(f"{name}: is empty (0 bytes)")
-        stream = str(recording)
-    with soundfile.SoundFile(stream) as file:
-        source = Source(file.samplerate, file.channels, file.subtype)
-        _check_header(file, name)
-        first, count = _stretch(file, name, start, end)
-        if first:
-            file.seek(first)
-        samples = file.read(count, dtype="float32", always_2d=True)
-        if len(samples) < count:
-            raise AudioError(
-                f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again"
-            )
+        if not _ogg_is_whole(stream):
+            raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
+        # The name as bytes, because it need not be UTF-8.
+        content = io.BytesIO(recording) if isinstance(recording, bytes) else os.fsencode(recording)
+        with soundfile.SoundFile(content) as file:
+            if not file.frames and (mended := _piped_wav(stream)):
+                return _read(mended, name, start, end)
+            source = Source(file.samplerate, file.channels, file.subtype)
+            _check_header(file, name)
+            first, count = _stretch(file, name, start, end)
+            # libsndfile's seek in an MP3 is a fraction of a frame off: decode from the start.
+            skipped = first if file.format == "MP3" else 0
+            file.seek(first - skipped)
+            try:
+                samples = file.read(skipped + count, dtype="float32", always_2d=True)[skipped:]
+            except MemoryError as error:
+                raise AudioError(
+                    f"{name}: declares {file.frames} samples, more than memory holds. It is damaged"
+                ) from error
+            estimated = file.format == "MP3" and not _mp3_says_its_length(stream)
+            if len(samples) < count and not (estimated and len(samples)):
+                raise AudioError(
+                    f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again"
+                )
     return samples, source
 
 
 def _check_header(file: soundfile.SoundFile, name: str) -> None:
+    if file.format not in FORMATS:
+        raise AudioError(
+            f"{name}: is {file.format}, not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus. Convert it"
+        )
     if not MIN_RATE <= file.samplerate <= MAX_RATE:
         raise AudioError(
             f"{name}: its sample rate is {file.samplerate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz"
@@ -137,16 +172,54 @@ def _check_header(file: soundfile.SoundFile, name: str) -> None:
         raise AudioError(
             f"{name}: is truncated: {short[2]} of {short[1]} bytes of samples are there. Copy it again"
         )
-    if "ended unexpectedly" in file.extra_info:
-        raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
+    if file.frames >= _UNKNOWN_FRAMES:
+        raise AudioError(f"{name}: its header does not say how long it is. Write it to a file, not to a pipe")
+
+
+def _ogg_is_whole(stream: BinaryIO) -> bool:
+    """False for an Ogg whose last page is missing, cut short or not marked as the last (RFC 3533)."""
+    stream.seek(0)
+    if stream.read(4) != b"OggS":
+        return True
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
+    tail = stream.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _piped_wav(stream: BinaryIO) -> bytes | None:
+    """A WAV whose header was written before there were samples, made to declare those that follow it."""
+    stream.seek(0)
+    content = stream.read()
+    place = content.find(b"data\0\0\0\0") + 4
+    declared = int.from_bytes(content[4:8], "little")
+    unknown = declared + 8 <= place + 4 or declared >= _UNKNOWN_LENGTH_BYTES
+    if content[:4] != b"RIFF" or place < 4 or not unknown or len(content) <= place + 4:
+        return None
+    return content[:place] + b"\xff\xff\xff\xff" + content[place + 4 :]
+
+
+def _mp3_says_its_length(stream: BinaryIO) -> bool:
+    """Whether the first frame of an MP3, after any ID3v2 tag, counts the frames; libsndfile else estimates."""
+    stream.seek(0)
+    head = stream.read(10)
+    tag = 0
+    if head[:3] == b"ID3":
+        tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    stream.seek(tag)
+    first = stream.read(64)
+    return any(word in first for word in (b"Xing", b"Info", b"VBRI"))
 
 
 def _stretch(file: soundfile.SoundFile, name: str, start: float, end: float | None) -> tuple[int, int]:
     """First frame and number of frames of a stretch in seconds."""
     duration = file.frames / file.samplerate
-    if start < 0 or start >= duration or (end is not None and end <= start):
+    if not 0 <= start < duration or (end is not None and not end > start):
         raise AudioError(f"{name}: the stretch {start} to {end} s is not in its {duration:.3f} s")
     if end is not None and end > duration + _SEGMENT_TOLERANCE_SECONDS:
         raise AudioError(f"{name}: the stretch ends at {end} s, the recording at {duration:.3f} s")

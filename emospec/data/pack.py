@@ -9,7 +9,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,8 @@ from emospec.errors import AudioError, PackError
 
 FORMAT = 1
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
+# What a pack's folder may hold, with the frames that training keeps there.
+_OWN_FILES = re.compile(r"index\.json|(int16|float32)\.bin|frames-.*")
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 Progress = Callable[[int, int], None]
@@ -56,6 +60,8 @@ class Pack:
         utterances: (n,) in the order of the waveforms.
         entries: (n,) where each waveform lies.
         skipped: recordings left out, and why.
+        sources: size in bytes and time of change in ns of each file asked for.
+        requested: hash of the utterances asked for.
         digest: hash of all waveforms and their order; changes when any sample does.
     """
 
@@ -67,11 +73,17 @@ class Pack:
         """
         self.folder = Path(folder)
         index = _read_index(self.folder)
-        self.utterances = [_utterance_from(row) for row in index["utterances"]]
-        self.entries = [Entry(**row) for row in index["entries"]]
-        self.skipped = [Skipped(**row) for row in index["skipped"]]
-        self.sources: list[list[int]] = index["sources"]
-        self.digest: str = index["digest"]
+        try:
+            self.utterances = [_utterance_from(row) for row in index["utterances"]]
+            self.entries = [Entry(**row) for row in index["entries"]]
+            self.skipped = [Skipped(**row) for row in index["skipped"]]
+            self.sources: list[list[int]] = index["sources"]
+            self.requested: str = index["requested"]
+            self.digest: str = index["digest"]
+        except (KeyError, TypeError) as error:
+            raise PackError(
+                f"{self.folder / 'index.json'} is damaged ({error!r}). Delete the pack and prepare again"
+            ) from error
         for store, dtype in _STORES.items():
             expected = sum(e.samples for e in self.entries if e.store == store) * dtype.itemsize
             path = self.folder / f"{store}.bin"
@@ -126,30 +138,46 @@ def prepare(
         The pack, and whether it was made now.
 
     Raises:
-        PackError: there is nothing to decode, a recording cannot be used, or `folder` holds
-            something that is not a pack.
+        PackError: there is nothing to decode, two utterances have one id, a recording cannot be
+            used, or `folder` holds something that is not a pack.
     """
     folder = Path(folder)
-    if not utterances:
-        raise PackError("there are no utterances to prepare")
+    _refuse_same_ids(utterances)
     sources = [_source_stamp(u.file) for u in utterances]
     if folder.exists():
-        if not (folder / "index.json").is_file():
-            raise PackError(f"{folder} exists and is not a pack (no index.json). Name another folder")
+        _refuse_other_folder(folder)
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
             return pack, False
-    part = folder.with_name(folder.name + ".part")
+    place = folder.resolve()  # a link to a pack stays a link
+    part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         _decode_into(part, utterances, sources, skip_bad, progress)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(part, place)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return Pack(folder), True
+
+
+def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:
+    if not utterances:
+        raise PackError("there are no utterances to prepare")
+    identity, times = Counter(u.id for u in utterances).most_common(1)[0]
+    if times > 1:
+        raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """A pack that is out of date is deleted, so nothing else may be taken for one."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if "index.json" not in names or not {"int16.bin", "float32.bin"} & set(names):
+        raise PackError(f"{folder} exists and is not a pack (no index.json and .bin). Name another folder")
+    if foreign := [name for name in names if not _OWN_FILES.fullmatch(name)]:
+        raise PackError(f"{folder} is not a pack alone: it holds {foreign[0]}. Name another folder")
 
 
 def _decode_into(
@@ -218,11 +246,10 @@ def _still_valid(
 ) -> Pack | None:
     """The pack, where it was made of just these utterances and files; else None."""
     try:
-        index = _read_index(folder)
         pack = Pack(folder)
     except PackError:
         return None
-    same = index["requested"] == _request_digest(utterances) and index["sources"] == sources
+    same = pack.requested == _request_digest(utterances) and pack.sources == sources
     return pack if same and (skip_bad or not pack.skipped) else None
 
 
@@ -254,6 +281,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PackError(f"{path} is damaged ({error}). Delete the pack and prepare again") from error
+    if not isinstance(index, dict):
+        raise PackError(f"{path} is not the index of a pack. Name another folder")
     if index.get("format") != FORMAT:
         raise PackError(
             f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"

@@ -80,7 +80,7 @@ def make_split(
     Raises:
         ProtocolError: the protocol is unknown, or these utterances do not allow it.
     """
-    name, _, argument = protocol.partition(":")
+    name, colon, argument = protocol.partition(":")
     makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
         "dai2019": lambda: _dai2019(utterances, np.random.default_rng([seed, repeat])),
         "one-speaker-out": lambda: _one_speaker_out(utterances),
@@ -88,12 +88,13 @@ def make_split(
             utterances, _group_count(protocol), np.random.default_rng([seed, repeat])
         ),
         "sessions": lambda: _sessions(utterances),
-        "folds": lambda: _given_folds(utterances, _read_folds(argument) if argument else speaker_folds),
+        "folds": lambda: _given_folds(utterances, _read_folds(argument) if colon else speaker_folds),
         "column": lambda: _column(utterances),
     }
-    if name not in makers or (argument and name not in ("groups", "folds")):
+    if name not in makers or (colon and name not in ("groups", "folds")):
+        hint = nearest(name, tuple(makers)) if name not in makers else ""
         raise ProtocolError(
-            f"split {protocol!r} is not known{nearest(name, tuple(makers))} "
+            f"split {protocol!r} is not known{hint or '.'} "
             "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column"
         )
     if not utterances:
@@ -245,8 +246,9 @@ def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
                 f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
             )
         groups[u.split].append(i)
-    fold = Fold(*(_by_id(utterances, groups[part]) for part in PARTS))
-    return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
+    return [
+        Fold(*(tuple(groups[part]) for part in PARTS))
+    ], "column: one fold, as the split column of the corpus's manifest deals it."
 
 
 def _cyclic(parts: list[list[int]]) -> list[Fold]:
@@ -296,14 +298,22 @@ def _read_folds(file: str) -> dict[str, int]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise ProtocolError(f"fold list {file}: cannot be read ({error.strerror})") from error
-    try:
-        return {row["speaker"]: int(row["test_fold"]) for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(
-            f"fold list {file}: needs the columns speaker,test_fold with whole numbers ({error!r})"
-        ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ProtocolError(f"fold list {file!r}: cannot be read ({reason})") from error
+    folds: dict[str, int] = {}
+    for row in rows:
+        try:
+            speaker, fold = row["speaker"].strip(), int(row["test_fold"])
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise ProtocolError(
+                f"fold list {file!r}: needs the columns speaker,test_fold with whole numbers ({error!r})"
+            ) from error
+        if folds.setdefault(speaker, fold) != fold:
+            raise ProtocolError(f"fold list {file!r}: puts speaker {speaker!r} in two folds. Keep one row")
+    if not folds:
+        raise ProtocolError(f"fold list {file!r}: no row below the header speaker,test_fold")
+    return folds
 
 
 def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str) -> None:

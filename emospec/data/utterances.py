@@ -122,7 +122,7 @@ def select_classes(
         names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
-            hint = nearest(classes, ("all", *CLASS_SETS))
+            hint = nearest(classes, ("all", *CLASS_SETS)) or "."
             known = ", ".join(("all", *CLASS_SETS))
             raise CorpusError(
                 f"class set {classes!r} is not known{hint} Known: {known}, or a list of emotions"

@@ -105,6 +105,8 @@ def class_distances(z: NDArray[np.floating], labels: Sequence[str] | NDArray[np.
         (0.5, 9.0)
     """
     z, labels = np.asarray(z, np.float64), np.asarray(labels)
+    if z.ndim != 2 or not len(z) or labels.shape != z.shape[:1]:
+        raise ValueError(f"z {z.shape} must be (utterances, dimensions), and labels {labels.shape} as many")
     names = np.unique(labels)
     means = np.stack([z[labels == name].mean(axis=0) for name in names])
     within = np.mean(

@@ -132,23 +132,24 @@ def read_run(folder: Path) -> Run:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """All finished runs in the given folders: run folders themselves, or folders that hold some.
+    """All finished runs in the given folders, each once: run folders themselves, or folders that hold some.
 
     Raises:
         RunError: a folder that is missing or holds no finished run.
     """
-    runs: list[Run] = []
+    runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
         if (folder / "meta.json").is_file():
-            runs.append(read_run(folder))
+            runs.setdefault(folder.resolve(), read_run(folder))
             continue
         found = sorted(
             path.parent for path in folder.rglob("scores.json") if (path.parent / "meta.json").is_file()
         )
         if not found:
             raise RunError(f"{folder} holds no finished run (a folder with meta.json and scores.json)")
-        runs.extend(read_run(path) for path in found)
-    return runs
+        for path in found:
+            runs.setdefault(path.resolve(), read_run(path))
+    return list(runs.values())
 
 
 def summarise(runs: Sequence[Run]) -> Summary:
@@ -159,24 +160,12 @@ def summarise(runs: Sequence[Run]) -> Summary:
     reports the mean over repeats.
 
     Raises:
-        RunError: no runs, or runs of different protocols, classes or settings.
+        RunError: no runs, runs of different protocols, classes or settings, or a fold twice.
     """
     if not runs:
         raise RunError("there are no runs to sum up")
+    _refuse_mixture(runs)
     first = runs[0]
-    for run in runs[1:]:
-        for what, a, b in (
-            ("protocol", run.meta["protocol"]["name"], first.meta["protocol"]["name"]),
-            ("fold lists", run.meta["protocol"]["hash"], first.meta["protocol"]["hash"])
-            if run.meta["protocol"]["repeat"] == first.meta["protocol"]["repeat"]
-            else ("", "", ""),
-            ("classes", run.classes, first.classes),
-            ("setting", run.setting, first.setting),
-        ):
-            if a != b:
-                raise RunError(
-                    f"runs of different {what} cannot be summed up: {first.folder} has {b}, {run.folder} has {a}"
-                )
     confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
     own_ua = np.array([unweighted_accuracy(c) for c in confusions])
     own_wa = np.array([weighted_accuracy(c) for c in confusions])
@@ -209,6 +198,31 @@ def summarise(runs: Sequence[Run]) -> Summary:
     )
 
 
+def _refuse_mixture(runs: Sequence[Run]) -> None:
+    """The runs must share protocol, classes and setting; those of a repeat its fold lists, each once."""
+    first = runs[0]
+    repeats: dict[int, Run] = {}
+    folds: dict[tuple[int, int], Run] = {}
+    for run in runs:
+        protocol = run.meta["protocol"]
+        mate = repeats.setdefault(protocol["repeat"], run)
+        for what, other, a, b in (
+            ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
+            ("classes", first, run.classes, first.classes),
+            ("setting", first, run.setting, first.setting),
+            ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
+        ):
+            if a != b:
+                raise RunError(
+                    f"runs of different {what} cannot be summed up: {other.folder} has {b}, {run.folder} has {a}"
+                )
+        twin = folds.setdefault((protocol["repeat"], protocol["fold"]), run)
+        if twin is not run:
+            raise RunError(
+                f"{twin.folder} and {run.folder} are the same fold of the same repeat: leave one out, or it counts twice"
+            )
+
+
 def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
     """`summarise` for each setting among the runs, in order of appearance."""
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -220,6 +234,10 @@ def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
 def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
     """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
     index = {name: i for i, name in enumerate(classes)}
+    if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
+        raise RunError(
+            f"predictions name {', '.join(map(str, strange))}, the classes are {', '.join(classes)}"
+        )
     targets = predictions["target"].map(index).to_numpy().astype(np.int64)
     predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
     return confusion_matrix(targets, predicted, len(classes))
