@@ -326,8 +326,9 @@ def _needs_training() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "emospec":
             raise
+        extra = "tensorboard" if error.name == "tensorboard" else "train"
         raise EmospecError(
-            f"this needs the training extra ({error.name} is not installed): pip install 'emospec[train]'"
+            f"this needs an extra ({error.name} is not installed): pip install 'emospec[{extra}]'"
         ) from error
 
 

@@ -19,7 +19,10 @@ class _Table(BaseModel):
 class Data(_Table):
     """Which classes, and how the corpus is divided."""
 
-    classes: str | list[str] = Field("all", description="`all`, a named class set, or a list of emotions")
+    classes: str | list[str] = Field(
+        "default",
+        description="`default` is the corpus's own; `all`, a named class set, or a list of emotions",
+    )
     protocol: str = Field(
         "default", description="a split of `emospec.data.splits`; `default` is the corpus's own"
     )

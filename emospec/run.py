@@ -19,7 +19,7 @@ import pandas as pd
 
 import emospec
 from emospec.config import Settings, load_settings, to_toml
-from emospec.data.corpora import CORPORA
+from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
 from emospec.data.splits import Fold, Split, make_split, overlap_words, write_folds
 from emospec.data.utterances import Utterance, select_classes
@@ -294,20 +294,33 @@ def _predictions(
 
 
 def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:
-    """The pack, its utterances of the classes in use, and the classes."""
+    """The pack, its utterances of the classes in use, and the classes.
+
+    The class set `default` is the one that the corpus is known for, such as four of IEMOCAP's
+    emotions; for a pool or a corpus of your own it is all that is there.
+    """
     opened = Pack(pack)
-    return opened, *select_classes(opened.utterances, settings.data.classes)
+    utterances, classes = opened.utterances, settings.data.classes
+    if classes == "default":
+        corpus = _only_corpus(utterances)
+        known = corpus.classes if corpus else {}
+        utterances, classes = [u for u in utterances if not known or u.emotion in known], "all"
+    return opened, *select_classes(utterances, classes)
 
 
 def split_of(utterances: Sequence[Utterance], settings: Settings, repeat: int, seed: int) -> Split:
     """The split that the settings name; `default` is that of the one corpus, or groups:5 for a pool."""
-    names = {u.corpus for u in utterances}
-    corpus = CORPORA.get(names.pop()) if len(names) == 1 else None
+    corpus = _only_corpus(utterances)
     protocol = settings.data.protocol
     if protocol == "default":
         protocol = corpus.protocol if corpus else "groups:5"
     folds = corpus.folds if corpus else None
     return make_split(utterances, protocol, repeat=repeat, seed=seed, speaker_folds=folds)
+
+
+def _only_corpus(utterances: Sequence[Utterance]) -> Corpus | None:
+    names = {u.corpus for u in utterances}
+    return CORPORA.get(names.pop()) if len(names) == 1 else None
 
 
 def _places(pack: Pack, utterances: Sequence[Utterance]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -114,6 +114,14 @@ def test_python_and_the_command_line_give_the_same_numbers(
     assert shown["UA"] == own.scores["test"]["UA"]
 
 
+def test_both_spectrograms_train(hum_pack: Pack, tmp_path: Path) -> None:
+    run("train", hum_pack.folder, "--out", tmp_path / "stft", "--preset", "dai2019-stft", *SETS)
+    stft = read_run(tmp_path / "stft")
+    assert stft.meta["parameters"] == 2_473_810
+    assert stft.setting.startswith("dai2019-stft, λ 0.3, α 0.5, ")
+    assert "training.batch_size=8" in stft.setting
+
+
 def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
     scores = run("evaluate", two_runs / "center", "--on", hum_pack.folder, "--out", tmp_path / "p.csv")
     assert scores["utterances"] == len(hum_pack)

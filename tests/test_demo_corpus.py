@@ -1,4 +1,4 @@
-"""The demo corpus: the same bits from a seed, the pitch and cues that were asked for, and no cue in the level."""
+"""The demo corpus: same bits from a seed, the pitch and cues asked for, and no cue in the level."""
 
 from collections.abc import Callable
 from pathlib import Path

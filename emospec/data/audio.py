@@ -6,7 +6,7 @@ which goes by content, not by suffix; resampling by soxr.
 
 import io
 import os
-import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,7 +33,7 @@ LARGEST_SAMPLE = 2.0**31
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
 _UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
 _LONGEST_OGG_PAGE_BYTES = 65_307
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_MOST_CHUNKS = 1000  # before the samples; bounds the search in a hostile file
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
 
@@ -129,8 +129,7 @@ def _read(
     with _open(recording, name) as stream:
         if not stream.seek(0, os.SEEK_END):
             raise AudioError(f"{name}: is empty (0 bytes)")
-        if not _ogg_is_whole(stream):
-            raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
+        _check_whole(stream, name)
         # The name as bytes, because it need not be UTF-8.
         content = io.BytesIO(recording) if isinstance(recording, bytes) else os.fsencode(recording)
         with soundfile.SoundFile(content) as file:
@@ -138,6 +137,10 @@ def _read(
                 return _read(mended, name, start, end)
             source = Source(file.samplerate, file.channels, file.subtype)
             _check_header(file, name)
+            if file.frames >= _UNKNOWN_FRAMES or (file.format == "MP3" and not _mp3_says_its_length(stream)):
+                raise AudioError(
+                    f"{name}: its header does not say how long it is. Write it to a file, not to a pipe"
+                )
             first, count = _stretch(file, name, start, end)
             # libsndfile's seek in an MP3 is a fraction of a frame off: decode from the start.
             skipped = first if file.format == "MP3" else 0
@@ -148,8 +151,7 @@ def _read(
                 raise AudioError(
                     f"{name}: declares {file.frames} samples, more than memory holds. It is damaged"
                 ) from error
-            estimated = file.format == "MP3" and not _mp3_says_its_length(stream)
-            if len(samples) < count and not (estimated and len(samples)):
+            if len(samples) < count:
                 raise AudioError(
                     f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again"
                 )
@@ -167,45 +169,64 @@ def _check_header(file: soundfile.SoundFile, name: str) -> None:
         )
     if not 1 <= file.channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: has {file.channels} channels, allowed are 1 to {MAX_CHANNELS}")
-    short = _SHORT_CHUNK.search(file.extra_info)
-    if short and int(short[2]) < int(short[1]) < _UNKNOWN_LENGTH_BYTES:
-        raise AudioError(
-            f"{name}: is truncated: {short[2]} of {short[1]} bytes of samples are there. Copy it again"
-        )
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
-    if file.frames >= _UNKNOWN_FRAMES:
-        raise AudioError(f"{name}: its header does not say how long it is. Write it to a file, not to a pipe")
 
 
-def _ogg_is_whole(stream: BinaryIO) -> bool:
-    """False for an Ogg whose last page is missing, cut short or not marked as the last (RFC 3533)."""
-    stream.seek(0)
-    if stream.read(4) != b"OggS":
-        return True
+def _check_whole(stream: BinaryIO, name: str) -> None:
+    """Refuse a WAV, AIFF or Ogg whose end is missing; decoding tells it of FLAC and MP3."""
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
-    tail = stream.read()
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    if chunk := _samples_chunk(stream):
+        declared, found = chunk[1], size - chunk[0]
+        if found < declared < _UNKNOWN_LENGTH_BYTES:
+            raise AudioError(
+                f"{name}: is truncated: {found} of {declared} bytes of samples are there. Copy it again"
+            )
+    stream.seek(0)
+    if stream.read(4) == b"OggS":
+        stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
+        tail = stream.read()
+        # RFC 3533: flags at byte 5, of which 4 marks the last page; segments counted at 26, their lengths at 27.
+        page = tail[tail.rfind(b"OggS") :].ljust(27, b"\0")
+        if not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+            raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
+
+
+def _samples_chunk(stream: BinaryIO) -> tuple[int, int] | None:
+    """Where the samples of a WAV or AIFF begin, and how many bytes they are by the header."""
+    stream.seek(0)
+    order = {b"RIFF": "<", b"RIFX": ">", b"FORM": ">"}.get(stream.read(4))
+    stream.seek(12)
+    for _ in range(_MOST_CHUNKS if order else 0):
+        head = stream.read(8)
+        if len(head) < 8:
+            break
+        name, size = struct.unpack(f"{order}4sI", head)
+        if name in (b"data", b"SSND"):
+            return stream.tell(), size
+        stream.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 def _piped_wav(stream: BinaryIO) -> bytes | None:
     """A WAV whose header was written before there were samples, made to declare those that follow it."""
+    chunk = _samples_chunk(stream)
     stream.seek(0)
     content = stream.read()
-    place = content.find(b"data\0\0\0\0") + 4
-    declared = int.from_bytes(content[4:8], "little")
-    unknown = declared + 8 <= place + 4 or declared >= _UNKNOWN_LENGTH_BYTES
-    if content[:4] != b"RIFF" or place < 4 or not unknown or len(content) <= place + 4:
+    if not chunk or chunk[1] or content[:4] != b"RIFF" or len(content) == chunk[0]:
         return None
-    return content[:place] + b"\xff\xff\xff\xff" + content[place + 4 :]
+    # Else what follows is another chunk, of a WAV that is truly empty.
+    riff_bytes = int.from_bytes(content[4:8], "little")
+    if not (riff_bytes + 8 <= chunk[0] or riff_bytes >= _UNKNOWN_LENGTH_BYTES):
+        return None
+    return content[: chunk[0] - 4] + b"\xff\xff\xff\xff" + content[chunk[0] :]
 
 
 def _mp3_says_its_length(stream: BinaryIO) -> bool:
-    """Whether the first frame of an MP3, after any ID3v2 tag, counts the frames; libsndfile else estimates."""
+    """Whether the first frame of an MP3, after any ID3v2 tag, counts the frames.
+
+    Else libsndfile guesses from the first bit rate, and at a variable one may stop long before the end.
+    """
     stream.seek(0)
     head = stream.read(10)
     tag = 0

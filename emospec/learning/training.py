@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,8 @@ def fit(
             is of another task.
     """
     reuse_freed_memory()
+    if tensorboard:
+        import_module("tensorboard")  # accelerate would leave a missing tracker out in silence
     accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=folder)
     if tensorboard:
         accelerator.init_trackers("tensorboard")

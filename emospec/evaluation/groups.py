@@ -1,0 +1,62 @@
+"""Scores by group: who is judged worse, and by how much."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from emospec.evaluation.metrics import unweighted_accuracy, weighted_accuracy
+from emospec.evaluation.results import predicted_confusion
+
+COLUMNS = ("corpus", "speaker", "sex", "language", "text")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's scores.
+
+    Attributes:
+        name: the group, such as `f`.
+        utterances: test predictions of it, over all runs.
+        classes: how many classes it has; its UA is over these alone.
+        ua: in [0, 1].
+        wa: in [0, 1].
+    """
+
+    name: str
+    utterances: int
+    classes: int
+    ua: float
+    wa: float
+
+
+def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> list[Group]:
+    """Scores of each group, worst UA first.
+
+    Args:
+        predictions: test predictions of all runs, columns as in `predictions.csv`.
+        column: one of `COLUMNS`.
+        classes: all classes.
+
+    Returns:
+        One entry per value of the column; none where fewer than two are known.
+
+    Example:
+        >>> table = pd.DataFrame({"sex": list("fm"), "target": ["a", "b"], "predicted": ["a", "a"]})
+        >>> [(g.name, g.ua) for g in by_group(table, "sex", ["a", "b"])]
+        [('m', 0.0), ('f', 1.0)]
+    """
+    known = predictions[predictions[column].astype(str) != ""]
+    groups = []
+    for name, rows in known.groupby(known[column].astype(str)):
+        confusion = predicted_confusion(rows, classes)
+        present = int((confusion.sum(axis=1) > 0).sum())
+        groups.append(
+            Group(str(name), len(rows), present, unweighted_accuracy(confusion), weighted_accuracy(confusion))
+        )
+    return sorted(groups, key=lambda g: (g.ua, g.name)) if len(groups) > 1 else []
+
+
+def gap(groups: Sequence[Group]) -> float:
+    """UA of the best group less that of the worst."""
+    return max(g.ua for g in groups) - min(g.ua for g in groups)

@@ -1,0 +1,232 @@
+"""Presets are the paper's numbers; every mistake in the settings is told, with the nearest right key."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emospec.config import Settings, Training, load_settings, parse_settings, preset_names, to_toml
+from emospec.errors import ConfigError
+
+MEL = ("dai2019-mel", "log-mel", 3520, 200, 1000)
+STFT = ("dai2019-stft", "log-stft", 2920, 400, 800)
+
+
+def error(preset: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(preset, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("name", "kind", "steps", "select_after", "min_steps"), [MEL, STFT])
+def test_presets_are_the_numbers_of_the_paper(
+    name: str, kind: str, steps: int, select_after: int, min_steps: int
+) -> None:
+    assert load_settings(name).model_dump() == {
+        "name": name,
+        "data": {"classes": "default", "protocol": "default"},
+        "frontend": {"kind": kind, "max_frames": 1400},
+        "loss": {"center_weight": 0.3, "center_rate": 0.5, "warmup_steps": 20},
+        "training": {
+            "steps": steps,
+            "select_after": select_after,
+            "steps_for": 4425,
+            "min_steps": min_steps,
+            "evaluate_every": 11,
+            "batch_size": 32,
+            "learning_rate": 3e-4,
+            "precision": "auto",
+            "checkpoint_seconds": 30.0,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "utterances", "plan"),
+    [
+        *(("dai2019-mel", n, (3520, 200)) for n in (4424, 4425, 4426)),
+        *(("dai2019-stft", n, (2920, 400)) for n in (4424, 4425, 4426)),
+        ("dai2019-mel", 428, (1000, 57)),
+        ("dai2019-stft", 428, (800, 110)),
+        ("dai2019-mel", 8850, (7040, 400)),
+        ("dai2019-stft", 8850, (5840, 800)),
+    ],
+)
+def test_other_corpora_get_as_many_epochs_but_not_too_few_steps(
+    preset: str, utterances: int, plan: tuple[int, int]
+) -> None:
+    assert load_settings(preset).training.plan(utterances) == plan
+
+
+def test_without_a_size_to_go_by_the_steps_are_kept() -> None:
+    training = Training(steps=100, select_after=50, min_steps=1000)
+    assert training.plan(7) == training.plan(7000) == (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("every", "select_after"),
+    [(11, 50), (50, 50), (51, 50), (100, 99), (11, 98), (1, 99), (101, 0), (11, 99), (1, 100)],
+)
+def test_a_plan_that_could_choose_no_model_is_refused(every: int, select_after: int) -> None:
+    training = Training(steps=100, select_after=select_after, evaluate_every=every)
+    if [step for step in range(every, 101, every) if step > select_after]:
+        assert training.plan(1) == (100, select_after)
+    else:
+        with pytest.raises(ConfigError, match=r"no model could be chosen.*Lower training\.evaluate_every"):
+            training.plan(1)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_key_of_every_preset_is_known_and_survives(preset: str) -> None:
+    text = (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
+    resolved = load_settings(preset).model_dump()
+    assert resolved["name"] == preset
+    for table, content in tomllib.loads(text).items():
+        for key, value in content.items():
+            assert resolved[table][key] == value
+
+
+def test_overrides_are_toml_values_or_bare_words() -> None:
+    overrides = [
+        "loss.center_weight=0",
+        " training.steps = 50 ",
+        "training.learning_rate=1e-3",
+        "training.precision=float32",
+        'data.classes=["angry", "sad"]',
+        "data.protocol=folds:a=b.csv",
+        "name=mine",
+    ]
+    found = load_settings("dai2019-mel", overrides)
+    assert found.loss.center_weight == 0.0
+    assert found.training.steps == 50
+    assert found.training.learning_rate == 1e-3
+    assert found.training.precision == "float32"
+    assert found.data.classes == ["angry", "sad"]
+    assert found.data.protocol == "folds:a=b.csv"
+    assert found.name == "mine"
+    untouched = load_settings("dai2019-mel")
+    assert found.frontend == untouched.frontend
+    assert untouched.loss.center_weight == 0.3
+
+
+def test_the_last_of_two_overrides_holds() -> None:
+    found = load_settings("dai2019-mel", ["loss.center_weight=1", "loss.center_weight=2"])
+    assert found.loss.center_weight == 2.0
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
+    message = error(
+        "dai2019-mel",
+        "loss.center_wieght=1",
+        "traning.steps=5",
+        "loss.center_rate=1.5",
+        "frontend.kind=mel",
+        "training.steps=0",
+    )
+    assert len(message.split("; ")) == 5
+    for words in (
+        "setting 'loss.center_wieght' is not known, did you mean 'loss.center_weight'?",
+        "setting 'traning' is not known, did you mean 'training'?",
+        "setting 'loss.center_rate' is 1.5: input should be less than or equal to 1",
+        "setting 'frontend.kind' is 'mel': input should be 'log-mel' or 'log-stft'",
+        "setting 'training.steps' is 0: input should be greater than or equal to 1",
+    ):
+        assert words in message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.steps=many", "setting 'training.steps' is 'many': input should be a valid integer"),
+        ("training.steps=3.5", "setting 'training.steps' is 3.5: input should be a valid integer"),
+        ("training.steps=true", "setting 'training.steps' is True: input should be a valid integer"),
+        ('training.steps="5"', "setting 'training.steps' is '5': input should be a valid integer"),
+        ("training.learning_rate=0", "input should be greater than 0"),
+        ("training.learning_rate=inf", "input should be a finite number"),
+        ("loss.center_weight=nan", "input should be a finite number"),
+        ("loss.center_weight=-0.1", "input should be greater than or equal to 0"),
+        ("frontend.max_frames=-1", "input should be greater than or equal to 0"),
+        ("data.classes=3", "setting 'data.classes' is 3: input should be a string or a list of strings"),
+        ('data.classes=["sad", 3]', "setting 'data.classes' is"),
+        ("loss=3", "setting 'loss' is 3: it is a table of settings"),
+        ("xyz.abc=3", "setting 'xyz' is not known"),
+        ("loss", "--set 'loss' is not of the form table.key=value, such as loss.center_weight=0.3"),
+        ("=3", "is not of the form table.key=value"),
+        ("loss..rate=3", "is not of the form table.key=value"),
+        ("loss.center_rate.x=3", "'center_rate' is a value, not a table"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_name(override: str, words: str) -> None:
+    message = error("dai2019-mel", override)
+    assert words in message
+    assert "; " not in message
+
+
+def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    file.write_text(
+        '[frontend]\nkind = "log-mel"\n[loss]\ncenter_weight = 1\n[training]\nsteps = 10\nselect_after = 0\n',
+        encoding="utf-8",
+    )
+    found = load_settings(str(file), ["training.steps=20"])
+    assert found.name == "short"
+    assert (found.training.steps, found.loss.center_weight, found.loss.warmup_steps) == (20, 1.0, 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"steps = = 3", "is not TOML ("),
+        (b"name = 'J\xfcrgen'", "cannot be read ("),
+        (b"", "setting 'frontend' is missing; setting 'loss' is missing; setting 'training' is missing"),
+        (b"[frontend]\n", "setting 'frontend.kind' is missing"),
+    ],
+)
+def test_a_bad_preset_file_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_bytes(content)
+    assert words in error(str(file))
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    assert "preset 'dai2019-mle' is not known, did you mean 'dai2019-mel'? Known: " in error("dai2019-mle")
+    message = error("xyz")
+    assert "preset 'xyz' is not known. Known: " in message
+    assert "dai2019-mel, dai2019-stft" in message
+    assert message.endswith("or the path of a .toml file")
+    assert "cannot be read (No such file or directory)" in error(str(tmp_path / "no.toml"))
+    assert "cannot be read (Is a directory)" in error(str(folder_named(tmp_path / "folder.toml")))
+
+
+def folder_named(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_settings_survive_toml(preset: str, tmp_path: Path) -> None:
+    overrides = ['data.classes=["angry", "sad"]', "training.learning_rate=1e-5", "name=mine"]
+    for found in (load_settings(preset), load_settings(preset, overrides)):
+        (tmp_path / "config.toml").write_text(to_toml(found), encoding="utf-8")
+        assert load_settings(str(tmp_path / "config.toml")) == found
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+positive = st.floats(0, allow_nan=False, allow_infinity=False, exclude_min=True)
+
+
+@settings(deadline=None, max_examples=50, derandomize=True, database=None)
+@given(name=text, classes=st.one_of(text, st.lists(text)), weight=positive, rate=positive)
+def test_any_settings_survive_toml(name: str, classes: str | list[str], weight: float, rate: float) -> None:
+    values: dict[str, Any] = load_settings("dai2019-mel").model_dump()
+    values |= {"name": name, "data": {"classes": classes, "protocol": name}}
+    values["loss"]["center_weight"] = weight
+    values["training"]["learning_rate"] = rate
+    found = parse_settings(values)
+    assert Settings.model_validate(tomllib.loads(to_toml(found))) == found

@@ -1,0 +1,31 @@
+"""Scores by group against a loop by hand."""
+
+import pandas as pd
+import pytest
+
+from emospec.evaluation.groups import by_group, gap
+
+
+def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
+    rows = [
+        ("s1", "f", "a", "a"), ("s1", "f", "a", "b"), ("s1", "f", "b", "b"),
+        ("s2", "m", "a", "a"), ("s2", "m", "b", "b"),
+        ("s3", "", "b", "a"),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["speaker", "sex", "target", "predicted"])
+    speakers = by_group(table, "speaker", ["a", "b"])
+    assert [(g.name, g.utterances, g.classes, g.ua) for g in speakers] == [
+        ("s3", 1, 1, 0.0),
+        ("s1", 3, 2, 0.75),
+        ("s2", 2, 2, 1.0),
+    ]
+    assert speakers[1].wa == pytest.approx(2 / 3)
+    assert gap(speakers) == 1.0
+    assert [g.name for g in by_group(table, "sex", ["a", "b"])] == ["f", "m"]
+
+
+def test_one_known_group_is_no_comparison() -> None:
+    table = pd.DataFrame(
+        {"language": ["de", "de", ""], "target": ["a", "b", "a"], "predicted": ["a", "b", "b"]}
+    )
+    assert by_group(table, "language", ["a", "b"]) == []
