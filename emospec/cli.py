@@ -5,20 +5,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
 
 import emospec
+from emospec.display import (
+    print_check,
+    print_corpora,
+    print_json,
+    print_scores,
+    print_summaries,
+    progress_bars,
+)
 from emospec.errors import CorpusError, EmospecError, RunError
-
-if TYPE_CHECKING:
-    from emospec.evaluation.results import Summary
-    from emospec.run import Progress
 
 app = typer.Typer(
     name="emospec",
@@ -39,6 +40,9 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
+Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
+Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
@@ -75,11 +79,11 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Synthesise a corpus, train without and with centre loss, judge, and write a report."""
-    with _needs_training(), _progress(as_json) as progress:
+    with _needs_training(), progress_bars(as_json) as progress:
         from emospec.experiment import demo
 
         report = demo(out, seed=seed, progress=progress)
-    _print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
+    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
 @corpora_app.callback()
@@ -107,27 +111,9 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
         for c in CORPORA.values()
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    console = Console(highlight=False)
-    for row in rows:
-        size = (
-            f"{row['utterances']} utterances, {row['speakers']} speakers" if row["utterances"] else "any size"
-        )
-        language = f" ({row['language']})" if row["language"] else ""
-        console.print(
-            f"[bold]{row['name']}[/bold]  {row['title']}{language}: {size}; default split {row['protocol']}"
-        )
-        counts = ", ".join(f"{emotion} {n}" for emotion, n in row["classes"].items())
-        facts = {
-            "classes": counts,
-            "files": row["layout"],
-            "licence": row["licence"],
-            "get it": row["source"],
-        }
-        for what, words in (facts | {"cite": row["citation"], "note": row["note"]}).items():
-            if words:
-                console.print(Padding(f"[dim]{what}:[/dim] {escape(words)}", (0, 0, 0, 4)))
+    print_corpora(rows)
 
 
 @corpora_app.command(epilog="Example: emospec corpora check emodb ~/emodb")
@@ -152,17 +138,9 @@ def check(
             "differences",
             "complete",
         )
-        _print_json({key: getattr(found, key) for key in facts})
+        print_json({key: getattr(found, key) for key in facts})
     else:
-        console = Console()
-        console.print(f"[bold]{name}[/bold]: {found.summary}", highlight=False)
-        table = Table("emotion", "found", "expected")
-        for emotion, (n, expected) in found.classes.items():
-            table.add_row(emotion, str(n), "any" if expected is None else str(expected))
-        console.print(table)
-        for difference in found.differences:
-            console.print(f"differs: {difference}", highlight=False)
-        console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
+        print_check(found)
     if not found.complete:
         raise typer.Exit(1)
 
@@ -190,7 +168,7 @@ def prepare(
             raise CorpusError(f"corpus {name!r} is named twice. Name each once")
         pools[name] = read_corpus(name, root)
     utterances = [u for pool in pools.values() for u in pool]
-    with _needs_training(), _progress(as_json) as progress:
+    with _needs_training(), progress_bars(as_json) as progress:
         made, new = prepare(
             utterances,
             pack,
@@ -201,7 +179,7 @@ def prepare(
     if as_json:
         skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
         facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
-        _print_json(facts | {"corpora": summaries, "skipped": skipped})
+        print_json(facts | {"corpora": summaries, "skipped": skipped})
         return
     console = Console(highlight=False)
     for name, summary in summaries.items():
@@ -227,12 +205,12 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train and judge one model, on one fold."""
-    with _needs_training(), _progress(as_json) as progress:
+    with _needs_training(), progress_bars(as_json) as progress:
         emospec.train(
             pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
             resume=resume, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
-    _print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
+    print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
 
 
 @app.command(
@@ -243,14 +221,14 @@ def crossval(
     out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
-    repeats: Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")] = 1,
+    repeats: Repeats = 1,
     seed: Seed = 0,
-    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")] = 0,
+    jobs: Jobs = 0,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and judge one setting on all folds of its split, side by side."""
-    with _needs_training(), _progress(as_json) as progress:
+    with _needs_training(), progress_bars(as_json) as progress:
         emospec.crossval(
             pack,
             out,
@@ -262,7 +240,63 @@ def crossval(
             resume=resume,
             progress=progress,
         )
-    _print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+    print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+
+
+@app.command(
+    epilog="Example: emospec sweep packs/emodb --out runs/rate --key training.learning_rate --values 1e-4,3e-4,1e-3"
+)
+def sweep(
+    pack: PackFolder,
+    out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
+    key: Annotated[str, typer.Option(help="Any key of a preset.")],
+    values: Annotated[str, typer.Option(help="Its values, with commas between.")],
+    preset: Preset = "dai2019-mel",
+    overrides: Overrides = [],  # noqa: B006 - typer reads the default
+    folds: Folds = 0,
+    repeats: Repeats = 1,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and judge a preset at several values of one key."""
+    with _needs_training(), progress_bars(as_json) as progress:
+        from emospec.experiment import sweep
+
+        sweep(
+            pack, out, key, values.split(","), preset, overrides, folds=folds, repeats=repeats, seed=seed,
+            jobs=jobs, resume=resume, progress=progress,
+        )  # fmt: skip
+    print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+
+
+@app.command(
+    epilog="Example: emospec reproduce packs/iemocap --out runs/paper --set data.protocol=dai2019 --repeats 5"
+)
+def reproduce(
+    pack: PackFolder,
+    out: Annotated[Path, typer.Option(help="The folder that holds the run folders and the report.")],
+    parts: Annotated[
+        list[str], typer.Option("--part", help="mel, stft, lambda or alpha; may be repeated; all by default.")
+    ] = ["mel", "stft", "lambda", "alpha"],  # noqa: B006 - typer reads the default
+    overrides: Overrides = [],  # noqa: B006 - typer reads the default
+    folds: Folds = 0,
+    repeats: Repeats = 1,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
+    with _needs_training(), progress_bars(as_json) as progress:
+        from emospec.experiment import reproduce
+
+        report = reproduce(
+            pack, out, parts, overrides, folds=folds, repeats=repeats, seed=seed,
+            jobs=jobs, resume=resume, progress=progress,
+        )  # fmt: skip
+    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
 @app.command(epilog="Example: emospec evaluate runs/emodb --on packs/ravdess")
@@ -278,7 +312,7 @@ def evaluate(
     """Sum up the test scores of runs, or let one run's model judge another pack."""
     with _needs_training():
         if on is None:
-            _print_summaries(emospec.evaluate(*runs), as_json, {})
+            print_summaries(emospec.evaluate(*runs), as_json, {})
             return
         from emospec.evaluation.results import read_run
         from emospec.run import judge, score
@@ -290,12 +324,9 @@ def evaluate(
         run = read_run(runs[0])
         scores = score(judge(run, on, out), run.classes)
     if as_json:
-        _print_json(scores)
+        print_json(scores)
         return
-    table = Table("UA %", "WA %", "utterances", *run.classes)
-    recalls = (_percent(value) for value in scores["recall"].values())
-    table.add_row(_percent(scores["UA"]), _percent(scores["WA"]), str(scores["utterances"]), *recalls)
-    Console().print(table)
+    print_scores(scores)
 
 
 @app.command(epilog="Example: emospec report runs/emodb-plain runs/emodb-center --out report")
@@ -313,7 +344,7 @@ def report(
         found = find_runs(runs)
         path = write_report(found, out, title)
     if as_json:
-        _print_json({"report": str(path), "runs": len(found)})
+        print_json({"report": str(path), "runs": len(found)})
         return
     print(f"Report on {len(found)} run{'s' * (len(found) != 1)}: {path.resolve()}")
 
@@ -330,82 +361,3 @@ def _needs_training() -> Iterator[None]:
         raise EmospecError(
             f"this needs an extra ({error.name} is not installed): pip install 'emospec[{extra}]'"
         ) from error
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator["Progress"]:
-    """A bar per run on standard error, where that is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[word]}"),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def update(name: str, done: int, total: int, word: str) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total, word="")
-            bars.update(tasks[name], completed=done, total=total, word=word)
-
-        yield update
-
-
-def _print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str, str]) -> None:
-    """UA and WA by setting; protocols that share speakers between training and test say so."""
-    rows = []
-    for s in summaries:
-        protocol = s.runs[0].meta["protocol"]
-        rows.append(
-            {
-                "setting": s.setting,
-                "protocol": protocol["name"],
-                "speaker_overlap": protocol["speaker_overlap"],
-                "hash": protocol["hash"],
-                "runs": len(s.runs),
-                "how": s.how,
-                "UA": s.ua,
-                "WA": s.wa,
-                "UA_deviation": s.ua_deviation,
-                "WA_deviation": s.wa_deviation,
-                "dev_UA": s.dev_ua,
-                "recall": s.recall,
-            }
-        )
-    if as_json:
-        _print_json({"settings": rows} | places)
-        return
-    console = Console(highlight=False)
-    for shared in (False, True, None):
-        chosen = [row for row in rows if row["speaker_overlap"] is shared]
-        if not chosen:
-            continue
-        kind = {
-            False: "speaker-independent",
-            True: "speaker-DEPENDENT: test speakers are also in training",
-            None: "speakers unknown",
-        }
-        table = Table(
-            "setting", "split", "test UA %", "test WA %", "dev UA %", "summed up", title=kind[shared]
-        )
-        for row in chosen:
-            scores = [_percent(row[key]) for key in ("UA", "WA", "dev_UA")]
-            table.add_row(row["setting"], row["protocol"], *scores, row["how"])
-        console.print(table)
-    for what, place in places.items():
-        console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
-
-
-def _percent(value: float | None) -> str:
-    return "n/a" if value is None or value != value else f"{100 * value:.1f}"
-
-
-def _print_json(content: Any) -> None:
-    from emospec.files import to_json
-
-    print(to_json(content), end="")

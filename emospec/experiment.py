@@ -4,14 +4,14 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
-from emospec.errors import EmospecError, TrainingError
+from emospec.errors import ConfigError, EmospecError, TrainingError, nearest
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
 from emospec.run import (
@@ -25,6 +25,29 @@ from emospec.run import (
     split_of,
     stage,
 )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of an experiment: the folder of its runs, a preset, and overrides."""
+
+    folder: str
+    preset: str
+    overrides: tuple[str, ...]
+
+
+def _paper_arm(preset: str, center_weight: float, center_rate: float = 0.5) -> Arm:
+    overrides = (f"loss.center_weight={center_weight:g}", f"loss.center_rate={center_rate:g}")
+    return Arm(f"{preset}-lambda-{center_weight:g}-alpha-{center_rate:g}", preset, overrides)
+
+
+PAPER: dict[str, list[Arm]] = {
+    "mel": [_paper_arm("dai2019-mel", center_weight) for center_weight in (0, 0.3)],
+    "stft": [_paper_arm("dai2019-stft", center_weight) for center_weight in (0, 0.3)],
+    "lambda": [_paper_arm("dai2019-mel", center_weight) for center_weight in (0, 0.003, 0.03, 0.3, 3)],
+    "alpha": [_paper_arm("dai2019-mel", 0.3, center_rate) for center_rate in (0.1, 0.3, 0.5, 0.7, 0.9)],
+}
+"""The paper's experiment: settings 1 and 2, settings 3 and 4, and its two sweeps."""
 
 
 def crossval(
@@ -56,27 +79,135 @@ def crossval(
         EmospecError: settings, pack, split or folders do not allow it; nothing is trained then.
         TrainingError: some runs failed; the others went on.
     """
-    settings = load_settings(preset, overrides)
-    opened, utterances, _ = open_pack(Path(pack), settings)
-    folds = len(split_of(utterances, settings, 0, seed).folds)
+    arm = Arm("", preset, tuple(overrides))
     command = (
         f"emospec crossval {pack} --out {out}{command_options(preset, overrides, seed)} --repeats {repeats}"
     )
-    todo = [
+    todo = plan([arm], pack, out, repeats=repeats, seed=seed, command=command)
+    return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+
+
+def sweep(
+    pack: Path | str,
+    out: Path | str,
+    key: str,
+    values: Sequence[str],
+    preset: str = "dai2019-mel",
+    overrides: Sequence[str] = (),
+    *,
+    folds: int = 0,
+    repeats: int = 1,
+    seed: int = 0,
+    jobs: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """Train and judge a preset at several values of one key; all folds of all repeats of each.
+
+    Args:
+        key: any key of a preset, such as `loss.center_weight`.
+        values: its values, as in TOML.
+        folds: only the first so many; 0 means all.
+
+    The other arguments and errors are those of `crossval`. Run folders are `out/KEY=VALUE/r0-f1` ...
+    """
+    arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
+    command = (
+        f"emospec sweep {pack} --out {out} --key {key} --values {','.join(values)}"
+        f"{command_options(preset, overrides, seed)} --repeats {repeats}" + f" --folds {folds}" * bool(folds)
+    )
+    todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, command=command)
+    return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+
+
+def reproduce(
+    pack: Path | str,
+    out: Path | str,
+    parts: Sequence[str] = tuple(PAPER),
+    overrides: Sequence[str] = (),
+    *,
+    folds: int = 0,
+    repeats: int = 1,
+    seed: int = 0,
+    jobs: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """The paper's experiment: settings 1 to 4, the sweeps of lambda and alpha, and the report.
+
+    A setting that stands in several parts is trained once. Failed runs are left out of the report.
+
+    Args:
+        parts: of `PAPER`.
+        overrides: for every setting, such as `data.protocol=dai2019`, the paper's own.
+        folds: only the first so many; 0 means all.
+
+    Returns:
+        The report, in `out/report`.
+
+    The other arguments and errors are those of `crossval`.
+    """
+    if unknown := [part for part in parts if part not in PAPER]:
+        raise ConfigError(
+            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER))} Known: {', '.join(PAPER)}"
+        )
+    arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
+    command = (
+        f"emospec reproduce {pack} --out {out}"
+        + "".join(f" --part {part}" for part in parts)
+        + "".join(f" --set {o}" for o in overrides)
+        + f" --seed {seed} --repeats {repeats}"
+        + f" --folds {folds}" * bool(folds)
+    )
+    chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
+    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, command=command)
+    try:
+        runs = run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+    except TrainingError:
+        finished = [read_run(job.out) for job in todo if (job.out / "scores.json").is_file()]
+        if finished:
+            write_report(finished, Path(out) / "report")
+        raise
+    return write_report(runs, Path(out) / "report")
+
+
+def plan(
+    arms: Sequence[Arm],
+    pack: Path | str,
+    out: Path | str,
+    *,
+    folds: int = 0,
+    repeats: int = 1,
+    seed: int = 0,
+    command: str = "",
+) -> list[Job]:
+    """The runs of some settings: fold by fold, so that what is done at any time can be compared.
+
+    Args:
+        folds: only the first so many of each repeat; 0 means all.
+        command: how the user asked for them.
+    """
+    settings = [load_settings(arm.preset, arm.overrides) for arm in arms]
+    counts = []
+    for setting in settings:
+        _, utterances, _ = open_pack(Path(pack), setting)
+        counts.append(len(split_of(utterances, setting, 0, seed).folds))
+    return [
         Job(
-            opened.folder,
-            Path(out) / f"r{repeat}-f{fold}",
-            settings,
+            Path(pack),
+            Path(out) / arm.folder / f"r{repeat}-f{fold}",
+            setting,
             fold,
             repeat,
             seed,
             command=command,
-            overrides=notable(overrides),
+            overrides=notable(arm.overrides),
         )
         for repeat in range(repeats)
-        for fold in range(1, folds + 1)
+        for fold in range(1, min(max(counts), folds or max(counts)) + 1)
+        for arm, setting, count in zip(arms, settings, counts, strict=True)
+        if fold <= count
     ]
-    return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
 
 
 def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) -> Path:
@@ -196,4 +327,4 @@ class _Watch:
         meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
         steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
         word = "done" if done else f"dev UA {100 * float(dev_ua):.1f}" if dev_ua else ""
-        self._progress(job.out.name, steps if done else int(step), steps, word)
+        self._progress(job.name, steps if done else int(step), steps, word)

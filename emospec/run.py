@@ -59,6 +59,11 @@ class Job:
     command: str = ""
     overrides: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What a progress calls it: the last two parts of its folder."""
+        return "/".join(self.out.parts[-2:])
+
 
 def train(
     pack: Path | str,
@@ -267,6 +272,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     """UA, WA, recall per class, confusion and number of utterances of predictions."""
     confusion = predicted_confusion(predictions, classes)
     return {
+        "classes": list(classes),
         "UA": unweighted_accuracy(confusion),
         "WA": weighted_accuracy(confusion),
         "recall": dict(zip(classes, recalls(confusion).tolist(), strict=True)),

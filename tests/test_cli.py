@@ -122,6 +122,38 @@ def test_both_spectrograms_train(hum_pack: Pack, tmp_path: Path) -> None:
     assert "training.batch_size=8" in stft.setting
 
 
+def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
+    few = [*SETS, "--folds", 1, "--jobs", 1]
+    printed = run(
+        "sweep",
+        hum_pack.folder,
+        "--out",
+        tmp_path / "s",
+        "--key",
+        "loss.center_weight",
+        "--values",
+        "0,3",
+        *few,
+    )
+    assert [path.name for path in sorted((tmp_path / "s").iterdir())] == [
+        "loss.center_weight=0",
+        "loss.center_weight=3",
+    ]
+    assert [s["setting"].split(", training")[0].split(", loss")[0] for s in printed["settings"]] == [
+        "dai2019-mel, λ 0",
+        "dai2019-mel, λ 3, α 0.5",
+    ]
+    verb = ("reproduce", hum_pack.folder, "--out", tmp_path / "p", "--part", "mel", "--part", "lambda", *few)
+    paper = run(*verb)
+    assert len(paper["settings"]) == 5
+    report = Path(str(paper["report"])).read_text(encoding="utf-8")
+    assert "UA and WA over λ" in report
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").rglob("scores.json")}
+    assert len(times) == 5
+    assert run(*verb, "--resume")["settings"] == paper["settings"]
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "p").rglob("scores.json")}
+
+
 def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
     scores = run("evaluate", two_runs / "center", "--on", hum_pack.folder, "--out", tmp_path / "p.csv")
     assert scores["utterances"] == len(hum_pack)
@@ -169,6 +201,7 @@ def test_corpora(tmp_path: Path) -> None:
         (("prepare", "emodb", "--pack", "x"), "NAME=ROOT"),
         (("prepare", "emodbb=/", "--pack", "x"), "did you mean 'emodb'"),
         (("prepare", "emodb=/nowhere", "--pack", "x"), "/nowhere does not exist"),
+        (("reproduce", "nowhere", "--out", "x", "--part", "lamda"), "did you mean 'lambda'"),
         (("evaluate", "nowhere"), "holds no finished run"),
         (("report", "nowhere", "--out", "x"), "holds no finished run"),
     ],
@@ -198,7 +231,17 @@ def test_failed_runs_are_named_and_the_others_go_on(hum_pack: Pack, tmp_path: Pa
 
 
 def test_help_has_an_example_for_every_verb() -> None:
-    for verb in ("demo", "corpora", "prepare", "train", "crossval", "evaluate", "report"):
+    for verb in (
+        "demo",
+        "corpora",
+        "prepare",
+        "train",
+        "crossval",
+        "sweep",
+        "reproduce",
+        "evaluate",
+        "report",
+    ):
         result = CliRunner().invoke(app, [verb, "--help"])
         assert result.exit_code == 0
         assert f"Example: emospec {verb}" in result.stdout

@@ -16,7 +16,7 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 FLOORS = re.search(r"^Import floors.*?: `(.+?)`", ARCHITECTURE, re.MULTILINE)
 assert FLOORS is not None
 ORDER = [floor.strip() for floor in FLOORS[1].split(">")]
-TORCH_ROOMS = {"cli", "experiment", "run", "learning"}
+TORCH_ROOMS = {"experiment", "run", "learning"}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or not p.name.startswith("__"))
 
 

@@ -1,0 +1,141 @@
+"""What the command line shows: bars, tables, JSON."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from emospec.files import to_json
+
+if TYPE_CHECKING:
+    from emospec.data.corpora import CorpusCheck
+    from emospec.evaluation.results import Summary
+    from emospec.run import Progress
+
+SPEAKERS = {
+    False: "speaker-independent",
+    True: "speaker-DEPENDENT: test speakers are also in training",
+    None: "speakers unknown",
+}
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator["Progress"]:
+    """A bar per run on standard error, where that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[word]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int, word: str) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total, word="")
+            bars.update(tasks[name], completed=done, total=total, word=word)
+
+        yield update
+
+
+def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str, str]) -> None:
+    """UA and WA by setting; protocols that share speakers between training and test say so."""
+    rows = []
+    for s in summaries:
+        protocol = s.runs[0].meta["protocol"]
+        rows.append(
+            {
+                "setting": s.setting,
+                "protocol": protocol["name"],
+                "speaker_overlap": protocol["speaker_overlap"],
+                "hash": protocol["hash"],
+                "runs": len(s.runs),
+                "how": s.how,
+                "UA": s.ua,
+                "WA": s.wa,
+                "UA_deviation": s.ua_deviation,
+                "WA_deviation": s.wa_deviation,
+                "dev_UA": s.dev_ua,
+                "recall": s.recall,
+            }
+        )
+    if as_json:
+        print_json({"settings": rows} | places)
+        return
+    console = Console(highlight=False)
+    for shared in (False, True, None):
+        chosen = [row for row in rows if row["speaker_overlap"] is shared]
+        if not chosen:
+            continue
+        columns = ("setting", "split", "test UA %", "test WA %", "dev UA %", "summed up")
+        table = Table(*columns, title=SPEAKERS[shared])
+        for row in chosen:
+            scores = [percent(row[key]) for key in ("UA", "WA", "dev_UA")]
+            table.add_row(row["setting"], row["protocol"], *scores, row["how"])
+        console.print(table)
+    for what, place in places.items():
+        console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one digit; n/a where there is none."""
+    return "n/a" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def print_json(content: Any) -> None:
+    """JSON on standard output, for machines."""
+    print(to_json(content), end="")
+
+
+def print_corpora(rows: list[dict[str, Any]]) -> None:
+    """A paragraph for each corpus."""
+    console = Console(highlight=False)
+    for row in rows:
+        size = (
+            f"{row['utterances']} utterances, {row['speakers']} speakers" if row["utterances"] else "any size"
+        )
+        language = f" ({row['language']})" if row["language"] else ""
+        console.print(
+            f"[bold]{row['name']}[/bold]  {row['title']}{language}: {size}; default split {row['protocol']}"
+        )
+        counts = ", ".join(f"{emotion} {n}" for emotion, n in row["classes"].items())
+        facts = {
+            "classes": counts,
+            "files": row["layout"],
+            "licence": row["licence"],
+            "get it": row["source"],
+        }
+        for what, words in (facts | {"cite": row["citation"], "note": row["note"]}).items():
+            if words:
+                console.print(Padding(f"[dim]{what}:[/dim] {escape(words)}", (0, 0, 0, 4)))
+
+
+def print_check(found: "CorpusCheck") -> None:
+    """What a copy of a corpus holds beside what the whole corpus holds."""
+    console = Console()
+    console.print(f"[bold]{found.corpus}[/bold]: {found.summary}", highlight=False)
+    table = Table("emotion", "found", "expected")
+    for emotion, (n, expected) in found.classes.items():
+        table.add_row(emotion, str(n), "any" if expected is None else str(expected))
+    console.print(table)
+    for difference in found.differences:
+        console.print(f"differs: {difference}", highlight=False)
+    console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """UA, WA and recall by class of one set of predictions."""
+    table = Table("UA %", "WA %", "utterances", *scores["classes"])
+    recalls = (percent(value) for value in scores["recall"].values())
+    table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
+    Console().print(table)
