@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emospec.evaluation.results import Summary
     from emospec.run import Progress
 
+INTERVALS = (("UA", "UA_interval"), ("WA", "WA_interval"))
 SPEAKERS = {
     False: "speaker-independent",
     True: "speaker-DEPENDENT: test speakers are also in training",
@@ -63,6 +64,8 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
                 "how": s.how,
                 "UA": s.ua,
                 "WA": s.wa,
+                "UA_interval": [s.intervals["UA"].low, s.intervals["UA"].high],
+                "WA_interval": [s.intervals["WA"].low, s.intervals["WA"].high],
                 "UA_deviation": s.ua_deviation,
                 "WA_deviation": s.wa_deviation,
                 "dev_UA": s.dev_ua,
@@ -77,11 +80,12 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
         chosen = [row for row in rows if row["speaker_overlap"] is shared]
         if not chosen:
             continue
-        columns = ("setting", "split", "test UA %", "test WA %", "dev UA %", "summed up")
+        columns = ("setting", "split", "test UA % (95%)", "test WA % (95%)", "dev UA %", "summed up")
         table = Table(*columns, title=SPEAKERS[shared])
         for row in chosen:
-            scores = [percent(row[key]) for key in ("UA", "WA", "dev_UA")]
-            table.add_row(row["setting"], row["protocol"], *scores, row["how"])
+            tests = [f"{percent(row[m])} [{percent(row[i][0])}, {percent(row[i][1])}]" for m, i in INTERVALS]
+            cells = (row["setting"], row["protocol"], *tests, percent(row["dev_UA"]), row["how"])
+            table.add_row(*map(escape, cells))
         console.print(table)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)

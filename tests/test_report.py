@@ -23,7 +23,8 @@ from emospec.evaluation.metrics import (
     weighted_accuracy,
 )
 from emospec.evaluation.report import Section, sweeps, write_report
-from emospec.evaluation.results import Run, read_run, summarise, summarise_settings
+from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
+from emospec.evaluation.statistics import interval
 from emospec.files import write_json
 
 CLASSES = ("neutral", "angry", "sad")
@@ -73,9 +74,10 @@ def fake_run(
     """A finished run folder after the contract; `confusion` fixes the test predictions."""
     rng = np.random.default_rng([fold, repeat, int(weight * 1000), seed])
     centers = rng.normal(0, 2, (len(classes), 64))
-    z, labels, parts, scores = [], [], [], {}
+    draw = np.random.default_rng([fold, repeat, seed])  # the same test set with and without centre loss
+    z, labels, guesses, parts, scores = [], [], [], [], {}
     for part, size in zip(("train", "dev", "test"), sizes, strict=True):
-        targets = rng.permutation(np.arange(size) % len(classes))
+        targets = draw.permutation(np.arange(size) % len(classes))
         predicted = np.where(
             rng.random(size) < 0.7 + 0.05 * (weight > 0), targets, rng.integers(0, len(classes), size)
         )
@@ -87,6 +89,7 @@ def fake_run(
         loose = spread * (1.0 if part == "train" else 1.5)
         z.append(centers[targets] + rng.normal(0, loose, (len(targets), 64)))
         labels.append(np.array(classes)[targets])
+        guesses.append(np.array(classes)[predicted])
         parts.append(np.full(len(targets), part))
         if part != "train":
             scores[part] = scored(targets, predicted, classes)
@@ -161,7 +164,7 @@ def fake_run(
             "language": "de",
             "text": "",
             "target": names,
-            "predicted": names,
+            "predicted": np.concatenate(guesses[1:]),
         }
     ).to_csv(folder / "predictions.csv", index=False)
     whole = {"classes": list(classes), "selected_step": int(logged[-1]), **scores, "distances": distances}
@@ -245,15 +248,30 @@ def page(written: Path) -> Page:
 
 
 def test_results_are_those_computed_by_hand(page: Page) -> None:
-    without, with_ = page.table("setting", "UA %", "±", "WA %", "±")
-    assert without[:5] == ["dai2019-mel, λ 0", "75.0", "11.8", "83.3", "11.8"]
-    assert with_[:5] == ["dai2019-mel, λ 0.3, α 0.5", "88.9", "15.7", "91.7", "11.8"]
+    without, with_ = page.table("setting", "UA %", "95 % interval", "±", "WA %", "95 % interval", "±")
+    assert (*without[:2], *without[3:5], without[6]) == ("dai2019-mel, λ 0", "75.0", "11.8", "83.3", "11.8")
+    assert (*with_[:2], *with_[3:5], with_[6]) == (
+        "dai2019-mel, λ 0.3, α 0.5",
+        "88.9",
+        "15.7",
+        "91.7",
+        "11.8",
+    )
     assert without[-1] == with_[-1] == "mean over 2 runs"
-    assert "UA 88.9 %, without 75.0 %: +13.9 points over 2 runs, higher in 1 of 2 pairs" in page.text
+    assert "UA 88.9 %, without 75.0 %: +13.9 points over 2 runs, 95 % interval by speaker " in page.text
+    assert "higher in 1 of 2 pairs" in page.text
     assert page.table("setting", *CLASSES) == [
         ["dai2019-mel, λ 0", "100.0", "75.0", "50.0"],
         ["dai2019-mel, λ 0.3, α 0.5", "91.7", "100.0", "75.0"],
     ]
+
+
+def test_intervals_are_those_of_the_statistics_room(four: list[Run], page: Page) -> None:
+    for row, runs in zip(page.table("setting", "UA %"), (four[2:], four[:2]), strict=True):
+        for cell, metric in ((row[2], "UA"), (row[5], "WA")):
+            found = interval(speaker_counts(runs), metric)
+            assert cell == f"{100 * found.low:.1f}–{100 * found.high:.1f}"
+    assert "they cover the sampling of speakers, not retraining" in page.text
 
 
 def test_protocol_and_its_speaker_overlap_are_told(page: Page) -> None:
@@ -396,7 +414,10 @@ def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> N
     ]
     section = Section(1, tuple(runs))
     assert section.contrasts[0].pairs == [(runs[1], runs[3])]
-    assert "from 2 runs with and 2 without, of which 1 share their test set" in section.contrasts[0].verdict
+    assert (
+        "from 2 runs with and 2 without, of which 1 share their test set, 95 % interval"
+        in section.contrasts[0].verdict
+    )
     assert "2 of 5 folds were run of dai2019-mel, λ 0; dai2019-mel, λ 0.3, α 0.5." in section.limits
 
 
@@ -407,7 +428,7 @@ def test_one_run_is_a_report(tmp_path: Path) -> None:
     assert row[1] == "75.0"
     assert page.table("setting", "part")[1][3] == "n/a a run has one class"
     assert page.table("class", "train")[1][3] == "0"
-    assert row[2] == "n/a one run"
+    assert row[3] == "n/a one run"
     assert "none to compare with" in page.text
     assert "A single run each of dai2019-mel, λ 0.3, α 0.5" in page.text
     assert "A title" in page.words

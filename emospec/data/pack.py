@@ -11,8 +11,10 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +34,7 @@ _OWN_FILES = re.compile(r"index\.json|(int16|float32)\.bin|frames-.*")
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 Progress = Callable[[int, int], None]
+_Decoded = tuple[str, NDArray[Any], str]
 
 
 @dataclass(frozen=True)
@@ -187,17 +190,15 @@ def _decode_into(
     skip_bad: bool,
     progress: Progress | None,
 ) -> None:
-    from joblib import Parallel, delayed
-
     entries: list[Entry] = []
     kept: list[Utterance] = []
     skipped: list[Skipped] = []
     offsets = dict.fromkeys(_STORES, 0)
-    jobs = Parallel(
-        n_jobs=os.cpu_count() or 1, prefer="threads", return_as="generator", pre_dispatch="4*n_jobs"
-    )
-    decoded = jobs(delayed(_decode_one)(u) for u in utterances)
-    with open(part / "int16.bin", "wb") as int16, open(part / "float32.bin", "wb") as float32:
+    with (
+        open(part / "int16.bin", "wb") as int16,
+        open(part / "float32.bin", "wb") as float32,
+        closing(_decode_all(utterances)) as decoded,
+    ):
         files = {"int16": int16, "float32": float32}
         for done, (utterance, result) in enumerate(zip(utterances, decoded, strict=True), start=1):
             if isinstance(result, str):
@@ -229,7 +230,23 @@ def _decode_into(
     (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _decode_one(utterance: Utterance) -> tuple[str, NDArray[Any], str] | str:
+def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
+    """`_decode_one` of each, in order, by threads that run a bounded number of recordings ahead."""
+    threads = os.cpu_count() or 1
+    ahead: deque[Future[_Decoded | str]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for utterance in utterances:
+            ahead.append(pool.submit(_decode_one, utterance))
+            if len(ahead) > 4 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_one(utterance: Utterance) -> _Decoded | str:
     """The store, samples and hash of a waveform; or why it cannot be used."""
     try:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from emospec.errors import RunError
 from emospec.evaluation import figures
 from emospec.evaluation.metrics import Distances
-from emospec.evaluation.results import Run, Summary, summarise_settings
+from emospec.evaluation.results import Run, Summary, compare, summarise_settings
+from emospec.evaluation.statistics import Interval
 from emospec.files import write_text
 
 PAPER = (
@@ -66,7 +67,13 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "percent": percent, "counted": count, "duration": duration}
+    environment.filters |= {
+        "shown": shown,
+        "percent": percent,
+        "counted": count,
+        "duration": duration,
+        "between": between,
+    }
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
     )
@@ -120,12 +127,18 @@ class Contrast:
             only, runs = self.either, count(len(self.either.runs), "run")
             name = center_words(only.runs[0]) if only is self.with_ else "Without centre loss"
             return f"{name} UA {percent(only.ua)}, WA {percent(only.wa)} ({runs}, none to compare with)."
-        difference = f"{100 * (self.with_.ua - self.without.ua):+.1f}".replace("-", "−")
+        difference = signed(self.with_.ua - self.without.ua)
         n, m, paired = len(self.with_.runs), len(self.without.runs), len(self.pairs)
         if n == m == paired:
             over = f"over {n} runs" if n > 1 else "from a single run each"
         else:
             over = f"from {count(n, 'run')} with and {m} without, of which {paired} share their test set"
+        comparison = compare([b for _, b in self.pairs], [a for a, _ in self.pairs], "UA") if paired else None
+        if comparison is not None and not comparison.interval.reason:
+            low, high = (signed(end) for end in (comparison.interval.low, comparison.interval.high))
+            over += f", 95 % interval by {comparison.interval.unit[:-1]} {low} to {high}"
+        if comparison is not None and comparison.p is not None:
+            over += f", p {p_words(comparison.p)}"
         if paired > 1:
             own = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
             higher = (own[:, 1] > own[:, 0]).sum()
@@ -403,11 +416,28 @@ def percent(share: float) -> str:
     return "n/a" if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
 
 
+def signed(difference: float) -> str:
+    """A difference in points with its sign, such as +3.1."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def p_words(p: float) -> str:
+    """A p value as it can be read: "0.023", or "< 0.001"."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def shown(value: float | None, reason: str, scale: float = 1.0, digits: int = 1) -> str:
     """A number for a table cell; NaN, null in JSON, is "n/a" with the reason."""
     if value is None or math.isnan(value):
         return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
     return f"{scale * value:.{digits}f}"
+
+
+def between(interval: Interval) -> str:
+    """An interval for a table cell, such as 71.2–80.4, or "n/a" with the reason."""
+    if interval.reason:
+        return Markup('<span class="na">n/a <small>{}</small></span>').format(interval.reason)
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 
 def duration(seconds: float) -> str:

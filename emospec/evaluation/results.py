@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ from numpy.typing import NDArray
 
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
+from emospec.evaluation.statistics import (
+    Comparison,
+    Counts,
+    Interval,
+    Metric,
+    count_by_speaker,
+    interval,
+    paired,
+)
+
+METRICS: tuple[Metric, ...] = ("UA", "WA")
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,12 @@ class Summary:
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the confusion matrix."""
         return self.runs[0].classes
+
+    @cached_property
+    def intervals(self) -> dict[Metric, Interval]:
+        """The 95% intervals of UA and WA by speaker."""
+        counts = speaker_counts(self.runs)
+        return {metric: interval(counts, metric) for metric in METRICS}
 
 
 def read_run(folder: Path) -> Run:
@@ -241,6 +259,45 @@ def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> ND
     targets = predictions["target"].map(index).to_numpy().astype(np.int64)
     predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
     return confusion_matrix(targets, predicted, len(classes))
+
+
+def speaker_counts(runs: Sequence[Run]) -> Counts:
+    """The test predictions of one setting's runs, counted as its protocol sums them up."""
+    tables = []
+    for run in runs:
+        protocol = run.meta["protocol"]
+        # dai2019 takes the mean over runs, every other protocol over repeats of pooled folds.
+        fold = f".{protocol['fold']}" if protocol["name"] == "dai2019" else ""
+        rows = run.predictions()
+        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol['repeat']}{fold}"))
+    rows = pd.concat(tables)
+    voices = (rows["corpus"] + "/" + rows["speaker"]).where(rows["speaker"] != "", "")
+    index = {name: i for i, name in enumerate(runs[0].classes)}
+    return count_by_speaker(
+        rows["block"],
+        voices,
+        rows["utterance"],
+        rows["target"].map(index),
+        rows["predicted"].map(index),
+        len(index),
+    )
+
+
+def compare(first: Sequence[Run], second: Sequence[Run], metric: Metric) -> Comparison:
+    """The score of one setting less that of another, on the runs that share repeat and fold.
+
+    Raises:
+        RunError: they share none, or their test sets differ.
+    """
+    places = [
+        {(run.meta["protocol"]["repeat"], run.meta["protocol"]["fold"]): run for run in runs}
+        for runs in (first, second)
+    ]
+    shared = sorted(places[0].keys() & places[1].keys())
+    if not shared:
+        raise RunError("the settings share no fold of a repeat, so they cannot be compared in pairs")
+    one, other = (speaker_counts([runs[place] for place in shared]) for runs in places)
+    return paired(one, other, metric)
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:
