@@ -55,9 +55,6 @@ def main() -> None:
     except EmospecError as error:
         print(f"emospec: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("emospec: stopped; --resume goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone: silence the interpreter's own flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -351,9 +348,12 @@ def report(
 
 @contextmanager
 def _needs_training() -> Iterator[None]:
-    """Say how to get the training extra where it is missing."""
+    """Say how to get the training extra where it is missing, and how to go on after Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("emospec: stopped. A training goes on with the same command and --resume", file=sys.stderr)
+        raise typer.Exit(130) from None
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "emospec":
             raise

@@ -240,6 +240,15 @@ def test_an_mp3_that_does_not_say_its_length_is_refused_as_its_end_might_be_lost
     assert "does not say how long it is" in error(headless)
 
 
+@pytest.mark.parametrize("size", [1, 3, 25])
+def test_a_chunk_of_odd_size_before_the_samples_hides_nothing(size: int) -> None:
+    whole = encoded(tone(16_000))
+    note = b"note" + struct.pack("<I", size) + bytes(size + 1)
+    content = whole[:36] + note + whole[36:]
+    np.testing.assert_array_equal(read_audio(content), read_audio(whole))
+    assert "is truncated: 15900 of 16000 bytes" in error(content[:-100])
+
+
 @pytest.mark.parametrize("tag_bytes", [200, 20_000])
 def test_a_tag_before_an_mp3_does_not_hide_that_it_is_truncated(tag_bytes: int) -> None:
     size = bytes(tag_bytes >> shift & 0x7F for shift in (21, 14, 7, 0))
@@ -329,6 +338,7 @@ EMPTY = encoded(np.zeros(0))
         ),
         (encoded(np.zeros(0), kind=("AIFF", "PCM_16")), "holds no samples (zero length)"),
         (encoded(np.zeros(0), kind=("OGG", "VORBIS")), "holds no samples (zero length)"),
+        (piped(EMPTY, 0xFFFFFFFF, 0xFFFFFFFF) + b"\0", "holds no samples (zero length)"),
         (encoded(tone(16_000))[:44], "is truncated: 0 of 16000 bytes of samples"),
         (b"These are words, not sounds.\n" * 50, "cannot be decoded as audio"),
         (bytes(5000), "cannot be decoded as audio"),
@@ -343,6 +353,7 @@ EMPTY = encoded(np.zeros(0))
         "empty-wav-and-list",
         "empty-aiff",
         "empty-ogg",
+        "half-a-sample",
         "header-only",
         "text",
         "zeros",

@@ -15,6 +15,8 @@ import pytest
 
 from emospec.errors import RunError
 from emospec.evaluation import figures
+from emospec.evaluation.calibration import calibrate
+from emospec.evaluation.groups import by_group
 from emospec.evaluation.metrics import (
     class_distances,
     confusion_matrix,
@@ -22,8 +24,9 @@ from emospec.evaluation.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
-from emospec.evaluation.report import Section, sweeps, write_report
+from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
+from emospec.evaluation.section import Section, sweeps
 from emospec.evaluation.statistics import interval
 from emospec.files import write_json
 
@@ -166,6 +169,10 @@ def fake_run(
             "target": names,
             "predicted": np.concatenate(guesses[1:]),
         }
+        | {
+            f"p_{name}": np.where(np.concatenate(guesses[1:]) == name, 0.7, 0.3 / (len(classes) - 1))
+            for name in classes
+        }
     ).to_csv(folder / "predictions.csv", index=False)
     whole = {"classes": list(classes), "selected_step": int(logged[-1]), **scores, "distances": distances}
     write_json(folder / "scores.json", whole)
@@ -274,6 +281,17 @@ def test_intervals_are_those_of_the_statistics_room(four: list[Run], page: Page)
     assert "they cover the sampling of speakers, not retraining" in page.text
 
 
+def test_calibration_and_groups_are_those_of_their_rooms(four: list[Run], page: Page) -> None:
+    row = page.table("setting", "temperature")[1]
+    found = calibrate(four[:2])
+    assert row[2:4] == [f"{100 * found.before.error:.1f}", f"{100 * found.after.error:.1f}"]
+    assert row[4] == "91.7"  # WA: at full coverage nothing is abstained on
+    groups = [row for row in page.table("setting", "by") if row[1] == "speaker"]
+    test = pd.concat([table[table["part"] == "test"] for table in (run.predictions() for run in four[:2])])
+    worst = by_group(test, "speaker", CLASSES)[0]
+    assert groups[1][3] == f"{worst.name}: {100 * worst.ua:.1f} % ({worst.utterances})"
+
+
 def test_protocol_and_its_speaker_overlap_are_told(page: Page) -> None:
     badges = [
         attributes for tag, attributes in page.tags if (attributes.get("class") or "").startswith("badge")
@@ -324,7 +342,7 @@ def test_page_loads_nothing_from_elsewhere(page: Page) -> None:
             assert (tag, attributes["href"]) == ("a", "https://arxiv.org/abs/2501.01103")
     assert not re.search(r"url\(|@import", page.html)
     pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == 5  # two confusions, recall, curves, PCA
+    assert len(pictures) == 7  # two confusions, two reliabilities, recall, curves, PCA
     for picture in pictures:
         drawing = base64.b64decode(picture.partition("base64,")[2])
         assert not re.search(rb"href=\"(?!#|data:)|<script", drawing)

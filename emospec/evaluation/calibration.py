@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.evaluation.results import Run
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -148,3 +150,45 @@ def abstention_table(
     coverage, risk = risk_coverage(probabilities, targets)
     places = [int(np.searchsorted(coverage, share - 1e-12)) for share in coverages]
     return [(float(coverage[k]), float(1 - risk[k])) for k in places]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one setting can be believed, over the test sets of its runs.
+
+    Attributes:
+        temperatures: of each run, fitted on its dev set.
+        before: confidence beside accuracy on test, as the network gave it.
+        after: the same after the run's temperature.
+        abstention: (coverage, accuracy) on test, see `abstention_table`.
+    """
+
+    temperatures: tuple[float, ...]
+    before: Reliability
+    after: Reliability
+    abstention: list[tuple[float, float]]
+
+
+def calibrate(runs: Sequence[Run]) -> Calibration:
+    """Fit each run's temperature on dev, and judge all runs' test predictions with it."""
+    temperatures, plain, scaled, truth = [], [], [], []
+    for run in runs:
+        table = run.predictions()
+        columns = [f"p_{name}" for name in run.classes]
+        index = {name: i for i, name in enumerate(run.classes)}
+        parts = {}
+        for part in ("dev", "test"):
+            rows = table[table["part"] == part]
+            targets = rows["target"].map(index).to_numpy().astype(np.int64)
+            parts[part] = rows[columns].to_numpy(np.float64), targets
+        temperatures.append(fit_temperature(*parts["dev"]))
+        plain.append(parts["test"][0])
+        scaled.append(apply_temperature(parts["test"][0], temperatures[-1]))
+        truth.append(parts["test"][1])
+    before, after, targets = np.concatenate(plain), np.concatenate(scaled), np.concatenate(truth)
+    return Calibration(
+        tuple(temperatures),
+        reliability(before, targets),
+        reliability(after, targets),
+        abstention_table(after, targets),
+    )

@@ -23,6 +23,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from emospec.evaluation.calibration import Calibration
 from emospec.evaluation.results import Run, Summary
 from emospec.files import write_bytes
 
@@ -313,6 +314,38 @@ def sweep_bars(summaries: Sequence[Summary], key: str) -> Figure:
         {"center_weight": "weight of the centre loss λ", "center_rate": "rate of the centres α"}[key]
     )
     _legend(figure, bars)
+    return figure
+
+
+@rc_context(HOUSE)
+def reliability_figure(calibration: Calibration, setting: str) -> Figure:
+    """Accuracy by confidence on test, before and after the temperature; the diagonal is believable.
+
+    The size of a dot is the share of utterances in its bin.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
+    drawn = (
+        ("before", calibration.before, SETTING_COLORS[0]),
+        ("after", calibration.after, SETTING_COLORS[1]),
+    )
+    for name, found, color in drawn:
+        full = found.counts > 0
+        sizes = 20 + 300 * found.counts[full] / found.counts.sum()
+        axes.plot(found.confidence[full], found.accuracy[full], color=color, linewidth=1.2)
+        label = f"{name}: ECE {100 * found.error:.1f} %"
+        axes.scatter(
+            found.confidence[full], found.accuracy[full], sizes, color=color, linewidths=0, label=label
+        )
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.set_title(fill(setting, 40))
+    legend = axes.legend(loc="upper left")
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([36])
     return figure
 
 

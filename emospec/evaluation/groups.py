@@ -55,8 +55,3 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
             Group(str(name), len(rows), present, unweighted_accuracy(confusion), weighted_accuracy(confusion))
         )
     return sorted(groups, key=lambda g: (g.ua, g.name)) if len(groups) > 1 else []
-
-
-def gap(groups: Sequence[Group]) -> float:
-    """UA of the best group less that of the worst."""
-    return max(g.ua for g in groups) - min(g.ua for g in groups)
