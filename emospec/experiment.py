@@ -324,6 +324,8 @@ class _Watch:
             return
         self._seen[job.out] = state
         step, *_, dev_ua, _dev_wa = line.split(",")
+        if not step.isdecimal():  # a run that resumes before its first row has the header alone
+            return
         meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
         steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
         word = "done" if done else f"dev UA {100 * float(dev_ua):.1f}" if dev_ua else ""

@@ -121,7 +121,7 @@ def run_job(
         raise ProtocolError(
             f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
         )
-    fingerprint = _fingerprint(job, pack, split)
+    fingerprint = _fingerprint(job, pack, utterances, split)
     if (job.out / "scores.json").is_file():
         return _finished(job.out, fingerprint)
 
@@ -345,9 +345,11 @@ def refuse_existing(out: Path, resume: bool) -> None:
         raise RunError(f"{out} exists and is not empty. Go on with it by --resume, or name another folder")
 
 
-def _fingerprint(job: Job, pack: Pack, split: Split) -> str:
+def _fingerprint(job: Job, pack: Pack, utterances: Sequence[Utterance], split: Split) -> str:
+    """A hash of everything that a run's result depends on, beside the machine."""
     settings = job.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
-    facts = (settings, job.fold, job.repeat, job.seed, pack.digest, split.hash, emospec.__version__)
+    labels = sorted((u.id, u.emotion) for u in utterances)
+    facts = (labels, settings, job.fold, job.repeat, job.seed, pack.digest, split.hash, emospec.__version__)
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

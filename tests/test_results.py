@@ -200,7 +200,8 @@ def test_finished_runs_are_found_in_folders_each_once(tmp_path: Path) -> None:
     unfinished = tmp_path / "cv" / "r0-f3"
     unfinished.mkdir()
     (unfinished / "meta.json").write_text("{}")
-    found = find_runs([tmp_path / "cv" / "r0-f2", tmp_path / "cv", tmp_path / "deep" / ".." / "cv", tmp_path])
+    crooked = tmp_path / "deep" / ".." / "cv"
+    found = find_runs([crooked / "r0-f2", tmp_path / "cv", crooked, tmp_path])
     assert [run.folder.name for run in found] == ["r0-f2", "r0-f1", "run"]
 
 
