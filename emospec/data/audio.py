@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emospec.errors import AudioError
 
-SAMPLE_RATE = 16_000  # Hz, everywhere in emospec (Dai et al. 2019, section 3.1)
+SAMPLE_RATE = 16_000  # Hz, everywhere in emospec (Dai et al. 2019)
 MIN_RATE, MAX_RATE = 1_000, 384_000  # Hz
 MAX_CHANNELS = 64
 

@@ -53,7 +53,7 @@ def recalls(confusion: Integers) -> Floats:
 def unweighted_accuracy(confusion: Integers) -> float:
     """UA = mean recall over the classes that have samples (UAR, balanced accuracy), in [0, 1].
 
-    Dai et al. 2019, section 3.1. NaN when there are no samples.
+    As Dai et al. 2019 report it. NaN when there are no samples.
 
     Example:
         >>> unweighted_accuracy(np.array([[1, 1], [0, 2]]))
@@ -64,7 +64,7 @@ def unweighted_accuracy(confusion: Integers) -> float:
 
 
 def weighted_accuracy(confusion: Integers) -> float:
-    """WA = correct / all (accuracy), in [0, 1]. Dai et al. 2019, section 3.1. NaN without samples.
+    """WA = correct / all (accuracy), in [0, 1]. As Dai et al. 2019 report it. NaN without samples.
 
     Example:
         >>> weighted_accuracy(np.array([[1, 1], [0, 3]]))

@@ -1,6 +1,8 @@
-"""Class-weighted softmax cross-entropy and centre loss (Dai et al. 2019, section 2.2).
+"""Class-weighted softmax cross-entropy and centre loss.
 
-Knows no network: takes z, logits and targets.
+Dai et al. 2019, in the form of the authors' poster; centre loss itself is from Wen et al. 2016, A
+Discriminative Feature Learning Approach for Deep Face Recognition. Knows no network: it takes z,
+logits and targets.
 """
 
 import torch
@@ -22,7 +24,7 @@ def class_weights(counts: Tensor) -> Tensor:
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """L_s = sum_i w_{y_i} CE_i / sum_i w_{y_i} over the mini-batch (Dai et al. 2019, eq. 1).
+    """L_s = sum_i w_{y_i} CE_i / sum_i w_{y_i} over the mini-batch (Dai et al. 2019).
 
     Args:
         logits: (batch, classes).
@@ -36,10 +38,11 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> 
 
 
 class CenterLoss(nn.Module):
-    """L_c = sum_i w_{y_i} ||z_i - c_{y_i}||^2 / sum_i w_{y_i} (Dai et al. 2019, eq. 2).
+    """L_c = sum_i w_{y_i} ||z_i - c_{y_i}||^2 / sum_i w_{y_i} (Dai et al. 2019).
 
-    The squared L2 distance over the dimensions of z, without 1/2, z not normalised. The centres
-    are state, not parameters: no gradient reaches them, and `update` moves them.
+    The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a
+    weighted mean and without its 1/2. The centres are state, not parameters: no gradient reaches
+    them, and `update` moves them.
 
     Args:
         classes: how many classes.
@@ -69,9 +72,10 @@ class CenterLoss(nn.Module):
 
     @torch.no_grad()
     def update(self, z: Tensor, targets: Tensor, rate: float) -> None:
-        """c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j (eq. 3).
+        """c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
 
-        Classes that the batch lacks stay.
+        The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count
+        instead. Classes that the batch lacks stay.
 
         Args:
             z: (batch, features), as in the loss.

@@ -1,4 +1,4 @@
-"""Frames -> feature z -> logits: the network of Dai et al. 2019, section 2.1.
+"""Frames -> feature z -> logits: the network of Dai et al. 2019.
 
 Computes no loss and reads no audio.
 """

@@ -1,6 +1,6 @@
 """Waveforms -> log-Mel or log-STFT frames in dB, and their standardisation.
 
-The one definition of the front end (Dai et al. 2019, section 3.1, and the authors' poster). It
+The one definition of the front end (Dai et al. 2019, and the authors' poster). It
 reads no files. Its statistics are buffers, saved with the weights.
 """
 

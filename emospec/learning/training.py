@@ -1,7 +1,7 @@
 """The training loop, read from top to bottom; its checkpoints.
 
 Adam at a constant rate for a fixed number of steps on L = L_s + lambda L_c; the model of the best
-dev UA is kept (Dai et al. 2019, section 3; the authors' experiment repository). What a run folder
+dev UA is kept (Dai et al. 2019; the authors' experiment repository). What a run folder
 holds besides `history.csv` and `checkpoint/` is `experiment`'s.
 """
 
