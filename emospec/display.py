@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -57,6 +58,8 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
         rows.append(
             {
                 "setting": s.setting,
+                "corpus": "+".join(s.runs[0].corpora),
+                "classes": list(s.classes),
                 "protocol": protocol["name"],
                 "speaker_overlap": protocol["speaker_overlap"],
                 "hash": protocol["hash"],
@@ -80,12 +83,14 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
         chosen = [row for row in rows if row["speaker_overlap"] is shared]
         if not chosen:
             continue
-        columns = ("setting", "split", "test UA % (95%)", "test WA % (95%)", "dev UA %", "summed up")
-        table = Table(*columns, title=SPEAKERS[shared])
+        table = Table(title=SPEAKERS[shared], box=SIMPLE_HEAD, pad_edge=False)
+        for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
+            table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
         for row in chosen:
             tests = [f"{percent(row[m])} [{percent(row[i][0])}, {percent(row[i][1])}]" for m, i in INTERVALS]
-            cells = (row["setting"], row["protocol"], *tests, percent(row["dev_UA"]), row["how"])
-            table.add_row(*map(escape, cells))
+            table.add_row(
+                row["setting"], row["corpus"], row["protocol"], str(row["runs"]), *map(escape, tests)
+            )
         console.print(table)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)

@@ -39,6 +39,9 @@ def fake_run(
     classes: list[str] = CLASSES,
     dev_ua: float = 0.5,
     overrides: list[str] | None = None,
+    corpus: str = "emodb",
+    steps: int = 1000,
+    checkpoint_seconds: float = 30.0,
 ) -> Run:
     folder.mkdir(parents=True)
     meta = {
@@ -46,6 +49,7 @@ def fake_run(
         "overrides": overrides or [],
         "seed": seed,
         "classes": classes,
+        "corpora": [{"name": corpus}],
         "protocol": {
             "name": protocol,
             "fold": fold,
@@ -56,6 +60,7 @@ def fake_run(
     }
     scores = {"dev": {"UA": dev_ua}, "test": {"confusion": confusion}}
     config = f"[loss]\ncenter_weight = {weight}\ncenter_rate = 0.5\n"
+    config += f"[training]\nsteps = {steps}\ncheckpoint_seconds = {checkpoint_seconds}\n"
     for name, text in (
         ("meta.json", json.dumps(meta)),
         ("scores.json", json.dumps(scores)),
@@ -283,3 +288,18 @@ def test_predictions_make_the_confusion_matrix() -> None:
     assert predicted_confusion(table[:0], ["angry", "sad"]).tolist() == [[0, 0], [0, 0]]
     with pytest.raises(RunError, match="predictions name sad, the classes are angry, happy"):
         predicted_confusion(table, ["angry", "happy"])
+
+
+def test_corpora_are_summed_up_apart(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / name, ONE, corpus=name) for name in ("emodb", "nemo")]
+    assert [s.runs[0].corpora for s in summarise_settings(runs)] == [("emodb",), ("nemo",)]
+    assert "different corpora" in error(*runs)
+
+
+def test_settings_that_share_a_name_and_differ_are_refused(tmp_path: Path) -> None:
+    one = fake_run(tmp_path / "one", ONE)
+    assert "different settings under one name" in error(
+        one, fake_run(tmp_path / "two", TWO, fold=2, steps=900)
+    )
+    patient = fake_run(tmp_path / "three", TWO, fold=2, checkpoint_seconds=600.0)
+    assert summarise([one, patient]).runs == (one, patient)

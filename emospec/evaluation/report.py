@@ -48,8 +48,7 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
         raise RunError("there are no runs to report: give at least one finished run folder")
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        corpora = tuple(corpus["name"] for corpus in run.meta["corpora"])
-        groups.setdefault((run.meta["protocol"]["name"], corpora, run.classes), []).append(run)
+        groups.setdefault((run.meta["protocol"]["name"], run.corpora, run.classes), []).append(run)
     sections = [Section(number, tuple(group)) for number, group in enumerate(groups.values(), start=1)]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -53,6 +53,17 @@ class Run:
         return tuple(self.meta["classes"])
 
     @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora that it was trained and judged on."""
+        return tuple(corpus["name"] for corpus in self.meta["corpora"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of `config` can move a result."""
+        training = {k: v for k, v in self.config.get("training", {}).items() if k != "checkpoint_seconds"}
+        return self.config | {"training": training}
+
+    @property
     def setting(self) -> str:
         """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`.
 
@@ -227,7 +238,9 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
         for what, other, a, b in (
             ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
             ("classes", first, run.classes, first.classes),
+            ("corpora", first, run.corpora, first.corpora),
             ("setting", first, run.setting, first.setting),
+            ("settings under one name", first, run.settings, first.settings),
             ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
         ):
             if a != b:
@@ -242,10 +255,11 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
 
 
 def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
-    """`summarise` for each setting among the runs, in order of appearance."""
-    groups: dict[tuple[str, str], list[Run]] = {}
+    """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
+    groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.setting, run.meta["protocol"]["name"]), []).append(run)
+        key = (run.setting, run.meta["protocol"]["name"], run.corpora, run.classes)
+        groups.setdefault(key, []).append(run)
     return [summarise(group) for group in groups.values()]
 
 
