@@ -77,7 +77,13 @@ def summary(rows: Sequence[Row], protocol: str) -> Summary:
         own = [row for row in rows if row[0] == name]
         confusion = confusion_matrix(np.array([r[4] for r in own]), np.array([r[5] for r in own]), CLASSES)
         about = {"name": protocol, "repeat": int(own[0][1]), "fold": fold, "hash": own[0][1]}
-        meta = {"preset": "p", "seed": 0, "classes": ["a", "b", "c"], "protocol": about}
+        meta = {
+            "preset": "p",
+            "seed": 0,
+            "classes": ["a", "b", "c"],
+            "corpora": [{"name": "emodb"}],
+            "protocol": about,
+        }
         scores = {"test": {"confusion": confusion.tolist()}, "dev": {"UA": 0.5}}
         runs.append(Run(Path(name), {"loss": {"center_weight": 0.0}}, meta, scores))
     return summarise(runs)
