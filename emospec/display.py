@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emospec.evaluation.results import Summary
     from emospec.run import Progress
 
+PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
 INTERVALS = (("UA", "UA_interval"), ("WA", "WA_interval"))
 SPEAKERS = {
     False: "speaker-independent",
@@ -79,6 +80,8 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
         print_json({"settings": rows} | places)
         return
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
     for shared in (False, True, None):
         chosen = [row for row in rows if row["speaker_overlap"] is shared]
         if not chosen:
