@@ -138,7 +138,12 @@ def test_frames_that_training_keeps_in_a_pack_do_not_make_it_another(
     (folder / "frames-log-mel-1400-v1-0123456789ab.f32").touch()
     assert not prepare(recordings, folder)[1]
     assert prepare(recordings[:3], folder)[1]
-    assert sorted(path.name for path in folder.iterdir()) == ["float32.bin", "index.json", "int16.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fingerprints.bin",
+        "float32.bin",
+        "index.json",
+        "int16.bin",
+    ]
 
 
 def test_a_changed_recording_is_decoded_again(recordings: Recordings, tmp_path: Path) -> None:
@@ -367,7 +372,12 @@ def test_no_utterances_and_utterances_of_one_id_are_errors(recordings: Recording
 
 def test_the_index_is_plain_json_beside_raw_samples(recordings: Recordings, tmp_path: Path) -> None:
     prepare(recordings, tmp_path / "pack")
-    assert sorted(p.name for p in (tmp_path / "pack").iterdir()) == ["float32.bin", "index.json", "int16.bin"]
+    assert sorted(p.name for p in (tmp_path / "pack").iterdir()) == [
+        "fingerprints.bin",
+        "float32.bin",
+        "index.json",
+        "int16.bin",
+    ]
     index = json.loads((tmp_path / "pack" / "index.json").read_text())
     assert index["sample_rate"] == 16_000
     first = index["entries"][0]

@@ -1,8 +1,8 @@
 """The decoded corpus on disk: made once, memory-mapped ever after.
 
-A pack is a folder: `int16.bin` and `float32.bin` hold the waveforms end to end, `index.json` says
-what lies where. 16-bit integers are used only where the source is 16-bit mono at 16 kHz, so that
-training hears exactly what prediction hears.
+A pack is a folder: `int16.bin` and `float32.bin` hold the waveforms end to end, `fingerprints.bin` an
+acoustic fingerprint of each, `index.json` says what lies where. 16-bit integers are used only where the
+source is 16-bit mono at 16 kHz, so that training hears exactly what prediction hears.
 """
 
 import dataclasses
@@ -24,17 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emospec.data.audio import SAMPLE_RATE, Waveform, decode
+from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError, PackError
 
-FORMAT = 1
+FORMAT = 2
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
 # What a pack's folder may hold, with the frames that training keeps there.
-_OWN_FILES = re.compile(r"index\.json|(int16|float32)\.bin|frames-.*")
+_OWN_FILES = re.compile(r"index\.json|(int16|float32|fingerprints)\.bin|frames-.*")
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 Progress = Callable[[int, int], None]
-_Decoded = tuple[str, NDArray[Any], str]
+_Decoded = tuple[str, NDArray[Any], str, Fingerprints]
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ class Pack:
             raise PackError(
                 f"{self.folder / 'index.json'} is damaged ({error!r}). Delete the pack and prepare again"
             ) from error
-        for store, dtype in _STORES.items():
-            expected = sum(e.samples for e in self.entries if e.store == store) * dtype.itemsize
+        sizes = {
+            s: dtype.itemsize * sum(e.samples for e in self.entries if e.store == s)
+            for s, dtype in _STORES.items()
+        }
+        for store, expected in (sizes | {"fingerprints": len(self.entries) * RECORD.itemsize}).items():
             path = self.folder / f"{store}.bin"
             found = path.stat().st_size if path.is_file() else 0
             if found != expected:
@@ -112,6 +116,11 @@ class Pack:
         if entry.store == "int16":
             waveform /= INT16_SCALE
         return waveform
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """(n,) acoustic fingerprint of each waveform."""
+        return np.memmap(self.folder / "fingerprints.bin", RECORD, mode="r")
 
     @property
     def seconds(self) -> float:
@@ -197,6 +206,7 @@ def _decode_into(
     with (
         open(part / "int16.bin", "wb") as int16,
         open(part / "float32.bin", "wb") as float32,
+        open(part / "fingerprints.bin", "wb") as fingerprints,
         closing(_decode_all(utterances)) as decoded,
     ):
         files = {"int16": int16, "float32": float32}
@@ -204,8 +214,9 @@ def _decode_into(
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.id, result))
             else:
-                store, samples, sha256 = result
+                store, samples, sha256, record = result
                 files[store].write(samples.tobytes())
+                fingerprints.write(record.tobytes())
                 entries.append(Entry(store, offsets[store], len(samples), sha256))
                 kept.append(utterance)
                 offsets[store] += len(samples)
@@ -247,15 +258,16 @@ def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, No
 
 
 def _decode_one(utterance: Utterance) -> _Decoded | str:
-    """The store, samples and hash of a waveform; or why it cannot be used."""
+    """The store, samples, hash and fingerprint of a waveform; or why it cannot be used."""
     try:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)
     except AudioError as error:
         return str(error)
     sha256 = hashlib.sha256(waveform.tobytes()).hexdigest()
+    record = fingerprint(waveform)
     if source.is_int16_mono_16k:
-        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), sha256
-    return "float32", waveform.astype(_STORES["float32"]), sha256
+        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), sha256, record
+    return "float32", waveform.astype(_STORES["float32"]), sha256, record
 
 
 def _still_valid(

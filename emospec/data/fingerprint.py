@@ -1,0 +1,266 @@
+"""Acoustic fingerprints: they find a copy of a recording whose samples are no longer the same.
+
+Owns what a fingerprint is and how two are compared; a pack stores them, the audit asks.
+
+After Haitsma & Kalker 2002, A highly robust audio fingerprinting system (ISMIR). With E(n, m) the energy
+of frame n in band m, the bands spaced by a constant ratio r, the change of the spectral slope is
+
+    D(n, m) = [E(n, m) - E(n, m + w)] - [E(n - l, m) - E(n - l, m + w)]
+
+and bit m of frame n is 1 where D(n, m) > 0. What differs from the paper (w = l = 1, 300 to 2000 Hz, 32 bits):
+
+- a bit counts only where it is strong: |D(n, m)| > STRONG [E(n) + E(n - l)], E(n) the sum over bands, in
+  frames within FLOOR_DB of the loudest. Codecs and noise flip weak bits; another take flips strong ones;
+- there are FRAMES frames around the centroid sum n A(n) / sum A(n), which moves with the speech when silence
+  is cut or added; A(n) is the amplitude over a range wider than the bands, so that speed changes it little;
+- r is small enough that a change of speed by r^k shifts the bits by k places and scales the time.
+
+The error of two fingerprints is the share of their shared bits, those strong in both, that differ, at the
+best of some lags and speeds.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from emospec.data.audio import SAMPLE_RATE, Waveform
+
+RATE = 4000  # Hz; the bands end at 1540 Hz, well below what a telephone or a codec cuts
+FRAME_SAMPLES, HOP_SAMPLES = 1024, 64  # 256 ms and 16 ms at RATE
+FRAMES = 128  # 2 s
+BITS = 64
+WIDE_HZ = (80.0, 1900.0)
+LOWEST_HZ, RATIO = 300.0, 1.0247  # r^2 is 1.05 and r^4 is 1.10, the usual speeds of augmentation
+WIDTH, LAG = 2, 2  # w in bands, l in frames
+FLOOR_DB = 30.0
+SILENCE = 1e-9  # -90 dB re a full-scale sine
+STRONG = 0.003
+
+CELLS, BROAD = 32, 11  # of the outline: cells of 64 ms, bands of 16 %
+CANDIDATES = 8
+
+LAGS, SPEEDS = range(-12, 13), range(-4, 5)  # frames; powers of r
+MIN_SHARED = 0.6
+"""Of the strong bits of the fingerprint that has fewer; copies that are aligned share more."""
+MAX_ERROR, ENOUGH_BITS, FEWEST_BITS = 0.065, 1200, 256
+"""A copy's error is at most MAX_ERROR min(1, shared bits / ENOUGH_BITS).
+
+Measured on the 9015 utterances of EMO-DB, RAVDESS, nEMO and CREMA-D. Of 200 of them, all copies through MP3,
+Vorbis and Opus at 11 to 66 kbit/s, 8 kHz, clipping, white noise at 10 dB, 12 dB less gain, 100 ms cut or
+silence added are found, with errors of 0.05 at most; 99.5 % at speeds of 0.95 to 1.05, 97 % at 0.9, 1.1 and in
+a strong echo. Of 36,000 pairs of one speaker and sentence the nearest that is no copy errs by 0.123, of all
+others by 0.149. Pieces of less than half a second share fewer bits and differ less by chance, hence the slope.
+"""
+
+RECORD = np.dtype([("bits", "<u8", FRAMES), ("strong", "<u8", FRAMES), ("outline", "i1", (CELLS, BROAD))])
+"""Bit m of a frame is worth 2^m; the outline is the level in dB, coarsely, scaled to 127."""
+
+Fingerprints = NDArray[np.void]
+"""(utterances,) of `RECORD`."""
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two fingerprints of one recording.
+
+    Attributes:
+        one, other: their places in the lists compared.
+        error: share of the shared bits that differ, 0 to `MAX_ERROR`.
+        speed: how much faster `one` is: 1.05 is 5 % faster, to within about 1 %.
+    """
+
+    one: int
+    other: int
+    error: float
+    speed: float
+
+
+def fingerprint(waveform: Waveform) -> Fingerprints:
+    """Fingerprint a waveform; takes about 2 ms.
+
+    Args:
+        waveform: (samples,), 16 kHz; of a long one, the 2 s around the centroid of its energy count.
+
+    Returns:
+        () of `RECORD`. In silence no bit is strong, so it is like nothing.
+
+    Example:
+        >>> noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+        >>> one, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
+        >>> [(match.one, match.other) for match in near_duplicates(one[None], louder[None])]
+        [(0, 0)]
+    """
+    energy = _around_centroid(*_energies(waveform))
+    slope = energy[:, :-WIDTH] - energy[:, WIDTH:]
+    change = slope[LAG:] - slope[:-LAG]
+    total = energy.sum(axis=1)
+    total = total[LAG:] + total[:-LAG]
+    heard = total > max(SILENCE, total.max() * 10 ** (-FLOOR_DB / 10))
+    strong = (np.abs(change) > STRONG * total[:, None]) & heard[:, None]
+    value = np.uint64(1) << np.arange(BITS, dtype=np.uint64)
+    record = np.zeros((), RECORD)
+    record["bits"] = ((change > 0) * value).sum(axis=1)
+    record["strong"] = (strong * value).sum(axis=1)
+    record["outline"] = _outline(energy[:FRAMES])
+    return record
+
+
+def strong_bits(prints: Fingerprints) -> Integers:
+    """(n,) strong bits of each; one with fewer than `FEWEST_BITS` cannot be compared."""
+    count: Integers = np.bitwise_count(prints["strong"]).sum(axis=1, dtype=np.int64)
+    return count
+
+
+def near_duplicates(one: Fingerprints, other: Fingerprints) -> list[Match]:
+    """Find the recordings of one list that have a copy in another.
+
+    Each recording of the shorter list is compared bit by bit with the `CANDIDATES` of the longer one whose
+    outlines are the most similar, at all `LAGS` and `SPEEDS`: 4500 by 4500 take 10 s on one core, 0.9 ms for
+    each bit by bit and 0.2 us for each pair of outlines.
+
+    Args:
+        one: (n,) fingerprints.
+        other: (m,) fingerprints.
+
+    Returns:
+        The matches, the most similar first. Where a recording of the shorter list has more than
+        `CANDIDATES` copies, some of them may be missing.
+    """
+    swapped = len(one) > len(other)
+    queries, library = (other, one) if swapped else (one, other)
+    matches = []
+    for start in range(0, len(queries), 256) if len(library) else ():
+        block = queries[start : start + 256]
+        found = _candidates(block["outline"], library["outline"])
+        asked = np.repeat(np.arange(len(block)), found.shape[1])
+        errors, shared, powers = bit_errors(block[asked], library[found.ravel()])
+        copies = (errors <= MAX_ERROR * np.minimum(1, shared / ENOUGH_BITS)) & (shared >= FEWEST_BITS)
+        for i in np.flatnonzero(copies):
+            places = int(start + asked[i]), int(found.flat[i])
+            power = -int(powers[i]) if swapped else int(powers[i])
+            matches.append(Match(*(places[::-1] if swapped else places), float(errors[i]), RATIO**power))
+    return sorted(matches, key=lambda match: (match.error, match.one, match.other))
+
+
+def bit_errors(one: Fingerprints, other: Fingerprints) -> tuple[NDArray[np.float64], Integers, Integers]:
+    """Compare fingerprints pair by pair.
+
+    Args:
+        one, other: (n,) fingerprints.
+
+    Returns:
+        errors: (n,) the least share of shared bits that differ, over the `LAGS` and `SPEEDS` at which
+            `MIN_SHARED` of the strong bits are shared; 1 where there is none such.
+        shared: (n,) number of shared bits there.
+        powers: (n,) power of r there, by which `one` is faster.
+    """
+    errors = np.ones(len(one))
+    shared, powers = np.zeros(len(one), np.int64), np.zeros(len(one), np.int64)
+    least = MIN_SHARED * np.minimum(strong_bits(one), strong_bits(other))
+    middle, frames = (FRAMES - 1) / 2, np.arange(FRAMES)
+    for power in SPEEDS:
+        ours, theirs = np.uint64(max(power, 0)), np.uint64(max(-power, 0))
+        for lag in LAGS:
+            at = np.rint(middle + (frames - middle + lag) * RATIO**power).astype(int)
+            here = (at >= 0) & (at < FRAMES)
+            at = at[here]
+            both = (one["strong"][:, here] >> ours) & (other["strong"][:, at] >> theirs)
+            wrong = ((one["bits"][:, here] >> ours) ^ (other["bits"][:, at] >> theirs)) & both
+            count = np.bitwise_count(both).sum(axis=1, dtype=np.int64)
+            error = np.bitwise_count(wrong).sum(axis=1, dtype=np.int64) / np.maximum(count, 1)
+            better = (count >= least) & (count > 0) & (error < errors)
+            errors[better], shared[better], powers[better] = error[better], count[better], power
+    return errors, shared, powers
+
+
+@cache
+def _filterbank() -> tuple[Floats, Floats]:
+    """Hann window (frame,), of unit gain for a sine, and bands (bins, BITS + w) that overlap by half."""
+    edges = LOWEST_HZ * RATIO ** np.arange(BITS + 2 * WIDTH)
+    bin_hz = RATE / FRAME_SAMPLES
+    lower = (np.arange(FRAME_SAMPLES // 2 + 1) - 0.5) * bin_hz
+    below = np.clip((edges - lower[:, None]) / bin_hz, 0, 1)  # share of each bin below each edge
+    window = np.hanning(FRAME_SAMPLES + 1)[:-1]
+    window *= 2 / window.sum()
+    return window.astype(np.float32), (below[:, WIDTH:] - below[:, :-WIDTH]).astype(np.float32)
+
+
+def _energies(waveform: Waveform) -> tuple[Floats, Floats]:
+    """E(n, m): (frames, BITS + w), and A(n): (frames,)."""
+    window, bands = _filterbank()
+    wide = slice(*(round(hz * FRAME_SAMPLES / RATE) for hz in WIDE_HZ))
+    narrow = soxr.resample(waveform, SAMPLE_RATE, RATE, quality="HQ")
+    padded = np.pad(narrow, FRAME_SAMPLES)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_SAMPLES)[::HOP_SAMPLES]
+    energy = np.empty((len(frames), bands.shape[1]), np.float32)
+    amplitude = np.empty(len(frames), np.float32)
+    for start in range(0, len(frames), 1024):  # bounds the memory of a long recording
+        part = slice(start, start + 1024)
+        spectra = np.fft.rfft(frames[part] * window)
+        power = spectra.real**2 + spectra.imag**2
+        energy[part], amplitude[part] = power @ bands, np.sqrt(power[:, wide].sum(axis=1))
+    return energy, amplitude
+
+
+def _around_centroid(energy: Floats, amplitude: Floats) -> Floats:
+    """E of the FRAMES + l frames around the centroid of those within FLOOR_DB of the loudest."""
+    weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
+    centroid = float(weights @ np.arange(len(weights)) / weights.sum()) if weights.any() else 0.0
+    length = FRAMES + LAG
+    first = round(centroid) - length // 2
+    begin, end = max(first, 0), min(first + length, len(energy))
+    out = np.zeros((length, energy.shape[1]), np.float32)
+    out[begin - first : end - first] = energy[begin:end]
+    return out
+
+
+def _outline(energy: Floats) -> NDArray[np.int8]:
+    """The level in dB over coarse time and frequency, less its mean: (CELLS, BROAD), the largest 127."""
+    cells = energy.reshape(CELLS, FRAMES // CELLS, BROAD, -1).mean(axis=(1, 3))
+    floor = max(SILENCE / BROAD, cells.max() * 10 ** (-FLOOR_DB / 10))
+    level = 10 * np.log10(np.maximum(cells, floor))
+    level -= level.mean()
+    largest = float(np.abs(level).max())
+    outline: NDArray[np.int8] = np.rint(level * (127 / largest if largest else 0)).astype(np.int8)
+    return outline
+
+
+def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> Integers:
+    """(n, k) places in the library of the outlines with the highest cosine, at the best of some shifts."""
+    shelf = _unit(library.astype(np.float32)).T
+    best = np.full((len(queries), len(library)), -np.inf, np.float32)
+    for in_time, in_frequency in _shifts():
+        shifted = _unit(in_time @ queries.astype(np.float32) @ in_frequency)
+        np.maximum(best, shifted @ shelf, out=best)
+    count = min(CANDIDATES, len(library))
+    return np.argpartition(-best, count - 1, axis=1)[:, :count]
+
+
+def _unit(outlines: Floats) -> Floats:
+    flat = outlines.reshape(len(outlines), -1)
+    unit: Floats = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    return unit
+
+
+@cache
+def _shifts() -> list[tuple[Floats, Floats]]:
+    """Pairs of matrices that move an outline by a few cells, and by one cell at two other speeds."""
+    trials = [(0, lag) for lag in range(-3, 4)] + [(power, lag) for power in (-3, 3) for lag in (-1, 0, 1)]
+    middle = (CELLS - 1) / 2
+    operators = []
+    for power, lag in trials:
+        cells = middle + (np.arange(CELLS) - middle + lag) / RATIO**power
+        bands = np.arange(BROAD) + power * BROAD / (BITS + WIDTH)
+        operators.append((_interpolation(cells), _interpolation(bands).T))
+    return operators
+
+
+def _interpolation(places: NDArray[np.floating]) -> Floats:
+    """(n, n) matrix that reads a track of n at these places, linearly, as 0 outside of it."""
+    weights: Floats = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(len(places)))).astype(np.float32)
+    return weights
