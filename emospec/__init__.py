@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "crossval", "evaluate", "prepare", "train"]
+__all__ = ["__version__", "compare", "crossval", "evaluate", "prepare", "train"]
 
 _HOMES = {
+    "compare": "emospec.evaluation.results",
     "crossval": "emospec.experiment",
     "evaluate": "emospec.evaluation.results",
     "prepare": "emospec.data.pack",

@@ -5,21 +5,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 import emospec
 from emospec.display import (
     print_check,
+    print_comparison,
     print_corpora,
     print_json,
+    print_pack,
     print_scores,
     print_summaries,
     progress_bars,
 )
 from emospec.errors import CorpusError, EmospecError, RunError
+
+if TYPE_CHECKING:
+    from emospec.data.pack import Pack
+    from emospec.run import Progress
 
 app = typer.Typer(
     name="emospec",
@@ -44,6 +49,7 @@ Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0
 Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse a fold in which the audit finds a leak.")]
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
 
@@ -154,8 +160,23 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
+    with _needs_training(), progress_bars(as_json) as progress:
+        made, new, summaries = _prepare(corpora, pack, skip_bad, progress)
+    if as_json:
+        skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
+        facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
+        print_json(facts | {"corpora": summaries, "skipped": skipped})
+        return
+    print_pack(made, new, summaries)
+
+
+def _prepare(
+    corpora: list[str], pack: Path, skip_bad: bool, progress: "Progress"
+) -> tuple["Pack", bool, dict[str, str]]:
+    """Read NAME=ROOT and make their pack: it, whether it is new, and each corpus's counts in words."""
     from emospec.data.corpora import CORPORA, compare, read_corpus
     from emospec.data.pack import prepare
+    from emospec.run import stage
 
     pools = {}
     for name, separator, root in (text.partition("=") for text in corpora):
@@ -165,26 +186,8 @@ def prepare(
             raise CorpusError(f"corpus {name!r} is named twice. Name each once")
         pools[name] = read_corpus(name, root)
     utterances = [u for pool in pools.values() for u in pool]
-    with _needs_training(), progress_bars(as_json) as progress:
-        made, new = prepare(
-            utterances,
-            pack,
-            skip_bad=skip_bad,
-            progress=lambda done, all_: progress("prepare", done, all_, ""),
-        )
-    summaries = {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
-    if as_json:
-        skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
-        facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
-        print_json(facts | {"corpora": summaries, "skipped": skipped})
-        return
-    console = Console(highlight=False)
-    for name, summary in summaries.items():
-        console.print(f"[bold]{name}[/bold]: {summary}")
-    state = "made" if new else "was valid already"
-    console.print(f"Pack {pack} {state}: {len(made)} utterances, {made.seconds / 3600:.2f} hours")
-    for skip in made.skipped:
-        console.print(f"left out {skip.id}: {skip.reason}")
+    made, new = prepare(utterances, pack, skip_bad=skip_bad, progress=stage(progress, "prepare"))
+    return made, new, {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
 
 
 @app.command(epilog="Example: emospec train packs/emodb --out runs/emodb --set loss.center_weight=0")
@@ -198,6 +201,7 @@ def train(
     seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")] = 0,
     resume: Resume = False,
+    strict: Strict = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +209,7 @@ def train(
     with _needs_training(), progress_bars(as_json) as progress:
         emospec.train(
             pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
-            resume=resume, tensorboard=tensorboard, progress=progress,
+            resume=resume, strict=strict, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
 
@@ -222,6 +226,7 @@ def crossval(
     seed: Seed = 0,
     jobs: Jobs = 0,
     resume: Resume = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and judge one setting on all folds of its split, side by side."""
@@ -235,6 +240,7 @@ def crossval(
             seed=seed,
             jobs=jobs,
             resume=resume,
+            strict=strict,
             progress=progress,
         )
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
@@ -247,7 +253,7 @@ def sweep(
     pack: PackFolder,
     out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
     key: Annotated[str, typer.Option(help="Any key of a preset.")],
-    values: Annotated[str, typer.Option(help="Its values, with commas between.")],
+    values: Annotated[str, typer.Option(help="Its values, with commas between, or a range START:STOP:STEP.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
@@ -255,21 +261,23 @@ def sweep(
     seed: Seed = 0,
     jobs: Jobs = 0,
     resume: Resume = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and judge a preset at several values of one key."""
     with _needs_training(), progress_bars(as_json) as progress:
-        from emospec.experiment import sweep
+        from emospec.experiment import sweep, sweep_values
 
         sweep(
-            pack, out, key, values.split(","), preset, overrides, folds=folds, repeats=repeats, seed=seed,
-            jobs=jobs, resume=resume, progress=progress,
+            pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, seed=seed,
+            jobs=jobs, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
 @app.command(
-    epilog="Example: emospec reproduce packs/iemocap --out runs/paper --set data.protocol=dai2019 --repeats 5"
+    epilog="Example: emospec reproduce packs/iemocap --corpus iemocap=~/IEMOCAP --out runs/paper "
+    "--set data.protocol=dai2019 --repeats 5"
 )
 def reproduce(
     pack: PackFolder,
@@ -277,23 +285,35 @@ def reproduce(
     parts: Annotated[
         list[str], typer.Option("--part", help="mel, stft, lambda or alpha; may be repeated; all by default.")
     ] = ["mel", "stft", "lambda", "alpha"],  # noqa: B006 - typer reads the default
+    corpora: Annotated[
+        list[str],
+        typer.Option(
+            "--corpus", metavar="NAME=ROOT", help="Make PACK of it first; may be repeated, to pool."
+        ),
+    ] = [],  # noqa: B006 - typer reads the default
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
     repeats: Repeats = 1,
     seed: Seed = 0,
     jobs: Jobs = 0,
     resume: Resume = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
+    summaries: dict[str, str] = {}
     with _needs_training(), progress_bars(as_json) as progress:
         from emospec.experiment import reproduce
 
+        if corpora:
+            made, new, summaries = _prepare(corpora, pack, skip_bad=False, progress=progress)
+            if not as_json:
+                print_pack(made, new, summaries)
         report = reproduce(
             pack, out, parts, overrides, folds=folds, repeats=repeats, seed=seed,
-            jobs=jobs, resume=resume, progress=progress,
+            jobs=jobs, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
-    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
+    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
 
 
 @app.command(epilog="Example: emospec evaluate runs/emodb --on packs/ravdess")
@@ -301,7 +321,7 @@ def evaluate(
     runs: Runs,
     on: Annotated[
         Path | None,
-        typer.Option(metavar="PACK", help="Judge on all of another pack instead of the run's test set."),
+        typer.Option(metavar="PACK", help="Judge on another pack: all that is new to the model."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --on: write the predictions there, as CSV.")] = None,
     as_json: AsJson = False,
@@ -319,11 +339,28 @@ def evaluate(
                 f"--on judges with one run's model, found {len(runs)} folders. Name one run folder"
             )
         run = read_run(runs[0])
-        scores = score(judge(run, on, out), run.classes)
+        table = judge(run, on, out)
+        new = table[table["part"] == "test"]
+        scores = score(new, run.classes) | {"left_out": len(table) - len(new)}
     if as_json:
         print_json(scores)
         return
     print_scores(scores)
+
+
+@app.command(epilog="Example: emospec compare runs/center runs/plain")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Runs of one setting.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Runs of another, on the same folds and seeds.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
+    with _needs_training():
+        from emospec.evaluation.results import compare
+
+        print_comparison(compare(first, second), as_json)
 
 
 @app.command(epilog="Example: emospec report runs/emodb-plain runs/emodb-center --out report")

@@ -15,7 +15,8 @@ from emospec.files import to_json
 
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
-    from emospec.evaluation.results import Summary
+    from emospec.data.pack import Pack
+    from emospec.evaluation.results import Pair, Summary
     from emospec.run import Progress
 
 PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
@@ -51,8 +52,28 @@ def progress_bars(quiet: bool) -> Iterator["Progress"]:
         yield update
 
 
-def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str, str]) -> None:
-    """UA and WA by setting; protocols that share speakers between training and test say so."""
+def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:
+    """What a pack holds, of which corpora, and what was left out."""
+    console = Console(highlight=False)
+    for name, summary in corpora.items():
+        console.print(f"[bold]{name}[/bold]: {summary}")
+    state = "made" if new else "was valid already"
+    console.print(f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours")
+    for skip in pack.skipped:
+        console.print(f"left out {skip.id}: {skip.reason}", markup=False)
+
+
+def print_summaries(
+    summaries: "list[Summary]", as_json: bool, places: dict[str, str], **more: dict[str, str]
+) -> None:
+    """UA and WA by setting; protocols that share speakers between training and test say so.
+
+    Args:
+        summaries: the settings.
+        as_json: for machines.
+        places: what was written where.
+        more: further facts, for JSON only.
+    """
     rows = []
     for s in summaries:
         protocol = s.runs[0].meta["protocol"]
@@ -74,10 +95,11 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
                 "WA_deviation": s.wa_deviation,
                 "dev_UA": s.dev_ua,
                 "recall": s.recall,
+                "audit": sorted({run.audit.summary for run in s.runs}),
             }
         )
     if as_json:
-        print_json({"settings": rows} | places)
+        print_json({"settings": rows} | places | {name: facts for name, facts in more.items() if facts})
         return
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -95,8 +117,55 @@ def print_summaries(summaries: "list[Summary]", as_json: bool, places: dict[str,
                 row["setting"], row["corpus"], row["protocol"], str(row["runs"]), *map(escape, tests)
             )
         console.print(table)
+    for leak in sorted({run.audit.summary for s in summaries for run in s.runs if run.audit.leaks}):
+        console.print(leak, style="red", markup=False, soft_wrap=True)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
+
+
+def print_comparison(pair: "Pair", as_json: bool) -> None:
+    """One setting less another, with the interval by speaker and the p of the permutation test."""
+    if as_json:
+        facts = {
+            metric: {
+                "first": getattr(pair.first, metric.lower()),
+                "second": getattr(pair.second, metric.lower()),
+                "difference": found.difference,
+                "interval": [found.interval.low, found.interval.high],
+                "clusters": found.interval.clusters,
+                "unit": found.interval.unit,
+                "p": found.p,
+                "permutations": found.permutations,
+                "exact": found.exact,
+                "reason": found.reason or found.interval.reason,
+            }
+            for metric, found in pair.comparisons.items()
+        }
+        names = {"first": pair.first.setting, "second": pair.second.setting, "runs": len(pair.first.runs)}
+        print_json(names | {"protocol": pair.first.runs[0].meta["protocol"]["name"]} | facts)
+        return
+    first, second = pair.first, pair.second
+    protocol = first.runs[0].meta["protocol"]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    table = Table(
+        title=f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for column in ("", *pair.comparisons):
+        table.add_column(column, overflow="fold")
+    for which in (first, second):
+        table.add_row(which.setting, *(percent(getattr(which, m.lower())) for m in pair.comparisons))
+    found = pair.comparisons.values()
+    ends = (f"[{percent(c.interval.low)}, {percent(c.interval.high)}]" for c in found)
+    table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in found))
+    table.add_row("95% interval", *map(escape, ends))
+    table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in found))
+    console.print(table)
+    one = pair.comparisons["UA"]
+    how = "exact" if one.exact else "sampled"
+    console.print(f"{len(first.runs)} pairs of runs; {one.interval.clusters} {one.interval.unit}.")
+    console.print(one.reason or f"p: sign-flip permutation by cluster, {how}, {one.permutations} ways.")
 
 
 def percent(value: float | None) -> str:
@@ -150,4 +219,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     table = Table("UA %", "WA %", "utterances", *scores["classes"])
     recalls = (percent(value) for value in scores["recall"].values())
     table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if scores["left_out"]:
+        console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")

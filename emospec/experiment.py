@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from emospec.config import load_settings
@@ -13,7 +14,7 @@ from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.errors import ConfigError, EmospecError, TrainingError, nearest
 from emospec.evaluation.report import write_report
-from emospec.evaluation.results import Run, read_run
+from emospec.evaluation.results import Run, read_run, summarise
 from emospec.run import (
     Job,
     Progress,
@@ -25,6 +26,9 @@ from emospec.run import (
     split_of,
     stage,
 )
+
+FEW_RUNS = 8
+"""Up to so many a progress has a row for each run, above for each setting."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def crossval(
     seed: int = 0,
     jobs: int = 0,
     resume: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> list[Run]:
     """Train and judge one setting on all folds of all repeats of its protocol.
@@ -73,6 +78,7 @@ def crossval(
         seed: seeds the splits, the initial weights and the batches.
         jobs: runs side by side; 0 means one per core, of one thread each.
         resume: go on with interrupted runs, and keep finished ones.
+        strict: refuse folds with a leak, which otherwise is a warning that travels with the number.
         progress: see `Progress`.
 
     Raises:
@@ -82,8 +88,9 @@ def crossval(
     arm = Arm("", preset, tuple(overrides))
     command = (
         f"emospec crossval {pack} --out {out}{command_options(preset, overrides, seed)} --repeats {repeats}"
+        + " --strict" * strict
     )
-    todo = plan([arm], pack, out, repeats=repeats, seed=seed, command=command)
+    todo = plan([arm], pack, out, repeats=repeats, seed=seed, strict=strict, command=command)
     return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
 
 
@@ -100,13 +107,14 @@ def sweep(
     seed: int = 0,
     jobs: int = 0,
     resume: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> list[Run]:
     """Train and judge a preset at several values of one key; all folds of all repeats of each.
 
     Args:
         key: any key of a preset, such as `loss.center_weight`.
-        values: its values, as in TOML.
+        values: its values, as in TOML; see `sweep_values`.
         folds: only the first so many; 0 means all.
 
     The other arguments and errors are those of `crossval`. Run folders are `out/KEY=VALUE/r0-f1` ...
@@ -114,10 +122,38 @@ def sweep(
     arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
     command = (
         f"emospec sweep {pack} --out {out} --key {key} --values {','.join(values)}"
-        f"{command_options(preset, overrides, seed)} --repeats {repeats}" + f" --folds {folds}" * bool(folds)
+        f"{command_options(preset, overrides, seed)} --repeats {repeats}"
+        + f" --folds {folds}" * bool(folds)
+        + " --strict" * strict
     )
-    todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, command=command)
+    todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
     return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+
+
+def sweep_values(text: str) -> list[str]:
+    """The values of a sweep: a list with commas, of which each may be a range START:STOP:STEP.
+
+    Example:
+        >>> sweep_values("0,0.1:0.5:0.2")
+        ['0', '0.1', '0.3', '0.5']
+    """
+    values: list[str] = []
+    for part in text.split(","):
+        bounds = part.split(":")
+        if len(bounds) == 1:
+            values.append(part.strip())
+            continue
+        try:
+            start, stop, step = map(Decimal, bounds)
+            count = int((stop - start) / step) + 1
+        except (ValueError, ArithmeticError) as error:
+            raise ConfigError(f"{part!r} is no range START:STOP:STEP, such as 0.1:0.9:0.2") from error
+        if count < 1:
+            raise ConfigError(f"the range {part!r} is empty: from START, STEP must lead to STOP")
+        values += [f"{start + k * step:f}" for k in range(count)]
+    if "" in values or len(set(values)) < len(values):
+        raise ConfigError(f"the values {text!r} hold an empty one or one twice. Name each once")
+    return values
 
 
 def reproduce(
@@ -131,6 +167,7 @@ def reproduce(
     seed: int = 0,
     jobs: int = 0,
     resume: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """The paper's experiment: settings 1 to 4, the sweeps of lambda and alpha, and the report.
@@ -158,9 +195,10 @@ def reproduce(
         + "".join(f" --set {o}" for o in overrides)
         + f" --seed {seed} --repeats {repeats}"
         + f" --folds {folds}" * bool(folds)
+        + " --strict" * strict
     )
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
-    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, command=command)
+    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
     try:
         runs = run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
     except TrainingError:
@@ -179,12 +217,14 @@ def plan(
     folds: int = 0,
     repeats: int = 1,
     seed: int = 0,
+    strict: bool = False,
     command: str = "",
 ) -> list[Job]:
     """The runs of some settings: fold by fold, so that what is done at any time can be compared.
 
     Args:
         folds: only the first so many of each repeat; 0 means all.
+        strict: refuse folds with a leak.
         command: how the user asked for them.
     """
     settings = [load_settings(arm.preset, arm.overrides) for arm in arms]
@@ -202,6 +242,7 @@ def plan(
             seed,
             command=command,
             overrides=notable(arm.overrides),
+            strict=strict,
         )
         for repeat in range(repeats)
         for fold in range(1, min(max(counts), folds or max(counts)) + 1)
@@ -258,7 +299,8 @@ def run_jobs(
     watch = _Watch(todo, progress) if progress else None
     try:
         # The runs' own folders were judged above, all before the first one started.
-        outcomes = dict(parallel(delayed(_run_safely)(replace(job, threads=threads)) for job in todo))
+        own = os.getpid()
+        outcomes = dict(parallel(delayed(_run_safely)(replace(job, threads=threads), own) for job in todo))
     finally:
         if watch:
             watch.stop()
@@ -271,10 +313,16 @@ def run_jobs(
     return [read_run(job.out) for job in todo]
 
 
-def _run_safely(job: Job) -> tuple[Path, str]:
+def _run_safely(job: Job, parent: int) -> tuple[Path, str]:
     """Do one run in a worker process; its error, if any, comes back as words."""
+
+    def leave_with_parent(*_: object) -> None:
+        # A killed parent cannot end its workers; one that went on would meet --resume in its run's folder.
+        if parent not in (os.getpid(), os.getppid()):
+            os._exit(1)
+
     try:
-        run_job(job, resume=True)
+        run_job(job, resume=True, progress=leave_with_parent)
     except EmospecError as error:
         return job.out, str(error)
     return job.out, ""
@@ -293,12 +341,29 @@ def _prepare_frames(todo: Sequence[Job], progress: Progress | None) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _State:
+    """How far one run is: steps done, steps in all, its last dev UA, and the run when it has finished."""
+
+    step: int
+    steps: int
+    dev_ua: str
+    run: Run | None
+
+
 class _Watch:
-    """Follows runs in other processes by the history that they write."""
+    """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
 
     def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
-        self._todo, self._progress = todo, progress
-        self._seen: dict[Path, str] = {}
+        self._progress = progress
+        if len(todo) <= FEW_RUNS:
+            self._rows = {job.name: [job] for job in todo}
+        else:
+            self._rows = {"all runs": list(todo)}
+            for job in todo:
+                self._rows.setdefault(job.out.parent.name, []).append(job)
+        self._states: dict[Path, _State] = {}
+        self._shown: dict[str, tuple[int, int, str]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -312,21 +377,39 @@ class _Watch:
         stopped = False
         while not stopped:
             stopped = self._stopped.wait(0.5)
-            for job in self._todo:
-                self._look(job)
+            for name, jobs in self._rows.items():
+                self._show(name, jobs)
 
-    def _look(self, job: Job) -> None:
-        if not (job.out / "history.csv").is_file():
+    def _show(self, name: str, jobs: Sequence[Job]) -> None:
+        states = [state for job in jobs if (state := self._state(job))]
+        if not states:
             return
-        line = (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1]
-        done = (job.out / "scores.json").is_file()
-        if self._seen.get(job.out) == (state := f"{done} {line}"):
-            return
-        self._seen[job.out] = state
-        step, *_, dev_ua, _dev_wa = line.split(",")
+        finished = [state.run for state in states if state.run]
+        running = [state.dev_ua for state in states if state.dev_ua and not state.run]
+        words = [f"{len(finished)} of {len(jobs)} runs"] if len(jobs) > 1 else ["done"] * len(finished)
+        if len({run.setting for run in finished}) == 1:
+            words.append(f"UA{' so far' * (len(jobs) > 1)} {100 * summarise(finished).ua:.1f}")
+        if running:
+            words.append(f"dev UA {', '.join(running)}")
+        steps = round(sum(state.steps for state in states) * len(jobs) / len(states))
+        row = sum(state.step for state in states), steps, ", ".join(words)
+        if self._shown.get(name) != row:
+            self._shown[name] = row
+            self._progress(name, *row)
+
+    def _state(self, job: Job) -> _State | None:
+        """None until a run has written something."""
+        before = self._states.get(job.out)
+        if (before and before.run) or not (job.out / "history.csv").is_file():
+            return before
+        run = read_run(job.out) if (job.out / "scores.json").is_file() else None
+        step, *_, dev_ua, _ = (
+            (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
+        )
         if not step.isdecimal():  # a run that resumes before its first row has the header alone
-            return
+            return before
         meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
         steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
-        word = "done" if done else f"dev UA {100 * float(dev_ua):.1f}" if dev_ua else ""
-        self._progress(job.name, steps if done else int(step), steps, word)
+        dev_ua = f"{100 * float(dev_ua):.1f}" if dev_ua else ""
+        state = self._states[job.out] = _State(steps if run else int(step), steps, dev_ua, run)
+        return state

@@ -1,8 +1,8 @@
 """One run: one training on one fold of one repeat, in one folder readable without our code.
 
 Drives learning and evaluation, and owns what a run folder holds: `config.toml`, `meta.json`,
-`folds.csv`, `history.csv`, `checkpoint/`, `model/`, `features.npz`, `predictions.csv` and, when all
-else is there, `scores.json`.
+`folds.csv`, `history.csv`, `checkpoint/`, `model/` with its card, `features.npz`, `predictions.csv`
+and, when all else is there, `scores.json`.
 """
 
 import hashlib
@@ -19,11 +19,13 @@ import pandas as pd
 
 import emospec
 from emospec.config import Settings, load_settings, to_toml
+from emospec.data.audit import audit_fold, audit_lists, hash_ids
 from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
 from emospec.data.splits import Fold, Split, make_split, overlap_words, write_folds
 from emospec.data.utterances import Utterance, select_classes
 from emospec.errors import ProtocolError, RunError
+from emospec.evaluation.card import model_card
 from emospec.evaluation.metrics import class_distances, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.results import Run, predicted_confusion, read_run
 from emospec.files import write_bytes, write_json, write_text
@@ -47,6 +49,7 @@ class Job:
         threads: for torch; 0 leaves torch's own choice.
         command: how the user asked for it.
         overrides: what of the preset was changed, beside lambda, alpha and the protocol.
+        strict: a leak that the audit finds is an error.
     """
 
     pack: Path
@@ -58,6 +61,7 @@ class Job:
     threads: int = 0
     command: str = ""
     overrides: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def name(self) -> str:
@@ -76,6 +80,7 @@ def train(
     seed: int = 0,
     threads: int = 0,
     resume: bool = False,
+    strict: bool = False,
     tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Run:
@@ -91,11 +96,12 @@ def train(
         seed: seeds the split, the initial weights and the batches.
         threads: for torch; 0 leaves its own choice.
         resume: go on with an interrupted run; a finished one is returned as it is.
+        strict: refuse a fold with a leak, which otherwise is a warning that travels with the number.
         tensorboard: log to `out/tensorboard` too.
         progress: see `Progress`.
 
     Raises:
-        EmospecError: settings, pack, split or folder do not allow it; nothing is trained then.
+        EmospecError: settings, pack, split, audit or folder do not allow it; nothing is trained then.
 
     Example:
         >>> emospec.train("packs/emodb", "runs/emodb", fold=1).scores["test"]["UA"]  # doctest: +SKIP
@@ -106,7 +112,10 @@ def train(
         f"emospec train {pack} --out {out}" + command_options(preset, overrides, seed) + f" --fold {fold}"
     )
     command += f" --repeat {repeat}" * bool(repeat)
-    job = Job(Path(pack), Path(out), settings, fold, repeat, seed, threads, command, notable(overrides))
+    command += " --strict" * strict
+    job = Job(
+        Path(pack), Path(out), settings, fold, repeat, seed, threads, command, notable(overrides), strict
+    )
     return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress)
 
 
@@ -123,7 +132,7 @@ def run_job(
         )
     fingerprint = _fingerprint(job, pack, utterances, split)
     if (job.out / "scores.json").is_file():
-        return _finished(job.out, fingerprint)
+        return _finished(job, fingerprint)
 
     import torch
 
@@ -158,10 +167,21 @@ def _train_and_judge(
     from emospec.learning.training import Row, Task, fit, resolve_precision
 
     fold, places = split.folds[job.fold - 1], _places(pack, utterances)
+    audit = audit_fold(pack, fold, utterances, protocol=split.protocol)
+    if job.strict:
+        audit.refuse_leaks()
     seed = int(np.random.SeedSequence([job.seed, job.repeat, job.fold]).generate_state(1)[0])
     learner = Learner(job.settings.frontend.kind, job.settings.frontend.max_frames, classes, seed)
     targets = np.full(len(pack), -1, np.int64)
     targets[places] = [classes.index(u.emotion) for u in utterances]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    meta = _meta(job, pack, utterances, classes, split, fold) | {
+        "fingerprint": fingerprint,
+        "hardware": hardware(torch.get_num_threads(), device),
+        "precision": str(resolve_precision(job.settings.training)).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in learner.network.parameters()),
+        "audit": audit.to_dict(),
+    }
     task = Task(
         train=places[list(fold.train)].tolist(),
         dev=places[list(fold.dev)].tolist(),
@@ -170,14 +190,8 @@ def _train_and_judge(
         training=job.settings.training,
         seed=seed,
         fingerprint=fingerprint,
+        protocol=meta["protocol"],
     )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    meta = _meta(job, pack, utterances, classes, split, fold) | {
-        "fingerprint": fingerprint,
-        "hardware": hardware(torch.get_num_threads(), device),
-        "precision": str(resolve_precision(job.settings.training)).removeprefix("torch."),
-        "parameters": sum(p.numel() for p in learner.network.parameters()),
-    }
     job.out.mkdir(parents=True, exist_ok=True)
     write_text(job.out / "config.toml", to_toml(job.settings))
     write_folds(split, utterances, job.out / "folds.csv")
@@ -191,11 +205,23 @@ def _train_and_judge(
 
     store = FrameStore(pack, learner.frontend, stage(progress, "spectrograms"))
     result = fit(learner, store, task, job.out, resume=resume, tensorboard=tensorboard, progress=show_row)
+    fitted_on, selected_on = (
+        hash_ids(pack.utterances[i].id for i in used) for used in (result.fitted_on, result.selected_on)
+    )
+    audit = audit.replaced(audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on))
+    if job.strict:
+        audit.refuse_leaks()
+    meta |= {"audit": audit.to_dict(), "steps": result.steps, "seconds": round(result.seconds, 1)}
+    write_json(job.out / "meta.json", meta)
+    outputs = {p: learner.judge(store, places[list(fold.part(p))].tolist()) for p in ("train", "dev", "test")}
+    scores = _write_judgement(job.out, utterances, classes, fold, outputs, meta["protocol"])
     about = {"emospec": emospec.__version__, "preset": job.settings.name, "protocol": meta["protocol"]}
     learner.cpu().save(job.out / "model", about)
-    write_json(job.out / "meta.json", meta | {"steps": result.steps, "seconds": round(result.seconds, 1)})
-    outputs = {p: learner.judge(store, places[list(fold.part(p))].tolist()) for p in ("train", "dev", "test")}
-    _write_judgement(job.out, utterances, classes, fold, outputs, result.selected_step)
+    scores |= {"selected_step": result.selected_step, "audit": audit.summary}
+    write_text(
+        job.out / "model" / "README.md", model_card(Run(job.out, job.settings.model_dump(), meta, scores))
+    )
+    write_json(job.out / "scores.json", scores)
     return read_run(job.out)
 
 
@@ -208,7 +234,11 @@ def judge(run: Run, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
         out: where to write the predictions as CSV, if anywhere.
 
     Returns:
-        The predictions, one row per utterance, columns as in `predictions.csv`.
+        The predictions, one row per utterance, columns as in `predictions.csv`; `part` is `test` for those
+        that the model was neither trained nor chosen on: they alone can be a result.
+
+    Raises:
+        RunError: the pack holds no utterance of the run's classes, or none that is new to the model.
     """
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
@@ -217,21 +247,28 @@ def judge(run: Run, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
     utterances = [u for u in opened.utterances if u.emotion in run.classes]
     if not utterances:
         raise RunError(f"{pack} holds no utterance of the run's classes: {', '.join(run.classes)}")
+    known = run.known_utterances()
+    parts = [known.get(u.id, "test") for u in utterances]
+    if "test" not in parts:
+        raise RunError(f"{pack} holds no utterance that is new to the model: all trained or selected it")
     learner = Learner.load(run.folder / "model")
     outputs = learner.judge(FrameStore(opened, learner.frontend), _places(opened, utterances).tolist())
-    table = _predictions(utterances, "test", run.classes, outputs.probabilities)
+    table = _predictions(utterances, parts, run.classes, outputs.probabilities)
     if out is not None:
         write_text(out, table.to_csv(index=False))
     return table
 
 
-def _finished(out: Path, fingerprint: str) -> Run:
+def _finished(job: Job, fingerprint: str) -> Run:
     """A run that is there already, where it is the one asked for."""
-    run = read_run(out)
+    run = read_run(job.out)
     if run.meta.get("fingerprint") != fingerprint:
         raise RunError(
-            f"{out} holds a finished run of other settings, utterances or another version. Name another folder"
+            f"{job.out} holds a finished run of other settings, utterances or another version. "
+            "Name another folder"
         )
+    if job.strict:
+        run.audit.refuse_leaks()
     return run
 
 
@@ -241,11 +278,11 @@ def _write_judgement(
     classes: Sequence[str],
     fold: Fold,
     outputs: dict[str, Any],
-    selected: int,
-) -> None:
-    """`features.npz`, `predictions.csv` and, last of all, `scores.json`."""
+    protocol: dict[str, Any],
+) -> dict[str, Any]:
+    """Write `features.npz` and `predictions.csv`; what `scores.json` says of them."""
     z, labels, names, parts = [], [], [], []
-    scores: dict[str, Any] = {"classes": list(classes), "selected_step": selected, "distances": {}}
+    scores: dict[str, Any] = {"classes": list(classes), "protocol": protocol, "distances": {}}
     tables = []
     for part, output in outputs.items():
         chosen = [utterances[i] for i in fold.part(part)]
@@ -256,8 +293,8 @@ def _write_judgement(
         distances = class_distances(output.z, [u.emotion for u in chosen])
         scores["distances"][part] = {"within": distances.within, "between": distances.between}
         if part != "train":
-            table = _predictions(chosen, part, classes, output.probabilities)
-            tables.append(table)
+            table = _predictions(chosen, [part] * len(chosen), classes, output.probabilities)
+            tables.append(table.assign(protocol=protocol["name"], folds_sha256=protocol["hash"]))
             scores[part] = score(table, classes)
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -265,7 +302,7 @@ def _write_judgement(
     )
     write_bytes(out / "features.npz", buffer.getvalue())
     write_text(out / "predictions.csv", pd.concat(tables).to_csv(index=False))
-    write_json(out / "scores.json", scores)
+    return scores
 
 
 def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -282,14 +319,14 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _predictions(
-    utterances: Sequence[Utterance], part: str, classes: Sequence[str], probabilities: Any
+    utterances: Sequence[Utterance], parts: Sequence[str], classes: Sequence[str], probabilities: Any
 ) -> pd.DataFrame:
     facts = {
         name: [getattr(u, name) for u in utterances]
         for name in ("corpus", "speaker", "sex", "language", "text")
     }
     return pd.DataFrame(
-        {"utterance": [u.id for u in utterances], "part": part}
+        {"utterance": [u.id for u in utterances], "part": parts}
         | facts
         | {
             "target": [u.emotion for u in utterances],

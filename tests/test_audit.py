@@ -376,6 +376,7 @@ def test_lost_fingerprints_are_named(corpus: list[Utterance], tmp_path: Path) ->
 
 
 @pytest.mark.full
+@pytest.mark.full
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared corpora are not beside the project")
 class TestRealSpeech:
     def test_the_duplicate_of_ravdess_is_found_and_its_takes_are_not(self, tmp_path: Path) -> None:

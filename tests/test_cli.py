@@ -1,6 +1,7 @@
 """The verbs from end to end on a tiny corpus: what they print, write and refuse."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,11 +155,43 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "p").rglob("scores.json")}
 
 
+def test_compare_two_runs(two_runs: Path) -> None:
+    found = run("compare", two_runs / "center", two_runs / "plain")
+    center, plain = (read_run(two_runs / name).scores["test"] for name in ("center", "plain"))
+    assert found["UA"]["difference"] == pytest.approx(center["UA"] - plain["UA"])
+    assert (found["UA"]["clusters"], found["UA"]["p"]) == (2, None)
+    assert "below 6 speakers no p can reach 0.05" in found["UA"]["reason"]
+    shown = CliRunner().invoke(app, ["compare", str(two_runs / "center"), str(two_runs / "plain")])
+    assert "groups:3, speaker-independent" in shown.stdout
+    assert f"{100 * (center['UA'] - plain['UA']):+.1f}" in shown.stdout
+
+
+def test_a_leak_is_shown_with_the_table(hum_pack: Pack, tmp_path: Path) -> None:
+    sets = [*SETS[:-2], "--set", "data.protocol=dai2019"]
+    result = CliRunner().invoke(
+        app, ["train", str(hum_pack.folder), "--out", str(tmp_path / "r"), *sets], catch_exceptions=False
+    )
+    assert "speaker-DEPENDENT" in result.stdout
+    [setting] = run("evaluate", tmp_path / "r")["settings"]
+    [words] = setting["audit"]
+    assert re.fullmatch(
+        r"audit: 1 leak: speakers: (\d) of \1 test speakers are also in training.*by design of dai2019\)",
+        words,
+    )
+    assert words in result.stdout
+
+
 def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
     scores = run("evaluate", two_runs / "center", "--on", hum_pack.folder, "--out", tmp_path / "p.csv")
-    assert scores["utterances"] == len(hum_pack)
-    own = read_run(two_runs / "center").predictions().set_index("utterance")
-    there = pd.read_csv(tmp_path / "p.csv").set_index("utterance").loc[own.index]
+    run_itself = read_run(two_runs / "center")
+    # Its own pack holds what trained and selected it: only its own test set is new to it.
+    assert (scores["utterances"], scores["left_out"]) == (12, 24)
+    assert scores["UA"] == run_itself.scores["test"]["UA"]
+    own = run_itself.predictions().set_index("utterance")
+    there = pd.read_csv(tmp_path / "p.csv").set_index("utterance")
+    assert len(there) == len(hum_pack)
+    there = there.loc[own.index]
+    assert there["part"].tolist() == own["part"].tolist()
     np.testing.assert_allclose(there["p_sad"], own["p_sad"], atol=1e-5)
 
 
@@ -201,7 +234,10 @@ def test_corpora(tmp_path: Path) -> None:
         (("prepare", "emodb", "--pack", "x"), "NAME=ROOT"),
         (("prepare", "emodbb=/", "--pack", "x"), "did you mean 'emodb'"),
         (("prepare", "emodb=/nowhere", "--pack", "x"), "/nowhere does not exist"),
+        (("reproduce", "x", "--corpus", "emodb=/nowhere", "--out", "x"), "/nowhere does not exist"),
         (("reproduce", "nowhere", "--out", "x", "--part", "lamda"), "did you mean 'lambda'"),
+        (("sweep", "nowhere", "--out", "x", "--key", "loss.center_weight", "--values", "1:0:1"), "is empty"),
+        (("compare", "nowhere", "elsewhere"), "holds no finished run"),
         (("evaluate", "nowhere"), "holds no finished run"),
         (("report", "nowhere", "--out", "x"), "holds no finished run"),
     ],
@@ -240,6 +276,7 @@ def test_help_has_an_example_for_every_verb() -> None:
         "sweep",
         "reproduce",
         "evaluate",
+        "compare",
         "report",
     ):
         result = CliRunner().invoke(app, [verb, "--help"])

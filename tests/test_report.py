@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emospec.data.audit import Audit, Finding
 from emospec.errors import RunError
 from emospec.evaluation import figures
 from emospec.evaluation.calibration import calibrate
@@ -26,7 +27,7 @@ from emospec.evaluation.metrics import (
 )
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
-from emospec.evaluation.section import Section, sweeps
+from emospec.evaluation.section import Section
 from emospec.evaluation.statistics import interval
 from emospec.files import write_json
 
@@ -73,6 +74,7 @@ def fake_run(
     sizes: tuple[int, int, int] = (60, 12, 12),
     spread: float = 1.0,
     steps: int = 110,
+    audit: tuple[Finding, ...] = (),
 ) -> Run:
     """A finished run folder after the contract; `confusion` fixes the test predictions."""
     rng = np.random.default_rng([fold, repeat, int(weight * 1000), seed])
@@ -138,6 +140,8 @@ def fake_run(
         ],
         "counts": counts,
         "parameters": 630000,
+        "pack": {"folder": "packs/emodb", "digest": "d", "skipped": 0},
+        "audit": Audit(audit).to_dict(),
     }
     logged = np.arange(11, steps + 1, 11)
     softmax = 1.4 * np.exp(-logged / (0.4 * steps)) + 0.2 + rng.normal(0, 0.03, len(logged))
@@ -403,14 +407,63 @@ def test_curves_are_the_runs_and_their_mean(four: list[Run]) -> None:
     assert np.asarray(dev.lines[-1].get_xydata()).tolist() == [list(dot) for dot in chosen]
 
 
-def test_a_sweep_needs_three_settings_and_starts_without_centre_loss(tmp_path: Path) -> None:
-    runs = [fake_run(tmp_path / str(weight), weight=weight) for weight in (0.3, 0.03, 0)]
-    section = Section(1, tuple(runs))
-    [(key, group)] = sweeps(section.summaries)
-    assert key == "center_weight"
-    labels = figures.sweep_bars(group, key).axes[0].get_xticklabels()
-    assert [label.get_text() for label in labels] == ["0", "0.03", "0.3"]
-    assert sweeps(section.summaries[:2]) == []
+def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Path) -> None:
+    wrong = {0.3: 1, 0.03: 0, 0: 4}  # of 6 neutral test utterances
+    runs = [
+        fake_run(
+            tmp_path / f"{weight}-{fold}",
+            weight=weight,
+            fold=fold,
+            confusion=[[6 - n, n, 0], [0, 4, 0], [0, 0, 2]],
+            sizes=(60, 300, 12),
+        )
+        for weight, n in wrong.items()
+        for fold in (1, 2)
+    ]
+    runs = [
+        replace(run, scores={**run.scores, "dev": {"UA": dev}})
+        for run, dev in zip(runs, (0.9, 0.7, 0.6, 0.8, 0.5, 0.5), strict=True)
+    ]
+    page = Page(write_report(runs, tmp_path / "report"))
+    rows = page.table("λ", "dev UA %", "folds", "UA %")
+    assert [row[0] for row in rows] == ["0.0", "0.03", "0.3", "chosen by dev in each fold"]
+    assert [row[1] for row in rows] == ["50.0", "70.0", "80.0", "85.0"]
+    assert [row[2] for row in rows] == ["0", "1", "1", "2"]
+    # Per fold 0.3 (neutral 5/6), then 0.03 (6/6): dai2019 takes the mean of 17/18 and 1.
+    assert [row[3] for row in rows] == ["77.8", "100.0", "94.4", "97.2"]
+    assert rows[2][5] == "chosen by dev"
+    assert [row[5] for row in rows[:2]] == ["+16.7", "−5.6"]
+    assert "dev chooses λ 0.3" in page.text
+    beside = page.table("setting", "our UA %", "published UA %", "our WA %", "published WA %")
+    assert [row[2] for row in beside] == ["63.80", "65.71", "66.86", "+3.06"]
+    assert [row[4] for row in beside] == ["61.83", "63.98", "65.40", "+3.57"]
+    assert beside[3][1].startswith("+16.7")
+    assert "IEMOCAP, 4 classes, dai2019 (speaker-dependent)" in page.text
+    assert "Other recordings, classes or protocol: the columns do not compare" in page.text
+    axes = figures.sweep_bars(Section(1, tuple(runs)).sweeps[0]).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.03", "0.3"]
+    diamonds = axes.collections[-1].get_offsets()[:, 1].tolist()
+    assert diamonds == pytest.approx([0.6183, 0.6398, 0.6540])
+
+
+def test_the_audit_is_told_and_a_leak_stands_beside_the_number(tmp_path: Path) -> None:
+    clean = Finding("duplicates", "pass", "no recording is in two sets with the same samples")
+    leak = Finding("duplicates", "fail", "the same samples in two sets: 1 pair in test and training: a and b")
+    note = Finding("duplicates inside a set", "note", "none")
+    runs = [
+        fake_run(tmp_path / "1", fold=1, audit=(clean, note)),
+        fake_run(tmp_path / "2", fold=2, audit=(leak, note)),
+    ]
+    page = Page(write_report(runs, tmp_path / "report"))
+    first, second = page.table("check", "verdict", "why")
+    assert first[:2] == ["duplicates", "pass in 1 of 2 runs, fail in 1 of 2 runs"]
+    assert first[2].startswith(leak.words)
+    assert second == ["duplicates inside a set", "note", "none"]
+    assert f"leak duplicates: {leak.words}" in page.text.split("Results")[0]
+    other = Page(write_report(runs[:1], tmp_path / "clean"))
+    assert "leak duplicates" not in other.text
+    unaudited = fake_run(tmp_path / "3")
+    assert "These runs were not audited" in Page(write_report([unaudited], tmp_path / "old")).text
 
 
 def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class Audit:
     @property
     def summary(self) -> str:
         """One line to stand beside a number."""
+        if not self.findings:
+            return "audit: not made"
         if not self.leaks:
             return "audit: no leak"
         names = "; ".join(f"{f.check}: {f.words}" for f in self.leaks)

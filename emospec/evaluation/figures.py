@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from emospec.evaluation.calibration import Calibration
+from emospec.evaluation.published import published
 from emospec.evaluation.results import Run, Summary
+from emospec.evaluation.sweeps import Sweep
 from emospec.files import write_bytes
 
 INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
@@ -284,36 +286,36 @@ def recall_bars(summaries: Sequence[Summary]) -> Figure:
 
 
 @rc_context(HOUSE)
-def sweep_bars(summaries: Sequence[Summary], key: str) -> Figure:
-    """UA and WA of settings that differ in one number, in the order of that number.
-
-    Args:
-        summaries: the settings.
-        key: "center_weight" (lambda) or "center_rate" (alpha).
-    """
-    ordered = sorted(summaries, key=lambda summary: float(summary.runs[0].config["loss"][key]))
-    places = np.arange(len(ordered))
-    figure = Figure(figsize=(max(5.0, 1.6 + 0.9 * len(ordered)), 3.5), layout="constrained")
+def sweep_bars(sweep: Sweep) -> Figure:
+    """UA and WA over the values of one key, and the paper's numbers where it has them."""
+    places = np.arange(len(sweep.summaries))
+    figure = Figure(figsize=(max(5.0, 1.6 + 0.9 * len(places)), 3.5), layout="constrained")
     axes = figure.subplots()
-    heights, bars = [], []
+    beside = [published(summary) for summary in sweep.summaries]
+    highest, bars = 0.0, []
     for shift, name, color in ((-0.2, "ua", SETTING_COLORS[1]), (0.2, "wa", SETTING_COLORS[0])):
-        values = np.array([getattr(summary, name) for summary in ordered])
-        spread = np.array([getattr(summary, f"{name}_deviation") for summary in ordered])
+        values = np.array([getattr(summary, name) for summary in sweep.summaries])
+        spread = np.nan_to_num([getattr(summary, f"{name}_deviation") for summary in sweep.summaries])
         bars.append(axes.bar(places + shift, values, 0.37, color=color, label=name.upper()))
         axes.errorbar(places + shift, values, spread, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-        for place, value, above in zip(places + shift, values, np.nan_to_num(spread), strict=True):
+        for place, value, above in zip(places + shift, values, spread, strict=True):
             words = "n/a" if math.isnan(value) else f"{100 * value:.1f}"
             axes.text(place, value + above + 0.008, words, ha="center", va="bottom", size=7.5, color=FAINT)
-        heights.append(np.nanmax(values + np.nan_to_num(spread)))
-    axes.set_xticks(places, [f"{summary.runs[0].config['loss'][key]:g}" for summary in ordered])
-    axes.set_ylim(0, max(heights) + 0.1)
+        highest = max(highest, float(np.nanmax(values + spread)))
+        theirs = np.array([getattr(paper, name) if paper else np.nan for paper in beside])
+        marks = axes.scatter(
+            places + shift, theirs, 22, marker="D", facecolor="white", edgecolor=INK, linewidth=1, zorder=3,
+            label="published, IEMOCAP, dai2019",
+        )  # fmt: skip
+    axes.set_xticks(places, [f"{v:g}" if isinstance(v, float) else str(v) for v in sweep.values])
+    axes.set_ylim(0, max(highest, *(paper.ua for paper in beside if paper), 0) + 0.1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(visible=False, axis="x")
     axes.tick_params(length=0)
     axes.set_xlabel(
-        {"center_weight": "weight of the centre loss λ", "center_rate": "rate of the centres α"}[key]
+        {"λ": "weight of the centre loss λ", "α": "rate of the centres α"}.get(sweep.symbol, sweep.key)
     )
-    _legend(figure, bars)
+    _legend(figure, [*bars, *([marks] if any(beside) else [])])
     return figure
 
 

@@ -12,9 +12,20 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from emospec.errors import RunError
+from emospec.evaluation.published import WHERE
 from emospec.evaluation.results import Run, Summary
 from emospec.evaluation.section import Section
-from emospec.evaluation.words import between, count, distinct, duration, percent, shown
+from emospec.evaluation.words import (
+    SPEAKERS,
+    between,
+    count,
+    distinct,
+    duration,
+    p_words,
+    percent,
+    shown,
+    signed,
+)
 from emospec.files import write_text
 
 PAPER = (
@@ -22,7 +33,6 @@ PAPER = (
     "Center Loss for Speech Emotion Recognition”, ICASSP 2019, pp. 7405-7409."
 )
 PAPER_URL = "https://arxiv.org/abs/2501.01103"
-SPEAKERS = {True: "speaker-dependent", False: "speaker-independent", None: "speakers unknown"}
 
 
 def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Path:
@@ -59,6 +69,8 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
         "counted": count,
         "duration": duration,
         "between": between,
+        "signed": signed,
+        "p_words": p_words,
     }
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
@@ -75,6 +87,7 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
         paper=PAPER,
         paper_url=PAPER_URL,
         speakers=SPEAKERS,
+        published_where=WHERE,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "report.html", page)
@@ -89,7 +102,7 @@ def made(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
     seconds = [float(run.meta["seconds"]) for run in runs]
     facts: list[tuple[str, Iterable[str]]] = [
-        ("commands", (run.meta["command"] for run in runs)),
+        ("commands", [*(_preparation(run) for run in runs), *(run.meta["command"] for run in runs)]),
         (
             "emospec",
             (f"{m['emospec']}, commit {m['commit'] or 'n/a (not recorded)'}" for m in (r.meta for r in runs)),
@@ -106,6 +119,12 @@ def made(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         ),
     ]
     return [(name, distinct(values)) for name, values in facts]
+
+
+def _preparation(run: Run) -> str:
+    """The command that makes the run's pack, from corpora whose folders only the reader knows."""
+    roots = " ".join(f"{name}={name.upper()}" for name in run.corpora)
+    return f"emospec prepare {roots} --pack {run.meta['pack']['folder']}"
 
 
 def config_of(summary: Summary) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emospec.data.audit import Audit
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
@@ -58,6 +59,16 @@ class Run:
         return tuple(corpus["name"] for corpus in self.meta["corpora"])
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Repeat, from 0, and fold, from 1."""
+        return int(self.meta["protocol"]["repeat"]), int(self.meta["protocol"]["fold"])
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What the audit of its fold found; no findings where it was not audited."""
+        return Audit.from_dict(self.meta.get("audit", {"findings": []}))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What of `config` can move a result."""
         training = {k: v for k, v in self.config.get("training", {}).items() if k != "checkpoint_seconds"}
@@ -83,6 +94,12 @@ class Run:
         return pd.read_csv(
             self._file("predictions.csv"), keep_default_na=False, dtype={"speaker": str, "text": str}
         )
+
+    def known_utterances(self) -> dict[str, str]:
+        """Ids of the utterances that made the model, and their part, `train` or `dev`, from `folds.csv`."""
+        rows = pd.read_csv(self._file("folds.csv"), dtype={"utterance": str})
+        mine = rows[(rows["fold"] == self.meta["protocol"]["fold"]) & (rows["part"] != "test")]
+        return dict(zip(mine["utterance"], mine["part"], strict=True))
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
@@ -194,6 +211,34 @@ def summarise(runs: Sequence[Run]) -> Summary:
     if not runs:
         raise RunError("there are no runs to sum up")
     _refuse_mixture(runs)
+    return _sum_up(runs, runs[0].setting)
+
+
+def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
+    """What it gives to try several settings and keep in each fold the one of the best dev UA.
+
+    A choice among settings by the test scores in a table is a look at the test set. Here each fold's own dev
+    set chooses, so its test set plays no part: the result is that of the whole procedure, choice included.
+
+    Args:
+        summaries: the settings, of one protocol; only folds that all of them have run are used.
+
+    Raises:
+        RunError: they share no fold of a repeat, or their test sets differ.
+    """
+    places = [{run.place: run for run in summary.runs} for summary in summaries]
+    shared = sorted(set.intersection(*(set(runs) for runs in places))) if places else []
+    if not shared:
+        raise RunError("the settings share no fold of a repeat, so dev cannot choose among them")
+    for runs in places[1:]:
+        _refuse_other_folds([places[0][place] for place in shared], [runs[place] for place in shared])
+    chosen = [
+        max((runs[place] for runs in places), key=lambda run: run.scores["dev"]["UA"]) for place in shared
+    ]
+    return _sum_up(chosen, "chosen by dev in each fold")
+
+
+def _sum_up(runs: Sequence[Run], setting: str) -> Summary:
     first = runs[0]
     confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
     own_ua = np.array([unweighted_accuracy(c) for c in confusions])
@@ -205,7 +250,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
     else:
         pooled: dict[int, NDArray[np.int64]] = {}
         for run, confusion in zip(runs, confusions, strict=True):
-            repeat = int(run.meta["protocol"]["repeat"])
+            repeat = run.place[0]
             pooled[repeat] = pooled.get(repeat, np.zeros_like(confusion)) + confusion
         ua = float(np.mean([unweighted_accuracy(c) for c in pooled.values()]))
         wa = float(np.mean([weighted_accuracy(c) for c in pooled.values()]))
@@ -214,7 +259,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
             how += f", mean over {len(pooled)} repeats"
     many = len(runs) > 1
     return Summary(
-        setting=first.setting,
+        setting=setting,
         runs=tuple(runs),
         how=how,
         ua=ua,
@@ -247,7 +292,7 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
                 raise RunError(
                     f"runs of different {what} cannot be summed up: {other.folder} has {b}, {run.folder} has {a}"
                 )
-        twin = folds.setdefault((protocol["repeat"], protocol["fold"]), run)
+        twin = folds.setdefault(run.place, run)
         if twin is not run:
             raise RunError(
                 f"{twin.folder} and {run.folder} are the same fold of the same repeat: leave one out, or it counts twice"
@@ -297,21 +342,64 @@ def speaker_counts(runs: Sequence[Run]) -> Counts:
     )
 
 
-def compare(first: Sequence[Run], second: Sequence[Run], metric: Metric) -> Comparison:
-    """The score of one setting less that of another, on the runs that share repeat and fold.
+@dataclass(frozen=True)
+class Pair:
+    """Two settings on the same folds and repeats, and the first's score less the second's."""
+
+    first: Summary
+    second: Summary
+
+    @cached_property
+    def comparisons(self) -> dict[Metric, Comparison]:
+        """The difference in UA and in WA."""
+        one, other = (speaker_counts(summary.runs) for summary in (self.first, self.second))
+        return {metric: paired(one, other, metric) for metric in METRICS}
+
+
+def pair_up(first: Summary, second: Summary) -> Pair:
+    """Two settings, each summed up over the runs that share repeat and fold.
 
     Raises:
-        RunError: they share none, or their test sets differ.
+        RunError: they share none, or their fold lists differ.
     """
-    places = [
-        {(run.meta["protocol"]["repeat"], run.meta["protocol"]["fold"]): run for run in runs}
-        for runs in (first, second)
-    ]
+    places = [{run.place: run for run in summary.runs} for summary in (first, second)]
     shared = sorted(places[0].keys() & places[1].keys())
     if not shared:
         raise RunError("the settings share no fold of a repeat, so they cannot be compared in pairs")
-    one, other = (speaker_counts([runs[place] for place in shared]) for runs in places)
-    return paired(one, other, metric)
+    mine, theirs = ([runs[place] for place in shared] for runs in places)
+    _refuse_other_folds(mine, theirs)
+    return Pair(_sum_up(mine, first.setting), _sum_up(theirs, second.setting))
+
+
+def compare(first: Path | str, second: Path | str) -> Pair:
+    """Compare the one setting of a folder with that of another, on the folds and repeats that both ran.
+
+    Raises:
+        RunError: a folder holds more than one setting, they share no fold, or their fold lists differ.
+
+    Example:
+        >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
+        0.186
+    """
+    summaries = []
+    for folder in (first, second):
+        found = evaluate(folder)
+        if len(found) > 1:
+            raise RunError(
+                f"{folder} holds {len(found)} settings ({'; '.join(s.setting for s in found)}). Name a folder of one"
+            )
+        summaries += found
+    return pair_up(*summaries)
+
+
+def _refuse_other_folds(first: Sequence[Run], second: Sequence[Run]) -> None:
+    for one, other in zip(first, second, strict=True):
+        a, b = one.meta["protocol"], other.meta["protocol"]
+        if (a["name"], a["hash"]) != (b["name"], b["hash"]):
+            raise RunError(
+                f"{one.folder} ({a['name']}, fold lists {a['hash'][:12]}) and {other.folder} ({b['name']}, "
+                f"{b['hash'][:12]}) have other fold lists. Train both on the same pack, split and seed"
+            )
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:

@@ -4,7 +4,7 @@ Facts and figures only, from what the run folders hold; report.html.j2 lays them
 """
 
 import base64
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,71 +16,18 @@ from matplotlib.figure import Figure
 
 from emospec.evaluation import figures
 from emospec.evaluation.calibration import Calibration, calibrate
+from emospec.evaluation.contrasts import Contrast, contrasts
 from emospec.evaluation.groups import COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
-from emospec.evaluation.results import Run, Summary, compare, summarise_settings
-from emospec.evaluation.words import count, distinct, p_words, percent, signed, slug
+from emospec.evaluation.published import Published, published
+from emospec.evaluation.results import Pair, Run, Summary, pair_up, summarise_settings
+from emospec.evaluation.sweeps import Sweep, find_sweeps
+from emospec.evaluation.words import SPEAKERS, count, distinct, slug
 
 PARTS = ("train", "dev", "test")
 FEW_UTTERANCES = 30
 """A recall from fewer test utterances than this moves by more than 3 points with a single one."""
 HEAVY_SVG_BYTES = 400_000
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One preset without centre loss and with it.
-
-    Of several settings with centre loss, `with_` is the one of the best dev UA: test plays no part.
-    """
-
-    preset: str
-    without: Summary | None
-    with_: Summary | None
-    candidates: int
-
-    @property
-    def either(self) -> Summary:
-        """The one without, or where there is none the one with."""
-        return next(summary for summary in (self.without, self.with_) if summary is not None)
-
-    @property
-    def pairs(self) -> list[tuple[Run, Run]]:
-        """Runs without and with centre loss on the same fold of the same repeat, in that order."""
-        if self.without is None or self.with_ is None:
-            return []
-        without, with_ = ({place(run): run for run in s.runs} for s in (self.without, self.with_))
-        return [(without[where], with_[where]) for where in sorted(without.keys() & with_.keys())]
-
-    @property
-    def verdict(self) -> str:
-        """The result in words."""
-        if self.without is None or self.with_ is None:
-            only, runs = self.either, count(len(self.either.runs), "run")
-            name = center_words(only.runs[0]) if only is self.with_ else "Without centre loss"
-            return f"{name} UA {percent(only.ua)}, WA {percent(only.wa)} ({runs}, none to compare with)."
-        difference = signed(self.with_.ua - self.without.ua)
-        n, m, paired = len(self.with_.runs), len(self.without.runs), len(self.pairs)
-        if n == m == paired:
-            over = f"over {n} runs" if n > 1 else "from a single run each"
-        else:
-            over = f"from {count(n, 'run')} with and {m} without, of which {paired} share their test set"
-        comparison = compare([b for _, b in self.pairs], [a for a, _ in self.pairs], "UA") if paired else None
-        if comparison is not None and not comparison.interval.reason:
-            low, high = (signed(end) for end in (comparison.interval.low, comparison.interval.high))
-            over += f", 95 % interval by {comparison.interval.unit[:-1]} {low} to {high}"
-        if comparison is not None and comparison.p is not None:
-            over += f", p {p_words(comparison.p)}"
-        if paired > 1:
-            own = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
-            higher = (own[:, 1] > own[:, 0]).sum()
-            over += f", higher in {higher} of {paired} pairs"
-        best = f", the best of {self.candidates} on dev" if self.candidates > 1 else ""
-        return (
-            f"{center_words(self.with_.runs[0], best)} UA {percent(self.with_.ua)}, "
-            f"without {percent(self.without.ua)}: {difference} points {over}. "
-            f"WA {percent(self.with_.wa)} with, {percent(self.without.wa)} without."
-        )
 
 
 @dataclass(frozen=True)
@@ -145,6 +92,70 @@ class Section:
         """One per preset."""
         return contrasts(self.summaries)
 
+    @cached_property
+    def sweeps(self) -> list[Sweep]:
+        """Settings that differ in one key alone."""
+        return find_sweeps(self.summaries)
+
+    @property
+    def here(self) -> str:
+        """What this section's numbers are from, to stand beside numbers from elsewhere."""
+        return (
+            f"{' + '.join(corpus['title'] for corpus in self.corpora)}, {len(self.classes)} classes, "
+            f"{self.protocol['name']} ({SPEAKERS[self.speaker_overlap]})"
+        )
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether this section's numbers are of the paper's corpus and protocol."""
+        corpora = [corpus["name"] for corpus in self.corpora]
+        return corpora == ["iemocap"] and self.protocol["name"] == "dai2019" and len(self.classes) == 4
+
+    @property
+    def published(self) -> list[tuple[Summary, Published]]:
+        """The settings that the paper has too, with its numbers."""
+        return [(s, beside) for s in self.summaries if (beside := published(s))]
+
+    @property
+    def published_gains(self) -> list[tuple[Pair, float, float]]:
+        """What centre loss gains at the paper's lambda and alpha: ours in pairs, then its UA and WA."""
+        gains = []
+        for preset in distinct(s.runs[0].meta["preset"] for s, _ in self.published):
+            mine = {
+                (loss["center_weight"], loss["center_rate"] if loss["center_weight"] else 0.5): (s, beside)
+                for s, beside in self.published
+                for loss in (s.runs[0].config["loss"],)
+                if s.runs[0].meta["preset"] == preset
+            }
+            if (0, 0.5) in mine and (0.3, 0.5) in mine:
+                (without, before), (with_, after) = mine[(0, 0.5)], mine[(0.3, 0.5)]
+                if {run.place for run in without.runs} & {run.place for run in with_.runs}:
+                    gains.append((pair_up(with_, without), after.ua - before.ua, after.wa - before.wa))
+        return gains
+
+    @property
+    def audit(self) -> list[tuple[str, str, list[str]]]:
+        """Check, verdict and words over the runs; a verdict that is not that of all runs is counted."""
+        rows = []
+        for check in distinct(finding.check for run in self.runs for finding in run.audit.findings):
+            found = [f for run in self.runs for f in run.audit.findings if f.check == check]
+            verdicts = Counter(f.verdict for f in found)
+            if len(verdicts) == 1 and len(found) == len(self.runs):
+                verdict = str(found[0].verdict)
+            else:
+                verdict = ", ".join(
+                    f"{v} in {n} of {count(len(self.runs), 'run')}" for v, n in verdicts.items()
+                )
+            worst = "fail" if "fail" in verdicts else "pass"
+            first = sorted(found, key=lambda f: f.verdict != worst)
+            rows.append((check, verdict, distinct(f.words for f in first)))
+        return rows
+
+    @property
+    def leaks(self) -> list[str]:
+        """What failed in the audit of any run, each once."""
+        return distinct(f"{leak.check}: {leak.words}" for run in self.runs for leak in run.audit.leaks)
+
     @property
     def counts(self) -> list[tuple[str, list[str]]]:
         """Utterances by class and part, as "98" or, where runs differ, "98-103"; then all classes."""
@@ -178,7 +189,10 @@ class Section:
                 *figures.save(figure, folder / slug(f"{self.number}-{self.protocol['name']}-{name}"))
             )
 
-        panels = [c.pairs[0] if c.pairs else (min(c.either.runs, key=place),) for c in self.contrasts]
+        panels = [
+            c.pairs[0] if c.pairs else (min(c.either.runs, key=lambda run: run.place),)
+            for c in self.contrasts
+        ]
         return {
             "confusion": [
                 (s, draw(figures.confusion_figure(s), f"confusion-{s.setting}")) for s in self.summaries
@@ -190,8 +204,8 @@ class Section:
             "recall": draw(figures.recall_bars(self.summaries), "recall"),
             "curves": draw(figures.learning_curves(self.summaries), "curves"),
             "sweeps": [
-                (key, group, draw(figures.sweep_bars(group, key), f"sweep-{key}-{number}"))
-                for number, (key, group) in enumerate(sweeps(self.summaries), start=1)
+                (sweep, draw(figures.sweep_bars(sweep), f"sweep-{sweep.key}-{number}"))
+                for number, sweep in enumerate(self.sweeps, start=1)
             ],
             "pca": [
                 (runs, draw(figures.pca_panels(*runs), f"pca-{runs[0].meta['preset']}")) for runs in panels
@@ -203,37 +217,6 @@ def _data_uri(png: Path, svg: Path) -> str:
     """The figure itself as an address, so that the page needs no file beside it."""
     path, kind = (svg, "svg+xml") if svg.stat().st_size <= HEAVY_SVG_BYTES else (png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def sweeps(summaries: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
-    """Three or more settings of a preset that differ in lambda alone, or in alpha alone, with the key."""
-    found = []
-    for key, fixed in (("center_weight", "center_rate"), ("center_rate", "center_weight")):
-        groups: dict[tuple[str, float], list[Summary]] = {}
-        for summary in summaries:
-            loss = summary.runs[0].config["loss"]
-            if loss["center_weight"]:
-                groups.setdefault((summary.runs[0].meta["preset"], loss[fixed]), []).append(summary)
-        for (preset, _), group in groups.items():
-            if key == "center_weight":  # lambda 0 has no alpha: it belongs to every row of lambdas
-                group += [c.without for c in contrasts(summaries) if c.preset == preset and c.without]
-            if len(group) >= 3:
-                found.append((key, group))
-    return found
-
-
-def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
-    """One contrast per preset, in order of appearance."""
-    presets: dict[str, list[Summary]] = {}
-    for summary in summaries:
-        presets.setdefault(summary.runs[0].meta["preset"], []).append(summary)
-    found = []
-    for preset, group in presets.items():
-        without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
-        with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
-        best = max(with_, key=lambda s: s.dev_ua) if with_ else None
-        found.append(Contrast(preset, without[0] if without else None, best, len(with_)))
-    return found
 
 
 def _limits_of_speech(section: Section) -> list[str]:
@@ -284,7 +267,7 @@ def _limits_of_runs(section: Section) -> list[str]:
         )
     partial: dict[str, list[str]] = {}
     for summary in section.summaries:
-        done = {place(run) for run in summary.runs}
+        done = {run.place for run in summary.runs}
         asked = int(section.protocol["folds"]) * len({repeat for repeat, _ in done})
         if len(done) < asked:
             partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
@@ -293,14 +276,3 @@ def _limits_of_runs(section: Section) -> list[str]:
     if len(seeds) == 1:
         found.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
     return found
-
-
-def place(run: Run) -> tuple[int, int]:
-    """Repeat and fold."""
-    return int(run.meta["protocol"]["repeat"]), int(run.meta["protocol"]["fold"])
-
-
-def center_words(run: Run, more: str = "") -> str:
-    """The start of a sentence: "With centre loss (λ 0.3, α 0.5)"."""
-    loss = run.config["loss"]
-    return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"

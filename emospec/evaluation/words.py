@@ -8,6 +8,9 @@ from markupsafe import Markup
 
 from emospec.evaluation.statistics import Interval
 
+SPEAKERS = {True: "speaker-dependent", False: "speaker-independent", None: "speakers unknown"}
+"""What an overlap of test speakers with training or dev makes of a number."""
+
 
 def distinct(values: Iterable[str]) -> list[str]:
     """Each value once, in order of appearance."""

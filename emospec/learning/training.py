@@ -2,7 +2,7 @@
 
 Adam at a constant rate for a fixed number of steps on L = L_s + lambda L_c; the model of the best
 dev UA is kept (Dai et al. 2019; the authors' experiment repository). What a run folder
-holds besides `history.csv` and `checkpoint/` is `experiment`'s.
+holds besides `history.csv` and `checkpoint/` is `run`'s.
 """
 
 import csv
@@ -12,15 +12,17 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emospec.config import Loss, Training
@@ -58,6 +60,7 @@ class Task:
         loss, training: settings.
         seed: seeds the batches.
         fingerprint: hash of everything the result depends on; a checkpoint of another is refused.
+        protocol: its name, the hash of its fold lists and so on: a checkpoint carries it.
     """
 
     train: Sequence[int]
@@ -67,16 +70,27 @@ class Task:
     training: Training
     seed: int
     fingerprint: str
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a training ended: its steps, the chosen step and that step's dev UA, and its seconds."""
+    """How a training ended.
+
+    Attributes:
+        steps: how many were taken.
+        selected_step, dev_ua: the step whose model was chosen, and its dev UA.
+        seconds: spent, over all resumptions.
+        fitted_on: indices of the utterances whose frames the standardiser was in fact fitted on.
+        selected_on: indices of the utterances whose predictions in fact chose the model.
+    """
 
     steps: int
     selected_step: int
     dev_ua: float
     seconds: float
+    fitted_on: tuple[int, ...]
+    selected_on: tuple[int, ...]
 
 
 def bfloat16_is_fast() -> bool:
@@ -162,7 +176,9 @@ class _Trainer:
         self.accelerator = accelerator
         self.steps, self.select_after = task.training.plan(len(task.train))
         self.train, self.dev = np.asarray(task.train), list(task.dev)
-        learner.frontend.fit(store.frames(i) for i in task.train)
+        self.fitted_on: list[int] = []
+        self.selected_on: set[int] = set()
+        learner.frontend.fit(self._frames_to_fit())
         learner.to(accelerator.device)
         counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
         self.weights = class_weights(torch.from_numpy(counts)).to(learner.frontend.mean)
@@ -187,6 +203,12 @@ class _Trainer:
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint" / "state.safetensors"
+
+    def _frames_to_fit(self) -> Iterator[NDArray[np.float32]]:
+        """The frames of the training utterances, each noted as it is handed out: the audit asks."""
+        for index in self.task.train:
+            self.fitted_on.append(index)
+            yield self.store.frames(index)
 
     def take_step(self) -> None:
         """One batch: losses, gradients, Adam, then the centres."""
@@ -245,6 +267,7 @@ class _Trainer:
     def _judge_dev(self) -> tuple[float, float]:
         """UA over the classes present in dev, and WA, at training's precision."""
         outputs = self.learner.judge(self.store, self.dev, self.precision)
+        self.selected_on.update(self.dev)
         targets = self.task.targets[self.dev]
         confusion = confusion_matrix(targets, outputs.probabilities.argmax(axis=1), len(self.learner.classes))
         return unweighted_accuracy(confusion), weighted_accuracy(confusion)
@@ -261,6 +284,8 @@ class _Trainer:
             "best_ua": self.best_ua if self.best else None,
             "best_step": self.best_step,
             "seconds": self.seconds,
+            "protocol": dict(self.task.protocol),
+            "selected_on": sorted(self.selected_on),
             "rows": [asdict(row) for row in self.rows],
         }
         self.checkpoint.parent.mkdir(exist_ok=True)
@@ -300,6 +325,7 @@ class _Trainer:
         self.step = about["step"]
         self.best_ua = -math.inf if about["best_ua"] is None else about["best_ua"]
         self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]
+        self.selected_on = set(about["selected_on"])
         self.rows = [Row(**row) for row in about["rows"]]
         write_text(self.folder / "history.csv", _to_csv(self.rows))
 
@@ -310,7 +336,8 @@ class _Trainer:
         """Make the learner the best model, in float32."""
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
-        return Fit(self.steps, self.best_step, self.best_ua, self.seconds)
+        used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
+        return Fit(self.steps, self.best_step, self.best_ua, self.seconds, *used)
 
 
 def _to_csv(rows: Sequence[Row]) -> str:

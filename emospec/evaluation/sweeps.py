@@ -1,0 +1,144 @@
+"""Sweeps: settings that differ in the value of one key, and what dev and the paired tests say of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from emospec.errors import RunError
+from emospec.evaluation.results import Summary, choose_by_dev, pair_up
+from emospec.evaluation.statistics import Comparison, holm
+
+WEIGHT, RATE = "loss.center_weight", "loss.center_rate"
+SYMBOLS = {WEIGHT: "λ", RATE: "α"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of a sweep.
+
+    Attributes:
+        value: as in the settings.
+        summary: its test and dev scores.
+        chosen: in how many folds its dev UA was the best.
+        comparison: the setting that dev chose less this one, in UA; None for that one itself, or without pairs.
+        p: of the comparison, Holm-corrected over the sweep; None where there is none.
+    """
+
+    value: Any
+    summary: Summary
+    chosen: int
+    comparison: Comparison | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Settings of one preset that differ in one key alone, by its value.
+
+    Attributes:
+        key: such as `loss.center_weight`.
+        summaries: in the order of the values.
+    """
+
+    key: str
+    summaries: tuple[Summary, ...]
+
+    @property
+    def symbol(self) -> str:
+        """What a table calls the key: λ, α, or the key itself."""
+        return SYMBOLS.get(self.key, self.key)
+
+    @property
+    def preset(self) -> str:
+        """The preset that was swept."""
+        return str(self.summaries[0].runs[0].meta["preset"])
+
+    @property
+    def values(self) -> list[Any]:
+        """The key's values, in order."""
+        return [_flat(summary)[self.key] for summary in self.summaries]
+
+    @property
+    def best(self) -> Summary:
+        """The setting of the best mean dev UA."""
+        return max(self.summaries, key=lambda summary: summary.dev_ua)
+
+    @property
+    def best_value(self) -> Any:
+        """The value of `best`."""
+        return self.values[self.summaries.index(self.best)]
+
+    @cached_property
+    def by_dev(self) -> Summary | None:
+        """The result of choosing by dev in each fold (see `choose_by_dev`); None without a shared fold."""
+        try:
+            return choose_by_dev(self.summaries)
+        except RunError:
+            return None
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One row per value; the differences are to the setting that dev chose, Holm-corrected."""
+        comparisons: list[Comparison | None] = []
+        for summary in self.summaries:
+            try:
+                pair = None if summary is self.best else pair_up(self.best, summary)
+            except RunError:
+                pair = None
+            comparisons.append(pair.comparisons["UA"] if pair else None)
+        corrected = holm([comparison.p if comparison else None for comparison in comparisons])
+        chosen = {run.folder for run in self.by_dev.runs} if self.by_dev else set()
+        return [
+            Row(value, summary, sum(run.folder in chosen for run in summary.runs), comparison, p)
+            for value, summary, comparison, p in zip(
+                self.values, self.summaries, comparisons, corrected, strict=True
+            )
+        ]
+
+
+def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
+    """The sweeps among settings of one section: two or more values of a key, three or more of lambda or alpha.
+
+    Without centre loss alpha means nothing, so lambda 0 belongs to a sweep of lambda at any alpha.
+    """
+    flats = [_flat(summary) for summary in summaries]
+    keys = sorted({key for flat in flats for key, value in flat.items() if value != flats[0].get(key)})
+    found = []
+    for key in keys:
+        groups: dict[frozenset[tuple[str, str]], list[int]] = {}
+        for i, flat in enumerate(flats):
+            if key != RATE or flat[WEIGHT]:
+                groups.setdefault(_rest(flat, key), []).append(i)
+        if key == WEIGHT:
+            plain = {rest: group for rest, group in groups.items() if not flats[group[0]][WEIGHT]}
+            groups = {rest: group for rest, group in groups.items() if rest not in plain}
+            for rest, group in groups.items():
+                group += plain.get(frozenset(item for item in rest if item[0] != RATE), [])
+        for group in groups.values():
+            if len(group) >= (3 if key in SYMBOLS else 2):
+                ordered = sorted(group, key=lambda i: _order(flats[i][key]))
+                found.append(Sweep(key, tuple(summaries[i] for i in ordered)))
+    return found
+
+
+def _flat(summary: Summary) -> dict[str, Any]:
+    """`table.key` -> value of what tells a setting from others."""
+    run = summary.runs[0]
+    flat = {"seed": run.meta["seed"], "preset": run.meta["preset"]}
+    for name, table in run.settings.items():
+        if isinstance(table, dict):
+            flat |= {f"{name}.{key}": value for key, value in table.items()}
+    return flat
+
+
+def _rest(flat: dict[str, Any], key: str) -> frozenset[tuple[str, str]]:
+    """All settings but a key's, and but alpha without centre loss."""
+    unused = {key} | ({RATE} if not flat[WEIGHT] else set())
+    return frozenset((name, repr(value)) for name, value in flat.items() if name not in unused)
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then words."""
+    number = isinstance(value, int | float)
+    return not number, float(value) if number else 0.0, str(value)

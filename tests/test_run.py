@@ -1,0 +1,140 @@
+"""One run: what its files say of protocol and audit, and a leak planted in the training itself."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+import emospec
+from conftest import SHORT
+from emospec.data.pack import Pack, prepare
+from emospec.data.utterances import Utterance
+from emospec.errors import ProtocolError, TrainingError
+from emospec.evaluation.results import Run
+from emospec.learning import training
+from emospec.learning.learner import load_tensors
+
+CHECKS = [
+    "speakers",
+    "duplicates",
+    "near-duplicates",
+    "standardiser",
+    "selection",
+    "sentences",
+    "duplicates inside a set",
+]
+Make = Callable[[Path], list[Utterance]]
+
+
+@pytest.fixture(scope="module")
+def honest(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return emospec.train(
+        hum_pack.folder, tmp_path_factory.mktemp("run") / "r", "dai2019-mel", SHORT, strict=True
+    )
+
+
+def verdicts(run: Run) -> dict[str, str]:
+    return {finding.check: finding.verdict for finding in run.audit.findings}
+
+
+def test_an_honest_run_proves_it(honest: Run) -> None:
+    assert list(verdicts(honest)) == CHECKS
+    assert {verdicts(honest)[check] for check in CHECKS[:5]} == {"pass"}
+    assert honest.scores["audit"] == "audit: no leak"
+    words = {finding.check: finding.words for finding in honest.audit.findings}
+    assert words["standardiser"].startswith("fitted on the 12 training utterances and no other")
+    assert words["selection"].startswith("made on the 12 dev utterances and no other")
+
+
+def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
+    protocol = honest.meta["protocol"]
+    assert (protocol["name"], len(protocol["hash"])) == ("groups:3", 64)
+    assert honest.scores["protocol"] == protocol
+    table = honest.predictions()
+    assert set(table["protocol"]) == {"groups:3"}
+    assert set(table["folds_sha256"]) == {protocol["hash"]}
+    state = json.loads(load_tensors(honest.folder / "checkpoint" / "state.safetensors")[1]["state"])
+    assert state["protocol"] == protocol
+    assert json.loads((honest.folder / "model" / "config.json").read_text())["protocol"] == protocol
+    card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"sha256 {protocol['hash']}" in card
+    assert (
+        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {100 * honest.scores['test']['UA']:.1f}"
+        in card
+    )
+    assert "audit: no leak" in card
+    assert honest.meta["command"].endswith("--fold 1 --strict")
+
+
+def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest_task = training.Task
+    whole = emospec.train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", SHORT)
+    test = whole.predictions().query("part == 'test'")["utterance"]
+    places = [i for i, u in enumerate(hum_pack.utterances) if u.id in set(test)]
+    monkeypatch.setattr(training, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
+    run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
+    assert verdicts(run)["selection"] == "fail"
+    assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores["audit"]
+    with pytest.raises(
+        ProtocolError, match=r"selection: made on .*Choose another split, or train without --strict"
+    ):
+        emospec.train(hum_pack.folder, tmp_path / "strict", "dai2019-mel", SHORT, strict=True)
+    assert not (tmp_path / "strict" / "scores.json").exists()
+
+
+def test_a_standardiser_fitted_on_all_is_found(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_frames(self: training._Trainer) -> Iterator[object]:
+        for index in range(len(hum_pack)):
+            self.fitted_on.append(index)
+            yield self.store.frames(index)
+
+    monkeypatch.setattr(training._Trainer, "_frames_to_fit", all_frames)
+    run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
+    assert verdicts(run)["standardiser"] == "fail"
+    assert "fitted on the utterances of all" in run.scores["audit"]
+
+
+def test_a_leak_travels_and_strict_refuses_it(
+    make_utterances: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = make_utterances(tmp_path / "audio")
+    samples, rate = soundfile.read(utterances[0].file)
+    # The same samples under the name of a speaker of another group.
+    for u in utterances:
+        if u.speaker == "s5" and u.emotion == utterances[0].emotion:
+            soundfile.write(u.file, samples, rate)
+            break
+    pack, _ = prepare(utterances, tmp_path / "pack")
+    runs = emospec.crossval(pack.folder, tmp_path / "runs", "dai2019-mel", SHORT, jobs=1)
+    assert all(verdicts(run)["duplicates"] == "fail" for run in runs)
+    assert "hum/s0_angry_0" in runs[0].scores["audit"]
+    card = (runs[0].folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert "audit: 1 leak: duplicates: the same samples in two sets" in card
+    with pytest.raises(TrainingError, match=r"3 of 3 runs failed; .* audit: 1 leak: duplicates"):
+        emospec.crossval(pack.folder, tmp_path / "strict", "dai2019-mel", SHORT, jobs=1, strict=True)
+    assert not list((tmp_path / "strict").rglob("history.csv"))
+    with pytest.raises(ProtocolError, match="audit: 1 leak"):
+        emospec.train(
+            pack.folder, tmp_path / "runs" / "r0-f1", "dai2019-mel", SHORT, resume=True, strict=True
+        )
+
+
+def test_speaker_dependent_runs_say_so(hum_pack: Pack, tmp_path: Path) -> None:
+    settings = [*SHORT, "data.protocol=dai2019"]
+    run = emospec.train(hum_pack.folder, tmp_path / "r", "dai2019-mel", settings)
+    assert verdicts(run)["speakers"] == "fail"
+    assert "speaker-dependent, by design of dai2019" in run.scores["audit"]
+    assert run.audit.leaks[0].check == "speakers"
+
+
+def test_known_utterances_are_those_that_made_the_model(honest: Run) -> None:
+    folds = pd.read_csv(honest.folder / "folds.csv").query("fold == 1")
+    known = honest.known_utterances()
+    assert set(known.values()) == {"train", "dev"}
+    assert np.array_equal(sorted(known), sorted(folds.query("part != 'test'")["utterance"]))

@@ -1,0 +1,127 @@
+"""Sweeps are found among settings, dev chooses among them, and each is compared in pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emospec.errors import ConfigError, RunError
+from emospec.evaluation.results import Run, choose_by_dev, compare, pair_up, summarise, summarise_settings
+from emospec.evaluation.statistics import holm
+from emospec.evaluation.sweeps import find_sweeps
+from emospec.experiment import sweep_values
+from test_results import fake_run
+
+SPEAKERS, EACH = 8, 6
+
+
+def judged(folder: Path, right: float, **facts: object) -> Run:
+    """A run whose predictions are right for about so many of the same test utterances of eight speakers."""
+    fold = int(str(facts.get("fold", 1)))
+    target = np.tile(["angry", "sad"], SPEAKERS * EACH // 2)
+    other = np.where(target == "angry", "sad", "angry")
+    hit = np.random.default_rng([fold, int(1000 * right)]).random(len(target)) < right
+    predicted = np.where(hit, target, other)
+    confusion = pd.crosstab(target, predicted).reindex(
+        index=["angry", "sad"], columns=["angry", "sad"], fill_value=0
+    )
+    run = fake_run(folder, confusion.to_numpy().tolist(), **facts)  # type: ignore[arg-type]
+    pd.DataFrame(
+        {
+            "utterance": [f"{fold}-{i}" for i in range(len(target))],
+            "part": "test",
+            "corpus": "emodb",
+            "speaker": np.repeat([f"{fold}-{s}" for s in range(SPEAKERS)], EACH),
+            "text": "",
+            "target": target,
+            "predicted": predicted,
+        }
+    ).to_csv(folder / "predictions.csv", index=False)
+    return run
+
+
+def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
+    runs = [
+        judged(
+            tmp_path / f"{weight}-{rate}-{steps}", 0.8, weight=weight, steps=steps, overrides=[f"x={steps}"]
+        )
+        for weight, rate, steps in ((0.3, 0.5, 10), (0.0, 0.5, 10), (3.0, 0.5, 10), (0.3, 0.5, 20))
+    ]
+    found = find_sweeps(summarise_settings(runs))
+    assert [(s.key, s.values) for s in found] == [
+        ("loss.center_weight", [0.0, 0.3, 3.0]),
+        ("training.steps", [10, 20]),
+    ]
+    assert [s.symbol for s in found] == ["λ", "training.steps"]
+    assert find_sweeps(summarise_settings(runs[:2])) == []  # lambda 0 and 0.3: a contrast, no sweep
+
+
+def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None:
+    right = {0.0: 0.5, 0.3: 0.95, 3.0: 0.6}
+    runs = [
+        judged(tmp_path / f"{weight}-{fold}", right[weight], weight=weight, fold=fold, dev_ua=right[weight])
+        for weight in right
+        for fold in (1, 2)
+    ]
+    [sweep] = find_sweeps(summarise_settings(runs))
+    assert sweep.best_value == 0.3
+    plain, best, strong = sweep.rows
+    assert best.comparison is None
+    assert (plain.chosen, best.chosen, strong.chosen) == (0, 2, 0)
+    pairs = [pair_up(sweep.best, row.summary).comparisons["UA"] for row in (plain, strong)]
+    assert [plain.comparison, strong.comparison] == pairs
+    assert [plain.p, strong.p] == holm([pair.p for pair in pairs])
+    assert [plain.p, strong.p] != [pair.p for pair in pairs]
+
+
+def test_dev_chooses_in_each_fold_and_test_plays_no_part(tmp_path: Path) -> None:
+    runs = {
+        (weight, fold): judged(tmp_path / f"{weight}-{fold}", right, weight=weight, fold=fold, dev_ua=dev)
+        for weight, fold, right, dev in (
+            (0.0, 1, 0.9, 0.4), (0.3, 1, 0.6, 0.7),  # dev takes the one that is worse on test
+            (0.0, 2, 0.9, 0.8), (0.3, 2, 0.6, 0.7), (0.3, 3, 1.0, 1.0),  # fold 3 is not in both
+        )
+    }  # fmt: skip
+    chosen = choose_by_dev(summarise_settings(list(runs.values())))
+    assert chosen.runs == (runs[(0.3, 1)], runs[(0.0, 2)])
+    assert chosen.setting == "chosen by dev in each fold"
+    pooled = sum(np.array(run.scores["test"]["confusion"]) for run in chosen.runs)
+    assert chosen.ua == pytest.approx(np.mean(np.diag(pooled) / pooled.sum(axis=1)))
+
+
+def test_other_fold_lists_are_refused(tmp_path: Path) -> None:
+    one = judged(tmp_path / "a", 0.8)
+    other = judged(tmp_path / "b", 0.7, weight=0.0, drawn="second draw")
+    for call in (choose_by_dev, lambda pair: pair_up(*pair)):
+        with pytest.raises(RunError, match=r"other fold lists\. Train both on the same pack, split and seed"):
+            call([summarise([one]), summarise([other])])
+    far = judged(tmp_path / "c", 0.7, fold=2)
+    with pytest.raises(RunError, match="share no fold"):
+        pair_up(summarise([one]), summarise([far]))
+
+
+def test_compare_wants_one_setting_in_each_folder(tmp_path: Path) -> None:
+    judged(tmp_path / "a" / "x", 0.8)
+    judged(tmp_path / "b" / "x", 0.7, weight=0.0)
+    assert compare(tmp_path / "a", tmp_path / "b").comparisons["UA"].interval.clusters == SPEAKERS
+    with pytest.raises(RunError, match="holds 2 settings"):
+        compare(tmp_path, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0,0.3", ["0", "0.3"]),
+        ("0.1:0.9:0.2", ["0.1", "0.3", "0.5", "0.7", "0.9"]),
+        ("3:1:-1", ["3", "2", "1"]),
+    ],
+)
+def test_values_are_a_list_or_a_range(text: str, values: list[str]) -> None:
+    assert sweep_values(text) == values
+
+
+@pytest.mark.parametrize("text", ["1:2", "1:2:0", "2:1:1", "a:b:c", "1,,2", "1,1", ""])
+def test_values_that_mean_nothing_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        sweep_values(text)
