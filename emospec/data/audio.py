@@ -16,6 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from emospec.data import mp3
 from emospec.errors import AudioError
 
 SAMPLE_RATE = 16_000  # Hz, everywhere in emospec (Dai et al. 2019)
@@ -137,9 +138,11 @@ def _read(
                 return _read(mended, name, start, end)
             source = Source(file.samplerate, file.channels, file.subtype)
             _check_header(file, name)
-            if file.frames >= _UNKNOWN_FRAMES or (file.format == "MP3" and not _mp3_says_its_length(stream)):
+            if file.format == "MP3" and not mp3.says_its_length(stream) and (mended := mp3.counted(stream)):
+                return _read(mended, name, start, end)
+            if file.frames >= _UNKNOWN_FRAMES or (file.format == "MP3" and not mp3.says_its_length(stream)):
                 raise AudioError(
-                    f"{name}: its header does not say how long it is. Write it to a file, not to a pipe"
+                    f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
                 )
             first, count = _stretch(file, name, start, end)
             # libsndfile's seek in an MP3 is a fraction of a frame off: decode from the start.
@@ -220,21 +223,6 @@ def _piped_wav(stream: BinaryIO) -> bytes | None:
     if not (riff_bytes + 8 <= chunk[0] or riff_bytes >= _UNKNOWN_LENGTH_BYTES):
         return None
     return content[: chunk[0] - 4] + b"\xff\xff\xff\xff" + content[chunk[0] :]
-
-
-def _mp3_says_its_length(stream: BinaryIO) -> bool:
-    """Whether the first frame of an MP3, after any ID3v2 tag, counts the frames.
-
-    Else libsndfile guesses from the first bit rate, and at a variable one may stop long before the end.
-    """
-    stream.seek(0)
-    head = stream.read(10)
-    tag = 0
-    if head[:3] == b"ID3":
-        tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    stream.seek(tag)
-    first = stream.read(64)
-    return any(word in first for word in (b"Xing", b"Info", b"VBRI"))
 
 
 def _stretch(file: soundfile.SoundFile, name: str, start: float, end: float | None) -> tuple[int, int]:
