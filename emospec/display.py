@@ -101,14 +101,19 @@ def print_summaries(
     if as_json:
         print_json({"settings": rows} | places | {name: facts for name, facts in more.items() if facts})
         return
+    from emospec.evaluation.results import share_overrides
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    for shared in (False, True, None):
-        chosen = [row for row in rows if row["speaker_overlap"] is shared]
+    runs, told = share_overrides([s.runs[0] for s in summaries])
+    for row, run in zip(rows, runs, strict=True):
+        row["setting"] = run.setting
+    for overlap in (False, True, None):
+        chosen = [row for row in rows if row["speaker_overlap"] is overlap]
         if not chosen:
             continue
-        table = Table(title=SPEAKERS[shared], box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=SPEAKERS[overlap], box=SIMPLE_HEAD, pad_edge=False)
         for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
             table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
         for row in chosen:
@@ -117,8 +122,14 @@ def print_summaries(
                 row["setting"], row["corpus"], row["protocol"], str(row["runs"]), *map(escape, tests)
             )
         console.print(table)
-    for leak in sorted({run.audit.summary for s in summaries for run in s.runs if run.audit.leaks}):
-        console.print(leak, style="red", markup=False, soft_wrap=True)
+    if told:
+        console.print(f"all runs: {', '.join(told)}", markup=False, soft_wrap=True)
+    leaks: dict[str, list[str]] = {}
+    for leak in (leak for s in summaries for run in s.runs for leak in run.audit.leaks):
+        leaks.setdefault(leak.check, []).append(leak.words)
+    for check, words in leaks.items():
+        others = f" (and {len(words) - 1} more runs)" if len(words) > 1 else ""
+        console.print(f"leak: {check}: {words[0]}{others}", style="red", markup=False, soft_wrap=True)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
 

@@ -426,7 +426,7 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
     ]
     page = Page(write_report(runs, tmp_path / "report"))
     rows = page.table("λ", "dev UA %", "folds", "UA %")
-    assert [row[0] for row in rows] == ["0.0", "0.03", "0.3", "chosen by dev in each fold"]
+    assert [row[0] for row in rows] == ["0", "0.03", "0.3", "chosen by dev in each fold"]
     assert [row[1] for row in rows] == ["50.0", "70.0", "80.0", "85.0"]
     assert [row[2] for row in rows] == ["0", "1", "1", "2"]
     # Per fold 0.3 (neutral 5/6), then 0.03 (6/6): dai2019 takes the mean of 17/18 and 1.

@@ -50,8 +50,8 @@ def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
     ]
     found = find_sweeps(summarise_settings(runs))
     assert [(s.key, s.values) for s in found] == [
-        ("loss.center_weight", [0.0, 0.3, 3.0]),
-        ("training.steps", [10, 20]),
+        ("loss.center_weight", ["0", "0.3", "3"]),
+        ("training.steps", ["10", "20"]),
     ]
     assert [s.symbol for s in found] == ["λ", "training.steps"]
     assert find_sweeps(summarise_settings(runs[:2])) == []  # lambda 0 and 0.3: a contrast, no sweep
@@ -65,7 +65,7 @@ def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None
         for fold in (1, 2)
     ]
     [sweep] = find_sweeps(summarise_settings(runs))
-    assert sweep.best_value == 0.3
+    assert sweep.best_value == "0.3"
     plain, best, strong = sweep.rows
     assert best.comparison is None
     assert (plain.chosen, best.chosen, strong.chosen) == (0, 2, 0)

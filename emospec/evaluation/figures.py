@@ -298,16 +298,16 @@ def sweep_bars(sweep: Sweep) -> Figure:
         spread = np.nan_to_num([getattr(summary, f"{name}_deviation") for summary in sweep.summaries])
         bars.append(axes.bar(places + shift, values, 0.37, color=color, label=name.upper()))
         axes.errorbar(places + shift, values, spread, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-        for place, value, above in zip(places + shift, values, spread, strict=True):
+        for place, value in zip(places + shift, values, strict=True):
             words = "n/a" if math.isnan(value) else f"{100 * value:.1f}"
-            axes.text(place, value + above + 0.008, words, ha="center", va="bottom", size=7.5, color=FAINT)
+            axes.text(place, 0.015, words, ha="center", va="bottom", size=7.5, color="white", weight="bold")
         highest = max(highest, float(np.nanmax(values + spread)))
         theirs = np.array([getattr(paper, name) if paper else np.nan for paper in beside])
         marks = axes.scatter(
             places + shift, theirs, 22, marker="D", facecolor="white", edgecolor=INK, linewidth=1, zorder=3,
             label="published, IEMOCAP, dai2019",
         )  # fmt: skip
-    axes.set_xticks(places, [f"{v:g}" if isinstance(v, float) else str(v) for v in sweep.values])
+    axes.set_xticks(places, sweep.values)
     axes.set_ylim(0, max(highest, *(paper.ua for paper in beside if paper), 0) + 0.1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(visible=False, axis="x")

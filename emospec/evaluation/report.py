@@ -13,10 +13,11 @@ from jinja2 import Environment, StrictUndefined
 
 from emospec.errors import RunError
 from emospec.evaluation.published import WHERE
-from emospec.evaluation.results import Run, Summary
+from emospec.evaluation.results import Run, Summary, share_overrides
 from emospec.evaluation.section import Section
 from emospec.evaluation.words import (
     SPEAKERS,
+    around,
     between,
     count,
     distinct,
@@ -59,7 +60,10 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.meta["protocol"]["name"], run.corpora, run.classes), []).append(run)
-    sections = [Section(number, tuple(group)) for number, group in enumerate(groups.values(), start=1)]
+    sections = []
+    for number, group in enumerate(groups.values(), start=1):
+        renamed, shared = share_overrides(group)
+        sections.append(Section(number, tuple(renamed), tuple(shared)))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -69,6 +73,7 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
         "counted": count,
         "duration": duration,
         "between": between,
+        "around": around,
         "signed": signed,
         "p_words": p_words,
     }

@@ -7,7 +7,7 @@ share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -306,6 +306,16 @@ def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
         key = (run.setting, run.meta["protocol"]["name"], run.corpora, run.classes)
         groups.setdefault(key, []).append(run)
     return [summarise(group) for group in groups.values()]
+
+
+def share_overrides(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs less the overrides that all of them have, for shorter names of settings; and these overrides."""
+    own = [run.meta.get("overrides", []) for run in runs]
+    shared = [override for override in own[0] if all(override in others for others in own)] if own else []
+    kept = ([override for override in others if override not in shared] for others in own)
+    return [
+        replace(run, meta={**run.meta, "overrides": more}) for run, more in zip(runs, kept, strict=True)
+    ], shared
 
 
 def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:

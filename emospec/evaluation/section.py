@@ -32,10 +32,11 @@ HEAVY_SVG_BYTES = 400_000
 
 @dataclass(frozen=True)
 class Section:
-    """All runs of one protocol, on the same corpora and classes."""
+    """All runs of one protocol, on the same corpora and classes; `shared` are overrides that all of them have."""
 
     number: int
     runs: tuple[Run, ...]
+    shared: tuple[str, ...] = ()
 
     @cached_property
     def summaries(self) -> list[Summary]:
@@ -82,6 +83,12 @@ class Section:
         test = pd.concat([table[table["part"] == "test"] for table in tables])
         found = ((column, by_group(test, column, self.classes)) for column in COLUMNS)
         return [(column, groups) for column, groups in found if groups]
+
+    @property
+    def overlap_words(self) -> str:
+        """Whether test speakers are in training or dev; of many folds, the first."""
+        words = self.told("overlap_words")
+        return "; ".join(words) if len(words) <= 2 else f"{words[0]}; and so in the other folds"
 
     def told(self, key: str) -> list[str]:
         """The different values of a key of the runs' protocols."""
@@ -153,8 +160,9 @@ class Section:
 
     @property
     def leaks(self) -> list[str]:
-        """What failed in the audit of any run, each once."""
-        return distinct(f"{leak.check}: {leak.words}" for run in self.runs for leak in run.audit.leaks)
+        """What failed in the audit of any run, each once; that speakers are shared is told by `overlap_words`."""
+        leaks = (leak for run in self.runs for leak in run.audit.leaks if leak.check != "speakers")
+        return distinct(f"{leak.check}: {leak.words}" for leak in leaks)
 
     @property
     def counts(self) -> list[tuple[str, list[str]]]:

@@ -18,14 +18,14 @@ class Row:
     """One value of a sweep.
 
     Attributes:
-        value: as in the settings.
+        value: in words.
         summary: its test and dev scores.
         chosen: in how many folds its dev UA was the best.
         comparison: the setting that dev chose less this one, in UA; None for that one itself, or without pairs.
         p: of the comparison, Holm-corrected over the sweep; None where there is none.
     """
 
-    value: Any
+    value: str
     summary: Summary
     chosen: int
     comparison: Comparison | None
@@ -55,9 +55,10 @@ class Sweep:
         return str(self.summaries[0].runs[0].meta["preset"])
 
     @property
-    def values(self) -> list[Any]:
-        """The key's values, in order."""
-        return [_flat(summary)[self.key] for summary in self.summaries]
+    def values(self) -> list[str]:
+        """The key's values, in order, as words."""
+        values = (_flat(summary)[self.key] for summary in self.summaries)
+        return [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
 
     @property
     def best(self) -> Summary:
@@ -65,7 +66,7 @@ class Sweep:
         return max(self.summaries, key=lambda summary: summary.dev_ua)
 
     @property
-    def best_value(self) -> Any:
+    def best_value(self) -> str:
         """The value of `best`."""
         return self.values[self.summaries.index(self.best)]
 

@@ -51,6 +51,11 @@ def between(interval: Interval) -> str:
     return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 
+def around(interval: Interval) -> str:
+    """An interval of a difference in points, such as [−1.2, +4.0], or "n/a" with the reason."""
+    return between(interval) if interval.reason else f"[{signed(interval.low)}, {signed(interval.high)}]"
+
+
 def duration(seconds: float) -> str:
     """Whole seconds as "5 min 12 s" or "2 h 03 min"."""
     minutes, rest = divmod(round(seconds), 60)
