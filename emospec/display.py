@@ -95,6 +95,11 @@ def print_summaries(
                 "WA_deviation": s.wa_deviation,
                 "dev_UA": s.dev_ua,
                 "recall": s.recall,
+                "by_corpus": {
+                    name: {"UA": found.estimate, "UA_interval": [found.low, found.high]}
+                    for name, found in s.by_corpus.items()
+                },
+                "corpora_mean_UA": s.corpora_mean,
                 "audit": sorted({run.audit.summary for run in s.runs}),
             }
         )
@@ -122,6 +127,8 @@ def print_summaries(
                 row["setting"], row["corpus"], row["protocol"], str(row["runs"]), *map(escape, tests)
             )
         console.print(table)
+        if any(row["by_corpus"] for row in chosen):
+            console.print(_by_corpus([row for row in chosen if row["by_corpus"]]))
     if told:
         console.print(f"all runs: {', '.join(told)}", markup=False, soft_wrap=True)
     leaks: dict[str, list[str]] = {}
@@ -132,6 +139,21 @@ def print_summaries(
         console.print(f"leak: {check}: {words[0]}{others}", style="red", markup=False, soft_wrap=True)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
+
+
+def _by_corpus(rows: list[dict[str, Any]]) -> Table:
+    """UA on each corpus of a pool, and their plain mean."""
+    names = list(dict.fromkeys(name for row in rows for name in row["by_corpus"]))
+    table = Table(title="UA % [95%] by corpus", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("setting", "split", *names, "plain mean"):
+        table.add_column(escape(column), overflow="fold")
+    for row in rows:
+        cells = (
+            f"{percent(found['UA'])} [{percent(found['UA_interval'][0])}, {percent(found['UA_interval'][1])}]"
+            for found in row["by_corpus"].values()
+        )
+        table.add_row(row["setting"], row["protocol"], *map(escape, cells), percent(row["corpora_mean_UA"]))
+    return table
 
 
 def print_comparison(pair: "Pair", as_json: bool) -> None:
@@ -155,7 +177,10 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
         names = {"first": pair.first.setting, "second": pair.second.setting, "runs": len(pair.first.runs)}
         print_json(names | {"protocol": pair.first.runs[0].meta["protocol"]["name"]} | facts)
         return
+    from emospec.evaluation.results import share_overrides
+
     first, second = pair.first, pair.second
+    (one, other), told = share_overrides([first.runs[0], second.runs[0]])
     protocol = first.runs[0].meta["protocol"]
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -165,18 +190,22 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     )
     for column in ("", *pair.comparisons):
         table.add_column(column, overflow="fold")
-    for which in (first, second):
-        table.add_row(which.setting, *(percent(getattr(which, m.lower())) for m in pair.comparisons))
+    for name, which in ((one.setting, first), (other.setting, second)):
+        table.add_row(name, *(percent(getattr(which, m.lower())) for m in pair.comparisons))
     found = pair.comparisons.values()
     ends = (f"[{percent(c.interval.low)}, {percent(c.interval.high)}]" for c in found)
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in found))
     table.add_row("95% interval", *map(escape, ends))
     table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in found))
     console.print(table)
-    one = pair.comparisons["UA"]
-    how = "exact" if one.exact else "sampled"
-    console.print(f"{len(first.runs)} pairs of runs; {one.interval.clusters} {one.interval.unit}.")
-    console.print(one.reason or f"p: sign-flip permutation by cluster, {how}, {one.permutations} ways.")
+    ua = pair.comparisons["UA"]
+    how = "exact" if ua.exact else "sampled"
+    if told:
+        console.print(f"all runs: {', '.join(told)}", markup=False, soft_wrap=True)
+    console.print(f"{len(first.runs)} pairs of runs; {ua.interval.clusters} {ua.interval.unit}.")
+    console.print(
+        ua.reason or f"p: sign-flip permutation by {ua.interval.unit}, {how}, {ua.permutations} ways."
+    )
 
 
 def percent(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -297,13 +298,18 @@ def run_jobs(
         n_jobs=side_by_side, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
     )
     watch = _Watch(todo, progress) if progress else None
-    try:
-        # The runs' own folders were judged above, all before the first one started.
-        own = os.getpid()
-        outcomes = dict(parallel(delayed(_run_safely)(replace(job, threads=threads), own) for job in todo))
-    finally:
-        if watch:
-            watch.stop()
+    with warnings.catch_warnings():
+        # joblib replaces a worker between runs when its memory has grown, and warns that it did.
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        try:
+            # The runs' own folders were judged above, all before the first one started.
+            own = os.getpid()
+            outcomes = dict(
+                parallel(delayed(_run_safely)(replace(job, threads=threads), own) for job in todo)
+            )
+        finally:
+            if watch:
+                watch.stop()
     failed = {out: error for out, error in outcomes.items() if error}
     if failed:
         out, error = next(iter(failed.items()))

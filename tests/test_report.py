@@ -446,6 +446,27 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
     assert diamonds == pytest.approx([0.6183, 0.6398, 0.6540])
 
 
+def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", confusion=[[4, 2, 0], [0, 4, 0], [0, 0, 2]])
+    table = run.predictions()
+    wrong = table["target"] != table["predicted"]
+    test = table["part"] == "test"
+    # nemo: both mistakes, one neutral and all sad; emodb: the rest.
+    neutral_right = table.index[test & ~wrong & (table["target"] == "neutral")]
+    nemo = (test & wrong) | table.index.isin(neutral_right[:1]) | (test & (table["target"] == "sad"))
+    table.assign(corpus=np.where(nemo, "nemo", "emodb")).to_csv(
+        tmp_path / "run" / "predictions.csv", index=False
+    )
+    corpora = run.meta["corpora"]
+    write_json(
+        tmp_path / "run" / "meta.json", run.meta | {"corpora": [*corpora, {**corpora[0], "name": "nemo"}]}
+    )
+    page = Page(write_report([read_run(tmp_path / "run")], tmp_path / "report"))
+    [row] = page.table("setting", "emodb", "nemo", "plain mean")
+    # emodb: neutral 3/3, angry 4/4; nemo: neutral 1/3, sad 2/2.
+    assert [cell.split()[0] for cell in row[1:]] == ["100.0", "66.7", "83.3"]
+
+
 def test_the_audit_is_told_and_a_leak_stands_beside_the_number(tmp_path: Path) -> None:
     clean = Finding("duplicates", "pass", "no recording is in two sets with the same samples")
     leak = Finding("duplicates", "fail", "the same samples in two sets: 1 pair in test and training: a and b")

@@ -66,7 +66,7 @@ def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
         f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {100 * honest.scores['test']['UA']:.1f}"
         in card
     )
-    assert "audit: no leak" in card
+    assert "Audit: no leak" in card
     assert honest.meta["command"].endswith("--fold 1 --strict")
 
 
@@ -115,7 +115,7 @@ def test_a_leak_travels_and_strict_refuses_it(
     assert all(verdicts(run)["duplicates"] == "fail" for run in runs)
     assert "hum/s0_angry_0" in runs[0].scores["audit"]
     card = (runs[0].folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert "audit: 1 leak: duplicates: the same samples in two sets" in card
+    assert "Audit: 1 leak: duplicates: the same samples in two sets" in card
     with pytest.raises(TrainingError, match=r"3 of 3 runs failed; .* audit: 1 leak: duplicates"):
         emospec.crossval(pack.folder, tmp_path / "strict", "dai2019-mel", SHORT, jobs=1, strict=True)
     assert not list((tmp_path / "strict").rglob("history.csv"))

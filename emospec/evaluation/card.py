@@ -23,7 +23,7 @@ order of the logits: {classes}.
 
 {words}
 
-Fold lists: sha256 {hash}. {audit}.
+Fold lists: sha256 {hash}. Audit: {audit}.
 One run on one fold: its numbers have no interval of their own. `emospec crossval` gives one over all folds.
 
 ## Limits
@@ -65,7 +65,7 @@ def model_card(run: Run) -> str:
         wa=percent(scores["WA"]),
         words=protocol["words"],
         hash=protocol["hash"],
-        audit=run.scores["audit"],
+        audit=run.scores["audit"].removeprefix("audit: "),
         command=run.meta["command"],
         **counts,
     )

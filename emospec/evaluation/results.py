@@ -154,6 +154,23 @@ class Summary:
         counts = speaker_counts(self.runs)
         return {metric: interval(counts, metric) for metric in METRICS}
 
+    @cached_property
+    def by_corpus(self) -> dict[str, Interval]:
+        """UA on each corpus of a pool by itself, summed up as the whole; empty for a single corpus.
+
+        A pool's UA is most of all that of its largest corpus, and corpora differ in difficulty.
+        """
+        corpora = self.runs[0].corpora
+        if len(corpora) < 2:
+            return {}
+        return {name: interval(speaker_counts(self.runs, name), "UA") for name in corpora}
+
+    @property
+    def corpora_mean(self) -> float:
+        """The plain mean of `by_corpus`; NaN for a single corpus."""
+        each = [found.estimate for found in self.by_corpus.values()]
+        return float(np.mean(each)) if each else float("nan")
+
 
 def read_run(folder: Path) -> Run:
     """Read a finished run folder.
@@ -330,8 +347,8 @@ def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> ND
     return confusion_matrix(targets, predicted, len(classes))
 
 
-def speaker_counts(runs: Sequence[Run]) -> Counts:
-    """The test predictions of one setting's runs, counted as its protocol sums them up."""
+def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
+    """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
     tables = []
     for run in runs:
         protocol = run.meta["protocol"]
@@ -340,6 +357,8 @@ def speaker_counts(runs: Sequence[Run]) -> Counts:
         rows = run.predictions()
         tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol['repeat']}{fold}"))
     rows = pd.concat(tables)
+    if corpus:
+        rows = rows[rows["corpus"] == corpus]
     voices = (rows["corpus"] + "/" + rows["speaker"]).where(rows["speaker"] != "", "")
     index = {name: i for i, name in enumerate(runs[0].classes)}
     return count_by_speaker(
@@ -395,9 +414,8 @@ def compare(first: Path | str, second: Path | str) -> Pair:
     for folder in (first, second):
         found = evaluate(folder)
         if len(found) > 1:
-            raise RunError(
-                f"{folder} holds {len(found)} settings ({'; '.join(s.setting for s in found)}). Name a folder of one"
-            )
+            one = found[0].runs[0].folder.parent
+            raise RunError(f"{folder} holds {len(found)} settings. Name the folder of one, such as {one}")
         summaries += found
     return pair_up(*summaries)
 
