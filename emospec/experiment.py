@@ -362,12 +362,11 @@ class _Watch:
 
     def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
         self._progress = progress
-        if len(todo) <= FEW_RUNS:
-            self._rows = {job.name: [job] for job in todo}
-        else:
-            self._rows = {"all runs": list(todo)}
-            for job in todo:
-                self._rows.setdefault(job.out.parent.name, []).append(job)
+        self._rows: dict[str, list[Job]] = {}
+        for job in todo:
+            self._rows.setdefault(job.name if len(todo) <= FEW_RUNS else job.out.parent.name, []).append(job)
+        if 1 < len(self._rows) < len(todo):
+            self._rows = {"all runs": list(todo)} | self._rows
         self._states: dict[Path, _State] = {}
         self._shown: dict[str, tuple[int, int, str]] = {}
         self._stopped = threading.Event()
