@@ -34,9 +34,9 @@ def main() -> None:
 
         def seconds(name: str, side_by_side: int) -> float:
             started = time.perf_counter()
-            folds = range(1, cores + 1)
+            seeds = range(cores)
             run_jobs(
-                [Job(pack.folder, Path(folder) / name / f"f{k}", settings, k) for k in folds],
+                [Job(pack.folder, Path(folder) / name / f"s{k}", settings, seed=k) for k in seeds],
                 jobs=side_by_side,
             )
             return time.perf_counter() - started

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "crossval", "evaluate", "prepare", "train"]
 
 _HOMES = {
-    "compare": "emospec.evaluation.results",
+    "compare": "emospec.evaluation.pairs",
     "crossval": "emospec.experiment",
     "evaluate": "emospec.evaluation.results",
     "prepare": "emospec.data.pack",

@@ -332,16 +332,14 @@ def evaluate(
             print_summaries(emospec.evaluate(*runs), as_json, {})
             return
         from emospec.evaluation.results import read_run
-        from emospec.run import judge, score
+        from emospec.judgement import judge, score_new
 
         if len(runs) != 1:
             raise RunError(
                 f"--on judges with one run's model, found {len(runs)} folders. Name one run folder"
             )
         run = read_run(runs[0])
-        table = judge(run, on, out)
-        new = table[table["part"] == "test"]
-        scores = score(new, run.classes) | {"left_out": len(table) - len(new)}
+        scores = score_new(run, judge(run, on, out))
     if as_json:
         print_json(scores)
         return
@@ -358,7 +356,7 @@ def compare(
 ) -> None:
     """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
     with _needs_training():
-        from emospec.evaluation.results import compare
+        from emospec.evaluation.pairs import compare
 
         print_comparison(compare(first, second), as_json)
 

@@ -16,11 +16,14 @@ from emospec.files import to_json
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
-    from emospec.evaluation.results import Pair, Summary
+    from emospec.evaluation.pairs import Pair
+    from emospec.evaluation.results import Summary
+    from emospec.evaluation.statistics import Interval
+    from emospec.evaluation.sweeps import Sweep
     from emospec.run import Progress
 
 PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
-INTERVALS = (("UA", "UA_interval"), ("WA", "WA_interval"))
+MOST_LEAKS = 5
 SPEAKERS = {
     False: "speaker-independent",
     True: "speaker-DEPENDENT: test speakers are also in training",
@@ -74,138 +77,203 @@ def print_summaries(
         places: what was written where.
         more: further facts, for JSON only.
     """
-    rows = []
-    for s in summaries:
-        protocol = s.runs[0].meta["protocol"]
-        rows.append(
-            {
-                "setting": s.setting,
-                "corpus": "+".join(s.runs[0].corpora),
-                "classes": list(s.classes),
-                "protocol": protocol["name"],
-                "speaker_overlap": protocol["speaker_overlap"],
-                "hash": protocol["hash"],
-                "runs": len(s.runs),
-                "how": s.how,
-                "UA": s.ua,
-                "WA": s.wa,
-                "UA_interval": [s.intervals["UA"].low, s.intervals["UA"].high],
-                "WA_interval": [s.intervals["WA"].low, s.intervals["WA"].high],
-                "UA_deviation": s.ua_deviation,
-                "WA_deviation": s.wa_deviation,
-                "dev_UA": s.dev_ua,
-                "recall": s.recall,
-                "by_corpus": {
-                    name: {"UA": found.estimate, "UA_interval": [found.low, found.high]}
-                    for name, found in s.by_corpus.items()
-                },
-                "corpora_mean_UA": s.corpora_mean,
-                "audit": sorted({run.audit.summary for run in s.runs}),
-            }
-        )
-    if as_json:
-        print_json({"settings": rows} | places | {name: facts for name, facts in more.items() if facts})
-        return
     from emospec.evaluation.results import share_overrides
+    from emospec.evaluation.sweeps import find_sweeps
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
+    sweeps = find_sweeps(summaries)
+    if as_json:
+        further: dict[str, Any] = {name: facts for name, facts in more.items() if facts}
+        if sweeps:
+            further["sweeps"] = [_sweep_facts(sweep) for sweep in sweeps]
+        print_json({"settings": [_setting_facts(s) for s in summaries]} | places | further)
+        return
+    console = _console()
     runs, told = share_overrides([s.runs[0] for s in summaries])
-    for row, run in zip(rows, runs, strict=True):
-        row["setting"] = run.setting
+    named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
-        chosen = [row for row in rows if row["speaker_overlap"] is overlap]
-        if not chosen:
-            continue
-        table = Table(title=SPEAKERS[overlap], box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
-            table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
-        for row in chosen:
-            tests = [f"{percent(row[m])} [{percent(row[i][0])}, {percent(row[i][1])}]" for m, i in INTERVALS]
-            table.add_row(
-                row["setting"], row["corpus"], row["protocol"], str(row["runs"]), *map(escape, tests)
+        chosen = [(name, s) for name, s in named if s.runs[0].meta["protocol"]["speaker_overlap"] is overlap]
+        if chosen:
+            console.print(_table_of(SPEAKERS[overlap], chosen))
+        for corpora in dict.fromkeys(s.runs[0].corpora for _, s in chosen if s.by_corpus):
+            console.print(
+                _by_corpus(corpora, [(name, s) for name, s in chosen if s.runs[0].corpora == corpora])
             )
-        console.print(table)
-        if any(row["by_corpus"] for row in chosen):
-            console.print(_by_corpus([row for row in chosen if row["by_corpus"]]))
+        _print_leaks(console, chosen)
     if told:
         console.print(f"all runs: {', '.join(told)}", markup=False, soft_wrap=True)
-    leaks: dict[str, list[str]] = {}
-    for leak in (leak for s in summaries for run in s.runs for leak in run.audit.leaks):
-        leaks.setdefault(leak.check, []).append(leak.words)
-    for check, words in leaks.items():
-        others = f" (and {len(words) - 1} more runs)" if len(words) > 1 else ""
-        console.print(f"leak: {check}: {words[0]}{others}", style="red", markup=False, soft_wrap=True)
+    for sweep in sweeps:
+        _print_choice(console, sweep)
     for what, place in places.items():
         console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
 
 
-def _by_corpus(rows: list[dict[str, Any]]) -> Table:
-    """UA on each corpus of a pool, and their plain mean."""
-    names = list(dict.fromkeys(name for row in rows for name in row["by_corpus"]))
-    table = Table(title="UA % [95%] by corpus", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("setting", "split", *names, "plain mean"):
-        table.add_column(escape(column), overflow="fold")
-    for row in rows:
-        cells = (
-            f"{percent(found['UA'])} [{percent(found['UA_interval'][0])}, {percent(found['UA_interval'][1])}]"
-            for found in row["by_corpus"].values()
-        )
-        table.add_row(row["setting"], row["protocol"], *map(escape, cells), percent(row["corpora_mean_UA"]))
+def _setting_facts(summary: "Summary") -> dict[str, Any]:
+    """What `--json` says of a setting."""
+    run, protocol = summary.runs[0], summary.runs[0].meta["protocol"]
+    return {
+        "setting": summary.setting,
+        "corpus": "+".join(run.corpora),
+        "classes": list(summary.classes),
+        "protocol": protocol["name"],
+        "speaker_overlap": protocol["speaker_overlap"],
+        "hash": protocol["hash"],
+        "runs": len(summary.runs),
+        "how": summary.how,
+        "UA": summary.ua,
+        "WA": summary.wa,
+        "UA_interval": [summary.intervals["UA"].low, summary.intervals["UA"].high],
+        "WA_interval": [summary.intervals["WA"].low, summary.intervals["WA"].high],
+        "UA_deviation": summary.ua_deviation,
+        "WA_deviation": summary.wa_deviation,
+        "dev_UA": summary.dev_ua,
+        "recall": summary.recall,
+        "by_corpus": {
+            name: {"UA": found.estimate, "UA_interval": [found.low, found.high]}
+            for name, found in summary.by_corpus.items()
+        },
+        "corpora_mean_UA": summary.corpora_mean,
+        "audit": sorted({run.audit.summary for run in summary.runs}),
+    }
+
+
+def _table_of(title: str, named: "list[tuple[str, Summary]]") -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
+        table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
+    for name, s in named:
+        run = s.runs[0]
+        facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
+        scores = _with_interval(s.ua, s.intervals["UA"]), _with_interval(s.wa, s.intervals["WA"])
+        table.add_row(name, *facts, *scores)
     return table
+
+
+def _by_corpus(corpora: tuple[str, ...], named: "list[tuple[str, Summary]]") -> Table:
+    """UA on each corpus of a pool, and their plain mean."""
+    table = Table(title="UA % [95%] by corpus", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("setting", "split", *corpora, "plain mean"):
+        table.add_column(escape(column), overflow="fold")
+    for name, s in named:
+        cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
+        table.add_row(name, s.runs[0].meta["protocol"]["name"], *cells, percent(s.corpora_mean))
+    return table
+
+
+def _with_interval(value: float, interval: "Interval") -> str:
+    return escape(f"{percent(value)} [{percent(interval.low)}, {percent(interval.high)}]")
+
+
+def _print_leaks(console: Console, named: "list[tuple[str, Summary]]") -> None:
+    """What the audit found in the runs of a table, with the settings it was found in."""
+    settings: dict[str, dict[str, None]] = {}
+    for name, s in named:
+        for run in s.runs:
+            for leak in run.audit.leaks:
+                settings.setdefault(f"{leak.check}: {leak.words}", {})[name] = None
+    for words, names in list(settings.items())[:MOST_LEAKS]:
+        where = f" ({'; '.join(names)})" if len(names) < len(named) else ""
+        console.print(f"leak: {words}{where}", style="red", markup=False, soft_wrap=True)
+    if len(settings) > MOST_LEAKS:
+        console.print(f"and {len(settings) - MOST_LEAKS} more: `emospec report` lists all", style="red")
+
+
+def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
+    """What `--json` says of a sweep: dev of each value, dev's choice, and the result of choosing by dev."""
+    by_dev = sweep.by_dev
+    return {
+        "key": sweep.key,
+        "variant": sweep.variant,
+        "values": sweep.values,
+        "dev_UA": [sweep.dev_ua(summary) for summary in sweep.summaries],
+        "chosen": sweep.best_value,
+        "p_holm": [row.p for row in sweep.rows],
+        "by_dev": by_dev
+        and {
+            "UA": by_dev.ua,
+            "WA": by_dev.wa,
+            "UA_interval": [by_dev.intervals["UA"].low, by_dev.intervals["UA"].high],
+            "runs": len(by_dev.runs),
+        },
+    }
+
+
+def _print_choice(console: Console, sweep: "Sweep") -> None:
+    """What dev chooses in a sweep; the table above shows test of all values, which is no ground to choose."""
+    dev = ", ".join(
+        f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
+    )
+    words = f"sweep of {sweep.symbol}: dev chooses {sweep.best_value} (dev UA %: {dev})"
+    if sweep.by_dev:
+        found = sweep.by_dev.intervals["UA"]
+        ends = f"[{percent(found.low)}, {percent(found.high)}]"
+        words += f"; choosing by dev in each fold gives UA {percent(sweep.by_dev.ua)} {ends}"
+    console.print(words, markup=False, soft_wrap=True)
 
 
 def print_comparison(pair: "Pair", as_json: bool) -> None:
     """One setting less another, with the interval by speaker and the p of the permutation test."""
-    if as_json:
-        facts = {
-            metric: {
-                "first": getattr(pair.first, metric.lower()),
-                "second": getattr(pair.second, metric.lower()),
-                "difference": found.difference,
-                "interval": [found.interval.low, found.interval.high],
-                "clusters": found.interval.clusters,
-                "unit": found.interval.unit,
-                "p": found.p,
-                "permutations": found.permutations,
-                "exact": found.exact,
-                "reason": found.reason or found.interval.reason,
-            }
-            for metric, found in pair.comparisons.items()
-        }
-        names = {"first": pair.first.setting, "second": pair.second.setting, "runs": len(pair.first.runs)}
-        print_json(names | {"protocol": pair.first.runs[0].meta["protocol"]["name"]} | facts)
-        return
     from emospec.evaluation.results import share_overrides
 
-    first, second = pair.first, pair.second
-    (one, other), told = share_overrides([first.runs[0], second.runs[0]])
-    protocol = first.runs[0].meta["protocol"]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    table = Table(
-        title=f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}", box=SIMPLE_HEAD, pad_edge=False
-    )
+    if as_json:
+        print_json(_pair_facts(pair))
+        return
+    (one, other), told = share_overrides([pair.first.runs[0], pair.second.runs[0]])
+    named = [(one.setting, pair.first), (other.setting, pair.second)]
+    protocol, found = one.meta["protocol"], pair.comparisons.values()
+    console = _console()
+    title = f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in ("", *pair.comparisons):
         table.add_column(column, overflow="fold")
-    for name, which in ((one.setting, first), (other.setting, second)):
+    for name, which in named:
         table.add_row(name, *(percent(getattr(which, m.lower())) for m in pair.comparisons))
-    found = pair.comparisons.values()
     ends = (f"[{percent(c.interval.low)}, {percent(c.interval.high)}]" for c in found)
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in found))
     table.add_row("95% interval", *map(escape, ends))
     table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in found))
     console.print(table)
-    ua = pair.comparisons["UA"]
-    how = "exact" if ua.exact else "sampled"
+    _print_leaks(console, named)
     if told:
         console.print(f"all runs: {', '.join(told)}", markup=False, soft_wrap=True)
-    console.print(f"{len(first.runs)} pairs of runs; {ua.interval.clusters} {ua.interval.unit}.")
-    console.print(
-        ua.reason or f"p: sign-flip permutation by {ua.interval.unit}, {how}, {ua.permutations} ways."
-    )
+    ua = pair.comparisons["UA"]
+    runs = len(pair.first.runs)
+    how = f"p: sign-flip permutation by {ua.interval.unit}, {'exact' if ua.exact else 'sampled'}"
+    console.print(f"{runs} pair{'s' * (runs != 1)} of runs; {ua.interval.clusters} {ua.interval.unit}.")
+    console.print(ua.reason or f"{how}, {ua.permutations} ways.")
+
+
+def _pair_facts(pair: "Pair") -> dict[str, Any]:
+    """What `--json` says of a comparison."""
+    protocol = pair.first.runs[0].meta["protocol"]
+    facts: dict[str, Any] = {
+        "first": pair.first.setting,
+        "second": pair.second.setting,
+        "runs": len(pair.first.runs),
+        "protocol": protocol["name"],
+        "speaker_overlap": protocol["speaker_overlap"],
+        "audit": sorted({run.audit.summary for s in (pair.first, pair.second) for run in s.runs}),
+    }
+    for metric, found in pair.comparisons.items():
+        facts[metric] = {
+            "first": getattr(pair.first, metric.lower()),
+            "second": getattr(pair.second, metric.lower()),
+            "difference": found.difference,
+            "interval": [found.interval.low, found.interval.high],
+            "clusters": found.interval.clusters,
+            "unit": found.interval.unit,
+            "p": found.p,
+            "permutations": found.permutations,
+            "exact": found.exact,
+            "reason": found.reason or found.interval.reason,
+        }
+    return facts
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console
 
 
 def percent(value: float | None) -> str:
@@ -256,10 +324,11 @@ def print_check(found: "CorpusCheck") -> None:
 
 def print_scores(scores: dict[str, Any]) -> None:
     """UA, WA and recall by class of one set of predictions."""
-    table = Table("UA %", "WA %", "utterances", *scores["classes"])
+    table = Table("UA %", "WA %", "utterances", *scores["classes"], title=SPEAKERS[scores["speaker_overlap"]])
     recalls = (percent(value) for value in scores["recall"].values())
     table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
-    console = Console(highlight=False)
+    console = _console()
     console.print(table)
+    console.print(scores["overlap_words"], markup=False, soft_wrap=True)
     if scores["left_out"]:
         console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")

@@ -1,8 +1,8 @@
 """Settings x folds x repeats: many runs, side by side in processes, resumable at any point."""
 
-import json
+import math
 import os
-import threading
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.errors import ConfigError, EmospecError, TrainingError, nearest
 from emospec.evaluation.report import write_report
-from emospec.evaluation.results import Run, read_run, summarise
+from emospec.evaluation.results import Run, read_run
 from emospec.run import (
     Job,
     Progress,
@@ -23,13 +23,12 @@ from emospec.run import (
     notable,
     open_pack,
     refuse_existing,
+    refuse_leaks,
     run_job,
     split_of,
     stage,
 )
-
-FEW_RUNS = 8
-"""Up to so many a progress has a row for each run, above for each setting."""
+from emospec.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -132,29 +131,37 @@ def sweep(
 
 
 def sweep_values(text: str) -> list[str]:
-    """The values of a sweep: a list with commas, of which each may be a range START:STOP:STEP.
+    """The values of a sweep: a list with commas, of which each may be a range START:STOP:STEP of numbers.
+
+    Raises:
+        ConfigError: a range or a value is empty, or a value stands twice.
 
     Example:
         >>> sweep_values("0,0.1:0.5:0.2")
         ['0', '0.1', '0.3', '0.5']
     """
     values: list[str] = []
-    for part in text.split(","):
-        bounds = part.split(":")
-        if len(bounds) == 1:
-            values.append(part.strip())
-            continue
+    for part in (part.strip() for part in re.split(r",(?![^\[]*\])", text)):  # a list's own commas stay
         try:
-            start, stop, step = map(Decimal, bounds)
-            count = int((stop - start) / step) + 1
-        except (ValueError, ArithmeticError) as error:
-            raise ConfigError(f"{part!r} is no range START:STOP:STEP, such as 0.1:0.9:0.2") from error
+            start, stop, step = map(Decimal, part.split(":"))
+            count = math.floor((stop - start) / step) + 1
+        except (ValueError, ArithmeticError):
+            values.append(part)
+            continue
         if count < 1:
             raise ConfigError(f"the range {part!r} is empty: from START, STEP must lead to STOP")
         values += [f"{start + k * step:f}" for k in range(count)]
-    if "" in values or len(set(values)) < len(values):
+    meant = [_number_or_words(value) for value in values]
+    if "" in meant or len(set(meant)) < len(meant):
         raise ConfigError(f"the values {text!r} hold an empty one or one twice. Name each once")
     return values
+
+
+def _number_or_words(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return text
 
 
 def reproduce(
@@ -284,6 +291,7 @@ def run_jobs(
     N runs of one thread finish sooner than one after the other with N threads each.
 
     Raises:
+        ProtocolError: a job is strict and its fold has a leak; nothing is trained then.
         TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
     """
     import torch
@@ -291,13 +299,16 @@ def run_jobs(
 
     for job in todo:
         refuse_existing(job.out, resume)
+    for job in todo:
+        if job.strict:
+            refuse_leaks(job)
     _prepare_frames(todo, progress)
     side_by_side = min(jobs or os.cpu_count() or 1, len(todo))
     threads = max(1, torch.get_num_threads() // side_by_side)
     parallel = Parallel(
         n_jobs=side_by_side, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
     )
-    watch = _Watch(todo, progress) if progress else None
+    watch = Watch(todo, progress) if progress else None
     with warnings.catch_warnings():
         # joblib replaces a worker between runs when its memory has grown, and warns that it did.
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
@@ -345,76 +356,3 @@ def _prepare_frames(todo: Sequence[Job], progress: Progress | None) -> None:
             LogSpectrogram(frontend.kind, frontend.max_frames),
             stage(progress, "spectrograms"),
         )
-
-
-@dataclass(frozen=True)
-class _State:
-    """How far one run is: steps done, steps in all, its last dev UA, and the run when it has finished."""
-
-    step: int
-    steps: int
-    dev_ua: str
-    run: Run | None
-
-
-class _Watch:
-    """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
-
-    def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
-        self._progress = progress
-        self._rows: dict[str, list[Job]] = {}
-        for job in todo:
-            self._rows.setdefault(job.name if len(todo) <= FEW_RUNS else job.out.parent.name, []).append(job)
-        if 1 < len(self._rows) < len(todo):
-            self._rows = {"all runs": list(todo)} | self._rows
-        self._states: dict[Path, _State] = {}
-        self._shown: dict[str, tuple[int, int, str]] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look a last time and end."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        stopped = False
-        while not stopped:
-            stopped = self._stopped.wait(0.5)
-            for name, jobs in self._rows.items():
-                self._show(name, jobs)
-
-    def _show(self, name: str, jobs: Sequence[Job]) -> None:
-        states = [state for job in jobs if (state := self._state(job))]
-        if not states:
-            return
-        finished = [state.run for state in states if state.run]
-        running = [state.dev_ua for state in states if state.dev_ua and not state.run]
-        words = [f"{len(finished)} of {len(jobs)} runs"] if len(jobs) > 1 else ["done"] * len(finished)
-        if len({run.setting for run in finished}) == 1:
-            words.append(f"UA{' so far' * (len(jobs) > 1)} {100 * summarise(finished).ua:.1f}")
-        if running:
-            words.append(f"dev UA {', '.join(running)}")
-        steps = round(sum(state.steps for state in states) * len(jobs) / len(states))
-        row = sum(state.step for state in states), steps, ", ".join(words)
-        if self._shown.get(name) != row:
-            self._shown[name] = row
-            self._progress(name, *row)
-
-    def _state(self, job: Job) -> _State | None:
-        """None until a run has written something."""
-        before = self._states.get(job.out)
-        if (before and before.run) or not (job.out / "history.csv").is_file():
-            return before
-        run = read_run(job.out) if (job.out / "scores.json").is_file() else None
-        step, *_, dev_ua, _ = (
-            (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
-        )
-        if not step.isdecimal():  # a run that resumes before its first row has the header alone
-            return before
-        meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
-        steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
-        dev_ua = f"{100 * float(dev_ua):.1f}" if dev_ua else ""
-        state = self._states[job.out] = _State(steps if run else int(step), steps, dev_ua, run)
-        return state

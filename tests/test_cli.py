@@ -147,6 +147,13 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
     verb = ("reproduce", hum_pack.folder, "--out", tmp_path / "p", "--part", "mel", "--part", "lambda", *few)
     paper = run(*verb)
     assert len(paper["settings"]) == 5
+    [choice] = paper["sweeps"]
+    assert (choice["key"], choice["values"]) == ("loss.center_weight", ["0", "0.003", "0.03", "0.3", "3"])
+    dev = dict(zip(choice["values"], choice["dev_UA"], strict=True))
+    assert dev[choice["chosen"]] == max(choice["dev_UA"])
+    assert choice["by_dev"]["runs"] == 1
+    shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / "p")]).stdout
+    assert f"sweep of λ: dev chooses {choice['chosen']} (dev UA %: 0 " in shown
     report = Path(str(paper["report"])).read_text(encoding="utf-8")
     assert "UA and WA over λ" in report
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").rglob("scores.json")}
@@ -168,12 +175,20 @@ def test_compare_two_runs(two_runs: Path) -> None:
 
 def test_a_leak_is_shown_with_the_table(hum_pack: Pack, tmp_path: Path) -> None:
     sets = [*SETS[:-2], "--set", "data.protocol=dai2019"]
+    other = ["--set", "loss.center_weight=0"]
+    run("train", hum_pack.folder, "--out", tmp_path / "p", *sets, *other)
     result = CliRunner().invoke(
         app, ["train", str(hum_pack.folder), "--out", str(tmp_path / "r"), *sets], catch_exceptions=False
     )
     assert "speaker-DEPENDENT" in result.stdout
     [setting] = run("evaluate", tmp_path / "r")["settings"]
     [words] = setting["audit"]
+    compared = run("compare", tmp_path / "r", tmp_path / "p")
+    assert (compared["audit"], compared["speaker_overlap"]) == ([words], True)
+    shown = CliRunner().invoke(app, ["compare", str(tmp_path / "r"), str(tmp_path / "p")])
+    assert words.replace("audit: 1 leak: ", "leak: ") in shown.stdout
+    shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / "r"), "--on", str(hum_pack.folder)])
+    assert "speaker-DEPENDENT" in shown.stdout
     assert re.fullmatch(
         r"audit: 1 leak: speakers: (\d) of \1 test speakers are also in training.*by design of dai2019\)",
         words,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emospec.config import load_settings
 from emospec.data.audit import Audit, Finding
 from emospec.errors import RunError
 from emospec.evaluation import figures
@@ -25,6 +26,7 @@ from emospec.evaluation.metrics import (
     unweighted_accuracy,
     weighted_accuracy,
 )
+from emospec.evaluation.published import is_the_papers
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
 from emospec.evaluation.section import Section
@@ -439,11 +441,24 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
     assert [row[4] for row in beside] == ["61.83", "63.98", "65.40", "+3.57"]
     assert beside[3][1].startswith("+16.7")
     assert "IEMOCAP, 4 classes, dai2019 (speaker-dependent)" in page.text
-    assert "Other recordings, classes or protocol: the columns do not compare" in page.text
+    assert "Other recordings, classes, settings or protocol: the columns do not compare" in page.text
     axes = figures.sweep_bars(Section(1, tuple(runs)).sweeps[0]).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.03", "0.3"]
     diamonds = axes.collections[-1].get_offsets()[:, 1].tolist()
     assert diamonds == pytest.approx([0.6183, 0.6398, 0.6540])
+
+
+def test_only_the_papers_own_runs_compare_with_its_numbers(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", weight=0.3)
+    four = ["neutral", "happy", "angry", "sad"]
+    settings = load_settings("dai2019-mel").model_dump()
+    meta = {**run.meta, "corpora": [{"name": "iemocap"}], "classes": four}
+    assert is_the_papers(replace(run, config=settings, meta=meta))
+    shorter = settings | {"training": settings["training"] | {"steps": 12}}
+    assert not is_the_papers(replace(run, config=shorter, meta=meta))
+    for change in ({"classes": ["neutral", "happy", "angry", "fearful"]}, {"corpora": [{"name": "emodb"}]},
+                   {"preset": "dai2019-mine"}, {"protocol": {**run.meta["protocol"], "name": "sessions"}}):  # fmt: skip
+        assert not is_the_papers(replace(run, config=settings, meta={**meta, **change}))
 
 
 def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(tmp_path: Path) -> None:
@@ -507,7 +522,7 @@ def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> N
     section = Section(1, tuple(runs))
     assert section.contrasts[0].pairs == [(runs[1], runs[3])]
     assert (
-        "from 2 runs with and 2 without, of which 1 share their test set, 95 % interval"
+        "from a single run each on the same folds (2 runs without a partner left out), 95 % interval"
         in section.contrasts[0].verdict
     )
     assert "2 of 5 folds were run of dai2019-mel, λ 0; dai2019-mel, λ 0.3, α 0.5." in section.limits

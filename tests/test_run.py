@@ -13,10 +13,10 @@ import emospec
 from conftest import SHORT
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
-from emospec.errors import ProtocolError, TrainingError
+from emospec.errors import ProtocolError
 from emospec.evaluation.results import Run
 from emospec.learning import training
-from emospec.learning.learner import load_tensors
+from emospec.learning.learner import load_tensors, save_tensors
 
 CHECKS = [
     "speakers",
@@ -43,7 +43,9 @@ def verdicts(run: Run) -> dict[str, str]:
 
 def test_an_honest_run_proves_it(honest: Run) -> None:
     assert list(verdicts(honest)) == CHECKS
-    assert {verdicts(honest)[check] for check in CHECKS[:5]} == {"pass"}
+    # Hums are too short and steady to tell copies from one another by fingerprint.
+    assert verdicts(honest)["near-duplicates"] in ("pass", "not applicable")
+    assert {verdicts(honest)[check] for check in CHECKS[:5] if check != "near-duplicates"} == {"pass"}
     assert honest.scores["audit"] == "audit: no leak"
     words = {finding.check: finding.words for finding in honest.audit.findings}
     assert words["standardiser"].startswith("fitted on the 12 training utterances and no other")
@@ -100,6 +102,20 @@ def test_a_standardiser_fitted_on_all_is_found(
     assert "fitted on the utterances of all" in run.scores["audit"]
 
 
+def test_after_a_resume_the_proof_is_of_the_statistics_in_use(hum_pack: Pack, tmp_path: Path) -> None:
+    settings = [*SHORT, "training.checkpoint_seconds=0"]
+    run = emospec.train(hum_pack.folder, tmp_path / "r", "dai2019-mel", settings)
+    state = run.folder / "checkpoint" / "state.safetensors"
+    tensors, metadata = load_tensors(state)
+    about = json.loads(metadata["state"])
+    # As if an earlier version had fitted on all: what is resumed is its mean and deviation.
+    save_tensors(state, tensors, {"state": json.dumps(about | {"fitted_on": list(range(len(hum_pack)))})})
+    (run.folder / "scores.json").unlink()
+    resumed = emospec.train(hum_pack.folder, tmp_path / "r", "dai2019-mel", settings, resume=True)
+    assert verdicts(resumed)["standardiser"] == "fail"
+    assert verdicts(resumed)["selection"] == "pass"
+
+
 def test_a_leak_travels_and_strict_refuses_it(
     make_utterances: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +132,7 @@ def test_a_leak_travels_and_strict_refuses_it(
     assert "hum/s0_angry_0" in runs[0].scores["audit"]
     card = (runs[0].folder / "model" / "README.md").read_text(encoding="utf-8")
     assert "Audit: 1 leak: duplicates: the same samples in two sets" in card
-    with pytest.raises(TrainingError, match=r"3 of 3 runs failed; .* audit: 1 leak: duplicates"):
+    with pytest.raises(ProtocolError, match="audit: 1 leak: duplicates"):
         emospec.crossval(pack.folder, tmp_path / "strict", "dai2019-mel", SHORT, jobs=1, strict=True)
     assert not list((tmp_path / "strict").rglob("history.csv"))
     with pytest.raises(ProtocolError, match="audit: 1 leak"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emospec.data.corpora.ravdess import FOLDS
-from emospec.data.splits import Fold, Split, make_split, overlap_words, write_folds
+from emospec.data.splits import Fold, Split, make_split, overlap_of, overlap_words, write_folds
 from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError
 
@@ -334,11 +334,12 @@ def test_fold_lists_are_written_as_csv(tmp_path: Path) -> None:
     write_folds(split, utterances, tmp_path / "folds.csv")
     with open(tmp_path / "folds.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["fold", "part", "utterance"]
+    assert rows[0] == ["fold", "part", "utterance", "speaker"]
+    assert {(name, voice) for *_, name, voice in rows[1:]} == {(u.id, u.voice) for u in utterances}
     assert len(rows) == 1 + 3 * len(utterances)
     for number, fold in enumerate(split.folds, start=1):
         for part in ("train", "dev", "test"):
-            assert {name for n, p, name in rows[1:] if (n, p) == (str(number), part)} == ids(
+            assert {name for n, p, name, _ in rows[1:] if (n, p) == (str(number), part)} == ids(
                 fold, part, utterances
             )
 
@@ -447,3 +448,11 @@ def test_a_missing_fold_list_is_refused(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in error(crowd(4), f"folds:{tmp_path / 'no.csv'}")
     assert "cannot be read" in error(crowd(4), f"folds:{tmp_path}")
     assert "fold list ''" in error(crowd(4), "folds:")
+
+
+def test_a_speaker_who_is_known_to_be_shared_is_told_though_others_are_unknown() -> None:
+    assert overlap_of({"a/1", ""}, {"a/1", "a/2"}) == (
+        True, "1 of 1 test speakers are also in training or dev (speaker-dependent)",
+    )  # fmt: skip
+    assert overlap_of({"a/1", ""}, {"a/2"})[0] is None
+    assert overlap_of({"a/1"}, {"a/2"})[0] is False

@@ -1,5 +1,6 @@
 """Sweeps are found among settings, dev chooses among them, and each is compared in pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,12 @@ import pandas as pd
 import pytest
 
 from emospec.errors import ConfigError, RunError
-from emospec.evaluation.results import Run, choose_by_dev, compare, pair_up, summarise, summarise_settings
+from emospec.evaluation.contrasts import contrasts
+from emospec.evaluation.pairs import choose_by_dev, compare, pair_up
+from emospec.evaluation.results import Run, summarise, summarise_settings
 from emospec.evaluation.statistics import holm
 from emospec.evaluation.sweeps import find_sweeps
+from emospec.evaluation.words import signed
 from emospec.experiment import sweep_values
 from test_results import fake_run
 
@@ -38,7 +42,9 @@ def judged(folder: Path, right: float, **facts: object) -> Run:
             "predicted": predicted,
         }
     ).to_csv(folder / "predictions.csv", index=False)
-    return run
+    cells = confusion.to_numpy()
+    ua = float(np.mean(np.diag(cells) / cells.sum(axis=1)))
+    return replace(run, scores=run.scores | {"test": run.scores["test"] | {"UA": ua}})
 
 
 def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
@@ -101,6 +107,59 @@ def test_other_fold_lists_are_refused(tmp_path: Path) -> None:
         pair_up(summarise([one]), summarise([far]))
 
 
+def test_a_choice_rests_on_the_folds_that_all_values_have(tmp_path: Path) -> None:
+    dev = {0.0: (0.5, 0.5), 0.3: (0.9, 0.4), 3.0: (0.8,)}  # by its mean 3.0, on fold 1 0.3
+    runs = [
+        judged(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
+        for weight, each in dev.items()
+        for fold, ua in enumerate(each, start=1)
+    ]
+    [sweep] = find_sweeps(summarise_settings(runs))
+    assert sweep.shared == {(0, 1)}
+    assert sweep.best_value == "0.3"
+    assert [sweep.dev_ua(s) for s in sweep.summaries] == [0.5, 0.9, 0.8]
+
+
+def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None:
+    runs = [
+        judged(tmp_path / "plain", 0.6, weight=0.0, dev_ua=0.5),
+        judged(tmp_path / "center", 0.6, weight=0.3, dev_ua=0.5),
+        judged(
+            tmp_path / "longer", 0.99, weight=0.3, dev_ua=0.9, steps=2000, overrides=["training.steps=2000"]
+        ),
+    ]
+    first, second = contrasts(summarise_settings(runs))
+    assert (first.variant, second.variant) == ("dai2019-mel", "dai2019-mel, training.steps=2000")
+    assert "+0.0 points" in first.verdict
+    assert second.pair is None
+    assert "none to compare with" in second.verdict
+
+
+def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
+    runs = [judged(tmp_path / f"c{fold}", 0.9, fold=fold) for fold in (1, 2, 3)]
+    runs += [judged(tmp_path / f"p{fold}", 0.7, fold=fold, weight=0.0) for fold in (2, 3, 4)]
+    [contrast] = contrasts(summarise_settings(runs))
+    found = contrast.pair.comparisons["UA"]  # type: ignore[union-attr]
+    assert found.interval.low <= found.difference <= found.interval.high
+    assert found.difference == contrast.pair.first.ua - contrast.pair.second.ua  # type: ignore[union-attr]
+    assert (
+        f"{signed(found.difference)} points over 2 runs on the same folds (2 runs without a partner"
+        in contrast.verdict
+    )
+
+
+def test_two_seeds_are_two_contrasts_and_no_sweep(tmp_path: Path) -> None:
+    runs = [
+        judged(tmp_path / f"{seed}-{weight}", 0.7, seed=seed, weight=weight, drawn=f"seed {seed}")
+        for seed in (0, 1)
+        for weight in (0.0, 0.3)
+    ]
+    summaries = summarise_settings(runs)
+    assert [c.variant for c in contrasts(summaries)] == ["dai2019-mel", "dai2019-mel, seed 1"]
+    assert all(c.pair for c in contrasts(summaries))
+    assert find_sweeps(summaries) == []
+
+
 def test_compare_wants_one_setting_in_each_folder(tmp_path: Path) -> None:
     judged(tmp_path / "a" / "x", 0.8)
     judged(tmp_path / "b" / "x", 0.7, weight=0.0)
@@ -121,7 +180,7 @@ def test_values_are_a_list_or_a_range(text: str, values: list[str]) -> None:
     assert sweep_values(text) == values
 
 
-@pytest.mark.parametrize("text", ["1:2", "1:2:0", "2:1:1", "a:b:c", "1,,2", "1,1", ""])
+@pytest.mark.parametrize("text", ["2:1:1", "1:0.5:1", "1,,2", "1,1", "0.1,0.10", "1e-4,0.0001", ""])
 def test_values_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         sweep_values(text)

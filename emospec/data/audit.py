@@ -58,11 +58,6 @@ class Audit:
         return tuple(f for f in self.findings if f.verdict == "fail")
 
     @property
-    def words(self) -> str:
-        """One line per finding: check, verdict, why."""
-        return "\n".join(f"{f.check}: {f.verdict}: {f.words}" for f in self.findings)
-
-    @property
     def summary(self) -> str:
         """One line to stand beside a number."""
         if not self.findings:
@@ -206,23 +201,30 @@ def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> list[tuple
 
 
 def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:
-    """Copies across sets whose samples differ: re-encoded, resampled, louder, noisier, cut, sped up."""
+    """Copies across sets whose samples differ: re-encoded, resampled, louder, noisier, a little cut, sped up."""
     check, prints = "near-duplicates", pack.fingerprints
     exact = {pair for _, _, pair in _same_samples(pack, places)}
-    pairs = []
+    pairs, speeds = [], []
     for one, other in _set_pairs():
         for match in near_duplicates(prints[list(places[one])], prints[list(places[other])]):
             pair = places[one][match.one], places[other][match.other]
             if pair not in exact:
                 pairs.append((one, other, pair))
-    used = sorted({i for chosen in places.values() for i in chosen})
-    mute = int(np.count_nonzero(strong_bits(prints[used]) < FEWEST_BITS))
-    unheard = f"; {mute} of {len(used)} recordings are too short or silent to tell" * bool(mute)
-    if not pairs:
-        return _finding(check, "pass", f"no recording has an altered copy in another set{unheard}")
-    rows = _named(pack, [pair for _, _, pair in pairs])
-    words = f"altered copies of one recording in two sets: {_counted(pairs)}{_such_as(rows)}{unheard}"
-    return _finding(check, "fail", words, rows)
+                speeds.append(match.speed)
+    told = {part: strong_bits(prints[list(chosen)]) >= FEWEST_BITS for part, chosen in places.items()}
+    mute, used = (sum(f(t) for t in told.values()) for f in (lambda t: int(np.count_nonzero(~t)), len))
+    unheard = f"; {mute} of {used} recordings are too short, silent or steady to tell" * bool(mute)
+    if pairs:
+        rows = _named(pack, [pair for _, _, pair in pairs])
+        words = f"altered copies of one recording in two sets: {_counted(pairs)}{_such_as(rows)}"
+        if abs(speeds[0] - 1) > 0.01:
+            words += f" ({100 * abs(speeds[0] - 1):.0f} % {'faster' if speeds[0] > 1 else 'slower'})"
+        return _finding(check, "fail", words + unheard, rows)
+    if not all(t.any() for t in told.values() if t.size):
+        return _finding(
+            check, "not applicable", "the recordings of a set are too short, silent or steady to tell"
+        )
+    return _finding(check, "pass", f"no altered copy of a recording found in another set{unheard}")
 
 
 def _list_used(

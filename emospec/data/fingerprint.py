@@ -52,7 +52,8 @@ Measured on the 9015 utterances of EMO-DB, RAVDESS, nEMO and CREMA-D. Of 200 of 
 Vorbis and Opus at 11 to 66 kbit/s, 8 kHz, clipping, white noise at 10 dB, 12 dB less gain, 100 ms cut or
 silence added are found, with errors of 0.05 at most; 99.5 % at speeds of 0.95 to 1.05, 97 % at 0.9, 1.1 and in
 a strong echo. Of 36,000 pairs of one speaker and sentence the nearest that is no copy errs by 0.123, of all
-others by 0.149. Pieces of less than half a second share fewer bits and differ less by chance, hence the slope.
+others by 0.149. A longer cut moves the centroid: of copies without their last fifth four in five are found, of first
+halves hardly any. Pieces of less than half a second share fewer bits and differ less by chance, hence the slope.
 """
 
 RECORD = np.dtype([("bits", "<u8", FRAMES), ("strong", "<u8", FRAMES), ("outline", "i1", (CELLS, BROAD))])

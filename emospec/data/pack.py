@@ -117,6 +117,14 @@ class Pack:
             waveform /= INT16_SCALE
         return waveform
 
+    def places(self, utterances: Sequence[Utterance]) -> list[int]:
+        """The index of each utterance, by its id; KeyError where it is not here."""
+        return [self._places[u.id] for u in utterances]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {u.id: i for i, u in enumerate(self.utterances)}
+
     @cached_property
     def fingerprints(self) -> Fingerprints:
         """(n,) acoustic fingerprint of each waveform."""

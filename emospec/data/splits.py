@@ -106,29 +106,32 @@ def make_split(
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], path: Path) -> None:
-    """Write the fold lists as plain CSV: fold (from 1), part, utterance."""
+    """Write the fold lists as plain CSV: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty)."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["fold", "part", "utterance"])
+        writer.writerow(["fold", "part", "utterance", "speaker"])
         for number, fold in enumerate(split.folds, start=1):
             for part in PARTS:
-                writer.writerows([number, part, utterances[i].id] for i in fold.part(part))
+                writer.writerows(
+                    [number, part, utterances[i].id, utterances[i].voice] for i in fold.part(part)
+                )
 
 
 def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | None, str]:
     """Whether one fold's test speakers are also in training or dev, in words."""
     test = {utterances[i].voice for i in fold.test}
-    seen = {utterances[i].voice for i in (*fold.train, *fold.dev)}
+    return overlap_of(test, {utterances[i].voice for i in (*fold.train, *fold.dev)})
+
+
+def overlap_of(test: set[str], seen: set[str]) -> tuple[bool | None, str]:
+    """Whether speakers of test were seen in training or dev, in words; an empty speaker is an unknown one."""
+    if shared := (test & seen) - {""}:
+        words = f"{len(shared)} of {len(test - {''})} test speakers are also in training or dev (speaker-dependent)"
+        return True, words
     if "" in test | seen:
         return (
             None,
             "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on",
-        )
-    shared = test & seen
-    if shared:
-        return (
-            True,
-            f"{len(shared)} of {len(test)} test speakers are also in training or dev (speaker-dependent)",
         )
     return False, f"none of the {len(test)} test speakers is in training or dev (speaker-independent)"
 
@@ -341,9 +344,7 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
 
 def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:
     verdicts = [overlap_words(fold, utterances)[0] for fold in folds]
-    if None in verdicts:
-        return None
-    return any(verdicts)
+    return True if True in verdicts else None if None in verdicts else False
 
 
 def _hash(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> str:

@@ -24,7 +24,7 @@ order of the logits: {classes}.
 {words}
 
 Fold lists: sha256 {hash}. Audit: {audit}.
-One run on one fold: its numbers have no interval of their own. `emospec crossval` gives one over all folds.
+One run on one fold, tested on few speakers: `emospec crossval` gives all folds, and an interval over their speakers.
 
 ## Limits
 

@@ -1,22 +1,26 @@
-"""Contrasts: a preset without centre loss and with it, in pairs and in words."""
+"""Contrasts: a setting without centre loss and with it, in pairs and in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from emospec.evaluation.results import Run, Summary, pair_up
+from emospec.evaluation.pairs import Pair, pair_up
+from emospec.evaluation.results import Run, Summary
 from emospec.evaluation.words import count, p_words, percent, signed
+
+CENTER = ("loss.center_weight", "loss.center_rate")
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One preset without centre loss and with it.
+    """Settings that differ in nothing but centre loss: without it, and with it.
 
-    Of several settings with centre loss, `with_` is the one of the best dev UA: test plays no part.
+    Of several with centre loss, `with_` is the one of the best dev UA: test plays no part.
     """
 
-    preset: str
+    variant: str
     without: Summary | None
     with_: Summary | None
     candidates: int
@@ -26,60 +30,74 @@ class Contrast:
         """The one without, or where there is none the one with."""
         return next(summary for summary in (self.without, self.with_) if summary is not None)
 
+    @cached_property
+    def pair(self) -> Pair | None:
+        """With less without, on the folds of the repeats that both have run; None where they share none."""
+        if self.without is None or self.with_ is None:
+            return None
+        if not {run.place for run in self.without.runs} & {run.place for run in self.with_.runs}:
+            return None
+        return pair_up(self.with_, self.without)
+
     @property
     def pairs(self) -> list[tuple[Run, Run]]:
         """Runs without and with centre loss on the same fold of the same repeat, in that order."""
-        if self.without is None or self.with_ is None:
-            return []
-        without, with_ = ({run.place: run for run in s.runs} for s in (self.without, self.with_))
-        return [(without[where], with_[where]) for where in sorted(without.keys() & with_.keys())]
+        return list(zip(self.pair.second.runs, self.pair.first.runs, strict=True)) if self.pair else []
 
     @property
     def verdict(self) -> str:
         """The result in words."""
-        if self.without is None or self.with_ is None:
-            only, runs = self.either, count(len(self.either.runs), "run")
-            name = center_words(only.runs[0]) if only is self.with_ else "Without centre loss"
-            return f"{name} UA {percent(only.ua)}, WA {percent(only.wa)} ({runs}, none to compare with)."
-        difference = signed(self.with_.ua - self.without.ua)
-        n, m, paired = len(self.with_.runs), len(self.without.runs), len(self.pairs)
-        if n == m == paired:
-            over = f"over {n} runs" if n > 1 else "from a single run each"
-        else:
-            over = f"from {count(n, 'run')} with and {m} without, of which {paired} share their test set"
-        comparison = pair_up(self.with_, self.without).comparisons["UA"] if paired else None
-        if comparison is not None and not comparison.interval.reason:
-            low, high = (signed(end) for end in (comparison.interval.low, comparison.interval.high))
-            over += f", 95 % interval by {comparison.interval.unit[:-1]} {low} to {high}"
-        if comparison is not None and comparison.p is not None:
-            over += f", p {p_words(comparison.p)}"
-        if paired > 1:
-            own = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
-            higher = (own[:, 1] > own[:, 0]).sum()
-            over += f", higher in {higher} of {paired} pairs"
+        if self.pair is None:
+            own = (
+                f"{center_words(s.runs[0])} UA {percent(s.ua)}, WA {percent(s.wa)} ({count(len(s.runs), 'run')})"
+                for s in (self.with_, self.without)
+                if s is not None
+            )
+            both = self.without is not None and self.with_ is not None
+            why = "no fold was run both with and without centre loss" if both else "none to compare with"
+            return f"{'; '.join(own)}: {why}."
+        with_, without = self.pair.first, self.pair.second
+        ua, runs = self.pair.comparisons["UA"], len(with_.runs)
+        over = f"over {runs} runs" if runs > 1 else "from a single run each"
+        left_out = (
+            len(self.with_.runs) + len(self.without.runs) - 2 * runs if self.with_ and self.without else 0
+        )
+        if left_out:
+            over += f" on the same folds ({count(left_out, 'run')} without a partner left out)"
+        if not ua.interval.reason:
+            ends = f"{signed(ua.interval.low)} to {signed(ua.interval.high)}"
+            over += f", 95 % interval by {ua.interval.unit[:-1]} {ends}"
+        if ua.p is not None:
+            over += f", p {p_words(ua.p)}"
+        if runs > 1:
+            scores = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
+            over += f", higher in {(scores[:, 1] > scores[:, 0]).sum()} of {runs} pairs"
         best = f", the best of {self.candidates} on dev" if self.candidates > 1 else ""
         return (
-            f"{center_words(self.with_.runs[0], best)} UA {percent(self.with_.ua)}, "
-            f"without {percent(self.without.ua)}: {difference} points {over}. "
-            f"WA {percent(self.with_.wa)} with, {percent(self.without.wa)} without."
+            f"{center_words(with_.runs[0], best)} UA {percent(with_.ua)}, "
+            f"without {percent(without.ua)}: {signed(ua.difference)} points {over}. "
+            f"WA {percent(with_.wa)} with, {percent(without.wa)} without."
         )
 
 
 def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
-    """One contrast per preset, in order of appearance."""
-    presets: dict[str, list[Summary]] = {}
+    """One contrast per group of settings that differ in centre loss alone, in order of appearance."""
+    groups: dict[frozenset[tuple[str, str]], list[Summary]] = {}
     for summary in summaries:
-        presets.setdefault(summary.runs[0].meta["preset"], []).append(summary)
+        rest = frozenset((k, repr(v)) for k, v in summary.runs[0].flat.items() if k not in CENTER)
+        groups.setdefault(rest, []).append(summary)
     found = []
-    for preset, group in presets.items():
+    for group in groups.values():
         without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
         with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
         best = max(with_, key=lambda s: s.dev_ua) if with_ else None
-        found.append(Contrast(preset, without[0] if without else None, best, len(with_)))
+        found.append(Contrast(group[0].runs[0].variant, without[0] if without else None, best, len(with_)))
     return found
 
 
 def center_words(run: Run, more: str = "") -> str:
-    """The start of a sentence: "With centre loss (λ 0.3, α 0.5)"."""
+    """The start of a sentence: "With centre loss (λ 0.3, α 0.5)", or "Without centre loss"."""
     loss = run.config["loss"]
+    if not loss["center_weight"]:
+        return "Without centre loss"
     return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"

@@ -26,7 +26,7 @@ from sklearn.decomposition import PCA
 from emospec.evaluation.calibration import Calibration
 from emospec.evaluation.published import published
 from emospec.evaluation.results import Run, Summary
-from emospec.evaluation.sweeps import Sweep
+from emospec.evaluation.sweeps import SYMBOLS, Sweep
 from emospec.files import write_bytes
 
 INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
@@ -291,7 +291,7 @@ def sweep_bars(sweep: Sweep) -> Figure:
     places = np.arange(len(sweep.summaries))
     figure = Figure(figsize=(max(5.0, 1.6 + 0.9 * len(places)), 3.5), layout="constrained")
     axes = figure.subplots()
-    beside = [published(summary) for summary in sweep.summaries]
+    beside = [published(s) if sweep.key in SYMBOLS else None for s in sweep.summaries]
     highest, bars = 0.0, []
     for shift, name, color in ((-0.2, "ua", SETTING_COLORS[1]), (0.2, "wa", SETTING_COLORS[0])):
         values = np.array([getattr(summary, name) for summary in sweep.summaries])

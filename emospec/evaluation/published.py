@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from emospec.evaluation.results import Summary
+from emospec.config import load_settings
+from emospec.data.utterances import CLASS_SETS
+from emospec.evaluation.results import Run, Summary
 
+PRESETS = ("dai2019-mel", "dai2019-stft")
 WHERE = "IEMOCAP, 4 classes, dai2019 (speaker-dependent)"
 """What all published numbers are from: means over 5 folds x 5 repeats."""
 
@@ -37,11 +40,32 @@ PUBLISHED = {
 
 
 def published(summary: Summary) -> Published | None:
-    """What the paper has for a setting's spectrogram, lambda and alpha, where the preset is the paper's."""
+    """What the paper has for a setting's spectrogram, lambda and alpha, where its preset is the paper's.
+
+    The setting may have further overrides: its name says so, and `is_the_papers` knows.
+    """
     config = summary.runs[0].config
-    if not summary.runs[0].meta["preset"].startswith("dai2019-"):
+    if summary.runs[0].meta["preset"] not in PRESETS:
         return None
     weight = config["loss"]["center_weight"]
     return PUBLISHED.get(
         (config["frontend"]["kind"], weight, config["loss"]["center_rate"] if weight else 0.5)
+    )
+
+
+def is_the_papers(run: Run) -> bool:
+    """Whether a run's corpus, classes, protocol and settings, but for lambda and alpha, are the paper's."""
+    preset, loss = run.meta["preset"], run.config["loss"]
+    if preset not in PRESETS:
+        return False
+    center = [f"loss.{key}={loss[key]}" for key in ("center_weight", "center_rate")]
+    theirs = load_settings(preset, center).model_dump(
+        exclude={"data": True, "training": {"checkpoint_seconds"}}
+    )
+    ours = {name: table for name, table in run.settings.items() if name != "data"}
+    return (
+        ours == theirs
+        and run.corpora == ("iemocap",)
+        and set(run.classes) == set(CLASS_SETS["iemocap4"])
+        and run.meta["protocol"]["name"] == "dai2019"
     )

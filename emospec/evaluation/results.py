@@ -20,13 +20,11 @@ from emospec.data.audit import Audit
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
-    Comparison,
     Counts,
     Interval,
     Metric,
     count_by_speaker,
     interval,
-    paired,
 )
 
 METRICS: tuple[Metric, ...] = ("UA", "WA")
@@ -81,13 +79,26 @@ class Run:
         Further overrides of the preset are named, and a seed other than 0.
         """
         loss = self.config["loss"]
-        words = [self.meta["preset"], f"λ {loss['center_weight']:g}"]
-        if loss["center_weight"]:
-            words.append(f"α {loss['center_rate']:g}")
-        words += self.meta.get("overrides", [])
-        if self.meta["seed"]:
-            words.append(f"seed {self.meta['seed']}")
-        return ", ".join(words)
+        center = [f"λ {loss['center_weight']:g}"] + [f"α {loss['center_rate']:g}"] * bool(
+            loss["center_weight"]
+        )
+        preset, *more = self.variant.split(", ", 1)
+        return ", ".join([preset, *center, *more])
+
+    @property
+    def variant(self) -> str:
+        """The setting but for lambda and alpha: the preset, further overrides, a seed other than 0."""
+        seed = [f"seed {self.meta['seed']}"] * bool(self.meta["seed"])
+        return ", ".join([self.meta["preset"], *self.meta.get("overrides", []), *seed])
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """`table.key` -> value of what can move a result, with `preset` and `seed`."""
+        flat = {"preset": self.meta["preset"], "seed": self.meta["seed"]}
+        for name, table in self.settings.items():
+            if isinstance(table, dict):
+                flat |= {f"{name}.{key}": value for key, value in table.items()}
+        return flat
 
     def predictions(self) -> pd.DataFrame:
         """`predictions.csv`: one row per dev and test utterance; RunError where it is missing."""
@@ -97,9 +108,18 @@ class Run:
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part, `train` or `dev`, from `folds.csv`."""
-        rows = pd.read_csv(self._file("folds.csv"), dtype={"utterance": str})
-        mine = rows[(rows["fold"] == self.meta["protocol"]["fold"]) & (rows["part"] != "test")]
+        mine = self._fold()
         return dict(zip(mine["utterance"], mine["part"], strict=True))
+
+    def known_voices(self) -> set[str]:
+        """The speakers that made the model, as `CORPUS/SPEAKER`; an empty one where a speaker is unknown."""
+        mine = self._fold()
+        return set(mine["speaker"]) if "speaker" in mine else {""}
+
+    def _fold(self) -> pd.DataFrame:
+        """The training and dev rows of this run's fold."""
+        rows = pd.read_csv(self._file("folds.csv"), dtype=str, keep_default_na=False)
+        return rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
@@ -129,7 +149,7 @@ class Summary:
         ua_deviation, wa_deviation: sample deviation over the runs' own UA and WA; NaN for one run.
         recall: by class, in [0, 1]; NaN for a class without test samples.
         confusion: (classes, classes) counts over all runs; row = true class.
-        dev_ua: mean over the runs of the dev UA that chose the model.
+        dev_ua: mean over the runs of the chosen models' UA on dev, in float32.
     """
 
     setting: str
@@ -228,34 +248,11 @@ def summarise(runs: Sequence[Run]) -> Summary:
     if not runs:
         raise RunError("there are no runs to sum up")
     _refuse_mixture(runs)
-    return _sum_up(runs, runs[0].setting)
+    return sum_up(runs, runs[0].setting)
 
 
-def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
-    """What it gives to try several settings and keep in each fold the one of the best dev UA.
-
-    A choice among settings by the test scores in a table is a look at the test set. Here each fold's own dev
-    set chooses, so its test set plays no part: the result is that of the whole procedure, choice included.
-
-    Args:
-        summaries: the settings, of one protocol; only folds that all of them have run are used.
-
-    Raises:
-        RunError: they share no fold of a repeat, or their test sets differ.
-    """
-    places = [{run.place: run for run in summary.runs} for summary in summaries]
-    shared = sorted(set.intersection(*(set(runs) for runs in places))) if places else []
-    if not shared:
-        raise RunError("the settings share no fold of a repeat, so dev cannot choose among them")
-    for runs in places[1:]:
-        _refuse_other_folds([places[0][place] for place in shared], [runs[place] for place in shared])
-    chosen = [
-        max((runs[place] for runs in places), key=lambda run: run.scores["dev"]["UA"]) for place in shared
-    ]
-    return _sum_up(chosen, "chosen by dev in each fold")
-
-
-def _sum_up(runs: Sequence[Run], setting: str) -> Summary:
+def sum_up(runs: Sequence[Run], setting: str) -> Summary:
+    """Runs of one protocol that are known to belong together, under a name; `summarise` knows by itself."""
     first = runs[0]
     confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
     own_ua = np.array([unweighted_accuracy(c) for c in confusions])
@@ -369,65 +366,6 @@ def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
         rows["predicted"].map(index),
         len(index),
     )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two settings on the same folds and repeats, and the first's score less the second's."""
-
-    first: Summary
-    second: Summary
-
-    @cached_property
-    def comparisons(self) -> dict[Metric, Comparison]:
-        """The difference in UA and in WA."""
-        one, other = (speaker_counts(summary.runs) for summary in (self.first, self.second))
-        return {metric: paired(one, other, metric) for metric in METRICS}
-
-
-def pair_up(first: Summary, second: Summary) -> Pair:
-    """Two settings, each summed up over the runs that share repeat and fold.
-
-    Raises:
-        RunError: they share none, or their fold lists differ.
-    """
-    places = [{run.place: run for run in summary.runs} for summary in (first, second)]
-    shared = sorted(places[0].keys() & places[1].keys())
-    if not shared:
-        raise RunError("the settings share no fold of a repeat, so they cannot be compared in pairs")
-    mine, theirs = ([runs[place] for place in shared] for runs in places)
-    _refuse_other_folds(mine, theirs)
-    return Pair(_sum_up(mine, first.setting), _sum_up(theirs, second.setting))
-
-
-def compare(first: Path | str, second: Path | str) -> Pair:
-    """Compare the one setting of a folder with that of another, on the folds and repeats that both ran.
-
-    Raises:
-        RunError: a folder holds more than one setting, they share no fold, or their fold lists differ.
-
-    Example:
-        >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
-        0.186
-    """
-    summaries = []
-    for folder in (first, second):
-        found = evaluate(folder)
-        if len(found) > 1:
-            one = found[0].runs[0].folder.parent
-            raise RunError(f"{folder} holds {len(found)} settings. Name the folder of one, such as {one}")
-        summaries += found
-    return pair_up(*summaries)
-
-
-def _refuse_other_folds(first: Sequence[Run], second: Sequence[Run]) -> None:
-    for one, other in zip(first, second, strict=True):
-        a, b = one.meta["protocol"], other.meta["protocol"]
-        if (a["name"], a["hash"]) != (b["name"], b["hash"]):
-            raise RunError(
-                f"{one.folder} ({a['name']}, fold lists {a['hash'][:12]}) and {other.folder} ({b['name']}, "
-                f"{b['hash'][:12]}) have other fold lists. Train both on the same pack, split and seed"
-            )
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:

@@ -19,8 +19,9 @@ from emospec.evaluation.calibration import Calibration, calibrate
 from emospec.evaluation.contrasts import Contrast, contrasts
 from emospec.evaluation.groups import COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
-from emospec.evaluation.published import Published, published
-from emospec.evaluation.results import Pair, Run, Summary, pair_up, summarise_settings
+from emospec.evaluation.pairs import Pair
+from emospec.evaluation.published import Published, is_the_papers, published
+from emospec.evaluation.results import Run, Summary, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.evaluation.words import SPEAKERS, count, distinct, slug
 
@@ -114,9 +115,8 @@ class Section:
 
     @property
     def is_the_papers(self) -> bool:
-        """Whether this section's numbers are of the paper's corpus and protocol."""
-        corpora = [corpus["name"] for corpus in self.corpora]
-        return corpora == ["iemocap"] and self.protocol["name"] == "dai2019" and len(self.classes) == 4
+        """Whether corpus, classes, protocol and settings are the paper's, so that its numbers compare."""
+        return all(is_the_papers(run) for run in self.runs)
 
     @property
     def published(self) -> list[tuple[Summary, Published]]:
@@ -127,17 +127,10 @@ class Section:
     def published_gains(self) -> list[tuple[Pair, float, float]]:
         """What centre loss gains at the paper's lambda and alpha: ours in pairs, then its UA and WA."""
         gains = []
-        for preset in distinct(s.runs[0].meta["preset"] for s, _ in self.published):
-            mine = {
-                (loss["center_weight"], loss["center_rate"] if loss["center_weight"] else 0.5): (s, beside)
-                for s, beside in self.published
-                for loss in (s.runs[0].config["loss"],)
-                if s.runs[0].meta["preset"] == preset
-            }
-            if (0, 0.5) in mine and (0.3, 0.5) in mine:
-                (without, before), (with_, after) = mine[(0, 0.5)], mine[(0.3, 0.5)]
-                if {run.place for run in without.runs} & {run.place for run in with_.runs}:
-                    gains.append((pair_up(with_, without), after.ua - before.ua, after.wa - before.wa))
+        for contrast in contrasts([s for s, _ in self.published if _is_plain_or_center(s)]):
+            before, after = (s and published(s) for s in (contrast.without, contrast.with_))
+            if contrast.pair and before and after:
+                gains.append((contrast.pair, after.ua - before.ua, after.wa - before.wa))
         return gains
 
     @property
@@ -215,10 +208,14 @@ class Section:
                 (sweep, draw(figures.sweep_bars(sweep), f"sweep-{sweep.key}-{number}"))
                 for number, sweep in enumerate(self.sweeps, start=1)
             ],
-            "pca": [
-                (runs, draw(figures.pca_panels(*runs), f"pca-{runs[0].meta['preset']}")) for runs in panels
-            ],
+            "pca": [(runs, draw(figures.pca_panels(*runs), f"pca-{runs[0].variant}")) for runs in panels],
         }
+
+
+def _is_plain_or_center(summary: Summary) -> bool:
+    """Whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
+    loss = summary.runs[0].config["loss"]
+    return loss["center_weight"] == 0 or (loss["center_weight"], loss["center_rate"]) == (0.3, 0.5)
 
 
 def _data_uri(png: Path, svg: Path) -> str:
@@ -281,6 +278,7 @@ def _limits_of_runs(section: Section) -> list[str]:
             partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
     found += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
     seeds = distinct(str(run.meta["seed"]) for run in section.runs)
-    if len(seeds) == 1:
+    starts = [(run.setting, run.meta["protocol"]["hash"], run.place[1]) for run in section.runs]
+    if len(seeds) == 1 and len(set(starts)) == len(starts):
         found.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
     return found

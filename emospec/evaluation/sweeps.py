@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from emospec.errors import RunError
-from emospec.evaluation.results import Summary, choose_by_dev, pair_up
+from emospec.evaluation.pairs import choose_by_dev, pair_up
+from emospec.evaluation.results import Summary
 from emospec.evaluation.statistics import Comparison, holm
 
 WEIGHT, RATE = "loss.center_weight", "loss.center_rate"
@@ -50,20 +53,30 @@ class Sweep:
         return SYMBOLS.get(self.key, self.key)
 
     @property
-    def preset(self) -> str:
-        """The preset that was swept."""
-        return str(self.summaries[0].runs[0].meta["preset"])
+    def variant(self) -> str:
+        """The setting that was swept, see `Run.variant`; the key's own value is of the first."""
+        return self.summaries[0].runs[0].variant
 
     @property
     def values(self) -> list[str]:
         """The key's values, in order, as words."""
-        values = (_flat(summary)[self.key] for summary in self.summaries)
+        values = (summary.runs[0].flat[self.key] for summary in self.summaries)
         return [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
 
-    @property
+    @cached_property
+    def shared(self) -> set[tuple[int, int]]:
+        """Repeat and fold of the runs that all values have: what a choice among them rests on."""
+        return set.intersection(*({run.place for run in summary.runs} for summary in self.summaries))
+
+    def dev_ua(self, summary: Summary) -> float:
+        """Mean dev UA over the folds that all values have run; over its own where there are none such."""
+        runs = [run for run in summary.runs if run.place in self.shared] or summary.runs
+        return float(np.mean([run.scores["dev"]["UA"] for run in runs]))
+
+    @cached_property
     def best(self) -> Summary:
         """The setting of the best mean dev UA."""
-        return max(self.summaries, key=lambda summary: summary.dev_ua)
+        return max(self.summaries, key=self.dev_ua)
 
     @property
     def best_value(self) -> str:
@@ -103,8 +116,9 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
 
     Without centre loss alpha means nothing, so lambda 0 belongs to a sweep of lambda at any alpha.
     """
-    flats = [_flat(summary) for summary in summaries]
-    keys = sorted({key for flat in flats for key, value in flat.items() if value != flats[0].get(key)})
+    flats = [summary.runs[0].flat for summary in summaries]
+    differ = {key for flat in flats for key, value in flat.items() if value != flats[0].get(key)}
+    keys = sorted(differ - {"preset", "seed"})  # two seeds are two draws, two presets no values of a key
     found = []
     for key in keys:
         groups: dict[frozenset[tuple[str, str]], list[int]] = {}
@@ -121,16 +135,6 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
                 ordered = sorted(group, key=lambda i: _order(flats[i][key]))
                 found.append(Sweep(key, tuple(summaries[i] for i in ordered)))
     return found
-
-
-def _flat(summary: Summary) -> dict[str, Any]:
-    """`table.key` -> value of what tells a setting from others."""
-    run = summary.runs[0]
-    flat = {"seed": run.meta["seed"], "preset": run.meta["preset"]}
-    for name, table in run.settings.items():
-        if isinstance(table, dict):
-            flat |= {f"{name}.{key}": value for key, value in table.items()}
-    return flat
 
 
 def _rest(flat: dict[str, Any], key: str) -> frozenset[tuple[str, str]]:

@@ -82,7 +82,7 @@ class Fit:
         selected_step, dev_ua: the step whose model was chosen, and its dev UA.
         seconds: spent, over all resumptions.
         fitted_on: indices of the utterances whose frames the standardiser was in fact fitted on.
-        selected_on: indices of the utterances whose predictions in fact chose the model.
+        selected_on: indices of the utterances whose predictions in fact chose the model, each once.
     """
 
     steps: int
@@ -285,6 +285,7 @@ class _Trainer:
             "best_step": self.best_step,
             "seconds": self.seconds,
             "protocol": dict(self.task.protocol),
+            "fitted_on": self.fitted_on,
             "selected_on": sorted(self.selected_on),
             "rows": [asdict(row) for row in self.rows],
         }
@@ -325,7 +326,8 @@ class _Trainer:
         self.step = about["step"]
         self.best_ua = -math.inf if about["best_ua"] is None else about["best_ua"]
         self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]
-        self.selected_on = set(about["selected_on"])
+        # What made the statistics and the choice that the checkpoint holds.
+        self.fitted_on, self.selected_on = about["fitted_on"], set(about["selected_on"])
         self.rows = [Row(**row) for row in about["rows"]]
         write_text(self.folder / "history.csv", _to_csv(self.rows))
 
