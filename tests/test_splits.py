@@ -77,7 +77,7 @@ def assert_speakers_apart(split: Split, utterances: Sequence[Utterance]) -> None
         assert sum(map(len, parts)) == len(set.union(*parts))
         assert overlap_words(fold, utterances) == (
             False,
-            f"none of the {len(parts[2])} test speakers is in training or dev (speaker-independent)",
+            f"no test speaker (of {len(parts[2])}) is in training or dev (speaker-independent)",
         )
 
 

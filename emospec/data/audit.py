@@ -175,7 +175,7 @@ def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Findin
     if any("" in found for found in voices.values()):
         words = "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
         return _finding(check, "not applicable", words)
-    return _finding(check, "pass", f"none of the {len(test)} test speakers is in training or dev")
+    return _finding(check, "pass", f"no test speaker (of {len(test)}) is in training or dev")
 
 
 def _duplicates(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:

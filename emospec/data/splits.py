@@ -133,7 +133,7 @@ def overlap_of(test: set[str], seen: set[str]) -> tuple[bool | None, str]:
             None,
             "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on",
         )
-    return False, f"none of the {len(test)} test speakers is in training or dev (speaker-independent)"
+    return False, f"no test speaker (of {len(test)}) is in training or dev (speaker-independent)"
 
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:

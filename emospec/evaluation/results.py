@@ -79,9 +79,9 @@ class Run:
         Further overrides of the preset are named, and a seed other than 0.
         """
         loss = self.config["loss"]
-        center = [f"λ {loss['center_weight']:g}"] + [f"α {loss['center_rate']:g}"] * bool(
-            loss["center_weight"]
-        )
+        center = [f"λ {loss['center_weight']:g}"]
+        if loss["center_weight"]:
+            center.append(f"α {loss['center_rate']:g}")
         preset, *more = self.variant.split(", ", 1)
         return ", ".join([preset, *center, *more])
 
