@@ -176,7 +176,6 @@ def _prepare(
     """Read NAME=ROOT and make their pack: it, whether it is new, and each corpus's counts in words."""
     from emospec.data.corpora import CORPORA, compare, read_corpus
     from emospec.data.pack import prepare
-    from emospec.run import stage
 
     pools = {}
     for name, separator, root in (text.partition("=") for text in corpora):
@@ -186,7 +185,12 @@ def _prepare(
             raise CorpusError(f"corpus {name!r} is named twice. Name each once")
         pools[name] = read_corpus(name, root)
     utterances = [u for pool in pools.values() for u in pool]
-    made, new = prepare(utterances, pack, skip_bad=skip_bad, progress=stage(progress, "prepare"))
+    made, new = prepare(
+        utterances,
+        pack,
+        skip_bad=skip_bad,
+        progress=lambda done, all_: progress("prepare", done, all_, ""),
+    )
     return made, new, {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
 
 

@@ -300,6 +300,21 @@ def test_help_has_an_example_for_every_verb() -> None:
         assert f"Example: emospec {verb}" in result.stdout
 
 
+def test_prepare_needs_no_training_extra(
+    tmp_path: Path, make_utterances: Callable[[Path], list[Utterance]]
+) -> None:
+    rows = [f"audio/{u.file.name},{u.speaker},{u.label}" for u in make_utterances(tmp_path / "audio")]
+    (tmp_path / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'pandas', 'joblib', 'scipy'): sys.modules[name] = None\n"
+        f"sys.argv = ['emospec', 'prepare', 'csv={tmp_path / 'own.csv'}', '--pack', {str(tmp_path / 'pack')!r}]\n"
+        "from emospec.cli import main; main()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert len(Pack(tmp_path / "pack")) == 36
+
+
 def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) -> None:
     program = (
         "import sys\n"
