@@ -4,7 +4,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -299,9 +299,8 @@ def run_jobs(
 
     for job in todo:
         refuse_existing(job.out, resume)
-    for job in todo:
-        if job.strict:
-            refuse_leaks(job)
+    for job in _each_fold_once(job for job in todo if job.strict):
+        refuse_leaks(job)
     _prepare_frames(todo, progress)
     side_by_side = min(jobs or os.cpu_count() or 1, len(todo))
     threads = max(1, torch.get_num_threads() // side_by_side)
@@ -328,6 +327,14 @@ def run_jobs(
             f"{len(failed)} of {len(todo)} runs failed; --resume repeats them. The first, {out}: {error}"
         )
     return [read_run(job.out) for job in todo]
+
+
+def _each_fold_once(todo: Iterable[Job]) -> list[Job]:
+    """One job for each fold of each draw: settings that share the data share its audit."""
+    folds = {
+        (job.pack, job.settings.data.model_dump_json(), job.fold, job.repeat, job.seed): job for job in todo
+    }
+    return list(folds.values())
 
 
 def _run_safely(job: Job, parent: int) -> tuple[Path, str]:

@@ -14,9 +14,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         with open(part, "wb") as file:
             file.write(content)
         os.replace(part, path)
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 def write_text(path: Path, content: str) -> None:

@@ -13,7 +13,7 @@ from emospec.data.splits import Fold, overlap_of
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
 from emospec.evaluation.metrics import class_distances, recalls, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.results import Run, predicted_confusion
+from emospec.evaluation.results import Run, predicted_confusion, voices
 from emospec.files import write_bytes, write_text
 
 
@@ -59,8 +59,7 @@ def score_new(run: Run, predictions: pd.DataFrame) -> dict[str, Any]:
         others did too (None where unknown), with `overlap_words`.
     """
     new = predictions[predictions["part"] == "test"]
-    voices = (new["corpus"] + "/" + new["speaker"]).where(new["speaker"] != "", "")
-    overlap, words = overlap_of(set(voices), run.known_voices())
+    overlap, words = overlap_of(set(voices(new)), run.known_voices())
     told = {"left_out": len(predictions) - len(new), "speaker_overlap": overlap, "overlap_words": words}
     return score(new, run.classes) | told
 

@@ -28,7 +28,7 @@ class Watch:
     """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
 
     def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
-        self._progress = progress
+        self._todo, self._progress = todo, progress
         self._rows: dict[str, list[Job]] = {}
         for job in todo:
             self._rows.setdefault(job.name if len(todo) <= FEW_RUNS else job.out.parent.name, []).append(job)
@@ -49,11 +49,13 @@ class Watch:
         stopped = False
         while not stopped:
             stopped = self._stopped.wait(0.5)
+            for job in self._todo:
+                self._look(job)
             for name, jobs in self._rows.items():
                 self._show(name, jobs)
 
     def _show(self, name: str, jobs: Sequence[Job]) -> None:
-        states = [state for job in jobs if (state := self._state(job))]
+        states = [self._states[job.out] for job in jobs if job.out in self._states]
         if not states:
             return
         finished = [state.run for state in states if state.run]
@@ -69,19 +71,18 @@ class Watch:
             self._shown[name] = row
             self._progress(name, *row)
 
-    def _state(self, job: Job) -> _State | None:
-        """None until a run has written something."""
+    def _look(self, job: Job) -> None:
+        """Note how far a run is, once it has written something."""
         before = self._states.get(job.out)
         if (before and before.run) or not (job.out / "history.csv").is_file():
-            return before
+            return
         run = read_run(job.out) if (job.out / "scores.json").is_file() else None
         step, *_, dev_ua, _ = (
             (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
         )
         if not step.isdecimal():  # a run that resumes before its first row has the header alone
-            return before
+            return
         meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
         steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
         dev_ua = f"{100 * float(dev_ua):.1f}" if dev_ua else ""
-        state = self._states[job.out] = _State(steps if run else int(step), steps, dev_ua, run)
-        return state
+        self._states[job.out] = _State(steps if run else int(step), steps, dev_ua, run)

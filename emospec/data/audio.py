@@ -138,9 +138,10 @@ def _read(
                 return _read(mended, name, start, end)
             source = Source(file.samplerate, file.channels, file.subtype)
             _check_header(file, name)
-            if file.format == "MP3" and not mp3.says_its_length(stream) and (mended := mp3.counted(stream)):
+            uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
+            if uncounted and (mended := mp3.counted(stream)):
                 return _read(mended, name, start, end)
-            if file.frames >= _UNKNOWN_FRAMES or (file.format == "MP3" and not mp3.says_its_length(stream)):
+            if uncounted or file.frames >= _UNKNOWN_FRAMES:
                 raise AudioError(
                     f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
                 )

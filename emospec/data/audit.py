@@ -16,7 +16,7 @@ import numpy as np
 
 from emospec.data.fingerprint import FEWEST_BITS, near_duplicates, strong_bits
 from emospec.data.pack import Pack
-from emospec.data.splits import PARTS, Fold
+from emospec.data.splits import PARTS, UNKNOWN_SPEAKERS, Fold
 from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError
 
@@ -133,16 +133,19 @@ def audit_fold(
         ProtocolError: the pack does not hold one of the utterances.
     """
     parts = {part: [utterances[i] for i in fold.part(part)] for part in PARTS}
-    place = {u.id: i for i, u in enumerate(pack.utterances)}
-    for u in (u for part in parts.values() for u in part):
-        if u.id not in place:
-            raise ProtocolError(f"{pack.folder} does not hold {u.id}. Prepare it from the same corpus")
-    places = {part: [place[u.id] for u in chosen] for part, chosen in parts.items()}
+    try:
+        places = {part: pack.places(chosen) for part, chosen in parts.items()}
+    except KeyError as error:
+        missing = error.args[0]
+        raise ProtocolError(
+            f"{pack.folder} does not hold {missing}. Prepare it from the same corpus"
+        ) from error
+    same = _same_samples(pack, places)
     return Audit(
         (
             _speakers(parts, protocol),
-            _duplicates(pack, places),
-            _near_duplicates(pack, places),
+            _duplicates(pack, same),
+            _near_duplicates(pack, places, {pair for _, _, pair in same}),
             *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
             _sentences(parts),
             _repeats(pack, places),
@@ -173,14 +176,12 @@ def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Findin
             words += f" (speaker-dependent, by design of {protocol})"
         return _finding(check, "fail", words, [(voice,) for voice in shared])
     if any("" in found for found in voices.values()):
-        words = "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
-        return _finding(check, "not applicable", words)
+        return _finding(check, "not applicable", UNKNOWN_SPEAKERS)
     return _finding(check, "pass", f"no test speaker (of {len(test)}) is in training or dev")
 
 
-def _duplicates(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:
+def _duplicates(pack: Pack, pairs: Sequence[tuple[str, str, tuple[int, int]]]) -> Finding:
     """The same decoded samples in two sets."""
-    pairs = _same_samples(pack, places)
     if not pairs:
         return _finding("duplicates", "pass", "no recording is in two sets with the same samples")
     rows = _named(pack, [pair for _, _, pair in pairs])
@@ -200,10 +201,9 @@ def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> list[tuple
     return pairs
 
 
-def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:
+def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set[tuple[int, int]]) -> Finding:
     """Copies across sets whose samples differ: re-encoded, resampled, louder, noisier, a little cut, sped up."""
     check, prints = "near-duplicates", pack.fingerprints
-    exact = {pair for _, _, pair in _same_samples(pack, places)}
     pairs, speeds = [], []
     for one, other in _set_pairs():
         for match in near_duplicates(prints[list(places[one])], prints[list(places[other])]):

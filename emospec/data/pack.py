@@ -177,9 +177,8 @@ def prepare(
         if place.exists():
             shutil.rmtree(place)
         os.replace(part, place)
-    except BaseException:
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
     return Pack(folder), True
 
 

@@ -6,7 +6,7 @@ Nothing here opens audio. Dev is always its own set, apart from test.
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from emospec.errors import ProtocolError, nearest
 PARTS = ("train", "dev", "test")
 DAI_PARTS = 10
 TWO_DEV_SPEAKERS_FROM = 8  # speakers, in one-speaker-out
+UNKNOWN_SPEAKERS = (
+    "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
+)
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,14 @@ def overlap_of(test: set[str], seen: set[str]) -> tuple[bool | None, str]:
         words = f"{len(shared)} of {len(test - {''})} test speakers are also in training or dev (speaker-dependent)"
         return True, words
     if "" in test | seen:
-        return (
-            None,
-            "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on",
-        )
+        return None, UNKNOWN_SPEAKERS
     return False, f"no test speaker (of {len(test)}) is in training or dev (speaker-independent)"
+
+
+def any_overlap(verdicts: Iterable[bool | None]) -> bool | None:
+    """Whether speakers are shared anywhere; None where nothing is known to be shared but not all is known."""
+    found = set(verdicts)
+    return True if True in found else None if None in found else False
 
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
@@ -343,8 +349,7 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
 
 
 def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:
-    verdicts = [overlap_words(fold, utterances)[0] for fold in folds]
-    return True if True in verdicts else None if None in verdicts else False
+    return any_overlap(overlap_words(fold, utterances)[0] for fold in folds)
 
 
 def _hash(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> str:

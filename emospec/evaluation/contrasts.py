@@ -7,10 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from emospec.evaluation.pairs import Pair, pair_up
-from emospec.evaluation.results import Run, Summary
+from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
 from emospec.evaluation.words import count, p_words, percent, signed
-
-CENTER = ("loss.center_weight", "loss.center_rate")
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     """One contrast per group of settings that differ in centre loss alone, in order of appearance."""
     groups: dict[frozenset[tuple[str, str]], list[Summary]] = {}
     for summary in summaries:
-        rest = frozenset((k, repr(v)) for k, v in summary.runs[0].flat.items() if k not in CENTER)
-        groups.setdefault(rest, []).append(summary)
+        groups.setdefault(summary.runs[0].but_for(WEIGHT, RATE), []).append(summary)
     found = []
     for group in groups.values():
         without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from emospec.errors import RunError
 from emospec.evaluation.published import WHERE
-from emospec.evaluation.results import Run, Summary, share_overrides
+from emospec.evaluation.results import Run, Summary, flatten, share_overrides
 from emospec.evaluation.section import Section
 from emospec.evaluation.words import (
     SPEAKERS,
@@ -134,15 +134,7 @@ def _preparation(run: Run) -> str:
 
 def config_of(summary: Summary) -> str:
     """`config.toml` of a setting's first run, and the keys whose values differ in its other runs."""
-    flat = [
-        {
-            f"{name}.{key}": repr(value)
-            for name, table in run.config.items()
-            if isinstance(table, dict)
-            for key, value in table.items()
-        }
-        for run in summary.runs
-    ]
+    flat = [{key: repr(value) for key, value in flatten(run.config).items()} for run in summary.runs]
     differing = sorted(key for key in set().union(*flat) if len({settings.get(key) for settings in flat}) > 1)
     note = f"# differs between the {len(flat)} runs: {', '.join(differing)}\n\n" if differing else ""
     return note + (summary.runs[0].folder / "config.toml").read_text(encoding="utf-8").strip()

@@ -6,7 +6,7 @@ share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
 
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from emospec.evaluation.statistics import (
     interval,
 )
 
+WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `Run.flat`
 METRICS: tuple[Metric, ...] = ("UA", "WA")
 
 
@@ -94,14 +95,18 @@ class Run:
     @property
     def flat(self) -> dict[str, Any]:
         """`table.key` -> value of what can move a result, with `preset` and `seed`."""
-        flat = {"preset": self.meta["preset"], "seed": self.meta["seed"]}
-        for name, table in self.settings.items():
-            if isinstance(table, dict):
-                flat |= {f"{name}.{key}": value for key, value in table.items()}
-        return flat
+        return {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
+
+    def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
+        """What of `flat` tells runs apart, but for some keys: equal where these alone may differ."""
+        return frozenset((name, repr(value)) for name, value in self.flat.items() if name not in keys)
 
     def predictions(self) -> pd.DataFrame:
-        """`predictions.csv`: one row per dev and test utterance; RunError where it is missing."""
+        """`predictions.csv`, read once: one row per dev and test utterance; RunError where it is missing."""
+        return self._predictions
+
+    @cached_property
+    def _predictions(self) -> pd.DataFrame:
         return pd.read_csv(
             self._file("predictions.csv"), keep_default_na=False, dtype={"speaker": str, "text": str}
         )
@@ -190,6 +195,12 @@ class Summary:
         """The plain mean of `by_corpus`; NaN for a single corpus."""
         each = [found.estimate for found in self.by_corpus.values()]
         return float(np.mean(each)) if each else float("nan")
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`table.key` -> value of the tables of some settings."""
+    tables = ((name, table) for name, table in config.items() if isinstance(table, dict))
+    return {f"{name}.{key}": value for name, table in tables for key, value in table.items()}
 
 
 def read_run(folder: Path) -> Run:
@@ -344,6 +355,11 @@ def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> ND
     return confusion_matrix(targets, predicted, len(classes))
 
 
+def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
+    """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
+    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
+
+
 def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
     """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
     tables = []
@@ -356,11 +372,10 @@ def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
     rows = pd.concat(tables)
     if corpus:
         rows = rows[rows["corpus"] == corpus]
-    voices = (rows["corpus"] + "/" + rows["speaker"]).where(rows["speaker"] != "", "")
     index = {name: i for i, name in enumerate(runs[0].classes)}
     return count_by_speaker(
         rows["block"],
-        voices,
+        voices(rows),
         rows["utterance"],
         rows["target"].map(index),
         rows["predicted"].map(index),

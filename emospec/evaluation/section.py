@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from emospec.data.splits import PARTS, any_overlap
 from emospec.evaluation import figures
 from emospec.evaluation.calibration import Calibration, calibrate
 from emospec.evaluation.contrasts import Contrast, contrasts
@@ -25,7 +26,6 @@ from emospec.evaluation.results import Run, Summary, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.evaluation.words import SPEAKERS, count, distinct, slug
 
-PARTS = ("train", "dev", "test")
 FEW_UTTERANCES = 30
 """A recall from fewer test utterances than this moves by more than 3 points with a single one."""
 HEAVY_SVG_BYTES = 400_000
@@ -70,8 +70,7 @@ class Section:
     @property
     def speaker_overlap(self) -> bool | None:
         """Whether any run's test speakers were trained on; None where that is unknown."""
-        overlaps = {run.meta["protocol"]["speaker_overlap"] for run in self.runs}
-        return True if True in overlaps else None if None in overlaps else False
+        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
 
     @cached_property
     def calibrations(self) -> list[tuple[Summary, Calibration]]:
@@ -97,7 +96,7 @@ class Section:
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
-        """One per preset."""
+        """One per group of settings that differ in centre loss alone."""
         return contrasts(self.summaries)
 
     @cached_property
@@ -113,7 +112,7 @@ class Section:
             f"{self.protocol['name']} ({SPEAKERS[self.speaker_overlap]})"
         )
 
-    @property
+    @cached_property
     def is_the_papers(self) -> bool:
         """Whether corpus, classes, protocol and settings are the paper's, so that its numbers compare."""
         return all(is_the_papers(run) for run in self.runs)

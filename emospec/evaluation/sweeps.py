@@ -9,10 +9,9 @@ import numpy as np
 
 from emospec.errors import RunError
 from emospec.evaluation.pairs import choose_by_dev, pair_up
-from emospec.evaluation.results import Summary
+from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
 from emospec.evaluation.statistics import Comparison, holm
 
-WEIGHT, RATE = "loss.center_weight", "loss.center_rate"
 SYMBOLS = {WEIGHT: "λ", RATE: "α"}
 
 
@@ -124,7 +123,7 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
         groups: dict[frozenset[tuple[str, str]], list[int]] = {}
         for i, flat in enumerate(flats):
             if key != RATE or flat[WEIGHT]:
-                groups.setdefault(_rest(flat, key), []).append(i)
+                groups.setdefault(_rest(summaries[i].runs[0], key), []).append(i)
         if key == WEIGHT:
             plain = {rest: group for rest, group in groups.items() if not flats[group[0]][WEIGHT]}
             groups = {rest: group for rest, group in groups.items() if rest not in plain}
@@ -137,10 +136,9 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
     return found
 
 
-def _rest(flat: dict[str, Any], key: str) -> frozenset[tuple[str, str]]:
+def _rest(run: Run, key: str) -> frozenset[tuple[str, str]]:
     """All settings but a key's, and but alpha without centre loss."""
-    unused = {key} | ({RATE} if not flat[WEIGHT] else set())
-    return frozenset((name, repr(value)) for name, value in flat.items() if name not in unused)
+    return run.but_for(key) if run.flat[WEIGHT] else run.but_for(key, RATE)
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
