@@ -21,7 +21,7 @@ from emospec.learning.spectrogram import HOP_SAMPLES, LogSpectrogram
 
 Progress = Callable[[int, int], None]
 
-STORE_VERSION = 1  # raise it when the front end's frames change
+STORE_VERSION = 2  # raise it when the front end's frames change
 _FRAMES_AT_ONCE = 8192  # bounds the memory of a forward pass over many utterances
 
 
