@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help setup demo check test test-full clean
+.PHONY: help setup demo check test test-full bench clean
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +31,10 @@ test: $(STAMP)  ## the tests, with coverage
 
 test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m full
+
+bench: $(STAMP)  ## measure speed on an idle machine, write bench/RESULTS.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m bench
 
 clean:  ## remove what the commands above made
 	rm -rf $(VENV) demo build dist *.egg-info .coverage .mypy_cache .ruff_cache

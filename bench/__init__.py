@@ -1,0 +1,4 @@
+"""Speed, measured: every figure a ratio within one run, against a plain reference or a peer.
+
+`make bench`, or `python -m bench [NAME ...]`, writes RESULTS.md.
+"""

@@ -1,0 +1,85 @@
+"""Waveform to frames: seconds of audio per second against librosa and kaldi-native-fbank, on one thread."""
+
+import statistics
+from functools import cache
+
+import numpy as np
+
+from bench.corpus import durations
+from bench.measure import Ratio, in_turn, ratios_of, seconds, table, worker
+from bench.plain import log_mel, log_stft
+
+FILES = 100
+
+
+@cache
+def _waveforms() -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(int(16000 * s), np.float32) / 10 for s in durations(FILES)]
+
+
+@cache
+def _frontend(kind: str):  # type: ignore[no-untyped-def]
+    from emospec.learning.spectrogram import LogSpectrogram
+    from emospec.learning.training import reuse_freed_memory
+
+    reuse_freed_memory()
+    return LogSpectrogram(kind)  # type: ignore[arg-type]
+
+
+def _emospec(kind: str) -> float:
+    import torch
+
+    frontend = _frontend(kind)
+    waveforms = [torch.from_numpy(w)[None] for w in _waveforms()]
+    with torch.inference_mode():
+        return seconds(lambda: [frontend.decibels(w, torch.tensor([w.shape[1]])) for w in waveforms])
+
+
+def _librosa(kind: str) -> float:
+    front_end = log_mel if kind == "log-mel" else log_stft
+    return seconds(lambda: [front_end(w) for w in _waveforms()])
+
+
+def _kaldi() -> float:
+    """128 bands from 40 ms Hamming windows every 10 ms; its mel scale is Kaldi's, its DFT 1024 long too."""
+    import kaldi_native_fbank
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq, options.frame_opts.window_type = 16000, "hamming"
+    options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = 40, 10
+    options.frame_opts.dither, options.frame_opts.preemph_coeff = 0, 0
+    options.frame_opts.remove_dc_offset, options.frame_opts.snip_edges = False, False
+    options.mel_opts.num_bins, options.mel_opts.low_freq, options.mel_opts.high_freq = 128, 0, 8000
+
+    def one(
+        waveform: np.ndarray[tuple[int], np.dtype[np.float32]],
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        fbank = kaldi_native_fbank.OnlineFbank(options)
+        fbank.accept_waveform(16000, waveform)
+        fbank.input_finished()
+        return np.stack([fbank.get_frame(k) for k in range(fbank.num_frames_ready)])
+
+    return seconds(lambda: [one(w) for w in _waveforms()])
+
+
+def main() -> str:
+    """The section of the report."""
+    audio = sum(len(w) for w in _waveforms()) / 16000
+    rows = []
+    with worker(1) as ours, worker(1) as theirs:
+        for kind, peer, call, target in (
+            ("log-mel", "librosa", lambda: theirs.submit(_librosa, "log-mel").result(), 2.5),
+            ("log-stft", "librosa", lambda: theirs.submit(_librosa, "log-stft").result(), 2.5),
+            ("log-mel", "kaldi-native-fbank", lambda: theirs.submit(_kaldi).result(), 1.2),
+        ):
+            took = in_turn({"ours": lambda kind=kind: ours.submit(_emospec, kind).result(), "peer": call})  # type: ignore[misc]
+            speeds = (f"{audio / statistics.median(took[way]):.0f} s/s" for way in ("ours", "peer"))
+            rows.append(Ratio(kind, peer, ratios_of(took["peer"], took["ours"]), *speeds, target=target))
+    return f"""## Front end
+
+Waveforms in memory to frames in dB, one file at a time, one thread, both warm: {FILES} files, {audio:.0f} s of audio with
+IEMOCAP's durations. Seconds of audio per second.
+
+{table(rows)}
+"""

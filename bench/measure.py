@@ -1,0 +1,120 @@
+"""How a benchmark measures: ways taken in turn, medians, ratios with their spread, the machine's limit."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+CORES = os.cpu_count() or 1
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast one way is as another, repetition by repetition.
+
+    Attributes:
+        what: what was done.
+        against: the other way.
+        ratios: (repetitions,) other seconds / our seconds for the same work.
+        ours, theirs: the medians in words, with their unit.
+        target: the least that is aimed at; None where there is none.
+    """
+
+    what: str
+    against: str
+    ratios: Sequence[float]
+    ours: str
+    theirs: str
+    target: float | None = None
+
+    def row(self) -> str:
+        """A row of a Markdown table; `HEADER` is its head."""
+        middle = statistics.median(self.ratios)
+        verdict = ""
+        if self.target is not None:
+            verdict = f"{self.target:g}x: {'reached' if middle >= self.target else 'missed'}"
+        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+        return f"| {self.what} | {self.against} | {self.ours} | {self.theirs} | **{middle:.2f}x** | {spread} | {verdict} |"
+
+
+HEADER = "| what | against | emospec | the other | ratio, median | spread | at least |\n|---|---|---|---|---|---|---|"
+
+
+def table(ratios: Sequence[Ratio]) -> str:
+    """The ratios as one Markdown table."""
+    return "\n".join([HEADER, *(ratio.row() for ratio in ratios)])
+
+
+def in_turn(ways: Mapping[str, Callable[[], float]], repeats: int = REPEATS) -> dict[str, list[float]]:
+    """Seconds of each way, `repeats` times, in turn and every other time in reverse; one warm-up each."""
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(-1, repeats):
+        for name in list(ways)[:: -1 if repeat % 2 else 1]:
+            seconds = ways[name]()
+            if repeat >= 0:
+                took[name].append(seconds)
+    return took
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def ratios_of(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
+    """Their seconds over ours, repetition by repetition."""
+    return [a / b for a, b in zip(theirs, ours, strict=True)]
+
+
+@contextmanager
+def worker(threads: int) -> Iterator[ProcessPoolExecutor]:
+    """One fresh process with its own number of threads and its own allocator settings."""
+    before = {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, str(threads)))
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    try:
+        pool.submit(int).result()  # it starts now, with these variables
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key)
+            else:
+                os.environ[key] = value
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def limit_gflops(dtype: str, size: int = 4096) -> float:
+    """10^9 operations per second of a large square matrix product, on this process's threads.
+
+    A product of n x n matrices counts 2 n^3 operations. The best of five.
+    """
+    import torch
+
+    a = torch.randn(size, size).to(getattr(torch, dtype))
+    return 2 * size**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
+
+
+def machine() -> str:
+    """Processor, cores, accelerator and versions, as one Markdown line."""
+    import torch
+
+    fields = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+    about = {key.strip(): value.strip() for key, value in reversed(fields)}
+    units = [u for u in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if u in about.get("flags", "").split()]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    packages = ("torch", "numpy", "librosa", "kaldi-native-fbank", "soundfile", "soxr")
+    return (
+        f"{about.get('model name', platform.processor())}, {CORES} cores, {', '.join(units[:1])}; {device}; "
+        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
+    )

@@ -1,0 +1,105 @@
+"""Peak anonymous memory as the corpus grows: RssAnon, so mapped pages do not count."""
+
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.corpus import durations, synthesise
+from bench.measure import worker
+
+HOURS = (1, 50)
+STEPS = 20
+MIB = 2**20
+
+
+def _anonymous_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+
+def _peak_of(work: Callable[[], object]) -> int:
+    """The most anonymous memory that this process held during a call, looked at every 20 ms."""
+    peak, done = _anonymous_bytes(), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, _anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return peak
+
+
+def _synthesise_and_count(folder: Path, hours: float) -> int:
+    drawn = durations(int(hours * 3600 / 4))
+    return len(synthesise(folder / "audio", drawn[drawn.cumsum() <= hours * 3600]))
+
+
+def _utterances(folder: Path):  # type: ignore[no-untyped-def]
+    from bench.corpus import EMOTIONS, SPEAKERS
+    from emospec.data.utterances import Utterance
+
+    return [
+        Utterance(
+            f"bench/{file.stem}",
+            "bench",
+            file,
+            f"s{k // len(EMOTIONS) % SPEAKERS:02d}",
+            EMOTIONS[k % len(EMOTIONS)],
+            EMOTIONS[k % len(EMOTIONS)],
+        )
+        for k, file in enumerate(sorted((folder / "audio").iterdir()))
+    ]
+
+
+def _prepare(folder: Path) -> int:
+    from emospec.data.pack import prepare
+
+    return _peak_of(lambda: prepare(_utterances(folder), folder / "pack"))
+
+
+def _train(folder: Path) -> int:
+    import emospec
+
+    changed = [f"training.steps={STEPS}", "training.steps_for=0", "training.min_steps=1"]
+    changed += ["training.select_after=1", f"training.evaluate_every={STEPS // 2}"]
+    return _peak_of(lambda: emospec.train(folder / "pack", folder / "run", overrides=changed))
+
+
+def main() -> str:
+    """The section of the report."""
+    rows, peaks = [], {}
+    for hours in HOURS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            count = _synthesise_and_count(folder, hours)
+            for what, work in (("prepare", _prepare), ("train", _train)):
+                with worker(1) as pool:
+                    peaks[what, hours] = pool.submit(work, folder).result()
+            rows.append(
+                f"| {hours} | {count} | {peaks['prepare', hours] / MIB:.0f} | {peaks['train', hours] / MIB:.0f} |"
+            )
+    few, many = HOURS
+    growth = {what: peaks[what, many] / peaks[what, few] for what in ("prepare", "train")}
+    words = "; ".join(
+        f"`{what}` {times:.2f}x (at most 1.1x: {'reached' if times <= 1.1 else 'missed'})"
+        for what, times in growth.items()
+    )
+    return f"""## Memory
+
+Peak anonymous memory (RssAnon), one process and one thread each; `train` is a whole run: audit, {STEPS} steps, dev, and
+every utterance judged.
+
+| hours of corpus | utterances | prepare, MiB | train, MiB |
+|---|---|---|---|
+{chr(10).join(rows)}
+
+{many} h against {few} h: {words}.
+"""

@@ -1,0 +1,71 @@
+"""The benchmarks measure the method: the plain reference takes the same steps, and operations are counted right."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.plain import Training, Ways
+from bench.training import LADDER, operations
+from emospec.config import Loss, load_settings
+from emospec.data.corpora import demo
+from emospec.data.pack import prepare
+from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.learner import Learner
+from emospec.learning.network import EmotionNetwork
+from emospec.learning.training import Task, _Trainer
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    folder = tmp_path_factory.mktemp("bench")
+    demo.synthesise(folder / "corpus", speakers=2, per_class=2)
+    pack, _ = prepare(demo.read(folder / "corpus"), folder / "pack")
+    return FrameStore(pack, Learner("log-mel", 1400, ["a"]).frontend)
+
+
+@pytest.mark.parametrize(
+    "ways", [Ways(), replace(LADDER["+ fused Adam"], bfloat16=False)], ids=["plain", "fast"]
+)
+def test_a_plain_step_is_a_step_of_emospec(store: FrameStore, ways: Ways, tmp_path: Path) -> None:
+    everything = list(range(len(store.counts)))
+    targets = np.arange(len(everything)) % CLASSES
+    training = load_settings("dai2019-mel", ["training.batch_size=8", "training.precision=float32"]).training
+    task = Task(everything, everything, targets, Loss(center_weight=0.3, warmup_steps=0), training, 0, "")
+    learner = Learner("log-mel", 1400, list("abcd"))
+    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+
+    frames = [torch.from_numpy(np.array(store.frames(i))) for i in everything]
+    plain = Training(frames, torch.from_numpy(targets), CLASSES, ways)
+    plain.network.load_state_dict(learner.network.state_dict())
+    for step in range(3):
+        trainer.take_step()
+        plain.step(batch_indices(step, len(everything), 8, 0).tolist())
+    for ours, theirs in zip(learner.network.parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+    torch.testing.assert_close(learner.center_loss.centers, plain.centers, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("bins", [128, 513])
+def test_operations_are_those_that_torch_counts(bins: int) -> None:
+    frames = 1600
+    network = EmotionNetwork(bins, CLASSES)
+    with FlopCounterMode(display=False) as counter:
+        strip = torch.randn(1, 1, frames, bins)
+        for convolution in network.convolutions:
+            strip = (
+                convolution(strip)
+                if convolution.stride == (2, 2)
+                else torch.max_pool2d(convolution(strip), 2)
+            )
+        steps = strip[0].permute(1, 2, 0).flatten(1)
+        (steps @ network.gru.weight_ih_l0.T).sum().backward()
+        (steps.detach() @ network.gru.weight_ih_l0_reverse.T)
+    counted = counter.get_total_flops()
+    assert operations(frames, bins) == pytest.approx(counted, rel=0.06)
