@@ -58,3 +58,14 @@ def test_buckets_hold_everything_once_in_bounded_memory(hum_pack: Pack) -> None:
     assert sorted(i for bucket in buckets for i in bucket) == list(range(len(hum_pack)))
     assert len(buckets) > 5
     assert all(max(store.counts[bucket]) * len(bucket) <= 8192 for bucket in buckets)
+
+
+def test_frames_held_on_a_device_make_the_same_batches(hum_pack: Pack) -> None:
+    frontend = LogSpectrogram("log-mel")
+    indices = [len(hum_pack) - 1, 3, 0]
+    mapped = frontend.standardise(*FrameStore(hum_pack, frontend).batch(indices))
+    store = FrameStore(hum_pack, frontend)
+    store.keep_on(torch.device("cpu"), resident=True)
+    held = frontend.standardise(*store.batch(indices))
+    assert torch.equal(held[0], mapped[0])
+    assert torch.equal(held[1], mapped[1])

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from torch.nn import functional
 
 from conftest import SHORT
@@ -22,7 +24,7 @@ from emospec.data.utterances import select_classes
 from emospec.errors import TrainingError
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner, load_tensors
-from emospec.learning.training import Row, Task, fit
+from emospec.learning.training import Row, Task, _Trainer, fit
 from emospec.run import train
 
 STEPS = 12
@@ -199,3 +201,22 @@ def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path, seed: int
     subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
     for name in ("model/model.safetensors", "predictions.csv", "scores.json", "folds.csv", "config.toml"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+
+
+def test_a_step_waits_for_no_accelerator(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A meta tensor has no values: whatever asks for one, as waiting for a device does, is an error.
+    learner, store, task = make_task(hum_pack)
+    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    meta = torch.device("meta")
+    monkeypatch.setattr(trainer.accelerator.state, "device", meta)
+    trainer.learner, trainer.weights = learner.to(meta), trainer.weights.to(meta)
+    trainer.sums = trainer.sums.to(meta)
+    trainer.optimizer = torch.optim.Adam(learner.parameters())
+    store.keep_on(meta, resident=True)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    trainer.take_step()
+    with pytest.raises(NotImplementedError, match="meta"):
+        trainer.close_row()
+    assert trainer.step == 1

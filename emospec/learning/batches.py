@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emospec.data.pack import Pack
 from emospec.errors import PackError
+from emospec.learning.device import has_room, to_device
 from emospec.learning.spectrogram import HOP_SAMPLES, LogSpectrogram
 
 Progress = Callable[[int, int], None]
@@ -48,15 +49,36 @@ class FrameStore:
         if not path.is_file():
             self._compute(pack, frontend, path, shape, progress)
         self._frames = np.memmap(path, "<f4", mode="r", shape=shape)
+        self._device = torch.device("cpu")
+        self._resident: Tensor | None = None
 
     def frames(self, index: int) -> NDArray[np.float32]:
         """(frames, bins) of utterance `index`, in dB."""
         return self._frames[self._starts[index] : self._starts[index + 1]]
 
+    def keep_on(self, device: torch.device, resident: bool | None = None) -> None:
+        """Make batches on a device from now on.
+
+        Args:
+            device: where.
+            resident: hold all frames there; None does so where an accelerator has room for them.
+        """
+        self._device = device
+        if has_room(device, self._frames.nbytes) if resident is None else resident:
+            self._resident = torch.from_numpy(np.array(self._frames)).to(device)
+
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Padded frames (batch, time, bins) in dB, and their counts (batch,)."""
-        frames = [torch.from_numpy(np.array(self.frames(i))) for i in indices]
-        return pad_sequence(frames, batch_first=True), torch.from_numpy(self.counts[np.asarray(indices)])
+        """Padded frames (batch, time, bins) in dB, and their counts (batch,), which stay on the CPU.
+
+        What lies past a count is of no meaning.
+        """
+        counts = torch.from_numpy(self.counts[np.asarray(indices)])
+        if self._resident is None:
+            frames = [torch.from_numpy(np.array(self.frames(i))) for i in indices]
+            return to_device(pad_sequence(frames, batch_first=True), self._device), counts
+        starts = torch.from_numpy(self._starts[np.asarray(indices)])
+        rows = (starts[:, None] + torch.arange(int(counts.max()))).clamp(max=len(self._frames) - 1)
+        return self._resident[to_device(rows, self._device)], counts
 
     def buckets(self, indices: Sequence[int]) -> Iterator[list[int]]:
         """The utterances in batches of like length, shortest first, of bounded size."""

@@ -82,21 +82,20 @@ class Learner(nn.Module):
             indices: which utterances.
             precision: of the convolutions.
         """
-        device = self.frontend.mean.device
-        z = np.empty((len(indices), FEATURES), np.float32)
-        probabilities = np.empty((len(indices), len(self.classes)), np.float32)
-        place = {index: k for k, index in enumerate(indices)}
+        order: list[int] = []
+        z, probabilities = [], []
         before, self.network.precision = self.network.precision, precision
         try:
             for bucket in store.buckets(indices):
-                decibels, counts = store.batch(bucket)
-                features, logits = self(decibels.to(device), counts.to(device))
-                rows = [place[index] for index in bucket]
-                z[rows] = features.cpu().numpy()
-                probabilities[rows] = logits.softmax(dim=1).cpu().numpy()
+                features, logits = self(*store.batch(bucket))
+                order += bucket
+                z.append(features)
+                probabilities.append(logits.softmax(dim=1))
         finally:
             self.network.precision = before
-        return Outputs(z, probabilities)
+        place = {index: k for k, index in enumerate(order)}
+        rows = [place[index] for index in indices]
+        return Outputs(*(torch.cat(values).float().cpu().numpy()[rows] for values in (z, probabilities)))
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:
         """Write the model folder: `model.safetensors`, then `config.json`.

@@ -84,6 +84,6 @@ class CenterLoss(nn.Module):
         """
         z = z.detach().to(self.centers.dtype)
         sums = torch.zeros_like(self.centers).index_add_(0, targets, z)
-        counts = torch.bincount(targets, minlength=len(self.centers))[:, None]
+        counts = torch.zeros_like(self.centers[:, :1]).index_add_(0, targets, torch.ones_like(z[:, :1]))
         moved = (1 - rate) * self.centers + rate * sums / counts.clamp(min=1)
         self.centers.copy_(torch.where(counts > 0, moved, self.centers))

@@ -5,10 +5,13 @@ Computes no loss and reads no audio.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from emospec.learning.device import to_device
 
 FEATURES = 64  # d, the dimensions of z
 GRU_UNITS = 128  # per direction
@@ -59,26 +62,33 @@ class EmotionNetwork(nn.Module):
 
         Args:
             frames: (batch, time, bins), standardised; what lies past a count is ignored.
-            counts: (batch,) frames of each, at least 49.
+            counts: (batch,) frames of each, at least 49; best on the CPU.
 
         Returns:
             z (batch, 64) and logits (batch, classes), float32.
         """
-        steps, lengths = self._convolve(frames, counts)
-        packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        steps, lengths = self._convolve(frames, counts.cpu())
+        packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
         _, last = self.gru(packed)
         z: Tensor = self.prelu(self.fc1(torch.cat([last[0], last[1]], dim=1)))
         return z, self.fc2(z)
 
     def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, T', bins' * 96) and the valid T' (batch,)."""
+        """(batch, T', bins' * 96) and the valid T' (batch,); counts, indices and T' are the CPU's.
+
+        What lies where follows from the counts, so it is worked out on the CPU: no accelerator has to be
+        waited for.
+        """
         slots = -(-counts // TIME_STRIDE) * TIME_STRIDE
         longest = int(slots.max())
         frames = functional.pad(frames, (0, 0, 0, longest - frames.shape[1]))
-        place = torch.arange(longest, device=counts.device)
+        place = torch.arange(longest)
         # Zeroed, not only unread: a NaN past the end would reach the weights through the backward pass.
-        frames = torch.where((place < counts[:, None])[..., None], frames, 0.0)
-        strip = frames[place < slots[:, None]]
+        inside = to_device((place < counts[:, None])[..., None], frames.device)
+        laid = np.flatnonzero((place < slots[:, None]).numpy())
+        strip = torch.where(inside, frames, 0.0).flatten(0, 1)[
+            to_device(torch.from_numpy(laid), frames.device)
+        ]
         with torch.autocast(strip.device.type, self.precision, enabled=self.precision != torch.float32):
             maps = strip[None, None]
             maps = functional.relu(self.convolutions[0](maps))
@@ -88,8 +98,8 @@ class EmotionNetwork(nn.Module):
         columns = maps[0].permute(1, 2, 0).flatten(1).to(frames.dtype)
         lengths = steps_after_convolutions(counts)
         starts = (slots.cumsum(0) - slots) // TIME_STRIDE
-        index = starts[:, None] + torch.arange(int(lengths.max()), device=counts.device)
-        return columns[index.clamp(max=len(columns) - 1)], lengths
+        index = (starts[:, None] + torch.arange(int(lengths.max()))).clamp(max=len(columns) - 1)
+        return columns[to_device(index, frames.device)], lengths
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emospec.data.audio import SAMPLE_RATE
+from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]
 
@@ -178,12 +179,16 @@ class LogSpectrogram(nn.Module):
         return cropped, counts.clamp(max=self.max_frames)
 
     def standardise(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """z-score per bin; zeros past each utterance's own frames; at least 49 of them."""
+        """z-score per bin; zeros past each utterance's own frames; at least 49 of them.
+
+        Counts are best on the CPU: from an accelerator they have to be waited for.
+        """
         short = MIN_FRAMES - decibels.shape[1]
         if short > 0:
             decibels = functional.pad(decibels, (0, 0, 0, short))
-        valid = torch.arange(decibels.shape[1], device=counts.device) < counts[:, None]
-        frames = torch.where(valid[..., None], (decibels - self.mean) / self.deviation, 0.0)
+        valid = (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None]
+        standard = (decibels - self.mean) / self.deviation
+        frames = torch.where(to_device(valid, decibels.device), standard, 0.0)
         return frames, counts.clamp(min=MIN_FRAMES)
 
     def fit(self, utterances: Iterable[NDArray[np.float32]]) -> None:

@@ -30,6 +30,7 @@ from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
 from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.device import to_device
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import class_weights, weighted_cross_entropy
 
@@ -180,6 +181,7 @@ class _Trainer:
         self.selected_on: set[int] = set()
         learner.frontend.fit(self._frames_to_fit())
         learner.to(accelerator.device)
+        store.keep_on(accelerator.device)
         counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
         self.weights = class_weights(torch.from_numpy(counts)).to(learner.frontend.mean)
         self.precision = resolve_precision(task.training)
@@ -192,7 +194,7 @@ class _Trainer:
         self.best: dict[str, Tensor] = {}
         self.best_ua, self.best_step = -math.inf, 0
         self.earlier_seconds, self.started = 0.0, time.monotonic()
-        self.sums = torch.zeros(3)
+        self.sums = torch.zeros(3, device=accelerator.device)
         self.steps_in_row = 0
         self.saved_at = time.monotonic()
 
@@ -217,10 +219,8 @@ class _Trainer:
         center_rate = 1.0 if warming_up else self.task.loss.center_rate
         drawn = batch_indices(self.step, len(self.train), self.task.training.batch_size, self.task.seed)
         indices = self.train[drawn]
-        decibels, counts = self.store.batch(indices)
-        device = self.accelerator.device
-        targets = torch.from_numpy(self.task.targets[indices]).to(device)
-        z, logits = self.learner(decibels.to(device), counts.to(device))
+        targets = to_device(torch.from_numpy(self.task.targets[indices]), self.accelerator.device)
+        z, logits = self.learner(*self.store.batch(indices))
         softmax_loss = weighted_cross_entropy(logits, targets, self.weights)
         center_loss = self.learner.center_loss(z, targets, self.weights)
         loss = softmax_loss + center_weight * center_loss
@@ -228,7 +228,7 @@ class _Trainer:
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.learner.center_loss.update(z, targets, center_rate)
-        self.sums = self.sums.to(device) + torch.stack([loss, softmax_loss, center_loss]).detach()
+        self.sums += torch.stack([loss, softmax_loss, center_loss]).detach()
         self.step += 1
         self.steps_in_row += 1
 
@@ -254,7 +254,7 @@ class _Trainer:
         epoch = self.step * self.task.training.batch_size / len(self.train)
         row = Row(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
         self.rows.append(row)
-        self.sums = torch.zeros(3)
+        self.sums.zero_()
         self.steps_in_row = 0
         write_text(self.folder / "history.csv", _to_csv(self.rows))
         if (

@@ -1,0 +1,16 @@
+"""How tensors reach an accelerator without it being waited for. On a CPU nothing here does anything."""
+
+import torch
+from torch import Tensor
+
+_SHARE_FOR_FRAMES = 0.5  # of the free memory; activations need the rest
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device; copied from pinned memory while the accelerator works on."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether so many bytes may stay on an accelerator throughout a training."""
+    return device.type == "cuda" and size <= _SHARE_FOR_FRAMES * torch.cuda.mem_get_info(device)[0]
