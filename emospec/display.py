@@ -87,7 +87,7 @@ def print_summaries(
             further["sweeps"] = [_sweep_facts(sweep) for sweep in sweeps]
         print_json({"settings": [_setting_facts(s) for s in summaries]} | places | further)
         return
-    console = _console()
+    console = wide_console()
     runs, told = share_overrides([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
@@ -220,7 +220,7 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     (one, other), told = share_overrides([pair.first.runs[0], pair.second.runs[0]])
     named = [(one.setting, pair.first), (other.setting, pair.second)]
     protocol, found = one.meta["protocol"], pair.comparisons.values()
-    console = _console()
+    console = wide_console()
     title = f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in ("", *pair.comparisons):
@@ -269,11 +269,12 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
     return facts
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    return console
+def wide_console() -> Console:
+    """Standard output; wide enough for tables where it is not a terminal."""
+    plain = Console(highlight=False)
+    if not plain.is_terminal:
+        plain.width = PIPED_WIDTH
+    return plain
 
 
 def percent(value: float | None) -> str:
@@ -327,7 +328,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     table = Table("UA %", "WA %", "utterances", *scores["classes"], title=SPEAKERS[scores["speaker_overlap"]])
     recalls = (percent(value) for value in scores["recall"].values())
     table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
-    console = _console()
+    console = wide_console()
     console.print(table)
     console.print(scores["overlap_words"], markup=False, soft_wrap=True)
     if scores["left_out"]:

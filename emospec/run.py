@@ -18,6 +18,7 @@ import numpy as np
 
 import emospec
 from emospec.config import Settings, load_settings, to_toml
+from emospec.data.audio import SAMPLE_RATE
 from emospec.data.audit import Audit, audit_fold, audit_lists, hash_ids
 from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
@@ -186,6 +187,11 @@ class _Ready:
         """Indices into the pack of train, dev or test."""
         return self.pack.places([self.utterances[i] for i in self.fold.part(name)])
 
+    def usual_seconds(self) -> float:
+        """99 % of the training utterances are no longer."""
+        lengths = [self.pack.entries[i].samples for i in self.part("train")]
+        return round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2)
+
     def task(self, protocol: dict[str, Any]) -> "Task":
         """What the training room needs."""
         from emospec.learning.training import Task
@@ -241,6 +247,7 @@ def _train_and_judge(ready: _Ready, resume: bool, tensorboard: bool, progress: P
     meta = _meta(ready) | {
         "hardware": hardware(torch.get_num_threads(), device),
         "precision": str(resolve_precision(settings.training)).removeprefix("torch."),
+        "usual_seconds": ready.usual_seconds(),
         "parameters": sum(p.numel() for p in learner.network.parameters()),
         "audit": audit.to_dict(),
     }

@@ -9,7 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -36,6 +36,10 @@ _UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
 _LONGEST_OGG_PAGE_BYTES = 65_307
 _MOST_CHUNKS = 1000  # before the samples; bounds the search in a hostile file
 _SEGMENT_TOLERANCE_SECONDS = 0.1
+
+
+# By which a folder's recordings are found; a file that is named goes by its content.
+SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus")
 
 
 @dataclass(frozen=True)
@@ -96,17 +100,64 @@ def decode(
         ) from error
     except OSError as error:
         raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
+    return _as_waveform(samples, source.sample_rate, name), source
+
+
+def find_recordings(place: Path) -> list[Path]:
+    """A file as it is named, or all recordings below a folder, by suffix, in order of their paths.
+
+    Raises:
+        AudioError: the folder holds none.
+    """
+    if not place.is_dir():
+        return [place]
+    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
+    return found
+
+
+def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
+    """Samples in memory as mono float32 at 16 kHz, as `read_audio` gives those of a file.
+
+    Args:
+        samples: (samples,) or (samples, channels): floats, nominally in [-1, 1], or integers of full scale.
+        sample_rate: Hz.
+
+    Raises:
+        AudioError: see `read_audio`; or the shape or type is none of these.
+
+    Example:
+        >>> from_samples(np.zeros((8000, 2), np.int16), 8000).shape
+        (16000,)
+    """
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi":
+        raise AudioError(
+            f"samples must be floats or signed integers, (samples,) or (samples, channels); "
+            f"found {samples.dtype} of shape {samples.shape}"
+        )
+    if not samples.size:
+        raise AudioError("there are no samples")
+    values = samples.reshape(len(samples), -1).astype(np.float32)
+    if samples.dtype.kind == "i":
+        values /= -float(np.iinfo(samples.dtype).min)
+    _check_source(int(sample_rate), values.shape[1], "the recording")
+    return _as_waveform(values, int(sample_rate), "the recording")
+
+
+def _as_waveform(samples: NDArray[np.float32], sample_rate: int, name: str) -> Waveform:
+    """(samples, channels) at any rate -> mono at 16 kHz."""
     # NaN compares false.
     if bad := int(np.count_nonzero(~(np.abs(samples) <= LARGEST_SAMPLE))):
         raise AudioError(
             f"{name}: holds {bad} samples that are NaN, infinite or beyond 2^31. Write it again without them"
         )
-    waveform = samples.mean(axis=1) if source.channels > 1 else samples[:, 0]
-    if source.sample_rate != SAMPLE_RATE:
-        waveform = soxr.resample(waveform, source.sample_rate, SAMPLE_RATE, quality="HQ")
+    waveform = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    if sample_rate != SAMPLE_RATE:
+        waveform = soxr.resample(waveform, sample_rate, SAMPLE_RATE, quality="HQ")
     if not waveform.size:
         raise AudioError(f"{name}: is shorter than one sample at 16 kHz")
-    return np.ascontiguousarray(waveform, np.float32), source
+    return np.ascontiguousarray(waveform, np.float32)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
@@ -167,14 +218,18 @@ def _check_header(file: soundfile.SoundFile, name: str) -> None:
         raise AudioError(
             f"{name}: is {file.format}, not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus. Convert it"
         )
-    if not MIN_RATE <= file.samplerate <= MAX_RATE:
-        raise AudioError(
-            f"{name}: its sample rate is {file.samplerate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz"
-        )
-    if not 1 <= file.channels <= MAX_CHANNELS:
-        raise AudioError(f"{name}: has {file.channels} channels, allowed are 1 to {MAX_CHANNELS}")
+    _check_source(file.samplerate, file.channels, name)
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
+
+
+def _check_source(sample_rate: int, channels: int, name: str) -> None:
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise AudioError(
+            f"{name}: its sample rate is {sample_rate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz"
+        )
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise AudioError(f"{name}: has {channels} channels, allowed are 1 to {MAX_CHANNELS}")
 
 
 def _check_whole(stream: BinaryIO, name: str) -> None:

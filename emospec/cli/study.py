@@ -1,6 +1,5 @@
-"""The command line: each verb parses, calls one function of a wing, and prints."""
+"""The verbs of study: corpora, training, judging, reports. They need the training extra."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +25,7 @@ if TYPE_CHECKING:
     from emospec.data.pack import Pack
     from emospec.run import Progress
 
-app = typer.Typer(
-    name="emospec",
-    help="Speech emotion recognition from spectrograms, learned with centre loss.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer()
 corpora_app = typer.Typer(invoke_without_command=True)
 app.add_typer(
     corpora_app, name="corpora", help="List the corpora that emospec reads, or check a copy of one.",
@@ -52,27 +45,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a fold in which the audit finds a leak.")]
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
-
-
-def main() -> None:
-    """Run the command line; an error of the user's is one line and exit code 2."""
-    try:
-        app()
-    except EmospecError as error:
-        print(f"emospec: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output has gone: silence the interpreter's own flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-@app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Speech emotion recognition from spectrograms, learned with centre loss."""
-    if show:
-        print(emospec.__version__)
-        raise typer.Exit
 
 
 @app.command(epilog="Example: emospec demo --out demo")

@@ -1,0 +1,44 @@
+"""The command line: each verb parses, calls one function of a wing, and prints."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import emospec
+from emospec.cli import study, use
+from emospec.errors import EmospecError
+
+app = typer.Typer(
+    name="emospec",
+    help="Speech emotion recognition from spectrograms, learned with centre loss.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line and exit code 2."""
+    try:
+        app()
+    except EmospecError as error:
+        print(f"emospec: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output has gone: silence the interpreter's own flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Speech emotion recognition from spectrograms, learned with centre loss."""
+    if show:
+        print(emospec.__version__)
+        raise typer.Exit
+
+
+app.add_typer(use.app)
+app.add_typer(study.app)

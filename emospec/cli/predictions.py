@@ -1,0 +1,99 @@
+"""How predictions are printed: a table, CSV row by row, or JSON; failures on standard error."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from emospec.inference.recognizer import Failure, Prediction
+
+Form = Literal["table", "csv", "json"]
+
+
+class Printer:
+    """Prints predictions as they come (CSV) or at the end (table, JSON).
+
+    Args:
+        classes: the model's, in its order.
+        form: how.
+    """
+
+    def __init__(self, classes: Sequence[str], form: Form) -> None:
+        self.classes, self.form = classes, form
+        self.rows: list[Prediction | Failure] = []
+        self.csv = csv.writer(sys.stdout, lineterminator="\n")
+
+    def __enter__(self) -> "Printer":
+        if self.form == "csv":
+            head = ["recording", "emotion", "confidence", "typicality", "seconds", "start", "end"]
+            self.csv.writerow([*head, *(f"p_{name}" for name in self.classes), "warnings", "error"])
+        return self
+
+    def add(self, result: "Prediction | Failure") -> bool:
+        """Take one more; whether it is a failure."""
+        error = getattr(result, "error", None)
+        if error:
+            print(f"emospec: {error}", file=sys.stderr)
+        if self.form == "csv":
+            self.csv.writerow(_cells(result, len(self.classes)))
+            sys.stdout.flush()
+        else:
+            self.rows.append(result)
+        return bool(error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None or self.form == "csv":
+            return
+        if self.form == "json":
+            from emospec.display import print_json
+
+            print_json([vars(row) if hasattr(row, "error") else row.facts() for row in self.rows])
+        elif judged := [row for row in self.rows if not hasattr(row, "error")]:
+            _print_table(judged)
+
+
+def _cells(result: "Prediction | Failure", classes: int) -> list[object]:
+    if error := getattr(result, "error", None):
+        return [result.recording, *[""] * (7 + classes), error]
+    numbers = [
+        "" if value is None else f"{value:.4f}"
+        for value in (result.confidence, result.typicality, result.seconds, *result.span)  # type: ignore[union-attr]
+    ]
+    shares = [f"{p:.4f}" for p in result.probabilities.values()]  # type: ignore[union-attr]
+    words = "; ".join(result.warnings)  # type: ignore[union-attr]
+    return [result.recording, result.emotion or "", *numbers, *shares, words, ""]  # type: ignore[union-attr]
+
+
+def _print_table(predictions: "Sequence[Prediction]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from emospec.display import percent, wide_console
+
+    table = Table("recording", "emotion", "confidence %", "typicality %", "warnings", box=SIMPLE_HEAD)
+    for one in predictions:
+        words = escape("\n".join(one.warnings))
+        emotion = escape(one.emotion) if one.emotion else "[dim]none[/dim]"
+        table.add_row(escape(one.recording), emotion, percent(one.confidence), percent(one.typicality), words)
+    wide_console().print(table)
+
+
+@contextmanager
+def counter(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal and there is more than one thing to do."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,1 @@
+"""A saved model at work: no torch, no pandas."""

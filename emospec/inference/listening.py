@@ -1,0 +1,52 @@
+"""What is off with a recording, in words: level, clipping, bandwidth, length. Knows no model."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from emospec.data.audio import SAMPLE_RATE, Waveform
+
+SILENT_DB = -60.0  # peak, re full scale
+CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.001
+BAND_HZ, BAND_DB = 4000.0, -50.0
+"""Speech has far more than -50 dB of its energy above 4 kHz, but not behind a telephone's filter."""
+SHORT_SECONDS = 0.48  # 49 frames: the network's shortest input
+FAR_LONGER = 2.0  # times the usual length
+
+
+def warnings_of(
+    waveform: Waveform, seconds: float, span: tuple[float, float], usual_seconds: float
+) -> Iterator[str]:
+    """What may make a model's answer worse than its scores promise.
+
+    Args:
+        waveform: (samples,), 16 kHz.
+        seconds: of the whole recording.
+        span: what of it is judged, in seconds.
+        usual_seconds: 99 % of the training utterances are no longer.
+    """
+    peak = float(np.abs(waveform).max(initial=0.0))
+    if 20 * np.log10(max(peak, 1e-10)) < SILENT_DB:
+        yield f"nearly silent: its peak is {20 * np.log10(max(peak, 1e-10)):.0f} dB re full scale"
+    else:
+        clipped = float(np.mean(np.abs(waveform) >= max(CLIPPED_LEVEL, CLIPPED_LEVEL * peak)))
+        if clipped >= CLIPPED_SHARE:
+            yield f"clipped: {100 * clipped:.1f} % of its samples are at full scale"
+        if _high_band_db(waveform) < BAND_DB:
+            yield "nothing above 4 kHz, as from a telephone: the model learned from the full band"
+    if seconds < SHORT_SECONDS:
+        yield f"too short: {seconds:.2f} s; below {SHORT_SECONDS} s it is padded with silence"
+    if span[1] - span[0] < seconds - 0.02:
+        yield (
+            f"{seconds:.1f} s long: judged by its central part, {span[0]:.1f} to {span[1]:.1f} s; "
+            "`emospec timeline` judges all of it"
+        )
+    elif seconds > FAR_LONGER * usual_seconds:
+        yield f"far longer than training: {seconds:.1f} s, where 99 % there are within {usual_seconds:.1f} s"
+
+
+def _high_band_db(waveform: Waveform) -> float:
+    """Energy above 4 kHz over all energy, in dB."""
+    power = np.square(np.abs(np.fft.rfft(waveform)))
+    edge = int(np.ceil(BAND_HZ * len(waveform) / SAMPLE_RATE))
+    return float(10 * np.log10(max(float(power[edge:].sum()) / max(float(power.sum()), 1e-30), 1e-10)))

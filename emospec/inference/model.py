@@ -1,0 +1,235 @@
+"""The model folder: what a saved model holds, found, checked and read.
+
+`config.json` says what it is, `model.onnx` (and, where it was asked for, `model.int8.onnx`) computes,
+`model.safetensors` holds the weights for torch, `README.md` is its card. Nothing in it is executable.
+`release` writes it; nothing here needs torch.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.errors import ModelError, nearest
+from emospec.files import write_json
+
+FORMAT = 1
+CONFIG = "config.json"
+GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
+HUB = "hf:"  # hf:OWNER/NAME@REVISION
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Class:
+    """One class: where its z lie.
+
+    Attributes:
+        name: the emotion.
+        center: (64,) mean z of its training utterances, or of the examples it was enrolled from.
+        distances: (n,) ascending, of its dev utterances' z to the centre; of its examples, where
+            it was enrolled. Empty where there were none.
+        examples: recordings that it was enrolled from; 0 for a class that was trained.
+    """
+
+    name: str
+    center: Floats
+    distances: Floats
+    examples: int = 0
+
+    def typicality(self, z: NDArray[np.floating]) -> float | None:
+        """Share of `distances` that lie at least as far from the centre as z; None where there are none."""
+        if not len(self.distances):
+            return None
+        distance = float(np.linalg.norm(np.asarray(z, np.float64) - self.center))
+        return 1.0 - float(np.searchsorted(self.distances, distance, "left")) / len(self.distances)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The principal plane of the training z, for a picture.
+
+    Attributes:
+        mean: (64,); axes: (2, 64), orthonormal.
+        cloud: (n, 2) a thinned cloud of training z on it; labels: (n,) their class, by number.
+    """
+
+    mean: Floats
+    axes: Floats
+    cloud: Floats
+    labels: NDArray[np.int64]
+
+    def project(self, z: NDArray[np.floating]) -> Floats:
+        """(n, 64) -> (n, 2)."""
+        return np.asarray((np.asarray(z, np.float64) - self.mean) @ self.axes.T, np.float64)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder, read.
+
+    Attributes:
+        folder: where it lies.
+        classes: those that were trained, in the order of the graph's outputs, then those enrolled.
+        temperature: by which logits are divided before softmax, fitted on dev.
+        distance_temperature: by which squared distances to the centres are divided, fitted on dev.
+        max_frames: longer recordings are judged by their central so many frames of 10 ms; 0 keeps all.
+        usual_seconds: 99 % of the training utterances are no longer.
+        plane: see `Plane`.
+        about: all of `config.json`: training protocol and its hash, corpora and licences, version, ...
+    """
+
+    folder: Path
+    classes: tuple[Class, ...]
+    temperature: float
+    distance_temperature: float
+    max_frames: int
+    usual_seconds: float
+    plane: Plane
+    about: dict[str, Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def has_enrolled(self) -> bool:
+        """Whether classes were added by example: then the nearest centre decides."""
+        return any(c.examples for c in self.classes)
+
+    def graph(self, int8: bool = False) -> bytes:
+        """The ONNX graph, its checksum verified.
+
+        Raises:
+            ModelError: the folder has no such graph, or it is not the one that `config.json` names.
+        """
+        name = INT8_GRAPH if int8 else GRAPH
+        expected = self.about["sha256"].get(name)
+        path = self.folder / name
+        if expected is None or not path.is_file():
+            how = " with --int8" * int8
+            raise ModelError(f"{self.folder} has no {name}. `emospec export RUN --out MODEL`{how} writes one")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ModelError(
+                f"{path} is damaged: its checksum is not that of {CONFIG}. Copy or export it again"
+            )
+        return content
+
+    def with_class(self, added: Class) -> "Model":
+        """The model with a class more, or with an enrolled one replaced; nothing is written."""
+        if any(c.name == added.name and not c.examples for c in self.classes):
+            raise ModelError(f"{added.name!r} is a class that the model was trained on. Enrol another name")
+        others = tuple(c for c in self.classes if c.name != added.name)
+        return dataclasses.replace(self, classes=(*others, added))
+
+    def save(self, folder: Path) -> None:
+        """Write the model with its enrolled classes to a folder of its own, or over itself.
+
+        Raises:
+            ModelError: the folder exists and is another one.
+        """
+        if folder.resolve() != self.folder.resolve():
+            if folder.exists():
+                raise ModelError(f"{folder} exists. Name a new folder")
+            import shutil
+
+            shutil.copytree(self.folder, folder)
+        enrolled = [_class_row(c) for c in self.classes if c.examples]
+        write_json(folder / CONFIG, self.about | {"enrolled": enrolled})
+
+
+def load_model(source: Path | str) -> Model:
+    """Find and read a model.
+
+    Args:
+        source: a model folder; the name of a model that comes with emospec; or
+            `hf:OWNER/NAME@REVISION`, which downloads it from Hugging Face, if it is not there yet.
+
+    Raises:
+        ModelError: there is none, or it is damaged or of another version.
+    """
+    folder = _find(source)
+    try:
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if about.get("format") != FORMAT:
+            raise ModelError(
+                f"{folder} is of format {about.get('format')}; this version of emospec reads format {FORMAT}. "
+                "`emospec export RUN --out MODEL` writes it"
+            )
+        plane = about["plane"]
+        return Model(
+            folder,
+            tuple(_class_of(row) for row in about["classes"] + about.get("enrolled", [])),
+            float(about["temperature"]),
+            float(about["distance_temperature"]),
+            int(about["frontend"]["max_frames"]),
+            float(about["training"]["usual_seconds"]),
+            Plane(
+                np.array(plane["mean"], np.float64),
+                np.array(plane["axes"], np.float64),
+                np.array(plane["cloud"], np.float64),
+                np.array(plane["labels"], np.int64),
+            ),
+            about,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / CONFIG} cannot be read ({error!r}). Export the model again") from error
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the models that come with emospec."""
+    home = resources.files("emospec") / "models"
+    return tuple(sorted(p.name for p in home.iterdir() if (p / CONFIG).is_file())) if home.is_dir() else ()
+
+
+def _find(source: Path | str) -> Path:
+    if isinstance(source, str) and source.startswith(HUB):
+        return _from_hub(source.removeprefix(HUB))
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return folder
+    if (folder / "scores.json").is_file():
+        raise ModelError(f"{folder} is a run. `emospec export {folder} --out MODEL` makes a model of it")
+    if folder.exists():
+        raise ModelError(f"{folder} is not a model: it has no {CONFIG}")
+    if str(source) in bundled():
+        return Path(str(resources.files("emospec") / "models" / str(source)))
+    known = f"; with emospec come {', '.join(bundled())}" if bundled() else ""
+    raise ModelError(f"there is no model {str(source)!r}{nearest(str(source), bundled())}{known}")
+
+
+def _from_hub(place: str) -> Path:
+    repository, at, revision = place.partition("@")
+    if repository.count("/") != 1 or not at or not revision:
+        raise ModelError(
+            f"{HUB}{place} names no revision. Say {HUB}OWNER/NAME@REVISION, best a commit: another may hold another model"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ModuleNotFoundError as error:
+        raise ModelError("models from Hugging Face need a package: pip install huggingface_hub") from error
+    files = [CONFIG, GRAPH, INT8_GRAPH, "model.safetensors", "README.md"]
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"{HUB}{place} cannot be fetched: {error}") from error
+
+
+def _class_of(row: dict[str, Any]) -> Class:
+    center, distances = (np.array(row[key], np.float64) for key in ("center", "distances"))
+    return Class(str(row["name"]), center, np.sort(distances), int(row.get("examples", 0)))
+
+
+def _class_row(one: Class) -> dict[str, Any]:
+    numbers = {"center": one.center.tolist(), "distances": one.distances.tolist()}
+    return {"name": one.name, **numbers, "examples": one.examples}

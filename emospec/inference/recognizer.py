@@ -1,0 +1,320 @@
+"""Recordings -> emotions: a saved model at work, by onnxruntime.
+
+What is asked of a recording alone, in a batch, in any order or as a window of a stream is the same.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import onnxruntime
+import soundfile
+from numpy.typing import NDArray
+
+from emospec.data.audio import SAMPLE_RATE, Waveform, decode, from_samples
+from emospec.errors import AudioError, EmospecError, ModelError
+from emospec.inference.listening import warnings_of
+from emospec.inference.model import Class, Model, load_model
+
+Floats = NDArray[np.float64]
+Recording = Path | str | bytes | NDArray[Any]
+Recordings = list[Any] | tuple[Any, ...]  # of `Recording`
+
+HOP_SAMPLES = 160  # of a frame
+MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
+FILES_AT_ONCE = 64  # are in memory
+BATCH_SAMPLES = 60 * SAMPLE_RATE  # of one pass through the graph, padding included
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one recording.
+
+    Attributes:
+        recording: its name; `recording` where it has none.
+        emotion: the most probable class; None where the model abstained.
+        confidence: calibrated probability of the most probable class, 0 to 1.
+        probabilities: calibrated, by class; they sum to 1.
+        typicality: share of the class's dev utterances that lie at least as far from its centre, 0 to 1;
+            near 0 the recording is like nothing the model knows as that class. None where dev had none.
+        z: (64,) float32.
+        seconds: of the recording.
+        span: start and end of what was judged, in seconds.
+        warnings: what is off with the recording, in words.
+    """
+
+    recording: str
+    emotion: str | None
+    confidence: float
+    probabilities: dict[str, float]
+    typicality: float | None
+    z: NDArray[np.float32]
+    seconds: float
+    span: tuple[float, float]
+    warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """All but z, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "z"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording that could not be judged, and why, in one line."""
+
+    recording: str
+    error: str
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A decoded recording: what of it is judged."""
+
+    name: str
+    waveform: Waveform
+    seconds: float
+    start: float
+
+
+class Recognizer:
+    """A model at work.
+
+    Args:
+        model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`.
+        int8: use the graph whose convolutions compute in 8 bits.
+        threads: of the graph; 0 is one per core.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+
+    Example:
+        >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
+        >>> recognizer.predict("angry.wav").emotion  # doctest: +SKIP
+        'angry'
+    """
+
+    def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
+        self.model = model if isinstance(model, Model) else load_model(model)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                self.model.graph(int8), options, providers=["CPUExecutionProvider"]
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # onnxruntime's errors have no common root
+            raise ModelError(f"{self.model.folder}: onnxruntime cannot read the graph ({error})") from error
+
+    @overload
+    def predict(
+        self, recordings: Recording, sample_rate: int | None = None, *, abstain_below: float = 0.0
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self, recordings: Recordings, sample_rate: int | None = None, *, abstain_below: float = 0.0
+    ) -> list[Prediction | Failure]: ...
+    def predict(
+        self,
+        recordings: Recording | Recordings,
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+    ) -> Prediction | list[Prediction | Failure]:
+        """The emotion of one recording, or of each of several.
+
+        Of one longer than the model's crop (14 s), the central part is judged, as in training; a warning
+        says so. `timeline` judges all of it.
+
+        Args:
+            recordings: a file, its bytes, or samples (samples,) or (samples, channels); or a list of these.
+            sample_rate: Hz, of samples; files say it themselves.
+            abstain_below: no emotion where the confidence is lower, 0 to 1.
+
+        Returns:
+            A prediction; for a list, one prediction or failure each, in order.
+
+        Raises:
+            AudioError: the one recording cannot be used. In a list that is a `Failure`.
+        """
+        if isinstance(recordings, (list, tuple)):
+            return list(self.predict_many(recordings, sample_rate, abstain_below=abstain_below))
+        heard = self._hear(recordings, sample_rate)
+        return self._predictions([heard], abstain_below)[0]
+
+    def predict_many(
+        self,
+        recordings: Iterable[Recording],
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+    ) -> Iterator[Prediction | Failure]:
+        """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
+        waiting = iter(recordings)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while some := list(islice(waiting, FILES_AT_ONCE)):
+                heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate), some))
+                usable = [one for one in heard if isinstance(one, _Heard)]
+                predictions = iter(self._predictions(usable, abstain_below))
+                yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
+
+    def embed(
+        self, recordings: Recording | Recordings, sample_rate: int | None = None
+    ) -> NDArray[np.float32]:
+        """Z: (64,) of one recording, or (n, 64) of several, NaN where one cannot be used."""
+        if not isinstance(recordings, (list, tuple)):
+            return self.predict(recordings, sample_rate).z
+        missing = np.full(len(self.model.classes[0].center), np.nan, np.float32)
+        results = self.predict_many(recordings, sample_rate)
+        rows = [missing if isinstance(one, Failure) else one.z for one in results]
+        return np.stack(rows) if rows else np.empty((0, len(missing)), np.float32)
+
+    def enroll(self, emotion: str, clips: Sequence[Recording], sample_rate: int | None = None) -> None:
+        """Add a class by example: the mean z of a few clips is its centre.
+
+        From then on the class of the nearest centre is predicted, among the trained and the enrolled
+        (nearest class mean: Mensink et al. 2013, Distance-based image classification), with softmax of
+        -||z - c||^2 / T as probabilities, T fitted on dev. `self.model.save(folder)` keeps it.
+
+        Args:
+            emotion: a new name, or that of an enrolled class, which is replaced.
+            clips: at least one recording; five or more, of several speakers, are better.
+            sample_rate: Hz, of samples.
+
+        Raises:
+            ModelError: the name is empty, or of a class that was trained, or there are no clips.
+            AudioError: a clip cannot be used.
+        """
+        if not emotion.strip() or not len(clips):
+            raise ModelError("to enrol a class, give it a name and at least one recording")
+        z = np.stack([self.predict(clip, sample_rate).z for clip in clips]).astype(np.float64)
+        center = z.mean(axis=0)
+        distances = np.sort(np.linalg.norm(z - center, axis=1))
+        self.model = self.model.with_class(Class(emotion, center, distances, len(clips)))
+
+    def score(self, waveforms: Sequence[Waveform]) -> tuple[Floats, NDArray[np.float32]]:
+        """Calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order."""
+        classes = [c for c in self.model.classes if not c.examples]
+        logits = np.empty((len(waveforms), len(classes)))
+        z = np.empty((len(waveforms), len(classes[0].center)), np.float32)
+        for rows in _batches([len(w) for w in waveforms]):
+            lengths = np.array([len(waveforms[i]) for i in rows])
+            padded = np.zeros((len(rows), lengths.max()), np.float32)
+            for row, i in zip(padded, rows, strict=True):
+                row[: len(waveforms[i])] = waveforms[i]
+            feed = {"waveforms": padded, "lengths": lengths}
+            logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
+        return self._probabilities(logits, z), z
+
+    def _probabilities(self, logits: Floats, z: NDArray[np.float32]) -> Floats:
+        if self.model.has_enrolled:
+            centers = np.stack([c.center for c in self.model.classes])
+            squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
+            return _softmax(-squared / self.model.distance_temperature)
+        return _softmax(logits / self.model.temperature)
+
+    def _predictions(self, heard: Sequence[_Heard], abstain_below: float) -> list[Prediction]:
+        probabilities, z = self.score([one.waveform for one in heard])
+        names = self.model.names
+        predictions = []
+        for one, row, features in zip(heard, probabilities, z, strict=True):
+            best = int(row.argmax())
+            first, last = self._judged_frames(len(one.waveform))
+            span = (
+                one.start + first * HOP_SAMPLES / SAMPLE_RATE,
+                min(one.seconds, one.start + last * HOP_SAMPLES / SAMPLE_RATE),
+            )
+            predictions.append(
+                Prediction(
+                    one.name,
+                    names[best] if row[best] >= abstain_below else None,
+                    float(row[best]),
+                    dict(zip(names, row.tolist(), strict=True)),
+                    self.model.classes[best].typicality(features),
+                    features,
+                    one.seconds,
+                    span,
+                    tuple(warnings_of(one.waveform, one.seconds, span, self.model.usual_seconds)),
+                )
+            )
+        return predictions
+
+    def _judged_frames(self, samples: int) -> tuple[int, int]:
+        """The first and the last (excluded) frame that the graph's crop keeps."""
+        frames, most = 1 + samples // HOP_SAMPLES, self.model.max_frames
+        if not most or frames <= most:
+            return 0, frames
+        first = (frames - most) // 2
+        return first, first + most
+
+    def _hear_safely(self, recording: Recording, sample_rate: int | None) -> _Heard | Failure:
+        try:
+            return self._hear(recording, sample_rate)
+        except EmospecError as error:
+            return Failure(_name_of(recording), str(error))
+
+    def _hear(self, recording: Recording, sample_rate: int | None) -> _Heard:
+        """Decode a recording; of one far longer than the crop, the middle alone."""
+        if isinstance(recording, np.ndarray):
+            if sample_rate is None:
+                raise AudioError("samples need their sample_rate, in Hz")
+            waveform = from_samples(recording, sample_rate)
+            start, end = self._middle(len(waveform))
+            return _Heard("recording", waveform[start:end], len(waveform) / SAMPLE_RATE, start / SAMPLE_RATE)
+        samples = _declared_samples(recording)
+        start, end = self._middle(samples)
+        if (start, end) == (0, samples):
+            waveform, _ = decode(recording)
+            return _Heard(_name_of(recording), waveform, len(waveform) / SAMPLE_RATE, 0.0)
+        waveform, _ = decode(recording, start / SAMPLE_RATE, end / SAMPLE_RATE)
+        return _Heard(_name_of(recording), waveform, samples / SAMPLE_RATE, start / SAMPLE_RATE)
+
+    def _middle(self, samples: int) -> tuple[int, int]:
+        """The samples to keep of a recording: its judged frames are those of the whole.
+
+        The floor of 80 dB below the loudest frame then refers to a minute, not to hours.
+        """
+        first, last = self._judged_frames(samples)
+        margin = MARGIN_FRAMES if self.model.max_frames else 0
+        if not margin or first <= margin:
+            return 0, samples
+        return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places in batches of like length, shortest first, of bounded size."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and lengths[place] * (len(batch) + 1) > BATCH_SAMPLES:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _softmax(logits: Floats) -> Floats:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
+
+
+def _declared_samples(recording: Path | str | bytes) -> int:
+    """Samples at 16 kHz that a recording's header declares; 0 where it cannot be read: `decode` says why."""
+    import io
+
+    try:
+        content = io.BytesIO(recording) if isinstance(recording, bytes) else os.fsencode(recording)
+        with soundfile.SoundFile(content) as file:
+            return int(file.frames * SAMPLE_RATE / file.samplerate)
+    except (soundfile.LibsndfileError, OSError):
+        return 0
+
+
+def _name_of(recording: Recording) -> str:
+    return str(recording) if isinstance(recording, (str, Path)) else "recording"

@@ -1,0 +1,270 @@
+"""A model at work: what it says of a recording alone is what it says in any company, and what the network says."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from conftest import SHORT, tone
+from emospec.cli import app
+from emospec.data.audio import read_audio
+from emospec.data.pack import Pack
+from emospec.errors import AudioError, ModelError
+from emospec.evaluation.results import read_run
+from emospec.inference.listening import warnings_of
+from emospec.inference.model import load_model
+from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.learning.learner import Learner
+from emospec.release import export_model
+from emospec.run import train
+
+
+@pytest.fixture(scope="module")
+def run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train(hum_pack.folder, out, overrides=SHORT)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "hum"
+    export_model(run, out, int8=hum_pack.folder)
+    return out
+
+
+@pytest.fixture(scope="module")
+def recognizer(folder: Path) -> Recognizer:
+    return Recognizer(folder, threads=1)
+
+
+@pytest.fixture(scope="module")
+def files(hum_pack: Pack) -> list[Path]:
+    return [u.file for u in hum_pack.utterances]
+
+
+def test_it_says_what_the_network_says(recognizer: Recognizer, run: Path, files: list[Path]) -> None:
+    learner = Learner.load(run / "model")
+    temperature = recognizer.model.temperature
+    for file in files[:6]:
+        waveform = torch.from_numpy(read_audio(file))
+        z, probabilities = learner.listen(waveform[None], torch.tensor([len(waveform)]))
+        expected = (probabilities[0].log() / temperature).softmax(0)
+        said = recognizer.predict(file)
+        np.testing.assert_allclose(list(said.probabilities.values()), expected, atol=1e-4)
+        np.testing.assert_allclose(said.z, z[0], atol=1e-4)
+        assert said.emotion == learner.classes[int(expected.argmax())]
+        assert said.confidence == pytest.approx(float(expected.max()), abs=1e-4)
+        assert said.span == (0.0, said.seconds)
+
+
+def test_alone_in_a_list_and_shuffled_are_the_same(recognizer: Recognizer, files: list[Path]) -> None:
+    alone = [recognizer.predict(file) for file in files[:12]]
+    order = np.random.default_rng(0).permutation(12)
+    together = recognizer.predict([files[i] for i in order])
+    for place, found in zip(order, together, strict=True):
+        assert isinstance(found, Prediction)
+        assert found.recording == alone[place].recording
+        np.testing.assert_allclose(found.z, alone[place].z, atol=1e-5)
+        assert found.probabilities == pytest.approx(alone[place].probabilities, abs=1e-5)
+
+
+def test_bytes_and_samples_are_heard_as_their_file_is(recognizer: Recognizer, tmp_path: Path) -> None:
+    stereo = (np.stack([tone(400, 1.0, 48_000), tone(900, 1.0, 48_000)], axis=1) * 32767).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", stereo, 48_000)
+    said = recognizer.predict(tmp_path / "a.wav")
+    for other in (
+        recognizer.predict((tmp_path / "a.wav").read_bytes()),
+        recognizer.predict(stereo, 48_000),
+        recognizer.predict(stereo / 32768, 48_000),
+    ):
+        assert other.probabilities == pytest.approx(said.probabilities, abs=1e-6)
+    with pytest.raises(AudioError, match="sample_rate"):
+        recognizer.predict(stereo)
+    with pytest.raises(AudioError, match="complex64"):
+        recognizer.predict(stereo.astype(np.complex64), 48_000)
+
+
+def test_a_bad_recording_does_not_stop_the_others(
+    recognizer: Recognizer, files: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"not audio")
+    first, second, third = recognizer.predict([files[0], bad, files[1]])
+    assert isinstance(first, Prediction)
+    assert isinstance(third, Prediction)
+    assert isinstance(second, Failure)
+    assert second.recording == str(bad)
+    assert "cannot be decoded" in second.error
+    assert np.isnan(recognizer.embed([files[0], bad])[1]).all()
+    assert recognizer.embed([]).shape == (0, 64)
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        recognizer.predict(bad)
+
+
+@pytest.mark.parametrize("seconds", [20.0, 100.0])
+def test_of_a_long_recording_the_central_part_is_judged(
+    recognizer: Recognizer, seconds: float, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    waveform = rng.normal(0, 0.01, int(seconds * 16_000)).astype(np.float32)
+    waveform[len(waveform) // 2 :][:32_000] += tone(500, 2.0)
+    soundfile.write(tmp_path / "long.wav", waveform, 16_000, subtype="FLOAT")
+    said = recognizer.predict(tmp_path / "long.wav")
+    assert said.seconds == seconds
+    assert said.span[1] - said.span[0] == pytest.approx(14.0)
+    assert sum(said.span) / 2 == pytest.approx(seconds / 2, abs=0.02)
+    assert any("central part" in words and "timeline" in words for words in said.warnings)
+    whole, _ = recognizer.score([waveform])
+    np.testing.assert_allclose(list(said.probabilities.values()), whole[0], atol=1e-5)
+    assert recognizer.predict(waveform, 16_000).span == said.span
+
+
+def test_abstaining(recognizer: Recognizer, files: list[Path]) -> None:
+    said = recognizer.predict(files[0])
+    assert recognizer.predict(files[0], abstain_below=said.confidence + 1e-6).emotion is None
+    assert recognizer.predict(files[0], abstain_below=said.confidence - 1e-6).emotion == said.emotion
+
+
+def test_typicality_is_the_share_of_dev_that_lies_farther(
+    recognizer: Recognizer, run: Path, files: list[Path]
+) -> None:
+    features = read_run(run).features()
+    for file in files[:6]:
+        said = recognizer.predict(file)
+        assert said.emotion is not None
+        own = features["label"] == said.emotion
+        center = features["z"][own & (features["part"] == "train")].mean(axis=0)
+        dev = features["z"][own & (features["part"] == "dev")]
+        farther = [np.linalg.norm(z - center) >= np.linalg.norm(said.z - center) - 1e-6 for z in dev]
+        assert said.typicality == pytest.approx(np.mean(farther), abs=1.01 / len(dev))
+
+
+def test_a_class_by_example(folder: Path, tmp_path: Path) -> None:
+    recognizer = Recognizer(folder, threads=1)
+    clips = [tone(hz, 0.7, level=0.2) for hz in (2900, 3000, 3100)]
+    recognizer.enroll("whistling", clips, 16_000)
+    said = recognizer.predict(tone(3050, 0.6), 16_000)
+    centers = {c.name: c.center for c in recognizer.model.classes}
+    nearest = min(centers, key=lambda name: np.linalg.norm(said.z - centers[name]))
+    assert said.emotion == nearest == "whistling"
+    assert sum(said.probabilities.values()) == pytest.approx(1.0)
+    assert list(said.probabilities) == [*load_model(folder).names, "whistling"]
+
+    recognizer.model.save(tmp_path / "more")
+    again = Recognizer(tmp_path / "more", threads=1)
+    assert again.predict(tone(3050, 0.6), 16_000).probabilities == pytest.approx(said.probabilities)
+    assert not load_model(folder).has_enrolled
+    with pytest.raises(ModelError, match="was trained on"):
+        recognizer.enroll("angry", clips, 16_000)
+    with pytest.raises(ModelError, match="at least one recording"):
+        recognizer.enroll("bored", [])
+
+
+def test_int8_says_nearly_the_same(folder: Path, recognizer: Recognizer, files: list[Path]) -> None:
+    rounded = Recognizer(folder, int8=True, threads=1)
+    for file in files[:6]:
+        assert rounded.predict(file).probabilities == pytest.approx(
+            recognizer.predict(file).probabilities, abs=0.1
+        )
+
+
+def warned(waveform: np.ndarray[tuple[int], np.dtype[np.float32]], usual: float = 5.0) -> str:
+    seconds = len(waveform) / 16_000
+    return "; ".join(warnings_of(waveform, seconds, (0.0, seconds), usual))
+
+
+def test_warnings() -> None:
+    speechlike = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    assert warned(speechlike) == ""
+    assert "nearly silent: its peak is -200 dB" in warned(np.zeros(16_000, np.float32))
+    assert "clipped" in warned(np.clip(20 * speechlike, -1, 1))
+    assert "telephone" in warned(tone(1000, 1.0))
+    assert "too short: 0.30 s" in warned(speechlike[:4800])
+    assert "far longer than training: 12.0 s" in warned(np.tile(speechlike, 6), usual=4.0)
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    yield Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def test_the_folder_says_what_it_is(folder: Path, run: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert [c["name"] for c in config["classes"]] == list(read_run(run).classes)
+    for name, expected in config["sha256"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
+    assert set(config["sha256"]) == {"README.md", "model.int8.onnx", "model.onnx", "model.safetensors"}
+    assert config["training"]["protocol"]["hash"] == read_run(run).meta["protocol"]["hash"]
+    plane = load_model(folder).plane
+    np.testing.assert_allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-6)
+    features = read_run(run).features()
+    np.testing.assert_allclose(
+        plane.project(features["z"][features["part"] == "train"]).mean(axis=0), 0.0, atol=1e-4
+    )
+
+
+def test_a_damaged_model_is_refused(copied: Path, run: Path, tmp_path: Path) -> None:
+    content = bytearray((copied / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="checksum"):
+        Recognizer(copied)
+    (copied / "model.int8.onnx").unlink()
+    with pytest.raises(ModelError, match="has no model.int8.onnx"):
+        Recognizer(copied, int8=True)
+    (copied / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="format None"):
+        load_model(copied)
+    with pytest.raises(ModelError, match="is a run"):
+        load_model(run)
+    with pytest.raises(ModelError, match="there is no model 'nowhere'"):
+        load_model("nowhere")
+    with pytest.raises(ModelError, match="is not a model"):
+        load_model(tmp_path)
+    with pytest.raises(ModelError, match="names no revision"):
+        load_model("hf:someone/something")
+    with pytest.raises(ModelError, match="exists"):
+        export_model(run, copied)
+
+
+def test_the_command_line_says_the_same(
+    folder: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
+) -> None:
+    for file in files[:3]:
+        shutil.copy(file, tmp_path)
+    expected = {str(tmp_path / f.name): recognizer.predict(f) for f in files[:3]}
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(folder), "--json"])
+    assert told.exit_code == 0, told.output
+    rows = json.loads(told.stdout)
+    assert [row["recording"] for row in rows] == sorted(expected)
+    for row in rows:
+        assert row["probabilities"] == pytest.approx(expected[row["recording"]].probabilities, abs=1e-5)
+
+    (tmp_path / "bad.wav").write_bytes(b"no")
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(folder), "--csv"])
+    assert told.exit_code == 1
+    head, *lines = told.stdout.splitlines()
+    assert head == "recording,emotion,confidence,typicality,seconds,start,end,p_angry,p_sad,warnings,error"
+    assert len(lines) == 4
+    assert "bad.wav: cannot be decoded" in told.stderr
+
+    content = files[0].read_bytes()
+    told = CliRunner().invoke(app, ["predict", "-", "--model", str(folder)], input=content)
+    assert told.exit_code == 0
+    assert "stdin" in told.stdout
+    told = CliRunner().invoke(app, ["predict", str(tmp_path / "bad.wav"), "--model", str(folder)])
+    assert told.exit_code == 2
+
+    out = tmp_path / "z.npz"
+    told = CliRunner().invoke(app, ["embed", str(files[0]), "--out", str(out), "--model", str(folder)])
+    assert told.exit_code == 0
+    with np.load(out, allow_pickle=False) as stored:
+        np.testing.assert_allclose(stored["z"][0], recognizer.predict(files[0]).z, atol=1e-5)
