@@ -1,0 +1,1 @@
+"""Wing 4: a saved model at work. Nothing here imports torch."""
