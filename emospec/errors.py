@@ -9,7 +9,8 @@
     ├── TrainingError       training cannot start, go on or be resumed
     ├── RunError            a run folder is missing, incomplete or unreadable
     ├── ExportError         a model cannot be written as a graph that gives the same answers
-    └── ModelError          a model folder is missing, damaged, or cannot do what is asked
+    ├── ModelError          a model folder is missing, damaged, or cannot do what is asked
+    └── TimelineError       what is heard over time cannot be made, or not written as asked
 
 The command line prints the message and exits with 2.
 """
@@ -53,6 +54,10 @@ class ExportError(EmospecError):
 
 class ModelError(EmospecError):
     """A model folder is missing, damaged, or cannot do what is asked."""
+
+
+class TimelineError(EmospecError):
+    """What is heard over time cannot be made, or not written as asked."""
 
 
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +191,8 @@ def test_warnings() -> None:
 
 
 @pytest.fixture
-def copied(folder: Path, tmp_path: Path) -> Iterator[Path]:
-    yield Path(shutil.copytree(folder, tmp_path / "copy"))
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
 def test_the_folder_says_what_it_is(folder: Path, run: Path) -> None:
@@ -218,7 +217,7 @@ def test_a_damaged_model_is_refused(copied: Path, run: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="checksum"):
         Recognizer(copied)
     (copied / "model.int8.onnx").unlink()
-    with pytest.raises(ModelError, match="has no model.int8.onnx"):
+    with pytest.raises(ModelError, match=r"has no model\.int8\.onnx"):
         Recognizer(copied, int8=True)
     (copied / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="format None"):

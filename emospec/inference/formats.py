@@ -1,0 +1,246 @@
+"""Timelines as text for other programs, one function and one row of `FORMATS` each.
+
+Owns how a timeline is written; nothing here reads one.
+
+- **Times.** CSV and JSON have the numbers as they are. Audacity and TextGrid count in microseconds, EAF, RTTM,
+  SRT and WebVTT in milliseconds: each boundary is rounded once, so what touched still touches, and a segment of
+  no length after that is left out.
+- **No emotion**, abstained or silent: CSV leaves emotion and confidence empty, JSON says null, TextGrid has an
+  empty interval, as for a gap. The others have no entry for it.
+- **Labels** are the classes' own names, exactly so in CSV and JSON. Elsewhere every run of white space and control
+  characters is one space, in RTTM one underscore, and a name of nothing else `?`. Quotes are doubled in TextGrid,
+  `&`, `<` and `>` escaped in EAF and WebVTT; SRT, which has no escape, gets `->` for `-->`. Half a surrogate
+  pair, which UTF-8 has not, becomes `?`.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from xml.etree import ElementTree
+from xml.etree.ElementTree import SubElement
+
+from emospec.errors import TimelineError, nearest
+from emospec.files import to_json, write_text
+from emospec.inference.timeline import Segment, Timeline
+
+MILLISECONDS, MICROSECONDS = 1_000, 1_000_000  # ticks a second
+UNPRINTABLE = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+"
+)  # what breaks a line, or is not allowed in XML
+EAF_ROOT = {
+    "AUTHOR": "emospec",
+    "DATE": "1970-01-01T00:00:00Z",  # one is required; the clock's would make equal timelines unequal files
+    "FORMAT": "3.0",
+    "VERSION": "3.0",
+    "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+    "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A way to write a timeline.
+
+    Attributes:
+        suffix: of its files, with the dot.
+        description: one line for a list of formats.
+        text: the function that writes it.
+    """
+
+    suffix: str
+    description: str
+    text: Callable[[Timeline], str]
+
+
+def render(name: str, timeline: Timeline) -> str:
+    r"""A timeline as the text of a format.
+
+    Args:
+        name: a key of `FORMATS`.
+        timeline: any.
+
+    Raises:
+        TimelineError: the format is not known.
+
+    >>> heard = Timeline("a.wav", 3.0, ("calm", "sad"), (Segment(0.0, 1.5, None, None), Segment(1.5, 3.0, "sad", 0.8)))
+    >>> render("audacity", heard)
+    '1.500000\t3.000000\tsad\n'
+    >>> render("rttm", heard)
+    'SPEAKER a 1 1.500 1.500 <NA> <NA> sad 0.800 <NA>\n'
+    """
+    if name not in FORMATS:
+        raise TimelineError(
+            f"format {name!r} is not known{nearest(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
+        )
+    return FORMATS[name].text(timeline).encode("utf-8", "replace").decode()
+
+
+def write(name: str, timeline: Timeline, path: Path) -> None:
+    """Write `render` to a file, whole or not at all; raises TimelineError as it does."""
+    write_text(path, render(name, timeline))
+
+
+def _csv(timeline: Timeline) -> str:
+    """One row per segment; `p_CLASS` is the class's mean probability, empty where nobody speaks (RFC 4180)."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    columns = [f"p_{name}" for name in timeline.classes]
+    rows.writerow(["recording", "start_seconds", "end_seconds", "emotion", "confidence", *columns])
+    for s in timeline.segments:
+        probabilities = s.probabilities or [None] * len(columns)
+        rows.writerow(
+            [timeline.recording, s.start_seconds, s.end_seconds, s.emotion, s.confidence, *probabilities]
+        )
+    return text.getvalue()
+
+
+def _json(timeline: Timeline) -> str:
+    """The timeline's own fields, and its segments' own."""
+    return to_json(asdict(timeline))
+
+
+def _audacity(timeline: Timeline) -> str:
+    """A label track, a line each: start, end and label, tab-separated (Audacity manual, Importing and Exporting Labels)."""
+    return "".join(
+        f"{start / MICROSECONDS:.6f}\t{end / MICROSECONDS:.6f}\t{label}\n"
+        for start, end, label, _ in _labelled(timeline, MICROSECONDS)
+    )
+
+
+def _textgrid(timeline: Timeline) -> str:
+    """Interval tiers of emotion and confidence that cover the recording (Praat manual, TextGrid file formats, long)."""
+    end = max(1, round(timeline.duration_seconds * MICROSECONDS))
+    intervals = list(_covering(timeline, end))
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *_extent(0, end)]
+    lines += ["tiers? <exists>", "size = 2", "item []:"]
+    for number, (tier, place) in enumerate((("emotion", 2), ("confidence", 3)), 1):
+        lines += [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{tier}"']
+        lines += [*_extent(0, end, 8), f"        intervals: size = {len(intervals)}"]
+        for k, interval in enumerate(intervals, 1):
+            text = str(interval[place]).replace('"', '""')
+            lines += [
+                f"        intervals [{k}]:",
+                *_extent(*interval[:2], 12),
+                f'            text = "{text}"',
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _covering(timeline: Timeline, end: int) -> Iterator[tuple[int, int, str, str]]:
+    """Start, end, emotion and confidence of intervals from 0 to `end`, in microseconds, without a gap."""
+    position = 0
+    for start, stop, s in _ticks(timeline, MICROSECONDS):
+        if start > position:
+            yield position, start, "", ""
+        yield start, stop, "" if s.emotion is None else _line(s.emotion), _confidence(s, "")
+        position = stop
+    if position < end:
+        yield position, end, "", ""
+
+
+def _extent(start: int, end: int, indent: int = 0) -> list[str]:
+    pad = " " * indent
+    return [f"{pad}xmin = {start / MICROSECONDS:.6f}", f"{pad}xmax = {end / MICROSECONDS:.6f}"]
+
+
+def _eaf(timeline: Timeline) -> str:
+    """One time-aligned tier, `emotion` (EAF 3.0, EAFv3.0.xsd of the ELAN project)."""
+    document = ElementTree.Element("ANNOTATION_DOCUMENT", EAF_ROOT)
+    header = SubElement(document, "HEADER", TIME_UNITS="milliseconds")
+    name = _line(timeline.recording)
+    mime = "audio/x-wav" if name.lower().endswith(".wav") else "unknown"
+    SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=name, RELATIVE_MEDIA_URL=f"./{name}", MIME_TYPE=mime)
+    slots = SubElement(document, "TIME_ORDER")
+    tier = SubElement(document, "TIER", TIER_ID="emotion", ANNOTATOR="emospec", LINGUISTIC_TYPE_REF="emotion")
+    # Each annotation has time slots of its own, as in ELAN's own files: to move one then moves no neighbour.
+    for k, (start, end, label, _) in enumerate(_labelled(timeline, MILLISECONDS), 1):
+        first, last = f"ts{2 * k - 1}", f"ts{2 * k}"
+        SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=first, TIME_VALUE=str(start))
+        SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=last, TIME_VALUE=str(end))
+        annotation = SubElement(tier, "ANNOTATION")
+        ids = {"ANNOTATION_ID": f"a{k}", "TIME_SLOT_REF1": first, "TIME_SLOT_REF2": last}
+        SubElement(SubElement(annotation, "ALIGNABLE_ANNOTATION", ids), "ANNOTATION_VALUE").text = label
+    kind = {"LINGUISTIC_TYPE_ID": "emotion", "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false"}
+    SubElement(document, "LINGUISTIC_TYPE", kind)
+    ElementTree.indent(document, "    ")
+    text = ElementTree.tostring(document, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _rttm(timeline: Timeline) -> str:
+    """Lines of ten fields (NIST, RT-09 evaluation plan, appendix A).
+
+    Type SPEAKER, file without its extension, channel 1, start and duration in seconds, orthography and speaker type
+    not available, the emotion in place of the speaker's name, its confidence, signal look-ahead time not available.
+    """
+    file = _line(PurePath(timeline.recording).stem).replace(" ", "_")
+    return "".join(
+        f"SPEAKER {file} 1 {start / MILLISECONDS:.3f} {(end - start) / MILLISECONDS:.3f} "
+        f"<NA> <NA> {label.replace(' ', '_')} {_confidence(s, '<NA>')} <NA>\n"
+        for start, end, label, s in _labelled(timeline, MILLISECONDS)
+    )
+
+
+def _srt(timeline: Timeline) -> str:
+    """Numbered subtitles, HH:MM:SS,mmm."""
+    return "".join(
+        f"{k}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{re.sub('--+>', '->', label)}\n\n"
+        for k, (start, end, label, _) in enumerate(_labelled(timeline, MILLISECONDS), 1)
+    )
+
+
+def _vtt(timeline: Timeline) -> str:
+    """Cues, HH:MM:SS.mmm (W3C, WebVTT)."""
+    cues = (
+        f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(label)}\n"
+        for start, end, label, _ in _labelled(timeline, MILLISECONDS)
+    )
+    return "WEBVTT\n" + "".join(cues)
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format(".csv", "a table, one row per segment, with all probabilities", _csv),
+    "json": Format(".json", "the whole timeline, with all probabilities", _json),
+    "audacity": Format(".txt", "an Audacity label track", _audacity),
+    "textgrid": Format(".TextGrid", "a Praat TextGrid with tiers of emotion and confidence", _textgrid),
+    "elan": Format(".eaf", "an ELAN document with a tier of emotion", _eaf),
+    "rttm": Format(".rttm", "RTTM lines, the emotion as name, with confidence", _rttm),
+    "srt": Format(".srt", "SubRip subtitles", _srt),
+    "vtt": Format(".vtt", "WebVTT subtitles", _vtt),
+}
+
+
+def _ticks(timeline: Timeline, per_second: int) -> Iterator[tuple[int, int, Segment]]:
+    """Start and end of every segment in whole ticks; what has no length so is left out."""
+    for s in timeline.segments:
+        start, end = round(s.start_seconds * per_second), round(s.end_seconds * per_second)
+        if start < end:
+            yield start, end, s
+
+
+def _labelled(timeline: Timeline, per_second: int) -> Iterator[tuple[int, int, str, Segment]]:
+    """`_ticks` of the segments that have an emotion, with its name on one line."""
+    for start, end, s in _ticks(timeline, per_second):
+        if s.emotion is not None:
+            yield start, end, _line(s.emotion), s
+
+
+def _line(text: str) -> str:
+    """A name on one line; "?" where nothing of it can be written."""
+    return UNPRINTABLE.sub(" ", text).strip() or "?"
+
+
+def _confidence(segment: Segment, missing: str) -> str:
+    return missing if segment.confidence is None else f"{segment.confidence:.3f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, MILLISECONDS)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

@@ -1,0 +1,315 @@
+"""Probabilities of windows or pieces of speech, one after the other, into the segments of a recording.
+
+Owns smoothing and segmenting, both causal and of constant memory, so that a file and a stream run the same code.
+Which stretches are judged is `windows`'s.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.data.audio import SAMPLE_RATE
+from emospec.errors import TimelineError
+from emospec.inference.timeline import Segment
+from emospec.inference.windows import Grid, Window
+
+Probabilities = NDArray[np.floating[Any]]
+"""(classes,): of each class in one window."""
+
+
+class Smoother:
+    """A mean of all windows so far that forgets with a time constant.
+
+    With h the hop, τ the time constant in seconds and p_k the probabilities of window k,
+
+        s_k = sum over j <= k of exp(-(k - j) h / τ) p_j / sum over j <= k of exp(-(k - j) h / τ)
+
+    so s_0 = p_0, and a change is followed to 63 % after τ. τ = 0 leaves everything as it is.
+
+    Args:
+        seconds: τ, 0 or more.
+        hop_seconds: h, above 0.
+
+    Raises:
+        TimelineError: a time out of range; in `push`, probabilities that are not finite.
+
+    >>> smoother = Smoother(seconds=1.0, hop_seconds=1.0)
+    >>> [smoother.push(np.array([p, 1 - p])).round(3).tolist() for p in (1.0, 0.0)]
+    [[1.0, 0.0], [0.269, 0.731]]
+    """
+
+    def __init__(self, seconds: float, hop_seconds: float) -> None:
+        if not (0 <= seconds < math.inf and 0 < hop_seconds < math.inf):
+            raise TimelineError(
+                f"smoothing needs a time constant of 0 s or more and a hop above 0 s, found {seconds:g} and {hop_seconds:g}"
+            )
+        self._keep = math.exp(-hop_seconds / seconds) if seconds else 0.0
+        self._sum: Probabilities = np.zeros(0)
+        self._weight = 0.0
+
+    def push(self, probabilities: Probabilities) -> Probabilities:
+        """The smoothed probabilities of the next window; (classes,) in and out, float64."""
+        row = _finite(probabilities)
+        self._sum = row if not self._weight else self._keep * self._sum + row
+        self._weight = self._keep * self._weight + 1.0
+        return self._sum / self._weight
+
+
+@dataclass(slots=True)
+class _Run:
+    """Neighbouring tiles that make one segment: samples, emotion, sum of probabilities, number of windows."""
+
+    start: int
+    end: int
+    emotion: int | None
+    sum: Probabilities
+    count: int = 1
+
+    @property
+    def mean(self) -> Probabilities:
+        return self.sum / self.count
+
+    @property
+    def confidence(self) -> float | None:
+        return None if self.emotion is None else float(self.mean[self.emotion])
+
+    def absorb(self, other: "_Run") -> None:
+        """Take a neighbour in; the emotion stays."""
+        self.start, self.end = min(self.start, other.start), max(self.end, other.end)
+        self.sum, self.count = self.sum + other.sum, self.count + other.count
+
+    def below(self, other: "_Run") -> bool:
+        """Whether the other is surer; abstaining is the least sure."""
+        own, others = self.confidence, other.confidence
+        return others is not None and (own is None or own < others)
+
+
+class Segmenter:
+    """Probabilities of one tile after the other into segments, each given as soon as it can no longer change.
+
+    A tile's emotion is its most probable class, or none below `abstain_below`. Tiles of one emotion in a row
+    are a run. A run is settled once it lasts `minimum_seconds`, or at once where it goes on with the emotion
+    that was settled last. What ends before that waits, and goes
+
+    - with the next run that is settled, to the settled side with the higher confidence at that moment, the
+      earlier one on a tie; abstained is below any confidence;
+    - where waiting runs together last `minimum_seconds`, into a segment of their own, judged by their mean;
+    - at the end of the speech, to the settled run before; where there is none, all is judged by its mean.
+
+    So no segment is shorter than `minimum_seconds`, unless all of a recording or of a stretch between two
+    silences is, and a boundary is known less than twice `minimum_seconds` and a tile after it. Windows count in the
+    segment that they end up in. Silence is a segment without probabilities, neither absorbs nor is absorbed.
+
+    Args:
+        classes: the model's, in its order.
+        abstain_below: threshold of the highest probability, 0 (never abstain) to 1.
+        minimum_seconds: 0 or more; 0 keeps every run.
+
+    Raises:
+        TimelineError: a value out of range; in use, tiles out of order or probabilities that do not fit.
+
+    >>> segmenter = Segmenter(("calm", "angry"), minimum_seconds=1.0)
+    >>> found = []
+    >>> for k, angry in enumerate([0.1, 0.2, 0.9, 0.3, 0.8, 0.9]):
+    ...     found += segmenter.push((k + 1) * 8_000, np.array([1 - angry, angry]))
+    >>> found += segmenter.finish(50_000)
+    >>> [(s.start_seconds, s.end_seconds, s.emotion, round(s.confidence, 3)) for s in found]
+    [(0.0, 2.0, 'calm', 0.625), (2.0, 3.125, 'angry', 0.85)]
+    """
+
+    def __init__(
+        self, classes: Sequence[str], abstain_below: float = 0.0, minimum_seconds: float = 0.0
+    ) -> None:
+        if not (0 <= abstain_below <= 1 and 0 <= minimum_seconds < math.inf):
+            raise TimelineError(
+                f"segments need abstain_below between 0 and 1 and minimum_seconds of 0 or more, "
+                f"found {abstain_below:g} and {minimum_seconds:g}"
+            )
+        self._classes = tuple(classes)
+        self._threshold = abstain_below
+        self._minimum = minimum_seconds * SAMPLE_RATE
+        self._position = 0
+        self._silence: int | None = None
+        self._settled: _Run | None = None
+        self._waiting: _Run | None = None
+        self._run: _Run | None = None
+
+    def push(self, end: int, probabilities: Probabilities) -> list[Segment]:
+        """The next tile, from where the last one ended to sample `end`; segments that this closes."""
+        row = _finite(probabilities)
+        if row.shape != (len(self._classes),):
+            raise TimelineError(
+                f"{len(self._classes)} classes need as many probabilities, found shape {row.shape}"
+            )
+        tile = _Run(self._position, self._advance(end), self._emotion(row), row)
+        closed = self._end_silence(tile.start)
+        if self._run is not None and self._run.emotion != tile.emotion:
+            closed += self._wait()
+        self._run = _joined(self._run, tile)
+        return closed + self._settle_due()
+
+    def silence(self, end: int) -> list[Segment]:
+        """Nobody speaks up to sample `end`; segments that this closes."""
+        start, end = self._position, self._advance(end)
+        if self._silence is not None:
+            return []
+        self._silence = start
+        return self._end_speech()
+
+    def finish(self, end: int) -> list[Segment]:
+        """The recording ends at sample `end`, and the last tile or silence with it; all remaining segments."""
+        if end < self._position:
+            raise TimelineError(
+                f"a recording cannot end at sample {end}, before its last tile at {self._position}"
+            )
+        last = self._run or self._settled
+        if last is not None:
+            last.end = end
+        closed = self._settle_due() + self._end_speech() + self._end_silence(end)
+        self._position = end
+        return closed
+
+    def _advance(self, end: int) -> int:
+        if end <= self._position:
+            raise TimelineError(f"a tile must end after sample {self._position}, found {end}")
+        self._position = end
+        return end
+
+    def _emotion(self, mean: Probabilities) -> int | None:
+        top = int(mean.argmax())
+        return top if mean[top] >= self._threshold else None
+
+    def _is_long(self, run: _Run) -> bool:
+        return run.end - run.start >= self._minimum
+
+    def _settle_due(self) -> list[Segment]:
+        """Settle the current run where it is long enough or goes on with the settled one."""
+        run, settled = self._run, self._settled
+        if run is None or not (self._is_long(run) or (settled and settled.emotion == run.emotion)):
+            return []
+        self._run = None
+        return self._settle(run)
+
+    def _wait(self) -> list[Segment]:
+        """The current run ended too short; settle all that waits where that is long enough."""
+        if self._run is not None:
+            self._waiting = _joined(self._waiting, self._run)
+        self._run = None
+        if self._waiting is None or not self._is_long(self._waiting):
+            return []
+        judged, self._waiting = self._judged(self._waiting), None
+        return self._settle(judged)
+
+    def _settle(self, run: _Run) -> list[Segment]:
+        """Share out what waits between the settled run and this one, and close the former."""
+        settled, waiting, self._waiting = self._settled, self._waiting, None
+        if waiting is not None:
+            side = run if settled is None or settled.below(run) else settled
+            side.absorb(waiting)
+        if settled is not None and settled.emotion == run.emotion:
+            settled.absorb(run)
+            return []
+        self._settled = run
+        return [] if settled is None else [self._segment(settled)]
+
+    def _end_speech(self) -> list[Segment]:
+        closed = self._wait()
+        last, rest = self._settled, self._waiting
+        if last is None:
+            last = None if rest is None else self._judged(rest)
+        elif rest is not None:
+            last.absorb(rest)
+        self._settled = self._waiting = None
+        return closed if last is None else [*closed, self._segment(last)]
+
+    def _end_silence(self, end: int) -> list[Segment]:
+        start, self._silence = self._silence, None
+        if start is None:
+            return []
+        return [Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, None, None)]
+
+    def _judged(self, run: _Run) -> _Run:
+        return _Run(run.start, run.end, self._emotion(run.mean), run.sum, run.count)
+
+    def _segment(self, run: _Run) -> Segment:
+        emotion = None if run.emotion is None else self._classes[run.emotion]
+        mean = tuple(map(float, run.mean))
+        return Segment(run.start / SAMPLE_RATE, run.end / SAMPLE_RATE, emotion, run.confidence, mean)
+
+
+def grid_segments(
+    probabilities: Iterable[Probabilities],
+    grid: Grid,
+    samples: int,
+    segmenter: Segmenter,
+    smoother: Smoother,
+) -> Iterator[Segment]:
+    """Segments of a whole recording from the windows of a grid: the loop that a stream runs push by push.
+
+    Args:
+        probabilities: of each of `grid.windows(samples)`, (classes,), not smoothed.
+        grid: says which windows there are, and which tile each decides for.
+        samples: length of the recording at 16 kHz.
+        segmenter, smoother: new ones.
+
+    Yields:
+        Segments that cover the recording from 0 to its end.
+
+    Raises:
+        TimelineError: as `Segmenter` and `Smoother` do.
+
+    >>> grid = Grid.of_seconds(2.0, 1.0)
+    >>> rows = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    >>> found = grid_segments(rows, grid, 64_000, Segmenter(("calm", "angry")), Smoother(0, 1))
+    >>> [(s.start_seconds, s.end_seconds, s.emotion) for s in found]
+    [(0.0, 2.5, 'calm'), (2.5, 4.0, 'angry')]
+    """
+    for window, row in zip(grid.windows(samples), probabilities, strict=True):
+        yield from segmenter.push(grid.tile_end(window), smoother.push(row))
+    yield from segmenter.finish(samples)
+
+
+def speech_segments(
+    pieces: Iterable[Window], probabilities: Iterable[Probabilities], samples: int, segmenter: Segmenter
+) -> Iterator[Segment]:
+    """Segments of a whole recording from the pieces of its speech, with silence between them.
+
+    Args:
+        pieces: of `windows.speech_pieces`; each decides for itself as a whole.
+        probabilities: of each piece, (classes,).
+        samples: length of the recording at 16 kHz.
+        segmenter: a new one.
+
+    Yields:
+        Segments that cover the recording from 0 to its end.
+
+    Raises:
+        TimelineError: as `Segmenter` does.
+    """
+    position = 0
+    for piece, row in zip(pieces, probabilities, strict=True):
+        if piece.start > position:
+            yield from segmenter.silence(piece.start)
+        yield from segmenter.push(piece.end, row)
+        position = piece.end
+    if samples > position:
+        yield from segmenter.silence(samples)
+    yield from segmenter.finish(samples)
+
+
+def _joined(run: _Run | None, following: _Run) -> _Run:
+    if run is None:
+        return following
+    run.absorb(following)
+    return run
+
+
+def _finite(probabilities: Probabilities) -> Probabilities:
+    row = np.array(probabilities, np.float64)  # a copy: a stream may reuse its buffer
+    if not np.isfinite(row).all():
+        raise TimelineError(f"probabilities must be finite numbers, found {row.tolist()}")
+    return row

@@ -1,0 +1,77 @@
+"""What was heard in a recording over its time: segments of one emotion each.
+
+Owns what a segment and a timeline are. `segments` makes them, `formats` writes them.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from emospec.errors import TimelineError
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a recording with one emotion, or with none.
+
+    Attributes:
+        start_seconds, end_seconds: where it lies in the recording.
+        emotion: a class; None where no class reached the threshold (abstained) or nobody speaks.
+        confidence: mean probability of `emotion` over the windows within, 0 to 1; None without an emotion.
+        probabilities: of each class, the mean over the windows within; empty where nobody speaks.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    emotion: str | None
+    confidence: float | None
+    probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The segments of one recording, in order and without overlap.
+
+    Attributes:
+        recording: its name, such as `interview.wav`.
+        duration_seconds: above 0.
+        classes: the model's, in its order.
+        segments: within the recording; a gap counts as no speech.
+
+    Raises:
+        TimelineError: anything of this that is not so.
+
+    >>> Timeline("a.wav", 2.0, ("calm", "sad"), (Segment(0.0, 2.0, "angry", 0.9),))
+    Traceback (most recent call last):
+    ...
+    emospec.errors.TimelineError: timeline of 'a.wav': segment 0 says 'angry', which is none of the classes calm, sad
+    """
+
+    recording: str
+    duration_seconds: float
+    classes: tuple[str, ...]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        for wrong in self._mistakes():
+            raise TimelineError(f"timeline of {self.recording!r}: {wrong}")
+
+    def _mistakes(self) -> Iterator[str]:
+        if not self.recording.strip():
+            yield "the recording needs a name"
+        if not 0 < self.duration_seconds < math.inf:
+            yield f"the duration must be above 0 s, found {self.duration_seconds:g}"
+        if len(set(self.classes)) < len(self.classes) or not all(c.strip() for c in self.classes):
+            yield f"classes must be different words, found {', '.join(map(repr, self.classes))}"
+        last = 0.0
+        for place, s in enumerate(self.segments):
+            if not last <= s.start_seconds < s.end_seconds <= self.duration_seconds:
+                yield (
+                    f"segment {place} is {s.start_seconds:g} s to {s.end_seconds:g} s; segments must have a length, follow "
+                    f"one another without overlap and lie within {self.duration_seconds:g} s"
+                )
+            if s.emotion is not None and s.emotion not in self.classes:
+                yield f"segment {place} says {s.emotion!r}, which is none of the classes {', '.join(self.classes)}"
+            if len(s.probabilities) not in (0, len(self.classes)):
+                yield f"segment {place} has {len(s.probabilities)} probabilities for {len(self.classes)} classes"
+            last = s.end_seconds

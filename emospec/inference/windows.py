@@ -1,0 +1,169 @@
+"""Which stretches of a recording are judged: the windows of a regular grid, or pieces of its speech.
+
+Owns where they start and end, in whole samples at 16 kHz; what a model says of them is `timeline`'s.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from emospec.data.audio import SAMPLE_RATE
+from emospec.errors import TimelineError
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a recording that is judged at once: samples `start` to `end`, `end` excluded."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Windows of equal length at equal distances, the same for a file and for a stream.
+
+    With w = `window_samples` and h = `hop_samples`, window k covers [k h, k h + w) and is there as soon as
+    k h + w samples are: nothing depends on where the recording ends. What follows the last full window,
+    always less than a hop, gets no window of its own. Only a recording shorter than w is one window of its
+    whole length.
+
+    Each window decides for its tile, the hop around its centre; with m = floor((w - h) / 2) that is
+    [k h + m, (k + 1) h + m), inside the window. The first tile starts at 0, the last ends with the recording,
+    so the tiles cover it once.
+
+    Attributes:
+        window_samples: length of a window, at least a hop.
+        hop_samples: distance of two neighbours, at least one sample.
+
+    Raises:
+        TimelineError: a hop below one sample, or longer than a window: speech would go unheard.
+
+    >>> grid = Grid.of_seconds(3.0, 1.0)
+    >>> [(w.start, w.end, grid.tile_end(w)) for w in grid.windows(80_000)]
+    [(0, 48000, 32000), (16000, 64000, 48000), (32000, 80000, 64000)]
+    >>> grid.ready(47_999), grid.ready(48_000), list(grid.windows(8_000))
+    (0, 1, [Window(start=0, end=8000)])
+    """
+
+    window_samples: int
+    hop_samples: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop_samples <= self.window_samples:
+            raise TimelineError(
+                f"the hop must be at least one sample and at most a window, found a hop of {self.hop_samples} "
+                f"and a window of {self.window_samples} samples at {SAMPLE_RATE} Hz"
+            )
+
+    @classmethod
+    def of_seconds(cls, window_seconds: float, hop_seconds: float) -> "Grid":
+        """The grid whose lengths come nearest; raises TimelineError as the class does."""
+        return cls(_samples(window_seconds), _samples(hop_seconds))
+
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds between two neighbours."""
+        return self.hop_samples / SAMPLE_RATE
+
+    def ready(self, samples: int) -> int:
+        """How many full windows lie within the first `samples` samples."""
+        return max(0, (samples - self.window_samples) // self.hop_samples + 1)
+
+    def window(self, k: int) -> Window:
+        """Window k, counted from 0."""
+        return Window(k * self.hop_samples, k * self.hop_samples + self.window_samples)
+
+    def windows(self, samples: int) -> Iterator[Window]:
+        """The windows of a recording of `samples` samples, in order; none where it has no sample."""
+        full = self.ready(samples)
+        yield from map(self.window, range(full))
+        if not full and samples > 0:
+            yield Window(0, samples)
+
+    def tile_end(self, window: Window) -> int:
+        """Where the tile of a window ends, a sample of the window or its end; there the next tile starts."""
+        margin = (self.window_samples - self.hop_samples) // 2
+        return min(window.start + self.hop_samples + margin, window.end)
+
+
+def speech_pieces(
+    speech: Iterable[tuple[float, float]],
+    duration_seconds: float,
+    max_seconds: float,
+    min_seconds: float,
+    join_seconds: float = 0.3,
+) -> list[Window]:
+    """The pieces to judge of a recording whose speech is known, from a voice-activity detector or by hand.
+
+    Stretches are put in order, cut to the recording, and made one where they overlap or touch. From left to
+    right, two neighbours become one, the pause between them with them, where either is shorter than
+    `min_seconds` and the pause is at most `join_seconds`; so a short stretch between two near ones goes to the
+    earlier. One that is still shorter than `min_seconds` is dropped: it counts as no speech. One longer than
+    `max_seconds` is split evenly into as few pieces as can be.
+
+    Args:
+        speech: start and end of each stretch, in seconds.
+        duration_seconds: of the recording.
+        max_seconds: the longest piece, at least twice `min_seconds`, so that no split makes a short piece.
+        min_seconds: the shortest piece, 0 or more.
+        join_seconds: the longest pause within a piece, 0 or more.
+
+    Returns:
+        The pieces, in order, without overlap.
+
+    Raises:
+        TimelineError: lengths out of range, or a stretch that ends before it starts.
+
+    >>> pieces = speech_pieces([(0.0, 0.2), (0.4, 2.4), (4.0, 4.1), (5.0, 8.0)], 9.0, max_seconds=2.0, min_seconds=0.5)
+    >>> [(p.start / 16_000, p.end / 16_000) for p in pieces]
+    [(0.0, 1.2), (1.2, 2.4), (5.0, 6.5), (6.5, 8.0)]
+    """
+    longest, shortest, join, samples = (
+        _samples(seconds) for seconds in (max_seconds, min_seconds, join_seconds, duration_seconds)
+    )
+    if not (longest >= 1 and 0 <= 2 * shortest <= longest and join >= 0):
+        raise TimelineError(
+            f"pieces of speech need min_seconds >= 0, max_seconds > 0 and at least twice min_seconds, join_seconds >= 0; "
+            f"found {min_seconds:g}, {max_seconds:g} and {join_seconds:g}"
+        )
+    pieces: list[Window] = []
+    for stretch in _joined(_stretches(speech, samples), shortest, join):
+        length = stretch.end - stretch.start
+        if length >= shortest:
+            count = -(-length // longest)
+            cuts = [stretch.start + length * k // count for k in range(count + 1)]
+            pieces += map(Window, cuts[:-1], cuts[1:])
+    return pieces
+
+
+def _samples(seconds: float) -> int:
+    if not math.isfinite(seconds):
+        raise TimelineError(f"a time must be a finite number of seconds, found {seconds}")
+    return round(seconds * SAMPLE_RATE)
+
+
+def _stretches(speech: Iterable[tuple[float, float]], samples: int) -> Iterator[Window]:
+    """The stretches in samples, in order, cut to the recording; empty ones left out."""
+    for start, end in sorted(speech):
+        first, last = _samples(start), _samples(end)
+        if first > last:
+            raise TimelineError(f"a stretch of speech starts at {start:g} s and ends at {end:g} s")
+        first, last = max(0, first), min(samples, last)
+        if first < last:
+            yield Window(first, last)
+
+
+def _joined(stretches: Iterable[Window], shortest: int, join: int) -> list[Window]:
+    """Neighbours made one where they touch, or where one is short and the pause between them too."""
+    joined: list[Window] = []
+    for stretch in stretches:
+        if joined:
+            last = joined[-1]
+            pause = stretch.start - last.end
+            short = min(last.end - last.start, stretch.end - stretch.start) < shortest
+            if pause <= 0 or (short and pause <= join):
+                joined[-1] = Window(last.start, max(last.end, stretch.end))
+                continue
+        joined.append(stretch)
+    return joined
