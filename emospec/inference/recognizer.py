@@ -16,10 +16,15 @@ import onnxruntime
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Waveform, decode, from_samples
+from emospec.data.audio import SAMPLE_RATE, Waveform, decode, from_samples, read_blocks
 from emospec.errors import AudioError, EmospecError, ModelError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model
+from emospec.inference.segments import Segmenter, speech_segments
+from emospec.inference.speech import speech_stretches
+from emospec.inference.streaming import Stream, Timing, segments_of
+from emospec.inference.timeline import Segment, Timeline
+from emospec.inference.windows import cut_out, speech_pieces
 
 Floats = NDArray[np.float64]
 Recording = Path | str | bytes | NDArray[Any]
@@ -27,6 +32,8 @@ Recordings = list[Any] | tuple[Any, ...]  # of `Recording`
 
 HOP_SAMPLES = 160  # of a frame
 MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
+LONGEST_WINDOWS, SHORTEST_PIECE_SECONDS = 5, 0.5  # of speech that is judged as one
+PIECES_AT_ONCE = 16
 FILES_AT_ONCE = 64  # are in memory
 BATCH_SAMPLES = 60 * SAMPLE_RATE  # of one pass through the graph, padding included
 
@@ -198,6 +205,73 @@ class Recognizer:
         distances = np.sort(np.linalg.norm(z - center, axis=1))
         self.model = self.model.with_class(Class(emotion, center, distances, len(clips)))
 
+    def stream(self, sample_rate: int, timing: Timing | None = None) -> Stream:
+        """A stream: push samples as they come, in chunks of any size; see `Stream`.
+
+        Args:
+            sample_rate: Hz of what is pushed, 1 to 384 kHz.
+            timing: windows, smoothing and segments; by default 3 s windows every second.
+        """
+        return Stream(self, sample_rate, timing or Timing())
+
+    def timeline(
+        self,
+        recording: Recording,
+        sample_rate: int | None = None,
+        *,
+        timing: Timing | None = None,
+        speech: bool = False,
+    ) -> Timeline:
+        """The emotions of a recording over its time, in memory that does not grow with its length.
+
+        Args:
+            recording: a file, its bytes, or samples as of `predict`.
+            sample_rate: Hz, of samples.
+            timing: windows, smoothing and segments; by default 3 s windows every second.
+            speech: judge the stretches of speech that a voice-activity detector finds, each as a recording of its
+                own and at most 5 windows long, instead of windows; between them there is no emotion.
+
+        Returns:
+            Segments that cover the recording.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            TimelineError: the timing is out of range.
+        """
+        timing = timing or Timing()
+        if speech:
+            segments, samples = self._speech_segments(recording, sample_rate, timing)
+        else:
+            stream = self.stream(SAMPLE_RATE, timing)
+            segments = list(segments_of(stream, _blocks_of(recording, sample_rate)))
+            samples = round(stream.seconds * SAMPLE_RATE)
+        name = Path(_name_of(recording)).name
+        return Timeline(name, samples / SAMPLE_RATE, self.model.names, tuple(segments))
+
+    def _speech_segments(
+        self, recording: Recording, sample_rate: int | None, timing: Timing
+    ) -> tuple[list[Segment], int]:
+        """Two passes: where speech is, then what it says."""
+        samples = 0
+
+        def counted() -> Iterator[Waveform]:
+            nonlocal samples
+            for block in _blocks_of(recording, sample_rate):
+                samples += len(block)
+                yield block
+
+        stretches = speech_stretches(counted())
+        pieces = speech_pieces(
+            stretches, samples / SAMPLE_RATE, LONGEST_WINDOWS * timing.window_seconds, SHORTEST_PIECE_SECONDS
+        )
+        segmenter = Segmenter(self.model.names, timing.abstain_below, timing.minimum_seconds)
+        probabilities = (
+            row
+            for some in _in_groups(cut_out(_blocks_of(recording, sample_rate), pieces), PIECES_AT_ONCE)
+            for row in self.score(some)[0]
+        )
+        return list(speech_segments(pieces, probabilities, samples, segmenter)), samples
+
     def score(self, waveforms: Sequence[Waveform]) -> tuple[Floats, NDArray[np.float32]]:
         """Calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order."""
         classes = [c for c in self.model.classes if not c.examples]
@@ -297,6 +371,21 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(place)
     if batch:
         yield batch
+
+
+def _blocks_of(recording: Recording, sample_rate: int | None) -> Iterator[Waveform]:
+    """A recording at 16 kHz, block by block."""
+    if not isinstance(recording, np.ndarray):
+        return read_blocks(recording)
+    if sample_rate is None:
+        raise AudioError("samples need their sample_rate, in Hz")
+    return iter([from_samples(recording, sample_rate)])
+
+
+def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:
+    waiting = iter(waveforms)
+    while some := list(islice(waiting, size)):
+        yield some
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from emospec.data.audio import SAMPLE_RATE
+import numpy as np
+
+from emospec.data.audio import SAMPLE_RATE, Waveform
 from emospec.errors import TimelineError
 
 
@@ -135,6 +137,25 @@ def speech_pieces(
             cuts = [stretch.start + length * k // count for k in range(count + 1)]
             pieces += map(Window, cuts[:-1], cuts[1:])
     return pieces
+
+
+def cut_out(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Waveform]:
+    """The samples of pieces of a recording that comes in blocks; only the piece at hand is held.
+
+    Args:
+        blocks: (samples,) each, 16 kHz.
+        pieces: in order, without overlap, within the recording.
+
+    >>> blocks = iter([np.arange(4.0), np.arange(4.0, 9.0)])
+    >>> [piece.tolist() for piece in cut_out(blocks, [Window(1, 2), Window(3, 6)])]
+    [[1.0], [3.0, 4.0, 5.0]]
+    """
+    waiting, held, held_from = iter(blocks), np.zeros(0, np.float32), 0
+    for piece in pieces:
+        while held_from + len(held) < piece.end:
+            skipped = min(len(held), max(0, piece.start - held_from))
+            held, held_from = np.concatenate([held[skipped:], next(waiting)]), held_from + skipped
+        yield held[piece.start - held_from : piece.end - held_from]
 
 
 def _samples(seconds: float) -> int:

@@ -1,0 +1,166 @@
+"""Sound as it arrives -> what is heard, hop by hop; a file is a stream that has ended.
+
+A window is scored as a recording of its own would be, and what is said of it never changes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.data.audio import SAMPLE_RATE, Resampler, Waveform
+from emospec.inference.segments import Segmenter, Smoother
+from emospec.inference.timeline import Segment
+from emospec.inference.windows import Grid, Window
+
+if TYPE_CHECKING:
+    from emospec.inference.recognizer import Recognizer
+
+WINDOWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a recording is judged over its time.
+
+    Attributes:
+        window_seconds: what is judged at once.
+        hop_seconds: from one window to the next.
+        smoothing_seconds: time constant of the mean over windows, 0 for none; see `Smoother`.
+        minimum_seconds: of a segment; see `Segmenter`.
+        abstain_below: no emotion where the smoothed probability is lower, 0 to 1.
+    """
+
+    window_seconds: float = 3.0
+    hop_seconds: float = 1.0
+    smoothing_seconds: float = 1.0
+    minimum_seconds: float = 1.0
+    abstain_below: float = 0.0
+
+    @property
+    def latency_seconds(self) -> float:
+        """How long after its middle a hop is first judged: half a window and half a hop, and computing."""
+        return (self.window_seconds + self.hop_seconds) / 2
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is heard in one window.
+
+    Attributes:
+        start_seconds, end_seconds: the window.
+        probabilities: of each class, as of a recording that is this window alone.
+        smoothed: their mean with the windows before.
+        emotion: the most probable smoothed class; None below `Timing.abstain_below`.
+        confidence: its smoothed probability, 0 to 1.
+        segments: those that this window closed.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    probabilities: dict[str, float]
+    smoothed: dict[str, float]
+    emotion: str | None
+    confidence: float
+    segments: tuple[Segment, ...]
+
+
+class Stream:
+    """A recogniser on sound that arrives.
+
+    Args:
+        recognizer: it may serve other streams too.
+        sample_rate: Hz of what is pushed.
+        timing: windows, smoothing, segments.
+
+    Raises:
+        AudioError: the rate is out of range.
+        TimelineError: the timing is.
+
+    Example:
+        >>> stream = recognizer.stream(48_000)  # doctest: +SKIP
+        >>> for moment in stream.push(samples):  # doctest: +SKIP
+        ...     print(moment.end_seconds, moment.emotion, moment.confidence)
+    """
+
+    def __init__(self, recognizer: "Recognizer", sample_rate: int, timing: Timing) -> None:
+        self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
+        self._recognizer = recognizer
+        self._classes = recognizer.model.names
+        self._threshold = timing.abstain_below
+        self._resampler = Resampler(sample_rate)
+        self._smoother = Smoother(timing.smoothing_seconds, self.grid.hop_seconds)
+        self._segmenter = Segmenter(self._classes, timing.abstain_below, timing.minimum_seconds)
+        self._held = np.zeros(0, np.float32)
+        self._held_from = 0
+        self._samples = 0
+        self._judged = 0
+
+    @property
+    def seconds(self) -> float:
+        """How much was heard, at 16 kHz."""
+        return self._samples / SAMPLE_RATE
+
+    def push(self, samples: NDArray[Any]) -> list[Moment]:
+        """Take the next samples; what is heard in the windows that they complete.
+
+        Args:
+            samples: (samples,) or (samples, channels), floats nominally in [-1, 1]; of any number.
+
+        Raises:
+            AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
+        """
+        return self._take(self._resampler.push(samples))
+
+    def finish(self) -> tuple[list[Moment], list[Segment]]:
+        """The stream ends: the last moments, and the segments that no moment has closed."""
+        moments = self._take(self._resampler.finish())
+        if not self._judged and self._samples:
+            moments = self._judge([Window(0, self._samples)])
+        return moments, self._segmenter.finish(self._samples)
+
+    def _take(self, waveform: Waveform) -> list[Moment]:
+        self._held = np.concatenate([self._held, waveform])
+        self._samples += len(waveform)
+        windows = map(self.grid.window, range(self._judged, self.grid.ready(self._samples)))
+        moments: list[Moment] = []
+        while some := list(islice(windows, WINDOWS_AT_ONCE)):
+            moments += self._judge(some)
+        first = min(self.grid.window(self._judged).start, self._samples)
+        self._held = self._held[first - self._held_from :].copy()
+        self._held_from = first
+        return moments
+
+    def _judge(self, windows: Sequence[Window]) -> list[Moment]:
+        """Score windows whose samples are held, as recordings of their own."""
+        waveforms = [self._held[w.start - self._held_from : w.end - self._held_from] for w in windows]
+        probabilities, _ = self._recognizer.score(waveforms)
+        self._judged += len(windows)
+        return list(map(self._moment, windows, probabilities))
+
+    def _moment(self, window: Window, probabilities: NDArray[np.float64]) -> Moment:
+        smoothed = self._smoother.push(probabilities)
+        best = int(smoothed.argmax())
+        return Moment(
+            window.start / SAMPLE_RATE,
+            window.end / SAMPLE_RATE,
+            dict(zip(self._classes, probabilities.tolist(), strict=True)),
+            dict(zip(self._classes, smoothed.tolist(), strict=True)),
+            self._classes[best] if smoothed[best] >= self._threshold else None,
+            float(smoothed[best]),
+            tuple(self._segmenter.push(self.grid.tile_end(window), smoothed)),
+        )
+
+
+def segments_of(stream: Stream, blocks: Iterator[Waveform]) -> Iterator[Segment]:
+    """The segments of a recording that comes in blocks at the stream's rate."""
+    for block in blocks:
+        for moment in stream.push(block):
+            yield from moment.segments
+    moments, rest = stream.finish()
+    for moment in moments:
+        yield from moment.segments
+    yield from rest
