@@ -7,7 +7,8 @@
     ├── ConfigError         a preset or setting is unknown or out of range
     ├── PackError           a decoded corpus on disk is missing, damaged or out of date
     ├── TrainingError       training cannot start, go on or be resumed
-    └── RunError            a run folder is missing, incomplete or unreadable
+    ├── RunError            a run folder is missing, incomplete or unreadable
+    └── ExportError         a model cannot be written as a graph that gives the same answers
 
 The command line prints the message and exits with 2.
 """
@@ -43,6 +44,10 @@ class TrainingError(EmospecError):
 
 class RunError(EmospecError):
     """A run folder is missing, incomplete or unreadable."""
+
+
+class ExportError(EmospecError):
+    """A model cannot be written as a graph that gives the same answers."""
 
 
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
