@@ -42,7 +42,7 @@ def test_imports_go_down_only(module: Path) -> None:
         parts = name.split(".")
         if parts[0] == "emospec" and len(parts) > 1 and parts[1] in ORDER:
             assert ORDER.index(parts[1]) >= own, f"{floor_of(module)} imports {name}, which is above it"
-        if parts[0] in ("torch", "accelerate", "safetensors"):
+        if parts[0] in ("torch", "accelerate", "safetensors", "onnx", "onnxscript"):
             assert floor_of(module) in TORCH_ROOMS, f"{floor_of(module)} imports {name}"
 
 
