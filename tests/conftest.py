@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
+from emospec.inference.recognizer import Recognizer
 
 SHORT = [
     "training.steps=12",
@@ -58,3 +59,26 @@ def hum_pack(
 ) -> Pack:
     root = tmp_path_factory.mktemp("hum")
     return prepare(make_utterances(root / "audio"), root / "pack")[0]
+
+
+@pytest.fixture(scope="session")
+def hum_run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    from emospec.run import train
+
+    train(hum_pack.folder, out, overrides=SHORT)
+    return out
+
+
+@pytest.fixture(scope="session")
+def hum_model(hum_run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "hum"
+    from emospec.release import export_model
+
+    export_model(hum_run, out, int8=hum_pack.folder)
+    return out
+
+
+@pytest.fixture(scope="session")
+def recognizer(hum_model: Path) -> Recognizer:
+    return Recognizer(hum_model, threads=1)

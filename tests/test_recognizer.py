@@ -11,7 +11,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from conftest import SHORT, tone
+from conftest import tone
 from emospec.cli import app
 from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
@@ -22,26 +22,6 @@ from emospec.inference.model import load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.learning.learner import Learner
 from emospec.release import export_model
-from emospec.run import train
-
-
-@pytest.fixture(scope="module")
-def run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "run"
-    train(hum_pack.folder, out, overrides=SHORT)
-    return out
-
-
-@pytest.fixture(scope="module")
-def folder(run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("models") / "hum"
-    export_model(run, out, int8=hum_pack.folder)
-    return out
-
-
-@pytest.fixture(scope="module")
-def recognizer(folder: Path) -> Recognizer:
-    return Recognizer(folder, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +29,8 @@ def files(hum_pack: Pack) -> list[Path]:
     return [u.file for u in hum_pack.utterances]
 
 
-def test_it_says_what_the_network_says(recognizer: Recognizer, run: Path, files: list[Path]) -> None:
-    learner = Learner.load(run / "model")
+def test_it_says_what_the_network_says(recognizer: Recognizer, hum_run: Path, files: list[Path]) -> None:
+    learner = Learner.load(hum_run / "model")
     temperature = recognizer.model.temperature
     for file in files[:6]:
         waveform = torch.from_numpy(read_audio(file))
@@ -133,9 +113,9 @@ def test_abstaining(recognizer: Recognizer, files: list[Path]) -> None:
 
 
 def test_typicality_is_the_share_of_dev_that_lies_farther(
-    recognizer: Recognizer, run: Path, files: list[Path]
+    recognizer: Recognizer, hum_run: Path, files: list[Path]
 ) -> None:
-    features = read_run(run).features()
+    features = read_run(hum_run).features()
     for file in files[:6]:
         said = recognizer.predict(file)
         assert said.emotion is not None
@@ -146,8 +126,8 @@ def test_typicality_is_the_share_of_dev_that_lies_farther(
         assert said.typicality == pytest.approx(np.mean(farther), abs=1.01 / len(dev))
 
 
-def test_a_class_by_example(folder: Path, tmp_path: Path) -> None:
-    recognizer = Recognizer(folder, threads=1)
+def test_a_class_by_example(hum_model: Path, tmp_path: Path) -> None:
+    recognizer = Recognizer(hum_model, threads=1)
     clips = [tone(hz, 0.7, level=0.2) for hz in (2900, 3000, 3100)]
     recognizer.enroll("whistling", clips, 16_000)
     said = recognizer.predict(tone(3050, 0.6), 16_000)
@@ -155,20 +135,20 @@ def test_a_class_by_example(folder: Path, tmp_path: Path) -> None:
     nearest = min(centers, key=lambda name: np.linalg.norm(said.z - centers[name]))
     assert said.emotion == nearest == "whistling"
     assert sum(said.probabilities.values()) == pytest.approx(1.0)
-    assert list(said.probabilities) == [*load_model(folder).names, "whistling"]
+    assert list(said.probabilities) == [*load_model(hum_model).names, "whistling"]
 
     recognizer.model.save(tmp_path / "more")
     again = Recognizer(tmp_path / "more", threads=1)
     assert again.predict(tone(3050, 0.6), 16_000).probabilities == pytest.approx(said.probabilities)
-    assert not load_model(folder).has_enrolled
+    assert not load_model(hum_model).has_enrolled
     with pytest.raises(ModelError, match="was trained on"):
         recognizer.enroll("angry", clips, 16_000)
     with pytest.raises(ModelError, match="at least one recording"):
         recognizer.enroll("bored", [])
 
 
-def test_int8_says_nearly_the_same(folder: Path, recognizer: Recognizer, files: list[Path]) -> None:
-    rounded = Recognizer(folder, int8=True, threads=1)
+def test_int8_says_nearly_the_same(hum_model: Path, recognizer: Recognizer, files: list[Path]) -> None:
+    rounded = Recognizer(hum_model, int8=True, threads=1)
     for file in files[:6]:
         assert rounded.predict(file).probabilities == pytest.approx(
             recognizer.predict(file).probabilities, abs=0.1
@@ -191,26 +171,26 @@ def test_warnings() -> None:
 
 
 @pytest.fixture
-def copied(folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "copy"))
+def copied(hum_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(hum_model, tmp_path / "copy"))
 
 
-def test_the_folder_says_what_it_is(folder: Path, run: Path) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert [c["name"] for c in config["classes"]] == list(read_run(run).classes)
+def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
+    config = json.loads((hum_model / "config.json").read_text(encoding="utf-8"))
+    assert [c["name"] for c in config["classes"]] == list(read_run(hum_run).classes)
     for name, expected in config["sha256"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
+        assert hashlib.sha256((hum_model / name).read_bytes()).hexdigest() == expected
     assert set(config["sha256"]) == {"README.md", "model.int8.onnx", "model.onnx", "model.safetensors"}
-    assert config["training"]["protocol"]["hash"] == read_run(run).meta["protocol"]["hash"]
-    plane = load_model(folder).plane
+    assert config["training"]["protocol"]["hash"] == read_run(hum_run).meta["protocol"]["hash"]
+    plane = load_model(hum_model).plane
     np.testing.assert_allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-6)
-    features = read_run(run).features()
+    features = read_run(hum_run).features()
     np.testing.assert_allclose(
         plane.project(features["z"][features["part"] == "train"]).mean(axis=0), 0.0, atol=1e-4
     )
 
 
-def test_a_damaged_model_is_refused(copied: Path, run: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_is_refused(copied: Path, hum_run: Path, tmp_path: Path) -> None:
     content = bytearray((copied / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (copied / "model.onnx").write_bytes(content)
@@ -223,7 +203,7 @@ def test_a_damaged_model_is_refused(copied: Path, run: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="format None"):
         load_model(copied)
     with pytest.raises(ModelError, match="is a run"):
-        load_model(run)
+        load_model(hum_run)
     with pytest.raises(ModelError, match="there is no model 'nowhere'"):
         load_model("nowhere")
     with pytest.raises(ModelError, match="is not a model"):
@@ -231,16 +211,16 @@ def test_a_damaged_model_is_refused(copied: Path, run: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="names no revision"):
         load_model("hf:someone/something")
     with pytest.raises(ModelError, match="exists"):
-        export_model(run, copied)
+        export_model(hum_run, copied)
 
 
 def test_the_command_line_says_the_same(
-    folder: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
+    hum_model: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
 ) -> None:
     for file in files[:3]:
         shutil.copy(file, tmp_path)
     expected = {str(tmp_path / f.name): recognizer.predict(f) for f in files[:3]}
-    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(folder), "--json"])
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--json"])
     assert told.exit_code == 0, told.output
     rows = json.loads(told.stdout)
     assert [row["recording"] for row in rows] == sorted(expected)
@@ -248,7 +228,7 @@ def test_the_command_line_says_the_same(
         assert row["probabilities"] == pytest.approx(expected[row["recording"]].probabilities, abs=1e-5)
 
     (tmp_path / "bad.wav").write_bytes(b"no")
-    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(folder), "--csv"])
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--csv"])
     assert told.exit_code == 1
     head, *lines = told.stdout.splitlines()
     assert head == "recording,emotion,confidence,typicality,seconds,start,end,p_angry,p_sad,warnings,error"
@@ -256,14 +236,14 @@ def test_the_command_line_says_the_same(
     assert "bad.wav: cannot be decoded" in told.stderr
 
     content = files[0].read_bytes()
-    told = CliRunner().invoke(app, ["predict", "-", "--model", str(folder)], input=content)
+    told = CliRunner().invoke(app, ["predict", "-", "--model", str(hum_model)], input=content)
     assert told.exit_code == 0
     assert "stdin" in told.stdout
-    told = CliRunner().invoke(app, ["predict", str(tmp_path / "bad.wav"), "--model", str(folder)])
+    told = CliRunner().invoke(app, ["predict", str(tmp_path / "bad.wav"), "--model", str(hum_model)])
     assert told.exit_code == 2
 
     out = tmp_path / "z.npz"
-    told = CliRunner().invoke(app, ["embed", str(files[0]), "--out", str(out), "--model", str(folder)])
+    told = CliRunner().invoke(app, ["embed", str(files[0]), "--out", str(out), "--model", str(hum_model)])
     assert told.exit_code == 0
     with np.load(out, allow_pickle=False) as stored:
         np.testing.assert_allclose(stored["z"][0], recognizer.predict(files[0]).z, atol=1e-5)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
+    from emospec.inference.streaming import Moment
 
 Form = Literal["table", "csv", "json"]
 
@@ -82,6 +83,19 @@ def _print_table(predictions: "Sequence[Prediction]") -> None:
         emotion = escape(one.emotion) if one.emotion else "[dim]none[/dim]"
         table.add_row(escape(one.recording), emotion, percent(one.confidence), percent(one.typicality), words)
     wide_console().print(table)
+
+
+def print_moment(moment: "Moment", as_json: bool) -> None:
+    """A line for a window: when, what, how sure."""
+    if as_json:
+        import json
+
+        facts = {name: value for name, value in vars(moment).items() if name != "segments"}
+        print(json.dumps(facts, ensure_ascii=False), flush=True)
+        return
+    bar = "█" * round(20 * moment.confidence)
+    when = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
+    print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
 
 
 @contextmanager

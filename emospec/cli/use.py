@@ -13,6 +13,7 @@ from emospec.errors import EmospecError, ModelError
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction, Recognizer, Recording
+    from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
 
@@ -25,6 +26,15 @@ ModelName = Annotated[
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
+AbstainBelow = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="No emotion where the confidence is lower.")
+]
+Window = Annotated[float, typer.Option(help="Seconds that are judged at once.")]
+Hop = Annotated[float, typer.Option(help="Seconds from one window to the next.")]
+Smoothing = Annotated[
+    float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
+]
+Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -32,9 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 def predict(
     recordings: Recordings,
     model: ModelName = "",
-    abstain_below: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="No emotion where the confidence is lower.")
-    ] = 0.0,
+    abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     int8: Int8 = False,
@@ -52,6 +60,76 @@ def predict(
             failures += printer.add(result)
             step(done)
     _exit(failures, len(found))
+
+
+@app.command(
+    epilog="Example: emospec timeline interview.mp3 --model models/emodb --format textgrid --out interview.TextGrid"
+)
+def timeline(
+    recording: Annotated[str, typer.Argument(metavar="FILE|-", help="A recording, or - for stdin.")],
+    model: ModelName = "",
+    form: Annotated[
+        str, typer.Option("--format", help="csv, json, audacity, textgrid, elan, rttm, srt or vtt.")
+    ] = "csv",
+    out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="Judge stretches of speech, found first, instead of windows.")
+    ] = False,
+    window: Window = 3.0,
+    hop: Hop = 1.0,
+    smoothing: Smoothing = 1.0,
+    minimum: Minimum = 1.0,
+    abstain_below: AbstainBelow = 0.0,
+    int8: Int8 = False,
+    threads: Threads = 0,
+) -> None:
+    """Tell the emotions of a recording over its time, hours long or short."""
+    from emospec.inference.formats import format_named, render, write
+    from emospec.inference.streaming import Timing
+
+    format_named(form)  # before a long recording is judged
+    recognizer = _open(model, int8, threads)
+    source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
+    timing = Timing(window, hop, smoothing, minimum, abstain_below)
+    heard = recognizer.timeline(source, timing=timing, speech=speech)
+    if plot is not None:
+        _plot(heard, source, plot)
+    if out is None:
+        print(render(form, heard), end="")
+    else:
+        write(form, heard, out)
+
+
+@app.command(epilog="Example: emospec listen --model models/emodb")
+def listen(
+    model: ModelName = "",
+    device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long to listen; 0 until Ctrl-C.")] = 0.0,
+    window: Window = 3.0,
+    hop: Hop = 1.0,
+    smoothing: Smoothing = 1.0,
+    abstain_below: AbstainBelow = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per hop.")] = False,
+    int8: Int8 = False,
+    threads: Threads = 0,
+) -> None:
+    """Tell emotions from the microphone as they come, a line per hop."""
+    from emospec.cli.microphone import microphone
+    from emospec.cli.predictions import print_moment
+    from emospec.inference.streaming import Timing
+
+    recognizer = _open(model, int8, threads)
+    timing = Timing(window, hop, smoothing, 0.0, abstain_below)
+    with microphone(device, seconds) as (sample_rate, chunks):
+        stream = recognizer.stream(sample_rate, timing)
+        if not as_json:
+            print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
+        for chunk in chunks:
+            for moment in stream.push(chunk):
+                print_moment(moment, as_json)
+        for moment in stream.finish()[0]:
+            print_moment(moment, as_json)
 
 
 @app.command(epilog="Example: emospec embed calls/ --model models/emodb --out z.npz")
@@ -99,7 +177,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
-    with _needs_training():
+    with _extra("train"):
         from emospec.release import export_model
 
         made = export_model(run, out, int8=int8)
@@ -118,6 +196,16 @@ def _open(model: str, int8: bool, threads: int) -> "Recognizer":
     if not model and not bundled():
         raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
     return Recognizer(model or bundled()[0], int8=int8, threads=threads)
+
+
+def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
+    from emospec.data.audio import SAMPLE_RATE, read_blocks
+    from emospec.files import write_bytes
+
+    with _extra("plot"):
+        from emospec.inference.picture import draw, overview, to_png
+    seen = overview(read_blocks(source), round(heard.duration_seconds * SAMPLE_RATE))
+    write_bytes(path, to_png(draw(heard, seen)))
 
 
 def _recordings(named: list[str]) -> "list[Recording]":
@@ -146,13 +234,13 @@ def _exit(failures: int, judged: int) -> None:
 
 
 @contextmanager
-def _needs_training() -> Iterator[None]:
-    """Say how to get the training extra where it is missing."""
+def _extra(name: str) -> Iterator[None]:
+    """Say how to get an extra where it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "emospec":
             raise
         raise EmospecError(
-            f"export needs an extra ({error.name} is not installed): pip install 'emospec[train]'"
+            f"this needs an extra ({error.name} is not installed): pip install 'emospec[{name}]'"
         ) from error

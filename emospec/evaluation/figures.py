@@ -24,14 +24,12 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from emospec.evaluation.calibration import Calibration
+from emospec.evaluation.palette import FAINT, INK, RULE, class_color
 from emospec.evaluation.published import published
 from emospec.evaluation.results import Run, Summary
 from emospec.evaluation.sweeps import SYMBOLS, Sweep
 from emospec.files import write_bytes
 
-INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
-CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3b3b3b", "#b8a800")
-"""Okabe and Ito's palette for the colour-blind, its yellow darkened to be seen on white."""
 CLASS_MARKERS = "os^DvPX*"
 SETTING_COLORS = ("#8a97a6", "#0b6e8f", "#c8641b", "#5d4aa3", "#3f8f4f", "#b03060", "#7a5c2e", "#2f4b7c")
 SHARES = LinearSegmentedColormap.from_list("shares", ["#f5f8fa", "#a9cfdd", "#3d8fae", "#0a4a63"])
@@ -190,7 +188,7 @@ def pca_panels(*runs: Run) -> Figure:
         Line2D(
             [],
             [],
-            color=_class_color(i),
+            color=class_color(i),
             marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
             linestyle="",
             label=name,
@@ -220,10 +218,6 @@ def _setting_color(summaries: Sequence[Summary], number: int) -> str:
     return SETTING_COLORS[(number + shift) % len(SETTING_COLORS)]
 
 
-def _class_color(index: int) -> str:
-    return CLASS_COLORS[index % len(CLASS_COLORS)]
-
-
 def _pca_panel(
     axes: Axes, z: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]
 ) -> list[PathCollection]:
@@ -243,7 +237,7 @@ def _pca_panel(
             coordinates[labels == name, 0],
             coordinates[labels == name, 1],
             s=size,
-            color=_class_color(i),
+            color=class_color(i),
             marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
             alpha=0.7,
             linewidths=0,

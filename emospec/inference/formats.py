@@ -71,11 +71,16 @@ def render(name: str, timeline: Timeline) -> str:
     >>> render("rttm", heard)
     'SPEAKER a 1 1.500 1.500 <NA> <NA> sad 0.800 <NA>\n'
     """
+    return format_named(name).text(timeline).encode("utf-8", "replace").decode()
+
+
+def format_named(name: str) -> Format:
+    """The format of a name; TimelineError where there is none."""
     if name not in FORMATS:
         raise TimelineError(
             f"format {name!r} is not known{nearest(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
         )
-    return FORMATS[name].text(timeline).encode("utf-8", "replace").decode()
+    return FORMATS[name]
 
 
 def write(name: str, timeline: Timeline, path: Path) -> None:
