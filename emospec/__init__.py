@@ -3,18 +3,22 @@
 >>> import emospec
 >>> run = emospec.train("packs/emodb", "runs/emodb", "dai2019-mel")  # doctest: +SKIP
 >>> emospec.evaluate("runs/emodb")  # doctest: +SKIP
+>>> emospec.export_model("runs/emodb", "models/emodb")  # doctest: +SKIP
+>>> emospec.Recognizer("models/emodb").predict("call.wav").emotion  # doctest: +SKIP
 """
 
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "crossval", "evaluate", "prepare", "train"]
+__all__ = ["Recognizer", "__version__", "compare", "crossval", "evaluate", "export_model", "prepare", "train"]
 
 _HOMES = {
+    "Recognizer": "emospec.inference.recognizer",
     "compare": "emospec.evaluation.pairs",
     "crossval": "emospec.experiment",
     "evaluate": "emospec.evaluation.results",
+    "export_model": "emospec.release",
     "prepare": "emospec.data.pack",
     "train": "emospec.run",
 }

@@ -31,6 +31,7 @@ def corpus_facts(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
         "citation": known.citation if known else "",
         "utterances": len(mine),
         "speakers": len({u.speaker for u in mine if u.speaker}),
+        "languages": sorted({u.language for u in mine if u.language}),
     }
 
 

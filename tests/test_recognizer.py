@@ -2,13 +2,19 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from conftest import tone
@@ -188,6 +194,88 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
     np.testing.assert_allclose(
         plane.project(features["z"][features["part"] == "train"]).mean(axis=0), 0.0, atol=1e-4
     )
+
+
+def test_the_card_is_one_that_the_hub_reads(hum_model: Path) -> None:
+    _, header, text = (hum_model / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    facts = yaml.safe_load(header)
+    assert facts["library_name"] == "emospec"
+    assert (facts["license"], facts["license_name"]) == ("other", "not stated")
+    judged = facts["model-index"][0]["results"][0]
+    assert "speaker-independent" in judged["dataset"]["name"]
+    assert [m["type"] for m in judged["metrics"]] == ["recall", "accuracy"]
+    assert "must not be used to judge" in text
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of Hugging Face as `snapshot_download` asks for: one repository at one commit."""
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder: Path
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        names = sorted(p.name for p in self.folder.iterdir())
+        if path == f"/api/models/someone/hum/revision/{self.commit}":
+            siblings = [{"rfilename": name} for name in names]
+            facts = {"id": "someone/hum", "sha": self.commit, "siblings": siblings}
+            self._send(json.dumps(facts).encode())
+        elif path == f"/api/models/someone/hum/tree/{self.commit}":
+            tree = [
+                {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": "0" * 40}
+                for name in names
+            ]
+            self._send(json.dumps(tree).encode())
+        elif path.startswith(f"/someone/hum/resolve/{self.commit}/") and path.rsplit("/", 1)[1] in names:
+            self._send((self.folder / path.rsplit("/", 1)[1]).read_bytes())
+        else:
+            self.send_error(404)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _send(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-Repo-Commit", self.commit)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_model_from_the_hub(
+    hum_model: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
+) -> None:
+    """In a process of its own: the address of the hub is read once, when its library is imported."""
+    Hub.folder = hum_model
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    program = (
+        "import sys; from emospec.inference.recognizer import Recognizer\n"
+        "print(Recognizer(sys.argv[1], threads=1).predict(sys.argv[2]).confidence)"
+    )
+    home = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+
+    def ask(revision: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, f"hf:someone/hum@{revision}", str(files[0])],
+            env=os.environ | home, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    said = ask(Hub.commit)
+    assert said.stdout, said.stderr
+    assert float(said.stdout) == pytest.approx(recognizer.predict(files[0]).confidence, abs=1e-5), said.stderr
+    assert "ModelError" in ask("f" * 40).stderr
+    server.shutdown()
+    server.server_close()
+    again = ask(Hub.commit)
+    assert again.stdout == said.stdout, again.stderr
 
 
 def test_a_damaged_model_is_refused(copied: Path, hum_run: Path, tmp_path: Path) -> None:

@@ -1,7 +1,21 @@
-"""The card that lies beside a model's weights: what it is, what it learned from, how far to trust it."""
+"""The card that lies beside a model's weights: what it is, what it learned from, how far to trust it.
+
+In the form of Hugging Face's model cards: a YAML header for machines, Markdown for people.
+"""
+
+import json
+from typing import Any
 
 from emospec.evaluation.results import Run
 from emospec.evaluation.words import SPEAKERS, percent
+
+HUB_LICENCES = {
+    "CC0 1.0": "cc0-1.0",
+    "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
+    "CC BY-NC-ND 4.0": "cc-by-nc-nd-4.0",
+    "ODbL 1.0 (database), DbCL 1.0 (contents)": "odbl",
+}
+"""What the hub calls a corpus's licence; any other, or several, are `other`, and named."""
 
 CARD = """# Speech emotion recognition: {classes}
 
@@ -26,6 +40,11 @@ order of the logits: {classes}.
 Fold lists: sha256 {hash}. Audit: {audit}.
 One run on one fold, tested on few speakers: `emospec crossval` gives all folds, and an interval over their speakers.
 
+## Meant for
+
+Speech of one speaker at a time, of some seconds, in the languages of its corpora; research, and tools whose users know
+what an emotion score is. Over 14 s it judges the central 14 s.
+
 ## Limits
 
 It always answers with one of its classes, also to silence, noise, or an emotion that is none of them. Other speakers,
@@ -49,7 +68,7 @@ def model_card(run: Run) -> str:
         for corpus in run.meta["corpora"]
     )
     counts = {part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()}
-    return CARD.format(
+    return _header(run) + CARD.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
         setting=run.setting,
@@ -69,3 +88,40 @@ def model_card(run: Run) -> str:
         command=run.meta["command"],
         **counts,
     )
+
+
+def _header(run: Run) -> str:
+    """The YAML header; its values are JSON, which is YAML."""
+    licences = sorted({corpus["licence"] for corpus in run.meta["corpora"]})
+    known = HUB_LICENCES.get(licences[0]) if len(licences) == 1 else None
+    facts: dict[str, Any] = {
+        "library_name": "emospec",
+        "pipeline_tag": "audio-classification",
+        "tags": ["speech-emotion-recognition", "centre-loss", "spectrogram", "onnx"],
+        "license": known or "other",
+    }
+    if known is None:
+        facts["license_name"] = "; ".join(licence or "not stated" for licence in licences)
+    if languages := sorted({tag for corpus in run.meta["corpora"] for tag in corpus.get("languages", [])}):
+        facts["language"] = languages
+    protocol = run.meta["protocol"]
+    metrics = [
+        {
+            "type": "recall",
+            "name": "UA, mean recall over classes",
+            "value": round(run.scores["test"]["UA"], 4),
+        },
+        {"type": "accuracy", "name": "WA", "value": round(run.scores["test"]["WA"], 4)},
+    ]
+    judged = {
+        "task": {"type": "audio-classification", "name": "speech emotion recognition"},
+        "dataset": {
+            "name": f"{', '.join(run.corpora)}, {protocol['name']}, fold {protocol['fold']} "
+            f"({SPEAKERS[protocol['speaker_overlap']]})",
+            "type": "-".join(run.corpora),
+        },
+        "metrics": metrics,
+    }
+    facts["model-index"] = [{"name": f"emospec {run.setting}", "results": [judged]}]
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items())
+    return "\n".join(["---", *lines, "---", "", ""])
