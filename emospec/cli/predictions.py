@@ -71,18 +71,14 @@ def _cells(result: "Prediction | Failure", classes: int) -> list[object]:
 
 
 def _print_table(predictions: "Sequence[Prediction]") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    from emospec.display import percent, wide_console
-
-    table = Table("recording", "emotion", "confidence %", "typicality %", "warnings", box=SIMPLE_HEAD)
+    """Columns of plain text: importing rich would take as long as the answer."""
+    rows = [("recording", "emotion", "confidence", "typicality", "warnings")]
     for one in predictions:
-        words = escape("\n".join(one.warnings))
-        emotion = escape(one.emotion) if one.emotion else "[dim]none[/dim]"
-        table.add_row(escape(one.recording), emotion, percent(one.confidence), percent(one.typicality), words)
-    wide_console().print(table)
+        shares = ("n/a" if p is None else f"{100 * p:.1f} %" for p in (one.confidence, one.typicality))
+        rows.append((one.recording, one.emotion or "-", *shares, "; ".join(one.warnings)))  # type: ignore[arg-type]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_moment(moment: "Moment", as_json: bool) -> None:

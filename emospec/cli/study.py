@@ -9,16 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import emospec
-from emospec.display import (
-    print_check,
-    print_comparison,
-    print_corpora,
-    print_json,
-    print_pack,
-    print_scores,
-    print_summaries,
-    progress_bars,
-)
 from emospec.errors import CorpusError, EmospecError, RunError
 
 if TYPE_CHECKING:
@@ -54,6 +44,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Synthesise a corpus, train without and with centre loss, judge, and write a report."""
+    from emospec.display import print_summaries, progress_bars
+
     with _needs_training(), progress_bars(as_json) as progress:
         from emospec.experiment import demo
 
@@ -64,6 +56,8 @@ def demo(
 @corpora_app.callback()
 def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
     """List the corpora that emospec reads."""
+    from emospec.display import print_corpora, print_json
+
     if context.invoked_subcommand:
         return
     from emospec.data.corpora import CORPORA
@@ -99,6 +93,7 @@ def check(
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
     from emospec.data.corpora import check_corpus
+    from emospec.display import print_check, print_json
 
     found = check_corpus(name, root)
     if as_json:
@@ -132,6 +127,8 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
+    from emospec.display import print_json, print_pack, progress_bars
+
     with _needs_training(), progress_bars(as_json) as progress:
         made, new, summaries = _prepare(corpora, pack, skip_bad, progress)
     if as_json:
@@ -182,6 +179,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train and judge one model, on one fold."""
+    from emospec.display import print_summaries, progress_bars
+
     with _needs_training(), progress_bars(as_json) as progress:
         emospec.train(
             pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
@@ -206,6 +205,8 @@ def crossval(
     as_json: AsJson = False,
 ) -> None:
     """Train and judge one setting on all folds of its split, side by side."""
+    from emospec.display import print_summaries, progress_bars
+
     with _needs_training(), progress_bars(as_json) as progress:
         emospec.crossval(
             pack,
@@ -241,6 +242,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train and judge a preset at several values of one key."""
+    from emospec.display import print_summaries, progress_bars
+
     with _needs_training(), progress_bars(as_json) as progress:
         from emospec.experiment import sweep, sweep_values
 
@@ -277,6 +280,8 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
+    from emospec.display import print_pack, print_summaries, progress_bars
+
     summaries: dict[str, str] = {}
     with _needs_training(), progress_bars(as_json) as progress:
         from emospec.experiment import reproduce
@@ -303,6 +308,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Sum up the test scores of runs, or let one run's model judge another pack."""
+    from emospec.display import print_json, print_scores, print_summaries
+
     with _needs_training():
         if on is None:
             print_summaries(emospec.evaluate(*runs), as_json, {})
@@ -331,6 +338,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
+    from emospec.display import print_comparison
+
     with _needs_training():
         from emospec.evaluation.pairs import compare
 
@@ -345,6 +354,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML report on runs, with its pictures as PNG and SVG."""
+    from emospec.display import print_json
+
     with _needs_training():
         from emospec.evaluation.report import write_report
         from emospec.evaluation.results import find_runs
