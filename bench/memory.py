@@ -6,26 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.corpus import durations, synthesise
-from bench.measure import worker
+from bench.measure import anonymous_bytes, worker
 
 HOURS = (1, 50)
 STEPS = 20
 MIB = 2**20
 
 
-def _anonymous_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
-
-
 def _peak_of(work: Callable[[], object]) -> int:
     """The most anonymous memory that this process held during a call, looked at every 20 ms."""
-    peak, done = _anonymous_bytes(), threading.Event()
+    peak, done = anonymous_bytes(), threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.02):
-            peak = max(peak, _anonymous_bytes())
+            peak = max(peak, anonymous_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -1,0 +1,136 @@
+"""The recogniser on files: speed, memory and accuracy beside openSMILE and a support vector machine."""
+
+import statistics
+import tempfile
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from bench.measure import Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
+from bench.peers import SETS, extractor, functionals, machine
+from emospec.data.corpora import read_corpus
+from emospec.data.pack import prepare
+from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy
+from emospec.evaluation.results import find_runs
+from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.release import export_model
+
+EMODB = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "emodb"
+TIMED_FILES, MANY_FILES = 60, 10_000
+
+
+def models(runs: Path, folder: Path) -> dict[str, Path]:
+    """The models of a one-speaker-out cross-validation on EMO-DB, by test speaker, with their int8 graphs."""
+    pack, _ = prepare(read_corpus("emodb", EMODB), folder / "pack")
+    made = {}
+    for run in find_runs([runs]):
+        predictions = run.predictions()
+        (speaker,) = set(predictions.loc[predictions["part"] == "test", "speaker"])
+        export_model(run.folder, folder / speaker, int8=pack.folder)
+        made[speaker] = folder / speaker
+    return made
+
+
+@cache
+def _recognizer(model: Path, int8: bool) -> Recognizer:
+    return Recognizer(model, int8=int8, threads=1)
+
+
+def _time_ours(model: Path, int8: bool, files: list[Path]) -> float:
+    recognizer = _recognizer(model, int8)
+    return seconds(lambda: [recognizer.predict(file) for file in files])
+
+
+@cache
+def _peer(name: str):  # type: ignore[no-untyped-def]
+    smile = extractor(name)
+    files = sorted((EMODB / "audio").iterdir())[:40]
+    return smile, machine(name).fit(functionals(smile, files), np.arange(len(files)) % 7)
+
+
+def _time_peer(name: str, files: list[Path]) -> float:
+    smile, fitted = _peer(name)
+    return seconds(lambda: [fitted.predict(functionals(smile, [file])) for file in files])
+
+
+def _memory(model: Path, files: list[Path]) -> list[int]:
+    """Anonymous memory after each tenth of many files."""
+    recognizer = Recognizer(model, threads=1)
+    held = []
+    for done, _ in enumerate(recognizer.predict_many(islice(cycle(files), MANY_FILES)), start=1):
+        if done % (MANY_FILES // 10) == 0:
+            held.append(anonymous_bytes())
+    return held
+
+
+def accuracy(made: dict[str, Path]) -> dict[str, float]:
+    """UA over the pooled test predictions of all speakers: float, int8, and the peers on the same folds."""
+    utterances = read_corpus("emodb", EMODB)
+    names = list(Recognizer(next(iter(made.values()))).model.names)
+    targets = np.array([names.index(u.emotion) for u in utterances])
+    speakers = np.array([u.speaker for u in utterances])
+    files = [u.file for u in utterances]
+    said = {name: np.zeros(len(files), np.int64) for name in ("emospec, float", "emospec, int8", *SETS)}
+    features = {name: functionals(extractor(name), files) for name in SETS}
+    for speaker, model in made.items():
+        test = np.flatnonzero(speakers == speaker)
+        for int8 in (False, True):
+            results = Recognizer(model, int8=int8).predict([files[i] for i in test])
+            found = [names.index(r.emotion or "") for r in results if isinstance(r, Prediction)]
+            said["emospec, int8" if int8 else "emospec, float"][test] = found
+        for name in SETS:
+            train = speakers != speaker
+            fitted = machine(name).fit(features[name][train], targets[train])
+            said[name][test] = fitted.predict(features[name][test])
+    tested = np.isin(speakers, list(made))
+    return {
+        name: unweighted_accuracy(confusion_matrix(targets[tested], chosen[tested], len(names)))
+        for name, chosen in said.items()
+    }
+
+
+def main(runs: Path) -> str:
+    """The section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
+    with tempfile.TemporaryDirectory() as name, worker(1) as ours, worker(1) as theirs:
+        made = models(runs, Path(name))
+        model = next(iter(made.values()))
+        files = sorted((EMODB / "audio").iterdir())[:TIMED_FILES]
+        audio = sum(len(_recognizer(model, False)._hear(file, None).waveform) for file in files) / 16000
+        ways = {
+            "float": lambda: ours.submit(_time_ours, model, False, files).result(),
+            "int8": lambda: ours.submit(_time_ours, model, True, files).result(),
+        } | {peer: lambda peer=peer: theirs.submit(_time_peer, peer, files).result() for peer in SETS}  # type: ignore[misc]
+        took = in_turn(ways)
+        held = ours.submit(_memory, model, files).result()
+        scores = accuracy(made)
+    speed = {way: f"{audio / statistics.median(times):.0f} s/s" for way, times in took.items()}
+    rows = [
+        Ratio(
+            f"log-Mel model, {kind}",
+            peer,
+            ratios_of(took[peer], took[kind]),
+            speed[kind],
+            speed[peer],
+            target=5.0 if peer == "eGeMAPSv02" and kind == "int8" else None,
+        )
+        for kind in ("float", "int8")
+        for peer in SETS
+    ]
+    lines = "\n".join(f"| {name} | {100 * ua:.1f} |" for name, ua in scores.items())
+    return f"""## Recognition
+
+Files to emotions, decoding included, one core, one file at a time: {TIMED_FILES} files of EMO-DB, {audio:.0f} s of speech. The peers are
+openSMILE's functionals and a linear support vector machine. Seconds of audio per second.
+
+{table(rows)}
+
+Anonymous memory after each tenth of {MANY_FILES} files, MiB: {", ".join(f"{b / 2**20:.0f}" for b in held)}.
+
+UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(made)} speakers:
+
+| what | UA % |
+|---|---|
+{lines}
+"""
