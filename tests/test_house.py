@@ -46,6 +46,13 @@ def test_imports_go_down_only(module: Path) -> None:
             assert floor_of(module) in TORCH_ROOMS, f"{floor_of(module)} imports {name}"
 
 
+def test_use_needs_nothing_of_the_training_extra() -> None:
+    extra = {"pandas", "scipy", "sklearn", "joblib", "jinja2", "matplotlib", "accelerate"}
+    for module in MODULES:
+        if floor_of(module) == "inference" and module.name != "picture.py":
+            assert not {name.split(".")[0] for name in imported(module)} & extra, module
+
+
 def test_every_room_has_a_floor() -> None:
     assert {floor_of(module) for module in MODULES} == set(ORDER)
 
