@@ -1,4 +1,4 @@
-"""A recording -> mono float32 waveform at 16 kHz, or one named error.
+"""A recording -> mono float32 waveform at 16 kHz, whole or in blocks, or one named error.
 
 Knows nothing of labels or models. WAV, FLAC, AIFF, MP3, Ogg Vorbis and Opus through libsndfile,
 which goes by content, not by suffix; resampling by soxr.
@@ -6,18 +6,19 @@ which goes by content, not by suffix; resampling by soxr.
 
 import io
 import os
-import struct
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from emospec.data import mp3
-from emospec.errors import AudioError
+from emospec.data import containers, mp3
+from emospec.errors import AudioError, ConfigError
 
 SAMPLE_RATE = 16_000  # Hz, everywhere in emospec (Dai et al. 2019)
 MIN_RATE, MAX_RATE = 1_000, 384_000  # Hz
@@ -26,15 +27,14 @@ MAX_CHANNELS = 64
 Waveform = NDArray[np.float32]
 
 # libsndfile opens more, without a word where one of them is truncated.
-FORMATS = ("WAV", "WAVEX", "FLAC", "AIFF", "MP3", "OGG")
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
 # A float recording of unscaled 32-bit integers reaches it. Far above, the power of a spectrum overflows.
 LARGEST_SAMPLE = 2.0**31
 
-# A header written before its length was known (a pipe) declares at least this; it is not a truncation.
-_UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
+_READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
+# Where libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
+_NO_SEEK = ("MP3", "OGG")
 _UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
-_LONGEST_OGG_PAGE_BYTES = 65_307
-_MOST_CHUNKS = 1000  # before the samples; bounds the search in a hostile file
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
 
@@ -71,7 +71,8 @@ def read_audio(recording: Path | str | bytes, start: float = 0.0, end: float | N
 
     Raises:
         AudioError: it is missing, empty, truncated, not audio, holds NaN or infinite samples, or
-            its rate (1 to 384 kHz), channels (1 to 64) or the stretch asked for are out of range.
+            its rate (1 to 384 kHz), channels (1 to 64) or the stretch asked for are out of range, or
+            memory does not hold it.
 
     Example:
         >>> file = io.BytesIO()
@@ -86,80 +87,254 @@ def decode(
     recording: Path | str | bytes, start: float = 0.0, end: float | None = None
 ) -> tuple[Waveform, Source]:
     """As `read_audio`, and what the recording was before."""
-    name = "the recording" if isinstance(recording, bytes) else str(recording)
-    try:
-        samples, source = _read(recording, name, start, end)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"{name}: cannot be decoded as audio ({_reason(error)}). "
-            "It is damaged, truncated or not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
-        ) from error
-    except OSError as error:
-        raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
-    # NaN compares false.
-    if bad := int(np.count_nonzero(~(np.abs(samples) <= LARGEST_SAMPLE))):
-        raise AudioError(
-            f"{name}: holds {bad} samples that are NaN, infinite or beyond 2^31. Write it again without them"
-        )
-    waveform = samples.mean(axis=1) if source.channels > 1 else samples[:, 0]
-    if source.sample_rate != SAMPLE_RATE:
-        waveform = soxr.resample(waveform, source.sample_rate, SAMPLE_RATE, quality="HQ")
-    if not waveform.size:
+    with _opened(recording) as (file, name):
+        first, count = _stretch(file, name, start, end)
+        try:
+            waveform = np.concatenate(list(_waveforms(file, name, first, count)))
+        except MemoryError as error:
+            seconds = count / file.samplerate
+            raise AudioError(
+                f"{name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
+            ) from error
+        return waveform, Source(file.samplerate, file.channels, file.subtype)
+
+
+def read_blocks(
+    recording: Path | str | bytes, block_seconds: float = 30.0
+) -> Generator[Waveform, None, None]:
+    """Read a recording of any length block by block, in memory that does not grow with its length.
+
+    Joined, the blocks are what `read_audio` gives. The recording stays open until the last block is
+    taken, or the generator is closed.
+
+    Args:
+        recording: a file, or its bytes.
+        block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s).
+
+    Returns:
+        The blocks in turn, each (round(16000 * block_seconds),), the last one shorter.
+
+    Raises:
+        AudioError: as `read_audio`. What the header tells is raised by the call itself; where the
+            samples end early, cannot be decoded or are NaN or infinite, when they are reached, or up to
+            2^20 samples (of all channels) before.
+        ConfigError: `block_seconds` is out of range.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> soundfile.write(file, np.zeros(20_000), 8000, format="WAV")
+        >>> [block.shape for block in read_blocks(file.getvalue(), 1.0)]
+        [(16000,), (16000,), (8000,)]
+    """
+    if not 1 <= block_seconds * SAMPLE_RATE < np.inf:
+        raise ConfigError(f"block_seconds is {block_seconds} s, allowed is 1/{SAMPLE_RATE} s and more")
+    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE))
+    next(blocks)
+    return blocks
+
+
+class Resampler:
+    """Mono at 16 kHz from samples that arrive in pieces of any size.
+
+    The mean over channels, then soxr's HQ; what is at 16 kHz passes through untouched. The waveforms of
+    all calls, joined, equal `soxr.resample` of the whole in length, and in value within 1e-6 of its
+    largest sample (bit for bit with soxr 1.1). What came out lags what was pushed by up to 1,852
+    samples at 16 kHz (116 ms) from 8 kHz up, by 15,600 (1 s) from 1 kHz: soxr works in blocks.
+
+    Args:
+        sample_rate: of what is pushed, 1 to 384 kHz.
+        name: what an error calls the recording.
+        start: where its first sample lies in the recording, in seconds; an error counts from there.
+
+    Raises:
+        AudioError: the rate is out of range.
+
+    Example:
+        >>> resampler = Resampler(8000)
+        >>> parts = [resampler.push(np.zeros((4000, 2), np.float32)), resampler.finish()]
+        >>> np.concatenate(parts).shape
+        (8000,)
+    """
+
+    def __init__(self, sample_rate: int, name: str = "the recording", start: float = 0.0) -> None:
+        _check_rate(sample_rate, name)
+        self._rate, self._name, self._start = sample_rate, name, start
+        self._pushed = 0
+        self._stream: Any = None
+        if sample_rate != SAMPLE_RATE:
+            self._stream = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+
+    def push(self, samples: NDArray[np.floating]) -> Waveform:
+        """Take the next samples, and give what is ready.
+
+        Args:
+            samples: (samples,) or (samples, channels), nominally in [-1, 1].
+
+        Returns:
+            (ready,): at 16 kHz mono it may be the very array that was pushed.
+
+        Raises:
+            AudioError: samples are NaN, infinite, beyond 2^31 or no floats, or channels are not 1 to 64.
+                The samples are not taken then.
+        """
+        if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+            raise AudioError(
+                f"{self._name}: its samples are {samples.dtype} of shape {samples.shape}, allowed are floats "
+                "in [-1, 1] of shape (samples,) or (samples, channels). Divide 16-bit integers by 32768"
+            )
+        if samples.ndim == 2:
+            _check_channels(samples.shape[1], self._name)
+        _check_sound(samples, self._rate, self._name, self._start + self._pushed / self._rate)
+        self._pushed += len(samples)
+        pushed = samples.astype(np.float32, copy=False)
+        if pushed.ndim == 2:
+            pushed = pushed.mean(axis=1) if pushed.shape[1] > 1 else pushed[:, 0]
+        if self._stream is not None and pushed.size:
+            pushed = self._stream.resample_chunk(pushed)
+        return np.ascontiguousarray(pushed)
+
+    def finish(self) -> Waveform:
+        """Give the tail (samples,), and be ready for another recording of the same rate."""
+        self._pushed, tail = 0, np.zeros(0, np.float32)
+        if self._stream is not None:
+            tail = self._stream.resample_chunk(tail, last=True)
+            self._stream.clear()
+        return tail
+
+
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a frame, unless there already.
+
+        soundfile does so after each read, and it starts libsndfile's decoder anew: what follows in an Opus
+        is wrong then by up to a full scale, in an MP3 by 1e-4.
+        """
+        if self.format in _NO_SEEK and whence == os.SEEK_SET and frames == self.tell():
+            return frames
+        return int(super().seek(frames, whence))
+
+
+def _blocks(recording: Path | str | bytes, size: int) -> Generator[Waveform, None, None]:
+    """An empty block once the header is known to be sound, then blocks of `size` samples."""
+    with _opened(recording) as (file, name):
+        yield np.zeros(0, np.float32)
+        held: list[Waveform] = []
+        for piece in _waveforms(file, name, 0, file.frames):
+            held.append(piece)
+            if sum(map(len, held)) < size:
+                continue
+            joined = np.concatenate(held)
+            whole = len(joined) // size * size
+            for place in range(0, whole, size):
+                yield joined[place : place + size]
+            held = [joined[whole:]]
+        if (rest := np.concatenate(held)).size:
+            yield rest
+
+
+def _waveforms(file: soundfile.SoundFile, name: str, first: int, count: int) -> Iterator[Waveform]:
+    """A stretch of frames as successive mono pieces at 16 kHz."""
+    resampler = Resampler(file.samplerate, name, first / file.samplerate)
+    size = 0
+    for samples in _frames(file, name, first, count):
+        piece = resampler.push(samples)
+        size += len(piece)
+        yield piece
+    tail = resampler.finish()
+    if not size + len(tail):
         raise AudioError(f"{name}: is shorter than one sample at 16 kHz")
-    return np.ascontiguousarray(waveform, np.float32), source
+    yield tail
 
 
-def _reason(error: soundfile.LibsndfileError) -> str:
-    reason: str = error.error_string.strip().rstrip(".")
-    # Of an MP3 that ends within its first frames, libsndfile says that there is no such file.
-    return "its data cannot be decoded" if not reason or "does not exist" in reason else reason
+def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Iterator[NDArray[np.float32]]:
+    """A stretch of frames as successive (frames, channels)."""
+    place = first if file.seekable() and file.format not in _NO_SEEK else 0
+    if file.seekable():  # GSM 6.10 is not
+        # To the beginning too: the last bits of an MP3 depend on it, and packs hold them.
+        soundfile.SoundFile.seek(file, place)
+    last, size = first + count, _READ_SAMPLES // file.channels
+    while place < last:
+        wanted = min(size, last - place)
+        try:
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise _undecodable(name, error, f" after {place / file.samplerate:.3f} s") from error
+        yield samples[max(0, first - place) :]
+        place += len(samples)
+        # Of damaged MP3, another read would give what follows the damage.
+        if len(samples) < wanted:
+            raise AudioError(
+                f"{name}: is truncated: {max(0, place - first)} of {count} samples are there, "
+                f"to {place / file.samplerate:.3f} s. Copy it again"
+            )
 
 
-def _open(recording: Path | str | bytes, name: str) -> BinaryIO:
-    if isinstance(recording, bytes):
-        return io.BytesIO(recording)
-    if not Path(recording).is_file():
-        raise AudioError(f"{name}: {'is a folder' if Path(recording).is_dir() else 'there is no such file'}")
-    return open(recording, "rb")
-
-
-def _read(
-    recording: Path | str | bytes, name: str, start: float, end: float | None
-) -> tuple[NDArray[np.float32], Source]:
-    """The samples (frames, channels) of a stretch, checked against what the header declares."""
-    with _open(recording, name) as stream:
-        if not stream.seek(0, os.SEEK_END):
-            raise AudioError(f"{name}: is empty (0 bytes)")
-        _check_whole(stream, name)
-        # The name as bytes, because it need not be UTF-8.
-        content = io.BytesIO(recording) if isinstance(recording, bytes) else os.fsencode(recording)
-        with soundfile.SoundFile(content) as file:
-            if not file.frames and (mended := _piped_wav(stream)):
-                return _read(mended, name, start, end)
-            source = Source(file.samplerate, file.channels, file.subtype)
-            _check_header(file, name)
+@contextmanager
+def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile, str]]:
+    """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
+    # A name need not be UTF-8, nor one line; a message is both.
+    name = "the recording" if isinstance(recording, bytes) else _printable(str(recording))
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(_stream(recording, name))
+            if not stream.seek(0, os.SEEK_END):
+                raise AudioError(f"{name}: is empty (0 bytes)")
+            containers.check_whole(stream, name)
+            # By descriptor: soundfile takes a name that ends in .raw for a headerless format.
+            content = (
+                containers.spliced(recording)
+                if isinstance(recording, bytes)
+                else stack.enter_context(open(recording, "rb", buffering=0)).fileno()
+            )
+            file = stack.enter_context(_SoundFile(content, closefd=False))
             uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
-            if uncounted and (mended := mp3.counted(stream)):
-                return _read(mended, name, start, end)
-            if uncounted or file.frames >= _UNKNOWN_FRAMES:
+            if mended := _mended(file, stream, uncounted):
+                file = stack.enter_context(_SoundFile(mended))
+            _check_header(file, name)
+            if (uncounted and not mended) or file.frames >= _UNKNOWN_FRAMES:
                 raise AudioError(
                     f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
                 )
-            first, count = _stretch(file, name, start, end)
-            # libsndfile's seek in an MP3 is a fraction of a frame off: decode from the start.
-            skipped = first if file.format == "MP3" else 0
-            file.seek(first - skipped)
-            try:
-                samples = file.read(skipped + count, dtype="float32", always_2d=True)[skipped:]
-            except MemoryError as error:
-                raise AudioError(
-                    f"{name}: declares {file.frames} samples, more than memory holds. It is damaged"
-                ) from error
-            if len(samples) < count:
-                raise AudioError(
-                    f"{name}: is truncated: {len(samples)} of {count} samples are there. Copy it again"
-                )
-    return samples, source
+            yield file, name
+    except soundfile.LibsndfileError as error:
+        raise _undecodable(name, error) from error
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def _printable(name: str) -> str:
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:
+    reason = error.error_string.strip().rstrip(".")
+    # Of an MP3 that ends within its first frames, libsndfile says that there is no such file.
+    if not reason or "does not exist" in reason:
+        reason = "its data cannot be decoded"
+    return AudioError(
+        f"{name}: cannot be decoded as audio{where} ({reason}). "
+        "It is damaged, truncated or not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
+    )
+
+
+def _stream(recording: Path | str | bytes, name: str) -> BinaryIO:
+    if isinstance(recording, bytes):
+        return io.BytesIO(recording)
+    path = Path(recording)
+    if path.is_dir():
+        raise AudioError(f"{name}: is a folder")
+    if not path.is_file():
+        found = "is a pipe or a device. Write it to a file" if path.exists() else "there is no such file"
+        raise AudioError(f"{name}: {found}")
+    return open(recording, "rb")
+
+
+def _mended(file: soundfile.SoundFile, stream: BinaryIO, uncounted: bool) -> BinaryIO | None:
+    """The same recording made to declare its length, where it does not and its end can be found."""
+    if uncounted:
+        return mp3.counted(stream)
+    return None if file.frames else containers.piped_wav(stream)
 
 
 def _check_header(file: soundfile.SoundFile, name: str) -> None:
@@ -167,63 +342,32 @@ def _check_header(file: soundfile.SoundFile, name: str) -> None:
         raise AudioError(
             f"{name}: is {file.format}, not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus. Convert it"
         )
-    if not MIN_RATE <= file.samplerate <= MAX_RATE:
-        raise AudioError(
-            f"{name}: its sample rate is {file.samplerate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz"
-        )
-    if not 1 <= file.channels <= MAX_CHANNELS:
-        raise AudioError(f"{name}: has {file.channels} channels, allowed are 1 to {MAX_CHANNELS}")
+    _check_rate(file.samplerate, name)
+    _check_channels(file.channels, name)
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
 
 
-def _check_whole(stream: BinaryIO, name: str) -> None:
-    """Refuse a WAV, AIFF or Ogg whose end is missing; decoding tells it of FLAC and MP3."""
-    size = stream.seek(0, os.SEEK_END)
-    if chunk := _samples_chunk(stream):
-        declared, found = chunk[1], size - chunk[0]
-        if found < declared < _UNKNOWN_LENGTH_BYTES:
-            raise AudioError(
-                f"{name}: is truncated: {found} of {declared} bytes of samples are there. Copy it again"
-            )
-    stream.seek(0)
-    if stream.read(4) == b"OggS":
-        stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
-        tail = stream.read()
-        # RFC 3533: flags at byte 5, of which 4 marks the last page; segments counted at 26, their lengths at 27.
-        page = tail[tail.rfind(b"OggS") :].ljust(27, b"\0")
-        if not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-            raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
+def _check_rate(rate: int, name: str) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{name}: its sample rate is {rate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz")
 
 
-def _samples_chunk(stream: BinaryIO) -> tuple[int, int] | None:
-    """Where the samples of a WAV or AIFF begin, and how many bytes they are by the header."""
-    stream.seek(0)
-    order = {b"RIFF": "<", b"RIFX": ">", b"FORM": ">"}.get(stream.read(4))
-    stream.seek(12)
-    for _ in range(_MOST_CHUNKS if order else 0):
-        head = stream.read(8)
-        if len(head) < 8:
-            break
-        name, size = struct.unpack(f"{order}4sI", head)
-        if name in (b"data", b"SSND"):
-            return stream.tell(), size
-        stream.seek(size + size % 2, os.SEEK_CUR)
-    return None
+def _check_channels(channels: int, name: str) -> None:
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise AudioError(f"{name}: has {channels} channels, allowed are 1 to {MAX_CHANNELS}")
 
 
-def _piped_wav(stream: BinaryIO) -> bytes | None:
-    """A WAV whose header was written before there were samples, made to declare those that follow it."""
-    chunk = _samples_chunk(stream)
-    stream.seek(0)
-    content = stream.read()
-    if not chunk or chunk[1] or content[:4] != b"RIFF" or len(content) == chunk[0]:
-        return None
-    # Else what follows is another chunk, of a WAV that is truly empty.
-    riff_bytes = int.from_bytes(content[4:8], "little")
-    if not (riff_bytes + 8 <= chunk[0] or riff_bytes >= _UNKNOWN_LENGTH_BYTES):
-        return None
-    return content[: chunk[0] - 4] + b"\xff\xff\xff\xff" + content[chunk[0] :]
+def _check_sound(samples: NDArray[np.floating], rate: int, name: str, start: float) -> None:
+    """Refuse samples that are no sound; the first of them lies at `start` seconds."""
+    good = np.abs(samples) <= LARGEST_SAMPLE  # NaN compares false
+    if not good.all():
+        bad = np.argwhere(~good)
+        raise AudioError(
+            f"{name}: holds {len(bad)} samples that are NaN, infinite or beyond 2^31 in the "
+            f"{len(samples) / rate:.3g} s from {start:.3f} s, the first at {start + bad[0, 0] / rate:.3f} s. "
+            "Write it again without them"
+        )
 
 
 def _stretch(file: soundfile.SoundFile, name: str, start: float, end: float | None) -> tuple[int, int]:

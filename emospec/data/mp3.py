@@ -4,7 +4,10 @@ It guesses from the first bit rate, and where the bit rate varies it may stop lo
 ISO/IEC 11172-3, section 2.4.2.3, and 13818-3 for the low rates; the Xing frame as encoders write it.
 """
 
+import os
 from typing import BinaryIO
+
+from emospec.data.containers import spliced
 
 _KBITS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
@@ -22,25 +25,31 @@ def says_its_length(stream: BinaryIO) -> bool:
     return any(word in first for word in _COUNTS)
 
 
-def counted(stream: BinaryIO) -> bytes | None:
+def counted(stream: BinaryIO) -> BinaryIO | None:
     """An MP3 with a first frame that counts the others; None where its frames cannot be followed to its end."""
-    start = _tag_bytes(stream)
-    stream.seek(start)
-    content = stream.read()
-    place = frames = 0
-    while size := _frame_bytes(content[place : place + 4]):
-        place, frames = place + size, frames + 1
-    if (
-        not frames
-        or place > len(content)
-        or content[place : place + 3] not in (b"", b"TAG", b"APE", b"\0\0\0")
-    ):
+    size, start = stream.seek(0, os.SEEK_END), _tag_bytes(stream)
+    place, frames = start, 0
+    while frame := _frame_bytes(_at(stream, place)):
+        place, frames = place + frame, frames + 1
+    if not frames or place > size or not _is_end(_at(stream, place)):
         return None
     # A header like the first frame's, without a checksum, of a bit rate whose frame has room for the count.
-    head = bytes([content[0], content[1] | 1, 0xC0 | content[2] & 0x0C, content[3]])
+    first = _at(stream, start)
+    head = bytes([first[0], first[1] | 1, 0xC0 | first[2] & 0x0C, first[3]])
     side = _SIDE_BYTES[bool(head[1] & 8), head[3] >> 6 == 3]
     count = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
-    return (head + bytes(side) + count).ljust(_frame_bytes(head), b"\0") + content[:place]
+    counting = (head + bytes(side) + count).ljust(_frame_bytes(head), b"\0")
+    return spliced(counting, stream, start, place)
+
+
+def _at(stream: BinaryIO, place: int) -> bytes:
+    stream.seek(place)
+    return stream.read(4)
+
+
+def _is_end(following: bytes) -> bool:
+    """Whether nothing, a tag or padding follows the last frame."""
+    return following[:3] in (b"", b"TAG", b"APE", b"\0\0\0")
 
 
 def _tag_bytes(stream: BinaryIO) -> int:
