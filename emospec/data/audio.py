@@ -31,9 +31,9 @@ FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
 # A float recording of unscaled 32-bit integers reaches it. Far above, the power of a spectrum overflows.
 LARGEST_SAMPLE = 2.0**31
 
-# Samples of all channels in one read, 4 MiB. After each, soundfile seeks to where it is; after reads of some
-# hundred samples that spoils Opus.
-_READ_SAMPLES = 2**20
+_READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
+# Where libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
+_NO_SEEK = ("MP3", "OGG")
 _UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
@@ -157,7 +157,8 @@ def read_blocks(
 
     Raises:
         AudioError: as `read_audio`. What the header tells is raised by the call itself; where the
-            samples end early, cannot be decoded or are NaN or infinite, when they are reached.
+            samples end early, cannot be decoded or are NaN or infinite, when they are reached, or up to
+            2^20 samples (of all channels) before.
         ConfigError: `block_seconds` is out of range.
 
     Example:
@@ -242,6 +243,18 @@ class Resampler:
         return tail
 
 
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a frame, unless there already.
+
+        soundfile does so after each read, and it starts libsndfile's decoder anew: what follows in an Opus
+        is wrong then by up to a full scale, in an MP3 by 1e-4.
+        """
+        if self.format in _NO_SEEK and whence == os.SEEK_SET and frames == self.tell():
+            return frames
+        return int(super().seek(frames, whence))
+
+
 def _blocks(recording: Path | str | bytes, size: int) -> Generator[Waveform, None, None]:
     """An empty block once the header is known to be sound, then blocks of `size` samples."""
     with _opened(recording) as (file, name):
@@ -276,22 +289,25 @@ def _waveforms(file: soundfile.SoundFile, name: str, first: int, count: int) -> 
 
 def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Iterator[NDArray[np.float32]]:
     """A stretch of frames as successive (frames, channels)."""
-    # libsndfile's seek in an MP3 is a fraction of a frame off: decode from the start.
-    place = 0 if file.format == "MP3" else first
-    file.seek(place)
+    place = first if file.seekable() and file.format not in _NO_SEEK else 0
+    if file.seekable():  # GSM 6.10 is not
+        # To the beginning too: the last bits of an MP3 depend on it, and packs hold them.
+        soundfile.SoundFile.seek(file, place)
     last, size = first + count, _READ_SAMPLES // file.channels
     while place < last:
+        wanted = min(size, last - place)
         try:
-            samples = file.read(min(size, last - place), dtype="float32", always_2d=True)
+            samples = file.read(wanted, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise _undecodable(name, error, f" after {place / file.samplerate:.3f} s") from error
-        if not len(samples):
+        yield samples[max(0, first - place) :]
+        place += len(samples)
+        # Of damaged MP3, another read would give what follows the damage.
+        if len(samples) < wanted:
             raise AudioError(
                 f"{name}: is truncated: {max(0, place - first)} of {count} samples are there, "
                 f"to {place / file.samplerate:.3f} s. Copy it again"
             )
-        yield samples[max(0, first - place) :]
-        place += len(samples)
 
 
 @contextmanager
@@ -305,16 +321,16 @@ def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile
             if not stream.seek(0, os.SEEK_END):
                 raise AudioError(f"{name}: is empty (0 bytes)")
             containers.check_whole(stream, name)
-            # By descriptor or bytes: soundfile takes a name that ends in .raw for a headerless format.
+            # By descriptor: soundfile takes a name that ends in .raw for a headerless format.
             content = (
-                io.BytesIO(recording)
+                containers.spliced(recording)
                 if isinstance(recording, bytes)
                 else stack.enter_context(open(recording, "rb", buffering=0)).fileno()
             )
-            file = stack.enter_context(soundfile.SoundFile(content, closefd=False))
+            file = stack.enter_context(_SoundFile(content, closefd=False))
             uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
             if mended := _mended(file, stream, uncounted):
-                file = stack.enter_context(soundfile.SoundFile(mended))
+                file = stack.enter_context(_SoundFile(mended))
             _check_header(file, name)
             if (uncounted and not mended) or file.frames >= _UNKNOWN_FRAMES:
                 raise AudioError(
@@ -346,8 +362,12 @@ def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -
 def _stream(recording: Path | str | bytes, name: str) -> BinaryIO:
     if isinstance(recording, bytes):
         return io.BytesIO(recording)
-    if not Path(recording).is_file():
-        raise AudioError(f"{name}: {'is a folder' if Path(recording).is_dir() else 'there is no such file'}")
+    path = Path(recording)
+    if path.is_dir():
+        raise AudioError(f"{name}: is a folder")
+    if not path.is_file():
+        found = "is a pipe or a device. Write it to a file" if path.exists() else "there is no such file"
+        raise AudioError(f"{name}: {found}")
     return open(recording, "rb")
 
 

@@ -18,45 +18,16 @@ _LONGEST_OGG_PAGE_BYTES = 65_307
 _MOST_CHUNKS = 1000  # before the samples; bounds the search in a hostile file
 
 
-class Spliced(io.RawIOBase):
+def spliced(head: bytes, stream: BinaryIO | None = None, start: int = 0, end: int = 0) -> BinaryIO:
     """A stretch of a stream behind other first bytes, without a copy of it.
 
     Args:
         head: the bytes to begin with.
-        stream: what the others are read from; no one else may use it meanwhile.
+        stream: what the others are read from, if any; no one else may use it meanwhile.
         start: where in the stream the others begin.
         end: where they end.
     """
-
-    def __init__(self, head: bytes, stream: BinaryIO, start: int, end: int) -> None:
-        self._head, self._stream = head, stream
-        self._shift = start - len(head)
-        self._size = len(head) + end - start
-        self._place = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place, and return it."""
-        self._place = max(0, offset + {os.SEEK_CUR: self._place, os.SEEK_END: self._size}.get(whence, 0))
-        return self._place
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill the buffer as far as one read does, and return the number of bytes."""
-        view = memoryview(buffer).cast("B")
-        part = self._head[self._place : self._place + len(view)]
-        if not part:
-            self._stream.seek(self._shift + self._place)
-            part = self._stream.read(max(0, min(len(view), self._size - self._place)))
-        view[: len(part)] = part
-        self._place += len(part)
-        return len(part)
+    return io.BufferedReader(_Spliced(head, stream, start, end))
 
 
 def check_whole(stream: BinaryIO, name: str) -> None:
@@ -90,7 +61,7 @@ def piped_wav(stream: BinaryIO) -> BinaryIO | None:
     riff_bytes = int.from_bytes(head[4:8], "little")
     if not (riff_bytes + 8 <= len(head) or _is_unknown(riff_bytes)):
         return None
-    return io.BufferedReader(Spliced(head[:-4] + b"\xff\xff\xff\xff", stream, len(head), size))
+    return spliced(head[:-4] + b"\xff\xff\xff\xff", stream, len(head), size)
 
 
 def _is_unknown(declared_bytes: int) -> bool:
@@ -121,3 +92,32 @@ def _samples_chunk(stream: BinaryIO) -> tuple[int, int] | None:
             long_size = int.from_bytes(stream.read(16)[8:], "little")
         stream.seek(place + size + size % 2)
     return None
+
+
+class _Spliced(io.RawIOBase):
+    def __init__(self, head: bytes, stream: BinaryIO | None, start: int, end: int) -> None:
+        self._head, self._stream = head, stream
+        self._shift = start - len(head)
+        self._size = len(head) + end - start
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        # Before the beginning, libsndfile seeks in a damaged header. BytesIO raises then, which soundfile prints.
+        self._place = max(0, offset + {os.SEEK_CUR: self._place, os.SEEK_END: self._size}.get(whence, 0))
+        return self._place
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")
+        part = self._head[self._place : self._place + len(view)]
+        if not part and self._stream:
+            self._stream.seek(self._shift + self._place)
+            part = self._stream.read(max(0, min(len(view), self._size - self._place)))
+        view[: len(part)] = part
+        self._place += len(part)
+        return len(part)

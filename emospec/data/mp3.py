@@ -4,11 +4,10 @@ It guesses from the first bit rate, and where the bit rate varies it may stop lo
 ISO/IEC 11172-3, section 2.4.2.3, and 13818-3 for the low rates; the Xing frame as encoders write it.
 """
 
-import io
 import os
 from typing import BinaryIO
 
-from emospec.data.containers import Spliced
+from emospec.data.containers import spliced
 
 _KBITS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
@@ -40,7 +39,7 @@ def counted(stream: BinaryIO) -> BinaryIO | None:
     side = _SIDE_BYTES[bool(head[1] & 8), head[3] >> 6 == 3]
     count = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
     counting = (head + bytes(side) + count).ljust(_frame_bytes(head), b"\0")
-    return io.BufferedReader(Spliced(counting, stream, start, place))
+    return spliced(counting, stream, start, place)
 
 
 def _at(stream: BinaryIO, place: int) -> bytes:
