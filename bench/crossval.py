@@ -1,5 +1,6 @@
 """A cross-validation: N processes of one thread side by side against one process of N threads."""
 
+import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -33,24 +34,40 @@ def main() -> str:
             corpus, utterances = "the demo corpus", demo.read(folder / "corpus")
         pack, _ = prepare(utterances, folder / "pack")
         runs = iter(range(1000))
+        trained: dict[int, list[float]] = {1: [], CORES: []}
 
         def crossval(side_by_side: int) -> float:
             out = folder / f"runs-{next(runs)}"
             jobs = [Job(pack.folder, out / f"f{fold}", settings, fold=fold) for fold in range(1, FOLDS + 1)]
-            return seconds(lambda: run_jobs(jobs, jobs=side_by_side))
+            took = seconds(lambda: run_jobs(jobs, jobs=side_by_side))
+            spent = [json.loads((job.out / "meta.json").read_text())["seconds"] for job in jobs]
+            trained[side_by_side].append(sum(spent) / side_by_side)
+            return took
 
         took = in_turn({"together": lambda: crossval(CORES), "in turn": lambda: crossval(1)})
-    ratio = Ratio(
-        f"{FOLDS} folds, {CORES} processes of 1 thread",
-        f"1 process of {CORES} threads",
-        ratios_of(took["in turn"], took["together"]),
-        *(f"{statistics.median(took[way]):.1f} s" for way in ("together", "in turn")),
-        target=1.5,
-    )
+    steps = {way: times[1:] for way, times in trained.items()}  # without the warm-up
+    rows = [
+        Ratio(
+            f"{what}, {CORES} processes of 1 thread",
+            f"1 process of {CORES} threads",
+            ratios_of(theirs, ours),
+            f"{statistics.median(ours):.1f} s",
+            f"{statistics.median(theirs):.1f} s",
+            target=target,
+        )
+        for what, ours, theirs, target in (
+            (f"{FOLDS} folds", took["together"], took["in turn"], 1.5),
+            ("their training alone", steps[CORES], steps[1], None),
+        )
+    ]
     return f"""## Cross-validation
 
 {FOLDS} folds of {corpus}, `dai2019`, {STEPS} steps each and 2 looks at dev, from settings to `scores.json`; starting the processes is
 in the time.
 
-{table([ratio])}
+{table(rows)}
+
+What it can be: one thread makes more than half of the utterances per second that {CORES} threads make (Training, above), so
+{CORES} processes of one thread can win no more than {CORES} times that share, less what they take from each other's cache and
+memory. The rest of the time is starting processes and judging every utterance in float32.
 """

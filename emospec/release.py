@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import emospec
 from emospec.data.pack import Pack
-from emospec.errors import ModelError
+from emospec.errors import ModelError, RunError
 from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
@@ -54,6 +54,12 @@ def export_model(
     source, out = read_run(Path(run)), Path(out)
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
+    try:
+        config = _config(source)
+    except KeyError as error:
+        raise RunError(
+            f"{run} was trained by an earlier version of emospec, which did not note {error}. Train it again"
+        ) from error
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
@@ -64,7 +70,8 @@ def export_model(
         save_tensors(part / WEIGHTS, learner.state_dict(), {})
         write_text(part / CARD, model_card(source))
         sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}
-        write_json(part / CONFIG, _config(source) | {"sha256": sums})
+        sums.pop(CARD)  # it may be edited
+        write_json(part / CONFIG, config | {"sha256": sums})
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -21,7 +21,7 @@ from conftest import tone
 from emospec.cli import app
 from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
-from emospec.errors import AudioError, ModelError
+from emospec.errors import AudioError, ModelError, RunError
 from emospec.evaluation.results import read_run
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import load_model
@@ -186,7 +186,7 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
     assert [c["name"] for c in config["classes"]] == list(read_run(hum_run).classes)
     for name, expected in config["sha256"].items():
         assert hashlib.sha256((hum_model / name).read_bytes()).hexdigest() == expected
-    assert set(config["sha256"]) == {"README.md", "model.int8.onnx", "model.onnx", "model.safetensors"}
+    assert set(config["sha256"]) == {"model.int8.onnx", "model.onnx", "model.safetensors"}
     assert config["training"]["protocol"]["hash"] == read_run(hum_run).meta["protocol"]["hash"]
     plane = load_model(hum_model).plane
     np.testing.assert_allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-6)
@@ -300,6 +300,16 @@ def test_a_damaged_model_is_refused(copied: Path, hum_run: Path, tmp_path: Path)
         load_model("hf:someone/something")
     with pytest.raises(ModelError, match="exists"):
         export_model(hum_run, copied)
+
+
+def test_a_run_of_an_earlier_version_is_not_exported(hum_run: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(hum_run, tmp_path / "old"))
+    meta = json.loads((old / "meta.json").read_text(encoding="utf-8"))
+    del meta["usual_seconds"]
+    (old / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    with pytest.raises(RunError, match="did not note 'usual_seconds'"):
+        export_model(old, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_command_line_says_the_same(

@@ -126,6 +126,16 @@ def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
     return waveform
 
 
+def declared_samples(recording: Path | str | bytes) -> int:
+    """How many samples at 16 kHz a recording's header declares; nothing is decoded.
+
+    Raises:
+        AudioError: what a header tells is wrong with it, as of `read_audio`.
+    """
+    with _opened(recording) as (file, _):
+        return int(file.frames * SAMPLE_RATE / file.samplerate)
+
+
 def find_recordings(place: Path) -> list[Path]:
     """A file as it is named, or all recordings below a folder, by suffix, in order of their paths.
 

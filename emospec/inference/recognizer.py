@@ -13,10 +13,9 @@ from typing import Any, overload
 
 import numpy as np
 import onnxruntime
-import soundfile
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Waveform, decode, from_samples, read_blocks
+from emospec.data.audio import SAMPLE_RATE, Waveform, declared_samples, decode, from_samples, read_blocks
 from emospec.errors import AudioError, EmospecError, ModelError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model
@@ -341,7 +340,7 @@ class Recognizer:
             waveform = from_samples(recording, sample_rate)
             start, end = self._middle(len(waveform))
             return _Heard("recording", waveform[start:end], len(waveform) / SAMPLE_RATE, start / SAMPLE_RATE)
-        samples = _declared_samples(recording)
+        samples = declared_samples(recording)
         start, end = self._middle(samples)
         if (start, end) == (0, samples):
             waveform, _ = decode(recording)
@@ -391,18 +390,6 @@ def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Wavefo
 def _softmax(logits: Floats) -> Floats:
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
-
-
-def _declared_samples(recording: Path | str | bytes) -> int:
-    """Samples at 16 kHz that a recording's header declares; 0 where it cannot be read: `decode` says why."""
-    import io
-
-    try:
-        content = io.BytesIO(recording) if isinstance(recording, bytes) else os.fsencode(recording)
-        with soundfile.SoundFile(content) as file:
-            return int(file.frames * SAMPLE_RATE / file.samplerate)
-    except (soundfile.LibsndfileError, OSError):
-        return 0
 
 
 def _name_of(recording: Recording) -> str:
