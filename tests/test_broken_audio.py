@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from broken_audio import broken, run
+from broken_use import MODEL
 
 READERS = ["emospec.data.audio:read_audio", "emospec.data.audio:read_blocks", "broken_audio:every_way"]
 
@@ -28,6 +29,17 @@ def test_twenty_broken_recordings_are_heard_or_refused(tmp_path: Path) -> None:
 def test_two_hundred_broken_recordings_are_heard_or_refused(target: str, tmp_path: Path) -> None:
     found = ends(tmp_path, 200, target, seed=0)
     assert found["waveform"] > 20
+    assert found["refused"] > 50
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("target", ["broken_use:predicted", "broken_use:over_time"])
+def test_two_hundred_broken_recordings_are_judged_or_refused(
+    target: str, hum_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MODEL, str(hum_model))
+    found = ends(tmp_path, 200, target, seed=0)
+    assert found["result"] > 20
     assert found["refused"] > 50
 
 
