@@ -43,9 +43,7 @@ if __name__ == "__main__":
     for target in ("broken_use:predicted", "broken_use:over_time"):
         with tempfile.TemporaryDirectory() as folder:
             outcomes = list(run((broken(Path(folder), k, seed) for k in range(count)), target))
-        print(
-            target,
-            dict(Counter(o.end for o in outcomes)),
-            f"longest {max(o.seconds for o in outcomes):.1f} s",
-        )
+        slowest = max(outcomes, key=lambda o: o.seconds)
+        longest = f"longest {slowest.seconds:.1f} s, {slowest.recording}"
+        print(target, dict(Counter(o.end for o in outcomes)), longest)
         print(*[o for o in outcomes if not (o.sound or o.end == "result")], sep="\n")
