@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import time
 from datetime import date
 from pathlib import Path
@@ -12,14 +13,13 @@ from emospec.provenance import commit
 BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth")
 OF_RUNS = ("recognition", "typicality")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTIONS = Path(__file__).with_name(".sections")
 
-HEAD = """# Speed, measured
+HEAD = f"""# Speed, measured
 
-Made by `make bench` ({machine}). Every ratio compares two ways that
-took turns in one run, {repeats} repetitions after a warm-up; spread is the least and the largest of the repetitions.
-"Plain" is the method written naively: `bench/plain.py`.
-
+Made by `make bench`, and `python -m bench recognition typicality --runs RUNS` with RUNS of `emospec crossval PACK --out RUNS`
+on EMO-DB (one speaker out, speaker-independent, seed 0). Every ratio compares two ways that took turns in one run, {REPEATS}
+repetitions after a warm-up; spread is the least and the largest of the repetitions. "Plain" is the method written
+naively: `bench/plain.py`.
 """
 
 
@@ -34,17 +34,28 @@ def main() -> None:
     every = BENCHMARKS + OF_RUNS
     if unknown := [name for name in options.names if name not in every]:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(every)}")
-    SECTIONS.mkdir(exist_ok=True)
+    if options.runs is None and (of_runs := [name for name in options.names if name in OF_RUNS]):
+        parser.error(f"{of_runs[0]} needs --runs, a one-speaker-out crossval on EMO-DB")
     for name in options.names or (every if options.runs else BENCHMARKS):
         started = time.perf_counter()
         measure = importlib.import_module(f"bench.{name}").main
         section = measure(options.runs) if name in OF_RUNS else measure()
-        section += f"\nMeasured at {(commit() or 'an unknown commit')[:7]}, {date.today()}.\n"
-        (SECTIONS / f"{name}.md").write_text(section, encoding="utf-8")
+        section += f"\nMeasured at {(commit() or 'an unknown commit')[:7]}, {date.today()}, on {machine()}.\n"
+        keep(section)
         print(f"{section}\n({name}: {time.perf_counter() - started:.0f} s)\n", flush=True)
-    sections = [path.read_text(encoding="utf-8") for n in every if (path := SECTIONS / f"{n}.md").is_file()]
-    head = HEAD.format(machine=machine(), repeats=REPEATS)
-    RESULTS.write_text(head + "\n".join(sections), encoding="utf-8")
+
+
+def keep(section: str) -> None:
+    """Put a section in its place in RESULTS.md, or at its end; the others stay."""
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else HEAD
+    title = section.partition("\n")[0]
+    parts = [part for part in re.split(r"(?m)^(?=## )", old) if part.strip()]
+    places = {part.partition("\n")[0]: i for i, part in enumerate(parts)}
+    if title in places:
+        parts[places[title]] = section
+    else:
+        parts.append(section)
+    RESULTS.write_text("\n".join(part.strip("\n") + "\n" for part in parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

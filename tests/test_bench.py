@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.__main__ import keep
 from bench.plain import Training, Ways
 from bench.training import LADDER, operations
 from emospec.config import Loss, load_settings
@@ -69,3 +70,12 @@ def test_operations_are_those_that_torch_counts(bins: int) -> None:
         (steps.detach() @ network.gru.weight_ih_l0_reverse.T)
     counted = counter.get_total_flops()
     assert operations(frames, bins) == pytest.approx(counted, rel=0.06)
+
+
+def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.__main__.RESULTS", tmp_path / "RESULTS.md")
+    for section in ("## One\n\nold\n", "## Two\n\nsame\n", "## One\n\nnew\n"):
+        keep(section)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert text.startswith("# Speed, measured\n")
+    assert text.endswith("## One\n\nnew\n\n## Two\n\nsame\n")

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
-from emospec.data.audio import read_audio
+from emospec.data.audio import from_samples, read_audio
 from emospec.data.pack import Pack
 from emospec.errors import AudioError, ModelError, RunError
 from emospec.evaluation.results import read_run
@@ -171,6 +171,8 @@ def test_warnings() -> None:
     assert warned(speechlike) == ""
     assert "nearly silent: its peak is -200 dB" in warned(np.zeros(16_000, np.float32))
     assert "clipped" in warned(np.clip(20 * speechlike, -1, 1))
+    loud = np.clip(np.random.default_rng(0).normal(0, 1, 88_200), -1, 1)
+    assert "clipped" in warned(from_samples(loud, 44_100))
     assert "telephone" in warned(tone(1000, 1.0))
     assert "too short: 0.30 s" in warned(speechlike[:4800])
     assert "far longer than training: 12.0 s" in warned(np.tile(speechlike, 6), usual=4.0)

@@ -1,6 +1,7 @@
 """A stream says of every window what a file of its own would get, however it arrives; a timeline is that stream."""
 
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from conftest import tone
 from emospec.cli import app
 from emospec.data.audio import read_audio
-from emospec.errors import AudioError, TimelineError
+from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.picture import draw, overview, to_png
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.speech import speech_stretches
@@ -218,3 +219,47 @@ def test_the_microphone(
     fake.query_devices = broken
     with pytest.raises(AudioError, match="cannot be opened: no such device"):
         CliRunner().invoke(app, ["listen", *options], catch_exceptions=False)
+
+
+def test_no_window_is_longer_than_what_is_judged_whole(recognizer: Recognizer) -> None:
+    with pytest.raises(TimelineError, match=r"15 s is longer than the 14 s that the model judges"):
+        recognizer.stream(16_000, Timing(window_seconds=15.0))
+    with pytest.raises(TimelineError, match="0 s or more"):
+        Timing(smoothing_seconds=-1.0)
+
+
+def test_a_stream_keeps_the_classes_it_began_with(hum_model: Path, waveform: NDArray[np.float32]) -> None:
+    recognizer = Recognizer(hum_model, threads=1)
+    stream = recognizer.stream(16_000, TIMING)
+    stream.push(waveform[:16_000])
+    recognizer.enroll("whistling", [tone(3000, 0.7)], 16_000)
+    (moment,) = stream.push(waveform[16_000:20_000])
+    assert set(moment.probabilities) == {"angry", "sad"}
+    assert "whistling" in recognizer.stream(16_000, TIMING).push(waveform[:16_000])[0].probabilities
+
+
+def test_nothing_is_judged_that_could_not_be_written(
+    hum_model: Path, recording: Path, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing" / "a")
+    for verb in (
+        ["timeline", str(recording), "--out"],
+        ["timeline", str(recording), "--plot"],
+        ["embed", str(recording), "--out"],
+    ):
+        with pytest.raises(EmospecError, match="there is no folder"):
+            CliRunner().invoke(app, [*verb, missing, "--model", str(hum_model)], catch_exceptions=False)
+    with pytest.raises(EmospecError, match="exclude each other"):
+        CliRunner().invoke(app, ["predict", str(recording), "--json", "--csv"], catch_exceptions=False)
+
+
+def test_odd_names_are_told_not_lost(hum_model: Path, recording: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path / "x") + b"\xff\n.wav"
+    Path(os.fsdecode(odd)).write_bytes(recording.read_bytes())
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "n" * 300, "--model", str(hum_model), "--json"])
+    assert told.exit_code == 1, told.output
+    one, other = json.loads(told.stdout)
+    assert one["recording"].endswith(r"x\udcff\n.wav")
+    assert "too long" in other["error"]
+    with pytest.raises(ModelError, match="cannot be opened"):
+        Recognizer("m" * 300)

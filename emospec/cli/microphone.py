@@ -19,7 +19,7 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
 
     Args:
         device: its name or number; empty is the system's own.
-        seconds: how long to listen; 0 goes on until Ctrl-C.
+        seconds: how long to listen; 0 goes on.
 
     Returns:
         The rate in Hz, and an iterator of (samples, 1) chunks.
@@ -39,7 +39,7 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
     def take(samples: NDArray[np.float32], *_: Any) -> None:
         chunks.put(samples.copy())
 
-    named = (int(device) if device.isdigit() else device) or None
+    named = None if not device else int(device) if device.isdecimal() else device
     try:
         rate = int(sounddevice.query_devices(named, "input")["default_samplerate"])
         opened = sounddevice.InputStream(
@@ -53,12 +53,9 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
 
 
 def _until(chunks: "queue.Queue[NDArray[np.float32]]", samples: int) -> Iterator[NDArray[np.float32]]:
-    """Chunks until so many samples have come, or Ctrl-C."""
+    """Chunks until so many samples have come."""
     taken = 0
-    try:
-        while not samples or taken < samples:
-            chunk = chunks.get()
-            taken += len(chunk)
-            yield chunk
-    except KeyboardInterrupt:
-        return
+    while not samples or taken < samples:
+        chunk = chunks.get()
+        taken += len(chunk)
+        yield chunk

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +49,8 @@ def predict(
     threads: Threads = 0,
 ) -> None:
     """Tell the emotion of recordings. Exit code 1: some could not be judged; 2: none could."""
+    if as_json and as_csv:
+        raise EmospecError("--json and --csv exclude each other. Name one")
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
     results = recognizer.predict_many(found, abstain_below=abstain_below)
     failures = 0
@@ -74,7 +76,11 @@ def timeline(
     out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
     speech: Annotated[
-        bool, typer.Option("--speech", help="Judge stretches of speech, found first, instead of windows.")
+        bool,
+        typer.Option(
+            "--speech",
+            help="Judge stretches of speech, found first, instead of windows; no hop, no smoothing.",
+        ),
     ] = False,
     window: Window = 3.0,
     hop: Hop = 1.0,
@@ -89,16 +95,20 @@ def timeline(
     from emospec.inference.streaming import Timing
 
     format_named(form)  # before a long recording is judged
+    _check_folders(out, plot)
+    if plot is not None:
+        with _extra("plot"):
+            import matplotlib  # noqa: F401
     recognizer = _open(model, int8, threads)
     source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     timing = Timing(window, hop, smoothing, minimum, abstain_below)
     heard = recognizer.timeline(source, timing=timing, speech=speech)
-    if plot is not None:
-        _plot(heard, source, plot)
     if out is None:
         print(render(form, heard), end="")
     else:
         write(form, heard, out)
+    if plot is not None:
+        _plot(heard, source, plot)
 
 
 @app.command(epilog="Example: emospec listen --model models/emodb")
@@ -125,9 +135,10 @@ def listen(
         stream = recognizer.stream(sample_rate, timing)
         if not as_json:
             print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
-        for chunk in chunks:
-            for moment in stream.push(chunk):
-                print_moment(moment, as_json)
+        with suppress(KeyboardInterrupt):
+            for chunk in chunks:
+                for moment in stream.push(chunk):
+                    print_moment(moment, as_json)
         for moment in stream.finish()[0]:
             print_moment(moment, as_json)
 
@@ -147,6 +158,7 @@ def embed(
 
     from emospec.files import write_bytes
 
+    _check_folders(out)
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
     names, z, failures = [], [], 0
     with counter("embedded", len(found)) as step:
@@ -196,6 +208,13 @@ def _open(model: str, int8: bool, threads: int) -> "Recognizer":
     if not model and not bundled():
         raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
     return Recognizer(model or bundled()[0], int8=int8, threads=threads)
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Refuse a file whose folder is missing, before there is work to lose."""
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
 
 
 def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:

@@ -142,9 +142,12 @@ def find_recordings(place: Path) -> list[Path]:
     Raises:
         AudioError: the folder holds none.
     """
-    if not place.is_dir():
+    try:
+        if not place.is_dir():
+            return [place]
+        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    except OSError:  # a name too long, a folder closed to us: the reader says so of this one
         return [place]
-    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
     return found
@@ -324,7 +327,7 @@ def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Ite
 def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile, str]]:
     """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
     # A name need not be UTF-8, nor one line; a message is both.
-    name = "the recording" if isinstance(recording, bytes) else _printable(str(recording))
+    name = "the recording" if isinstance(recording, bytes) else printable(str(recording))
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(_stream(recording, name))
@@ -353,7 +356,8 @@ def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile
         raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 

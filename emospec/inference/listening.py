@@ -8,6 +8,7 @@ from emospec.data.audio import SAMPLE_RATE, Waveform
 
 SILENT_DB = -60.0  # peak, re full scale
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.001
+UNSCALED_PEAK = 2.0
 BAND_HZ, BAND_DB = 4000.0, -50.0
 """Speech has far more than -50 dB of its energy above 4 kHz, but not behind a telephone's filter."""
 SHORT_SECONDS = 0.48  # 49 frames: the network's shortest input
@@ -29,7 +30,9 @@ def warnings_of(
     if 20 * np.log10(max(peak, 1e-10)) < SILENT_DB:
         yield f"nearly silent: its peak is {20 * np.log10(max(peak, 1e-10)):.0f} dB re full scale"
     else:
-        clipped = float(np.mean(np.abs(waveform) >= max(CLIPPED_LEVEL, CLIPPED_LEVEL * peak)))
+        # Resampling rings past full scale; far beyond it the samples are unscaled integers.
+        full_scale = peak if peak > UNSCALED_PEAK else 1.0
+        clipped = float(np.mean(np.abs(waveform) >= CLIPPED_LEVEL * full_scale))
         if clipped >= CLIPPED_SHARE:
             yield f"clipped: {100 * clipped:.1f} % of its samples are at full scale"
         if _high_band_db(waveform) < BAND_DB:

@@ -157,7 +157,10 @@ def load_model(source: Path | str) -> Model:
     Raises:
         ModelError: there is none, or it is damaged or of another version.
     """
-    folder = _find(source)
+    try:
+        folder = _find(source)
+    except OSError as error:
+        raise ModelError(f"model {str(source)[:80]!r} cannot be opened ({error.strerror})") from error
     try:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if about.get("format") != FORMAT:

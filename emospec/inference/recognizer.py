@@ -15,8 +15,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Waveform, declared_samples, decode, from_samples, read_blocks
-from emospec.errors import AudioError, EmospecError, ModelError
+from emospec.data.audio import (
+    SAMPLE_RATE,
+    Waveform,
+    declared_samples,
+    decode,
+    from_samples,
+    printable,
+    read_blocks,
+)
+from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model
 from emospec.inference.segments import Segmenter, speech_segments
@@ -93,7 +101,7 @@ class Recognizer:
     Args:
         model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`.
         int8: use the graph whose convolutions compute in 8 bits.
-        threads: of the graph; 0 is one per core.
+        threads: of the graph and of decoding; 0 is one per core.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -106,6 +114,7 @@ class Recognizer:
 
     def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
         self.model = model if isinstance(model, Model) else load_model(model)
+        self._threads = threads or os.cpu_count() or 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -163,7 +172,7 @@ class Recognizer:
     ) -> Iterator[Prediction | Failure]:
         """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
         waiting = iter(recordings)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
                 heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate), some))
                 usable = [one for one in heard if isinstance(one, _Heard)]
@@ -211,7 +220,7 @@ class Recognizer:
             sample_rate: Hz of what is pushed, 1 to 384 kHz.
             timing: windows, smoothing and segments; by default 3 s windows every second.
         """
-        return Stream(self, sample_rate, timing or Timing())
+        return Stream(self, sample_rate, self._timing(timing))
 
     def timeline(
         self,
@@ -228,7 +237,8 @@ class Recognizer:
             sample_rate: Hz, of samples.
             timing: windows, smoothing and segments; by default 3 s windows every second.
             speech: judge the stretches of speech that a voice-activity detector finds, each as a recording of its
-                own and at most 5 windows long, instead of windows; between them there is no emotion.
+                own, instead of windows; longer ones than 5 windows, or than the model judges whole, are split.
+                Between them there is no emotion; hop and smoothing do not apply.
 
         Returns:
             Segments that cover the recording.
@@ -237,7 +247,7 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        timing = timing or Timing()
+        timing = self._timing(timing)
         if speech:
             segments, samples = self._speech_segments(recording, sample_rate, timing)
         else:
@@ -246,6 +256,20 @@ class Recognizer:
             samples = round(stream.seconds * SAMPLE_RATE)
         name = Path(_name_of(recording)).name
         return Timeline(name, samples / SAMPLE_RATE, self.model.names, tuple(segments))
+
+    @property
+    def _crop_seconds(self) -> float:
+        """The longest stretch that is judged whole."""
+        return (self.model.max_frames or np.inf) * HOP_SAMPLES / SAMPLE_RATE
+
+    def _timing(self, timing: Timing | None) -> Timing:
+        timing = timing or Timing()
+        if timing.window_seconds > self._crop_seconds:
+            raise TimelineError(
+                f"a window of {timing.window_seconds:g} s is longer than the {self._crop_seconds:g} s that the model "
+                "judges: part of it would go unheard. Take a shorter window"
+            )
+        return timing
 
     def _speech_segments(
         self, recording: Recording, sample_rate: int | None, timing: Timing
@@ -261,7 +285,10 @@ class Recognizer:
 
         stretches = speech_stretches(counted())
         pieces = speech_pieces(
-            stretches, samples / SAMPLE_RATE, LONGEST_WINDOWS * timing.window_seconds, SHORTEST_PIECE_SECONDS
+            stretches,
+            samples / SAMPLE_RATE,
+            min(LONGEST_WINDOWS * timing.window_seconds, self._crop_seconds),
+            SHORTEST_PIECE_SECONDS,
         )
         segmenter = Segmenter(self.model.names, timing.abstain_below, timing.minimum_seconds)
         probabilities = (
@@ -271,9 +298,17 @@ class Recognizer:
         )
         return list(speech_segments(pieces, probabilities, samples, segmenter)), samples
 
-    def score(self, waveforms: Sequence[Waveform]) -> tuple[Floats, NDArray[np.float32]]:
-        """Calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order."""
-        classes = [c for c in self.model.classes if not c.examples]
+    def score(
+        self, waveforms: Sequence[Waveform], model: Model | None = None
+    ) -> tuple[Floats, NDArray[np.float32]]:
+        """Calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order.
+
+        Args:
+            waveforms: (samples,) float32 each.
+            model: the classes to choose from, where they were others before an enrolment.
+        """
+        model = model or self.model
+        classes = [c for c in model.classes if not c.examples]
         logits = np.empty((len(waveforms), len(classes)))
         z = np.empty((len(waveforms), len(classes[0].center)), np.float32)
         for rows in _batches([len(w) for w in waveforms]):
@@ -283,14 +318,7 @@ class Recognizer:
                 row[: len(waveforms[i])] = waveforms[i]
             feed = {"waveforms": padded, "lengths": lengths}
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
-        return self._probabilities(logits, z), z
-
-    def _probabilities(self, logits: Floats, z: NDArray[np.float32]) -> Floats:
-        if self.model.has_enrolled:
-            centers = np.stack([c.center for c in self.model.classes])
-            squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
-            return _softmax(-squared / self.model.distance_temperature)
-        return _softmax(logits / self.model.temperature)
+        return _probabilities(model, logits, z), z
 
     def _predictions(self, heard: Sequence[_Heard], abstain_below: float) -> list[Prediction]:
         probabilities, z = self.score([one.waveform for one in heard])
@@ -387,10 +415,18 @@ def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Wavefo
         yield some
 
 
+def _probabilities(model: Model, logits: Floats, z: NDArray[np.float32]) -> Floats:
+    if model.has_enrolled:
+        centers = np.stack([c.center for c in model.classes])
+        squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
+        return _softmax(-squared / model.distance_temperature)
+    return _softmax(logits / model.temperature)
+
+
 def _softmax(logits: Floats) -> Floats:
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
 
 
 def _name_of(recording: Recording) -> str:
-    return str(recording) if isinstance(recording, (str, Path)) else "recording"
+    return printable(str(recording)) if isinstance(recording, (str, Path)) else "recording"

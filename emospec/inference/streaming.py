@@ -27,7 +27,7 @@ class Timing:
     """How a recording is judged over its time.
 
     Attributes:
-        window_seconds: what is judged at once.
+        window_seconds: what is judged at once; no longer than the model's crop (14 s).
         hop_seconds: from one window to the next.
         smoothing_seconds: time constant of the mean over windows, 0 for none; see `Smoother`.
         minimum_seconds: of a segment; see `Segmenter`.
@@ -39,6 +39,12 @@ class Timing:
     smoothing_seconds: float = 1.0
     minimum_seconds: float = 1.0
     abstain_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        """TimelineError where a value is out of range, before anything is heard."""
+        grid = Grid.of_seconds(self.window_seconds, self.hop_seconds)
+        Smoother(self.smoothing_seconds, grid.hop_seconds)
+        Segmenter((), self.abstain_below, self.minimum_seconds)
 
     @property
     def latency_seconds(self) -> float:
@@ -88,7 +94,7 @@ class Stream:
 
     def __init__(self, recognizer: "Recognizer", sample_rate: int, timing: Timing) -> None:
         self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
-        self._recognizer = recognizer
+        self._recognizer, self._model = recognizer, recognizer.model
         self._classes = recognizer.model.names
         self._threshold = timing.abstain_below
         self._resampler = Resampler(sample_rate)
@@ -137,7 +143,7 @@ class Stream:
     def _judge(self, windows: Sequence[Window]) -> list[Moment]:
         """Score windows whose samples are held, as recordings of their own."""
         waveforms = [self._held[w.start - self._held_from : w.end - self._held_from] for w in windows]
-        probabilities, _ = self._recognizer.score(waveforms)
+        probabilities, _ = self._recognizer.score(waveforms, self._model)
         self._judged += len(windows)
         return list(map(self._moment, windows, probabilities))
 
