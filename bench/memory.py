@@ -70,11 +70,11 @@ def _train(folder: Path) -> int:
 
 def main() -> str:
     """The section of the report."""
-    rows, peaks = [], {}
+    rows, peaks, counts = [], {}, {}
     for hours in HOURS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            count = _synthesise_and_count(folder, hours)
+            count = counts[hours] = _synthesise_and_count(folder, hours)
             for what, work in (("prepare", _prepare), ("train", _train)):
                 with worker(1) as pool:
                     peaks[what, hours] = pool.submit(work, folder).result()
@@ -87,6 +87,8 @@ def main() -> str:
         f"`{what}` {times:.2f}x (at most 1.1x: {'reached' if times <= 1.1 else 'missed'})"
         for what, times in growth.items()
     )
+    more = sum(counts.values()) - 2 * counts[few]
+    each = ", ".join(f"{(peaks[what, many] - peaks[what, few]) / more / 1000:.1f} kB" for what in growth)
     return f"""## Memory
 
 Peak anonymous memory (RssAnon), one process and one thread each; `train` is a whole run: audit, {STEPS} steps, dev, and
@@ -96,5 +98,6 @@ every utterance judged.
 |---|---|---|---|
 {chr(10).join(rows)}
 
-{many} h against {few} h: {words}.
+{many} h against {few} h: {words}. What grows is what is known of each utterance (index, lists, predictions, z),
+{each} of it; no audio and no frames are held.
 """

@@ -13,8 +13,8 @@ from bench.peers import SETS, extractor, functionals, machine
 from emospec.data.audio import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
-from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy
 from emospec.evaluation.results import find_runs
+from emospec.evaluation.statistics import Interval, count_by_speaker, interval
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
@@ -66,7 +66,7 @@ def _memory(model: Path, files: list[Path]) -> list[int]:
     return held
 
 
-def accuracy(made: dict[str, Path]) -> dict[str, float]:
+def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
     """UA over the pooled test predictions of all speakers: float, int8, and the peers on the same folds."""
     utterances = read_corpus("emodb", EMODB)
     names = list(Recognizer(next(iter(made.values()))).model.names)
@@ -86,8 +86,15 @@ def accuracy(made: dict[str, Path]) -> dict[str, float]:
             fitted = machine(name).fit(features[name][train], targets[train])
             said[name][test] = fitted.predict(features[name][test])
     tested = np.isin(speakers, list(made))
+    ids = np.array([u.id for u in utterances])
+    block = np.zeros(len(ids), np.int64)
     return {
-        name: unweighted_accuracy(confusion_matrix(targets[tested], chosen[tested], len(names)))
+        name: interval(
+            count_by_speaker(
+                block[tested], speakers[tested], ids[tested], targets[tested], chosen[tested], len(names)
+            ),
+            "UA",
+        )
         for name, chosen in said.items()
     }
 
@@ -119,7 +126,10 @@ def main(runs: Path) -> str:
         for kind in ("float", "int8")
         for peer in SETS
     ]
-    lines = "\n".join(f"| {name} | {100 * ua:.1f} |" for name, ua in scores.items())
+    lines = "\n".join(
+        f"| {name} | {100 * ua.estimate:.1f} [{100 * ua.low:.1f}, {100 * ua.high:.1f}] |"
+        for name, ua in scores.items()
+    )
     return f"""## Recognition
 
 Files to emotions, decoding included, one core, one file at a time: {TIMED_FILES} files of EMO-DB, {audio:.0f} s of speech. The peers are
@@ -131,7 +141,7 @@ Anonymous memory after each tenth of {MANY_FILES} files, MiB: {", ".join(f"{b / 
 
 UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(made)} speakers:
 
-| what | UA % |
+| what | UA % [95%] |
 |---|---|
 {lines}
 """

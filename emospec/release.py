@@ -66,7 +66,8 @@ def export_model(
         learner = Learner.load(source.folder / "model")
         export(learner, part / GRAPH)
         if int8 is not None:
-            quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
+            deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
+            config |= {"int8_deviation": deviation}
         save_tensors(part / WEIGHTS, learner.state_dict(), {})
         write_text(part / CARD, model_card(source))
         sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}

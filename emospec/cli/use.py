@@ -199,6 +199,9 @@ def export(
         print_json({"model": str(out), "classes": list(made.names), "sha256": made.about["sha256"]})
         return
     print(f"{', '.join(made.names)}: {out}")
+    if int8 is not None:
+        deviation = made.about["int8_deviation"]
+        print(f"int8: probabilities of training utterances move by at most {deviation:.3f}")
 
 
 def _open(model: str, int8: bool, threads: int) -> "Recognizer":
