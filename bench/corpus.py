@@ -14,6 +14,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 34.0
 EMOTIONS = ("neutral", "happy", "angry", "sad")
 SPEAKERS = 10
 
+EMODB = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "emodb"
+"""A copy of the corpus beside the project, where there is one."""
+
 
 def durations(count: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """(count,) seconds."""
@@ -24,17 +27,23 @@ def durations(count: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.f
 def synthesise(folder: Path, seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[Utterance]:
     """Write 16-bit WAVs of noise, modulated like syllables, and say what they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    utterances = []
-    for k, duration in enumerate(seconds):
+    files = [folder / f"{k:06d}.wav" for k in range(len(seconds))]
+    for k, (file, duration) in enumerate(zip(files, seconds, strict=True)):
         rng = np.random.default_rng([1, k])
         samples = int(duration * 16000)
         steps = samples // 2000 + 2
         loudness = np.interp(np.arange(samples), np.arange(steps) * 2000, rng.uniform(0, 0.5, steps))
-        file = folder / f"{k:06d}.wav"
         noise = rng.standard_normal(samples, np.float32).clip(-2, 2) / 2
         soundfile.write(file, noise * loudness, 16000, subtype="PCM_16")
+    return utterances_of(files)
+
+
+def utterances_of(files: list[Path]) -> list[Utterance]:
+    """What the files of a synthetic corpus are; emotions and speakers take turns."""
+    utterances = []
+    for k, file in enumerate(files):
         emotion, speaker = EMOTIONS[k % len(EMOTIONS)], f"s{k // len(EMOTIONS) % SPEAKERS:02d}"
-        utterances.append(Utterance(f"bench/{k:06d}", "bench", file, speaker, emotion, emotion))
+        utterances.append(Utterance(f"bench/{file.stem}", "bench", file, speaker, emotion, emotion))
     return utterances
 
 

@@ -5,6 +5,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from bench.corpus import EMODB
 from bench.measure import CORES, Ratio, in_turn, ratios_of, seconds, table
 from emospec.config import load_settings
 from emospec.data.corpora import demo, read_corpus
@@ -13,7 +14,6 @@ from emospec.experiment import run_jobs
 from emospec.run import Job
 
 STEPS, FOLDS = 40, 4
-EMODB = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "emodb"
 
 
 def main() -> str:
@@ -34,17 +34,18 @@ def main() -> str:
             corpus, utterances = "the demo corpus", demo.read(folder / "corpus")
         pack, _ = prepare(utterances, folder / "pack")
         runs = iter(range(1000))
-        trained: dict[int, list[float]] = {1: [], CORES: []}
+        trained: dict[str, list[float]] = {"together": [], "in turn": []}
 
-        def crossval(side_by_side: int) -> float:
+        def crossval(way: str) -> float:
+            side_by_side = CORES if way == "together" else 1
             out = folder / f"runs-{next(runs)}"
             jobs = [Job(pack.folder, out / f"f{fold}", settings, fold=fold) for fold in range(1, FOLDS + 1)]
             took = seconds(lambda: run_jobs(jobs, jobs=side_by_side))
             spent = [json.loads((job.out / "meta.json").read_text())["seconds"] for job in jobs]
-            trained[side_by_side].append(sum(spent) / side_by_side)
+            trained[way].append(sum(spent) / side_by_side)
             return took
 
-        took = in_turn({"together": lambda: crossval(CORES), "in turn": lambda: crossval(1)})
+        took = in_turn({"together": lambda: crossval("together"), "in turn": lambda: crossval("in turn")})
     steps = {way: times[1:] for way, times in trained.items()}  # without the warm-up
     rows = [
         Ratio(
@@ -57,7 +58,7 @@ def main() -> str:
         )
         for what, ours, theirs, target in (
             (f"{FOLDS} folds", took["together"], took["in turn"], 1.5),
-            ("their training alone", steps[CORES], steps[1], None),
+            ("their training alone", steps["together"], steps["in turn"], None),
         )
     ]
     return f"""## Cross-validation

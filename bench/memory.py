@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.corpus import durations, synthesise
+from bench.corpus import durations, synthesise, utterances_of
 from bench.measure import anonymous_bytes, worker
 
 HOURS = (1, 50)
@@ -37,27 +37,10 @@ def _synthesise_and_count(folder: Path, hours: float) -> int:
     return len(synthesise(folder / "audio", drawn[drawn.cumsum() <= hours * 3600]))
 
 
-def _utterances(folder: Path):  # type: ignore[no-untyped-def]
-    from bench.corpus import EMOTIONS, SPEAKERS
-    from emospec.data.utterances import Utterance
-
-    return [
-        Utterance(
-            f"bench/{file.stem}",
-            "bench",
-            file,
-            f"s{k // len(EMOTIONS) % SPEAKERS:02d}",
-            EMOTIONS[k % len(EMOTIONS)],
-            EMOTIONS[k % len(EMOTIONS)],
-        )
-        for k, file in enumerate(sorted((folder / "audio").iterdir()))
-    ]
-
-
 def _prepare(folder: Path) -> int:
     from emospec.data.pack import prepare
 
-    return _peak_of(lambda: prepare(_utterances(folder), folder / "pack"))
+    return _peak_of(lambda: prepare(utterances_of(sorted((folder / "audio").iterdir())), folder / "pack"))
 
 
 def _train(folder: Path) -> int:

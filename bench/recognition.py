@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.corpus import EMODB
 from bench.measure import Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
 from bench.peers import SETS, extractor, functionals, machine
 from emospec.data.audio import read_audio
@@ -18,7 +19,6 @@ from emospec.evaluation.statistics import Interval, count_by_speaker, interval
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
-EMODB = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "emodb"
 TIMED_FILES, MANY_FILES = 60, 10_000
 
 

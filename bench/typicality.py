@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.recognition import EMODB, models
+from bench.corpus import EMODB
+from bench.recognition import models
 from emospec.data.corpora import read_corpus
 from emospec.inference.recognizer import Prediction, Recognizer
 

@@ -16,11 +16,10 @@ from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
 from emospec.files import write_json, write_text
-from emospec.inference.model import CONFIG, FORMAT, GRAPH, INT8_GRAPH, Model, load_model
+from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
 
 CLOUD_POINTS = 600
 CALIBRATION_UTTERANCES = 64
-WEIGHTS, CARD = "model.safetensors", "README.md"
 
 Floats = NDArray[np.float64]
 

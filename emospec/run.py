@@ -28,6 +28,7 @@ from emospec.errors import ProtocolError, RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
 from emospec.files import write_json, write_text
+from emospec.inference.model import CARD
 from emospec.judgement import write_judgement
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
@@ -270,7 +271,7 @@ def _train_and_judge(ready: _Ready, resume: bool, tensorboard: bool, progress: P
     about = {"emospec": emospec.__version__, "preset": settings.name, "protocol": meta["protocol"]}
     learner.cpu().save(out / "model", about)
     card = model_card(Run(out, settings.model_dump(), meta, scores))
-    write_text(out / "model" / "README.md", card)
+    write_text(out / "model" / CARD, card)
     write_json(out / "scores.json", scores)
     return read_run(out)
 

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emospec.errors import TimelineError
-from emospec.inference.segments import Segmenter, Smoother, grid_segments, speech_segments
+from emospec.inference.segments import Segmenter, Smoother, speech_segments
 from emospec.inference.timeline import Segment, Timeline
 from emospec.inference.windows import Grid, Window
 
@@ -19,6 +20,15 @@ RATE = 16_000
 TILE = 8_000  # half a second
 CLASSES = ("calm", "angry", "sad")
 Rows = NDArray[np.float64]
+
+
+def grid_segments(
+    rows: Iterable[Rows], grid: Grid, samples: int, segmenter: Segmenter, smoother: Smoother
+) -> Iterator[Segment]:
+    """A whole recording at once: what a stream does push by push."""
+    for window, row in zip(grid.windows(samples), rows, strict=True):
+        yield from segmenter.push(grid.tile_end(window), smoother.push(row))
+    yield from segmenter.finish(samples)
 
 
 def rows_of(word: str, sure: float = 0.8) -> Rows:

@@ -6,10 +6,10 @@ import torch
 from scipy.signal import get_window
 
 from conftest import tone
+from emospec.data.frames import frame_count
 from emospec.learning.spectrogram import (
     MAX_FRAMES,
     LogSpectrogram,
-    frame_count,
     hz_from_mel,
     mel_filters,
     mel_from_hz,

@@ -35,15 +35,13 @@ class Printer:
 
     def add(self, result: "Prediction | Failure") -> bool:
         """Take one more; whether it is a failure."""
-        error = getattr(result, "error", None)
-        if error:
-            print(f"emospec: {error}", file=sys.stderr)
+        failed = told_failure(result)
         if self.form == "csv":
             self.csv.writerow(_cells(result, len(self.classes)))
             sys.stdout.flush()
         else:
             self.rows.append(result)
-        return bool(error)
+        return failed
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -53,21 +51,36 @@ class Printer:
         if self.form == "json":
             from emospec.display import print_json
 
-            print_json([vars(row) if hasattr(row, "error") else row.facts() for row in self.rows])
-        elif judged := [row for row in self.rows if not hasattr(row, "error")]:
+            print_json([row.facts() for row in self.rows])
+            return
+        from emospec.inference.recognizer import Prediction
+
+        if judged := [row for row in self.rows if isinstance(row, Prediction)]:
             _print_table(judged)
 
 
+def told_failure(result: "Prediction | Failure") -> bool:
+    """Whether a recording could not be judged; why goes to standard error."""
+    from emospec.inference.recognizer import Failure
+
+    if isinstance(result, Failure):
+        print(f"emospec: {result.error}", file=sys.stderr)
+        return True
+    return False
+
+
 def _cells(result: "Prediction | Failure", classes: int) -> list[object]:
-    if error := getattr(result, "error", None):
-        return [result.recording, *[""] * (7 + classes), error]
+    from emospec.inference.recognizer import Failure
+
+    if isinstance(result, Failure):
+        return [result.recording, *[""] * (7 + classes), result.error]
     numbers = [
         "" if value is None else f"{value:.4f}"
-        for value in (result.confidence, result.typicality, result.seconds, *result.span)  # type: ignore[union-attr]
+        for value in (result.confidence, result.typicality, result.seconds, *result.span)
     ]
-    shares = [f"{p:.4f}" for p in result.probabilities.values()]  # type: ignore[union-attr]
-    words = "; ".join(result.warnings)  # type: ignore[union-attr]
-    return [result.recording, result.emotion or "", *numbers, *shares, words, ""]  # type: ignore[union-attr]
+    shares = [f"{p:.4f}" for p in result.probabilities.values()]
+    words = "; ".join(result.warnings)
+    return [result.recording, result.emotion or "", *numbers, *shares, words, ""]
 
 
 def _print_table(predictions: "Sequence[Prediction]") -> None:

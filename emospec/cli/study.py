@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import emospec
-from emospec.errors import CorpusError, EmospecError, RunError
+from emospec.cli.extras import needs
+from emospec.errors import CorpusError, RunError
 
 if TYPE_CHECKING:
     from emospec.data.pack import Pack
@@ -370,16 +371,10 @@ def report(
 
 @contextmanager
 def _needs_training() -> Iterator[None]:
-    """Say how to get the training extra where it is missing, and how to go on after Ctrl-C."""
+    """`needs("train")`, and how to go on after Ctrl-C."""
     try:
-        yield
+        with needs("train"):
+            yield
     except KeyboardInterrupt:
         print("emospec: stopped. A training goes on with the same command and --resume", file=sys.stderr)
         raise typer.Exit(130) from None
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "emospec":
-            raise
-        extra = "tensorboard" if error.name == "tensorboard" else "train"
-        raise EmospecError(
-            f"this needs an extra ({error.name} is not installed): pip install 'emospec[{extra}]'"
-        ) from error

@@ -1,14 +1,14 @@
 """The verbs of use: a saved model on recordings. They need no torch, but for `export`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emospec.cli.predictions import Printer, counter
+from emospec.cli.extras import needs
+from emospec.cli.predictions import Printer, counter, told_failure
 from emospec.errors import EmospecError, ModelError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def timeline(
     format_named(form)  # before a long recording is judged
     _check_folders(out, plot)
     if plot is not None:
-        with _extra("plot"):
+        with needs("plot"):
             import matplotlib  # noqa: F401
     recognizer = _open(model, int8, threads)
     source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
@@ -157,18 +157,17 @@ def embed(
     import numpy as np
 
     from emospec.files import write_bytes
+    from emospec.inference.recognizer import Prediction
 
     _check_folders(out)
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
     names, z, failures = [], [], 0
     with counter("embedded", len(found)) as step:
         for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
-            if error := getattr(result, "error", None):
-                print(f"emospec: {error}", file=sys.stderr)
-                failures += 1
-            else:
+            failures += told_failure(result)
+            if isinstance(result, Prediction):
                 names.append(result.recording)
-                z.append(result.z)  # type: ignore[union-attr]
+                z.append(result.z)
             step(done)
     if z:
         buffer = io.BytesIO()
@@ -189,7 +188,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
-    with _extra("train"):
+    with needs("train"):
         from emospec.release import export_model
 
         made = export_model(run, out, int8=int8)
@@ -224,7 +223,7 @@ def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
     from emospec.data.audio import SAMPLE_RATE, read_blocks
     from emospec.files import write_bytes
 
-    with _extra("plot"):
+    with needs("plot"):
         from emospec.inference.picture import draw, overview, to_png
     seen = overview(read_blocks(source), round(heard.duration_seconds * SAMPLE_RATE))
     write_bytes(path, to_png(draw(heard, seen)))
@@ -253,16 +252,3 @@ def _named(recording: "Recording", result: "Prediction | Failure") -> "Predictio
 def _exit(failures: int, judged: int) -> None:
     if failures:
         raise typer.Exit(2 if failures == judged else 1)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Say how to get an extra where it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "emospec":
-            raise
-        raise EmospecError(
-            f"this needs an extra ({error.name} is not installed): pip install 'emospec[{name}]'"
-        ) from error

@@ -6,7 +6,7 @@ which goes by content, not by suffix; resampling by soxr.
 
 import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +92,19 @@ def decode(
 ) -> tuple[Waveform, Source]:
     """As `read_audio`, and what the recording was before."""
     with _opened(recording) as (file, name):
-        first, count = _stretch(file, name, start, end)
-        try:
-            waveform = np.concatenate(list(_waveforms(file, name, first, count)))
-        except MemoryError as error:
-            seconds = count / file.samplerate
-            raise AudioError(
-                f"{name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
-            ) from error
+        waveform = _decoded(file, name, *_stretch(file, name, start, end))
         return waveform, Source(file.samplerate, file.channels, file.subtype)
+
+
+def _decoded(file: soundfile.SoundFile, name: str, first: int, count: int) -> Waveform:
+    """A stretch of frames, whole, at 16 kHz."""
+    try:
+        return np.concatenate(list(_waveforms(file, name, first, count)))
+    except MemoryError as error:
+        seconds = count / file.samplerate
+        raise AudioError(
+            f"{name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
+        ) from error
 
 
 def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
@@ -126,14 +130,30 @@ def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
     return waveform
 
 
-def declared_samples(recording: Path | str | bytes) -> int:
-    """How many samples at 16 kHz a recording's header declares; nothing is decoded.
+def read_part(
+    recording: Path | str | bytes, choose: Callable[[int], tuple[int, int]]
+) -> tuple[Waveform, float, float]:
+    """Read what is chosen of a recording when its length is known, opening it once.
+
+    Args:
+        recording: a file, or its bytes.
+        choose: is given how many samples at 16 kHz the header declares, and says the first and the last
+            (excluded) to read.
+
+    Returns:
+        The waveform (samples,), the seconds of the whole recording, and the second where the waveform starts.
 
     Raises:
-        AudioError: what a header tells is wrong with it, as of `read_audio`.
+        AudioError: as `read_audio`.
     """
-    with _opened(recording) as (file, _):
-        return int(file.frames * SAMPLE_RATE / file.samplerate)
+    with _opened(recording) as (file, name):
+        samples = int(file.frames * SAMPLE_RATE / file.samplerate)
+        start, end = choose(samples)
+        if (start, end) == (0, samples):
+            waveform = _decoded(file, name, 0, file.frames)
+            return waveform, len(waveform) / SAMPLE_RATE, 0.0
+        stretch = _stretch(file, name, start / SAMPLE_RATE, end / SAMPLE_RATE)
+        return _decoded(file, name, *stretch), samples / SAMPLE_RATE, start / SAMPLE_RATE
 
 
 def find_recordings(place: Path) -> list[Path]:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from emospec.data.audio import SAMPLE_RATE, Waveform
+from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
 
 SILENT_DB = -60.0  # peak, re full scale
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.001
 UNSCALED_PEAK = 2.0
 BAND_HZ, BAND_DB = 4000.0, -50.0
 """Speech has far more than -50 dB of its energy above 4 kHz, but not behind a telephone's filter."""
-SHORT_SECONDS = 0.48  # 49 frames: the network's shortest input
+SHORT_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE  # the network's shortest input, 0.48 s
 FAR_LONGER = 2.0  # times the usual length
 
 

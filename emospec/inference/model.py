@@ -20,7 +20,7 @@ from emospec.errors import ModelError, nearest
 from emospec.files import write_json
 
 FORMAT = 1
-CONFIG = "config.json"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
 HUB = "hf:"  # hf:OWNER/NAME@REVISION
 
@@ -221,7 +221,7 @@ def _from_hub(place: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise ModelError("models from Hugging Face need a package: pip install huggingface_hub") from error
-    files = [CONFIG, GRAPH, INT8_GRAPH, "model.safetensors", "README.md"]
+    files = [CONFIG, GRAPH, INT8_GRAPH, WEIGHTS, CARD]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

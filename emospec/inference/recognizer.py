@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from emospec.data.audio import (
     SAMPLE_RATE,
     Waveform,
-    declared_samples,
-    decode,
     from_samples,
     printable,
     read_blocks,
+    read_part,
 )
+from emospec.data.buckets import buckets
+from emospec.data.frames import HOP_SAMPLES, frame_count
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model
@@ -37,7 +38,6 @@ Floats = NDArray[np.float64]
 Recording = Path | str | bytes | NDArray[Any]
 Recordings = list[Any] | tuple[Any, ...]  # of `Recording`
 
-HOP_SAMPLES = 160  # of a frame
 MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
 LONGEST_WINDOWS, SHORTEST_PIECE_SECONDS = 5, 0.5  # of speech that is judged as one
 PIECES_AT_ONCE = 16
@@ -83,6 +83,10 @@ class Failure:
 
     recording: str
     error: str
+
+    def facts(self) -> dict[str, Any]:
+        """Both, ready for JSON."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -311,7 +315,7 @@ class Recognizer:
         classes = [c for c in model.classes if not c.examples]
         logits = np.empty((len(waveforms), len(classes)))
         z = np.empty((len(waveforms), len(classes[0].center)), np.float32)
-        for rows in _batches([len(w) for w in waveforms]):
+        for rows in buckets([len(w) for w in waveforms], BATCH_SAMPLES):
             lengths = np.array([len(waveforms[i]) for i in rows])
             padded = np.zeros((len(rows), lengths.max()), np.float32)
             for row, i in zip(padded, rows, strict=True):
@@ -348,7 +352,7 @@ class Recognizer:
 
     def _judged_frames(self, samples: int) -> tuple[int, int]:
         """The first and the last (excluded) frame that the graph's crop keeps."""
-        frames, most = 1 + samples // HOP_SAMPLES, self.model.max_frames
+        frames, most = frame_count(samples), self.model.max_frames
         if not most or frames <= most:
             return 0, frames
         first = (frames - most) // 2
@@ -363,18 +367,10 @@ class Recognizer:
     def _hear(self, recording: Recording, sample_rate: int | None) -> _Heard:
         """Decode a recording; of one far longer than the crop, the middle alone."""
         if isinstance(recording, np.ndarray):
-            if sample_rate is None:
-                raise AudioError("samples need their sample_rate, in Hz")
-            waveform = from_samples(recording, sample_rate)
+            waveform = _samples_of(recording, sample_rate)
             start, end = self._middle(len(waveform))
             return _Heard("recording", waveform[start:end], len(waveform) / SAMPLE_RATE, start / SAMPLE_RATE)
-        samples = declared_samples(recording)
-        start, end = self._middle(samples)
-        if (start, end) == (0, samples):
-            waveform, _ = decode(recording)
-            return _Heard(_name_of(recording), waveform, len(waveform) / SAMPLE_RATE, 0.0)
-        waveform, _ = decode(recording, start / SAMPLE_RATE, end / SAMPLE_RATE)
-        return _Heard(_name_of(recording), waveform, samples / SAMPLE_RATE, start / SAMPLE_RATE)
+        return _Heard(_name_of(recording), *read_part(recording, self._middle))
 
     def _middle(self, samples: int) -> tuple[int, int]:
         """The samples to keep of a recording: its judged frames are those of the whole.
@@ -388,25 +384,17 @@ class Recognizer:
         return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places in batches of like length, shortest first, of bounded size."""
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and lengths[place] * (len(batch) + 1) > BATCH_SAMPLES:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
 def _blocks_of(recording: Recording, sample_rate: int | None) -> Iterator[Waveform]:
     """A recording at 16 kHz, block by block."""
     if not isinstance(recording, np.ndarray):
         return read_blocks(recording)
+    return iter([_samples_of(recording, sample_rate)])
+
+
+def _samples_of(samples: NDArray[Any], sample_rate: int | None) -> Waveform:
     if sample_rate is None:
         raise AudioError("samples need their sample_rate, in Hz")
-    return iter([from_samples(recording, sample_rate)])
+    return from_samples(samples, sample_rate)
 
 
 def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emospec.data.audio import SAMPLE_RATE
 from emospec.errors import TimelineError
 from emospec.inference.timeline import Segment
-from emospec.inference.windows import Grid, Window
+from emospec.inference.windows import Window
 
 Probabilities = NDArray[np.floating[Any]]
 """(classes,): of each class in one window."""
@@ -239,38 +239,6 @@ class Segmenter:
         emotion = None if run.emotion is None else self._classes[run.emotion]
         mean = tuple(map(float, run.mean))
         return Segment(run.start / SAMPLE_RATE, run.end / SAMPLE_RATE, emotion, run.confidence, mean)
-
-
-def grid_segments(
-    probabilities: Iterable[Probabilities],
-    grid: Grid,
-    samples: int,
-    segmenter: Segmenter,
-    smoother: Smoother,
-) -> Iterator[Segment]:
-    """Segments of a whole recording from the windows of a grid: the loop that a stream runs push by push.
-
-    Args:
-        probabilities: of each of `grid.windows(samples)`, (classes,), not smoothed.
-        grid: says which windows there are, and which tile each decides for.
-        samples: length of the recording at 16 kHz.
-        segmenter, smoother: new ones.
-
-    Yields:
-        Segments that cover the recording from 0 to its end.
-
-    Raises:
-        TimelineError: as `Segmenter` and `Smoother` do.
-
-    >>> grid = Grid.of_seconds(2.0, 1.0)
-    >>> rows = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
-    >>> found = grid_segments(rows, grid, 64_000, Segmenter(("calm", "angry")), Smoother(0, 1))
-    >>> [(s.start_seconds, s.end_seconds, s.emotion) for s in found]
-    [(0.0, 2.5, 'calm'), (2.5, 4.0, 'angry')]
-    """
-    for window, row in zip(grid.windows(samples), probabilities, strict=True):
-        yield from segmenter.push(grid.tile_end(window), smoother.push(row))
-    yield from segmenter.finish(samples)
 
 
 def speech_segments(

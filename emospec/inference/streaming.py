@@ -124,8 +124,8 @@ class Stream:
     def finish(self) -> tuple[list[Moment], list[Segment]]:
         """The stream ends: the last moments, and the segments that no moment has closed."""
         moments = self._take(self._resampler.finish())
-        if not self._judged and self._samples:
-            moments = self._judge([Window(0, self._samples)])
+        last = list(islice(self.grid.windows(self._samples), self._judged, None))
+        moments += self._judge(last) if last else []
         return moments, self._segmenter.finish(self._samples)
 
     def _take(self, waveform: Waveform) -> list[Moment]:

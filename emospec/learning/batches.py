@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from emospec.data.buckets import buckets
+from emospec.data.frames import frame_count
 from emospec.data.pack import Pack
 from emospec.errors import PackError
 from emospec.learning.device import has_room, to_device
-from emospec.learning.spectrogram import HOP_SAMPLES, LogSpectrogram
+from emospec.learning.spectrogram import LogSpectrogram
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +42,7 @@ class FrameStore:
             PackError: it cannot be written beside the pack.
         """
         self.bins = frontend.bins
-        counts = np.array([1 + entry.samples // HOP_SAMPLES for entry in pack.entries])
+        counts = np.array([frame_count(entry.samples) for entry in pack.entries])
         self.counts: NDArray[np.int64] = np.minimum(counts, frontend.max_frames or counts.max())
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
         name = f"frames-{frontend.kind}-{frontend.max_frames}-v{STORE_VERSION}-{pack.digest[:12]}.f32"
@@ -82,14 +84,9 @@ class FrameStore:
 
     def buckets(self, indices: Sequence[int]) -> Iterator[list[int]]:
         """The utterances in batches of like length, shortest first, of bounded size."""
-        bucket: list[int] = []
-        for index in sorted(indices, key=lambda i: (self.counts[i], i)):
-            if bucket and self.counts[index] * (len(bucket) + 1) > _FRAMES_AT_ONCE:
-                yield bucket
-                bucket = []
-            bucket.append(index)
-        if bucket:
-            yield bucket
+        ordered = sorted(indices)
+        for bucket in buckets([self.counts[i] for i in ordered], _FRAMES_AT_ONCE):
+            yield [ordered[place] for place in bucket]
 
     def _compute(
         self,

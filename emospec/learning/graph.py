@@ -15,19 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
 from emospec.learning.learner import Learner
 from emospec.learning.network import GRU_UNITS, EmotionNetwork, steps_after_convolutions
 from emospec.learning.spectrogram import (
     DFT_LENGTH,
     DYNAMIC_RANGE_DB,
-    HOP_SAMPLES,
-    MIN_FRAMES,
     POWER_FLOOR,
     STFT_BINS,
     STFT_OFFSET,
     WINDOW_SAMPLES,
     LogSpectrogram,
-    frame_count,
 )
 
 OPSET = 18

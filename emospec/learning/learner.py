@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emospec.errors import RunError
 from emospec.files import write_bytes, write_json
+from emospec.inference.model import CONFIG, WEIGHTS
 from emospec.learning.batches import FrameStore
 from emospec.learning.losses import CenterLoss
 from emospec.learning.network import FEATURES, EmotionNetwork
@@ -105,12 +106,12 @@ class Learner(nn.Module):
             about: more facts for `config.json`, such as the protocol and its hash.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / "model.safetensors", self.state_dict(), {})
+        save_tensors(folder / WEIGHTS, self.state_dict(), {})
         config = {
             "classes": list(self.classes),
             "frontend": {"kind": self.frontend.kind, "max_frames": self.frontend.max_frames},
         }
-        write_json(folder / "config.json", config | about)
+        write_json(folder / CONFIG, config | about)
 
     @classmethod
     def load(cls, folder: Path) -> "Learner":
@@ -120,9 +121,9 @@ class Learner(nn.Module):
             RunError: it is missing or damaged.
         """
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             learner = cls(config["frontend"]["kind"], config["frontend"]["max_frames"], config["classes"])
-            learner.load_state_dict(load_tensors(folder / "model.safetensors")[0])
+            learner.load_state_dict(load_tensors(folder / WEIGHTS)[0])
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(f"{folder} cannot be read as a model: {error}") from error
         return learner

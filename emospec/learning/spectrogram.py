@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emospec.data.audio import SAMPLE_RATE
+from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
 from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]
 
 WINDOW_SAMPLES = 640  # 40 ms, periodic Hamming
-HOP_SAMPLES = 160  # 10 ms: 100 frames per second
 DFT_LENGTH = 1024
 STFT_BINS = DFT_LENGTH // 2 + 1
 MEL_BANDS = 128  # 0 to 8000 Hz
@@ -28,7 +28,6 @@ POWER_FLOOR = 1e-10  # the least power that is taken to dB
 STFT_OFFSET = 1e-8  # added to the log-STFT's power
 DYNAMIC_RANGE_DB = 80.0  # below the utterance's own maximum
 MAX_FRAMES = 1400  # 14 s: longer utterances keep their central frames
-MIN_FRAMES = 49  # 0.48 s: the shortest input that gives the network one step
 
 _FRAMES_AT_ONCE = 512  # over the batch: their spectra stay in a core's cache
 _BANDS_AT_ONCE = 16
@@ -85,11 +84,6 @@ def _log10(values: Tensor) -> Tensor:
         np.log10(values.numpy(), out=values.numpy())
         return values
     return values.log10_()
-
-
-def frame_count(samples: Tensor) -> Tensor:
-    """T = 1 + floor(n / 160) centred frames for n samples."""
-    return 1 + samples // HOP_SAMPLES
 
 
 class LogSpectrogram(nn.Module):
