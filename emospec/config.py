@@ -35,6 +35,31 @@ class Frontend(_Table):
     max_frames: int = Field(
         1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all"
     )
+    own_mean: bool = Field(False, description="take each utterance's own mean per bin from its frames")
+
+
+class Network(_Table):
+    """What differs from the paper's network; by default nothing does."""
+
+    channels: list[int] = Field(
+        [48, 64, 80, 96], min_length=4, max_length=4, description="of the convolutions"
+    )
+    normalise: bool = Field(False, description="batch normalisation after every convolution")
+    pooling: Literal["last", "statistics", "attention"] = Field(
+        "last", description="the GRU's last states; mean and deviation, or an attentive mean, of its outputs"
+    )
+
+
+class Augmentation(_Table):
+    """What happens to training utterances, drawn anew each time; 0 is nothing."""
+
+    speed: float = Field(0.0, ge=0, lt=1, description="time is stretched by up to this share")
+    pitch: float = Field(0.0, ge=0, lt=1, description="frequencies are moved by up to this share")
+    gain_db: float = Field(0.0, ge=0, description="the level is moved by up to so many dB")
+    noise: float = Field(0.0, ge=0, le=1, description="share of utterances with noise of 0 to 30 dB SNR")
+    telephone: float = Field(0.0, ge=0, le=1, description="share of utterances behind a telephone's filter")
+    reverberation: float = Field(0.0, ge=0, le=1, description="share of utterances in a room of 0.1 to 0.8 s")
+    masks: int = Field(0, ge=0, description="so many stretches of time, and of frequency, are hidden")
 
 
 class Loss(_Table):
@@ -43,6 +68,9 @@ class Loss(_Table):
     center_weight: float = Field(ge=0, description="lambda")
     center_rate: float = Field(0.5, ge=0, le=1, description="alpha, how far centres move per batch")
     warmup_steps: int = Field(20, ge=0, description="first steps with lambda 0 and alpha 1")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    teacher: str = Field("", description="a file of `emospec.learning.teacher`: what to distil")
+    teacher_weight: float = Field(1.0, ge=0, description="of the distillation loss")
 
 
 class Training(_Table):
@@ -59,6 +87,16 @@ class Training(_Table):
     evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine: from 0 up, then down to 0"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient, as in AdamW")
+    averaging: float = Field(
+        0.0, ge=0, lt=1, description="decay of the running mean of weights that is judged"
+    )
+    start_from: str = Field(
+        "", description="a run or model folder whose weights are taken over where they fit"
+    )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="of the convolutions in training; auto is bfloat16 where the machine has it"
     )
@@ -94,6 +132,8 @@ class Settings(_Table):
     name: str
     data: Data = Field(default_factory=Data)
     frontend: Frontend
+    network: Network = Field(default_factory=Network)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
     loss: Loss
     training: Training
 

@@ -19,16 +19,16 @@ import numpy as np
 import emospec
 from emospec.config import Settings, load_settings, to_toml
 from emospec.data.audio import SAMPLE_RATE
-from emospec.data.audit import Audit, audit_fold, audit_lists, hash_ids
+from emospec.data.audit import Audit, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
 from emospec.data.splits import PARTS, Fold, Split, make_split, overlap_words, write_folds
 from emospec.data.utterances import Utterance, select_classes
-from emospec.errors import ProtocolError, RunError
+from emospec.errors import ConfigError, ProtocolError, RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
 from emospec.files import write_json, write_text
-from emospec.inference.model import CARD
+from emospec.inference.model import CARD, WEIGHTS
 from emospec.judgement import write_judgement
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
@@ -178,11 +178,16 @@ class _Ready:
         settings = job.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
         labels = sorted((u.id, u.emotion) for u in self.utterances)
         data = (self.pack.digest, self.split.hash, emospec.__version__)
-        facts = (labels, settings, job.fold, job.repeat, job.seed, *data)
+        facts = (labels, settings, job.fold, job.repeat, job.seed, *data, *_hashes_of_sources(job.settings))
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def audit(self) -> Audit:
-        return audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
+        audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
+        start = start_of(self.job.settings)
+        if start is None:
+            return audit
+        known = start.known_utterances(), start.known_voices()
+        return Audit((*audit.findings, audit_start(self.fold, self.utterances, str(start.folder), *known)))
 
     def part(self, name: str) -> list[int]:
         """Indices into the pack of train, dev or test."""
@@ -206,6 +211,8 @@ class _Ready:
             targets=targets,
             loss=settings.loss,
             training=settings.training,
+            augmentation=settings.augmentation,
+            names=[u.id for u in self.pack.utterances],
             seed=self.seed,
             fingerprint=self.fingerprint,
             protocol=protocol,
@@ -220,6 +227,28 @@ class _Ready:
         return audit.replaced(
             audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
         )
+
+
+def start_of(settings: Settings) -> Run | None:
+    """The run whose weights are taken over.
+
+    Raises:
+        RunError: it is not there, or not finished.
+    """
+    return read_run(Path(settings.training.start_from)) if settings.training.start_from else None
+
+
+def _hashes_of_sources(settings: Settings) -> list[str]:
+    """Hashes of the files that settings name, of which a result depends too."""
+    try:
+        teacher = [Path(settings.loss.teacher).read_bytes()] if settings.loss.teacher else []
+    except OSError as error:
+        raise ConfigError(
+            f"loss.teacher {settings.loss.teacher}: cannot be read ({error.strerror})"
+        ) from error
+    start = start_of(settings)
+    weights = [(start.folder / "model" / WEIGHTS).read_bytes()] if start else []
+    return [hashlib.sha256(content).hexdigest() for content in teacher + weights]
 
 
 def _make_ready(job: Job) -> _Ready:
@@ -243,7 +272,14 @@ def _train_and_judge(ready: _Ready, resume: bool, tensorboard: bool, progress: P
     audit = ready.audit()
     if job.strict:
         audit.refuse_leaks()
-    learner = Learner(settings.frontend.kind, settings.frontend.max_frames, ready.classes, ready.seed)
+    learner = Learner(
+        settings.frontend.kind,
+        settings.frontend.max_frames,
+        ready.classes,
+        ready.seed,
+        settings.network,
+        settings.frontend.own_mean,
+    )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     meta = _meta(ready) | {
         "hardware": hardware(torch.get_num_threads(), device),
@@ -255,6 +291,8 @@ def _train_and_judge(ready: _Ready, resume: bool, tensorboard: bool, progress: P
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.toml", to_toml(settings))
     write_folds(ready.split, ready.utterances, out / "folds.csv")
+    if start := start_of(settings):
+        start.known().to_csv(out / "earlier.csv", index=False)
     write_json(out / "meta.json", meta)
 
     store = FrameStore(ready.pack, learner.frontend, stage(progress, "spectrograms"))

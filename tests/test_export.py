@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from emospec.config import Network
 from emospec.data.audio import read_audio
 from emospec.errors import ExportError
 from emospec.learning import export as module
@@ -204,3 +205,17 @@ def test_real_speech(graphs: Graphs, tmp_path: Path) -> None:
         np.testing.assert_allclose(padded, expected[0].numpy(), atol=1e-5)
         np.testing.assert_allclose(run(path, [waveform])[0], expected.numpy(), atol=1e-5)
     assert quantise(path, tmp_path / "int8.onnx", waveforms) < 0.1
+
+
+@pytest.mark.parametrize("pooling", ["last", "statistics", "attention"])
+def test_every_design_of_the_network_exports(pooling: str, tmp_path: Path) -> None:
+    design = Network(channels=[8, 12, 12, 8], normalise=True, pooling=pooling)
+    learner = Learner("log-mel", 1400, ("angry", "sad"), 3, design, own_mean=True)
+    rng = np.random.default_rng(6)
+    learner.frontend.fit([rng.normal(-45, 12, (400, 128)).astype(np.float32)])
+    for norm in learner.network.norms:
+        norm.running_mean.uniform_(-0.5, 0.5)
+        norm.running_var.uniform_(0.3, 2.0)
+    export(learner, tmp_path / "model.onnx")
+    nodes = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert "BatchNormalization" not in nodes

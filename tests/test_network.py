@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from emospec.config import Network
 from emospec.learning.learner import Learner
 from emospec.learning.network import EmotionNetwork, steps_after_convolutions
 
@@ -136,3 +137,50 @@ def test_the_seed_alone_decides_the_weights() -> None:
     same, other = EmotionNetwork(128, 4, seed=5).state_dict(), EmotionNetwork(128, 4, seed=6).state_dict()
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["gru.weight_ih_l0"], other["gru.weight_ih_l0"])
+
+
+def varied(pooling: str = "statistics") -> EmotionNetwork:
+    network = EmotionNetwork(128, 4, 0, Network(channels=[8, 12, 12, 8], normalise=True, pooling=pooling))
+    for norm in network.norms:
+        norm.running_mean.uniform_(-0.5, 0.5)
+        norm.running_var.uniform_(0.3, 2.0)
+    return network.eval()
+
+
+@pytest.mark.parametrize("pooling", ["last", "statistics", "attention"])
+def test_an_utterance_alone_is_itself_in_any_batch_of_any_design(pooling: str) -> None:
+    network, counts = varied(pooling), [49, 130, 65]
+    frames = [torch.randn(n, 128) for n in counts]
+    together = network(pad_sequence(frames, batch_first=True, padding_value=9.0), torch.tensor(counts))
+    for i, own in enumerate(frames):
+        for whole, alone in zip(together, network(own[None], torch.tensor([counts[i]])), strict=True):
+            torch.testing.assert_close(whole[i], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_folded_normalisation_is_normalisation() -> None:
+    network = varied()
+    maps = torch.randn(1, 1, 128, 200)
+    folded = network._layer(0, maps)
+    convolution, norm = network.convolutions[0], network.norms[0]
+    plain = norm(functional.conv2d(maps, convolution.weight, stride=2)) + convolution.bias[:, None, None]
+    torch.testing.assert_close(folded, plain.relu(), atol=1e-5, rtol=1e-5)
+
+
+def test_training_normalises_by_the_batch_and_remembers() -> None:
+    network = EmotionNetwork(128, 4, 0, Network(normalise=True)).train()
+    maps = 5 + 3 * torch.randn(1, 1, 200, 128)
+    before = network.norms[0].running_mean.clone()
+    out = network._layer(0, maps)
+    assert float((out > 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+    assert not torch.equal(network.norms[0].running_mean, before)
+
+
+def test_pooling_sums_up_what_is_valid_alone() -> None:
+    outputs, valid = torch.randn(2, 5, 256), torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    pooled = varied().pool(outputs, valid)
+    for row, steps in ((0, outputs[0]), (1, outputs[1, :3])):
+        torch.testing.assert_close(pooled[row, :256], steps.mean(dim=0))
+        torch.testing.assert_close(pooled[row, 256:], steps.var(dim=0, correction=0).add(1e-5).sqrt())
+    network = varied("attention")
+    scores = (outputs[1, :3] @ network.attention.weight[0]).softmax(0)
+    torch.testing.assert_close(network.pool(outputs, valid)[1], scores @ outputs[1, :3])

@@ -13,7 +13,7 @@ import emospec
 from conftest import SHORT
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
-from emospec.errors import ProtocolError
+from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.evaluation.results import Run
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
@@ -154,3 +154,50 @@ def test_known_utterances_are_those_that_made_the_model(honest: Run) -> None:
     known = honest.known_utterances()
     assert set(known.values()) == {"train", "dev"}
     assert np.array_equal(sorted(known), sorted(folds.query("part != 'test'")["utterance"]))
+
+
+def test_weights_of_a_run_that_knew_no_test_speaker_may_be_taken_over(
+    hum_pack: Pack, honest: Run, tmp_path: Path
+) -> None:
+    more = [*SHORT, f"training.start_from={honest.folder}", "training.learning_rate=1e-9"]
+    run = emospec.train(hum_pack.folder, tmp_path / "next", "dai2019-mel", more, strict=True)
+    assert verdicts(run)["start"] == "pass"
+    theirs, own = (load_tensors(r.folder / "model" / "model.safetensors")[0] for r in (honest, run))
+    for name in ("network.fc1.weight", "network.convolutions.0.weight"):
+        np.testing.assert_allclose(own[name], theirs[name], atol=1e-6)
+    assert not np.allclose(own["network.fc2.weight"], theirs["network.fc2.weight"], atol=1e-3)
+
+
+def test_a_start_that_knew_test_is_a_leak_also_at_second_hand(
+    hum_pack: Pack, honest: Run, tmp_path: Path
+) -> None:
+    more = [*SHORT, f"training.start_from={honest.folder}"]
+    with pytest.raises(ProtocolError, match="from which the weights come, was made with 12 of 12 test"):
+        emospec.train(hum_pack.folder, tmp_path / "strict", "dai2019-mel", more, fold=2, strict=True)
+    second = emospec.train(hum_pack.folder, tmp_path / "second", "dai2019-mel", more, fold=2)
+    assert verdicts(second)["start"] == "fail"
+    assert set(second.known_utterances()) == {u.id for u in hum_pack.utterances}
+    third = [*SHORT, f"training.start_from={second.folder}"]
+    with pytest.raises(ProtocolError, match="12 of 12 test utterances"):
+        emospec.train(hum_pack.folder, tmp_path / "third", "dai2019-mel", third, fold=3, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "words"),
+    [
+        ("training.start_from=/nowhere", RunError, "is not a run folder"),
+        ("loss.teacher=/nowhere.npz", ConfigError, "loss.teacher /nowhere.npz: cannot be read"),
+    ],
+)
+def test_a_source_that_is_not_there_is_refused(
+    hum_pack: Pack, tmp_path: Path, override: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", [*SHORT, override])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_with_another_network_is_refused(hum_pack: Pack, honest: Run, tmp_path: Path) -> None:
+    more = [*SHORT, f"training.start_from={honest.folder}", "network.pooling=statistics"]
+    with pytest.raises(TrainingError, match=r"the network of .* is another: network.fc1.weight differs"):
+        emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", more)

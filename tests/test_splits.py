@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emospec.data.corpora.ravdess import FOLDS
-from emospec.data.splits import Fold, Split, make_split, overlap_of, overlap_words, write_folds
+from emospec.data.splits import PARTS, Fold, Split, make_split, overlap_of, overlap_words, write_folds
 from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError
 
@@ -363,7 +363,7 @@ def test_fold_lists_are_written_as_csv(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused_with_a_hint(protocol: str, hint: str) -> None:
     message = error(crowd(4), protocol)
     assert hint in message
-    assert message.endswith("groups:K, sessions, folds, folds:FILE, column")
+    assert message.endswith("folds, folds:FILE, column, one-corpus-out")
 
 
 @pytest.mark.parametrize("protocol", ["groups", "groups:", "groups:2", "groups:x", "groups:-3", "groups:3.5"])
@@ -456,3 +456,34 @@ def test_a_speaker_who_is_known_to_be_shared_is_told_though_others_are_unknown()
     )  # fmt: skip
     assert overlap_of({"a/1", ""}, {"a/2"})[0] is None
     assert overlap_of({"a/1"}, {"a/2"})[0] is False
+
+
+def pool(*sizes: int) -> Utterances:
+    """Corpora a, b, ... of so many speakers, three utterances each."""
+    return [
+        utterance(f"s{k}", emotion, corpus=name)
+        for name, size in zip("abc", sizes, strict=False)
+        for k in range(size)
+        for emotion in ("angry", "sad", "happy")
+    ]
+
+
+def test_one_corpus_out_tests_each_corpus_and_shares_no_speaker() -> None:
+    utterances = pool(10, 5, 2)
+    split = make_split(utterances, "one-corpus-out", seed=3)
+    assert split.speaker_overlap is False
+    for name, fold in zip("abc", split.folds, strict=True):
+        parts = {part: [utterances[i] for i in fold.part(part)] for part in PARTS}
+        assert {u.corpus for u in parts["test"]} == {name}
+        assert len(parts["test"]) == sum(u.corpus == name for u in utterances)
+        for part in ("train", "dev"):
+            assert {u.corpus for u in parts[part]} == set("abc") - {name}
+        assert not {u.voice for u in parts["train"]} & {u.voice for u in parts["dev"]}
+    voices = {u.voice for i in split.folds[1].dev for u in [utterances[i]] if u.corpus == "a"}
+    assert len(voices) == 2
+    assert make_split(utterances, "one-corpus-out", seed=3).hash == split.hash
+    assert make_split(utterances, "one-corpus-out", seed=4).hash != split.hash
+
+
+def test_one_corpus_out_needs_two_corpora() -> None:
+    assert "needs at least 2 corpora, found a alone" in error(pool(4), "one-corpus-out")

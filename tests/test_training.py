@@ -33,7 +33,7 @@ STEPS = 12
 def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, Task]:
     settings = load_settings("dai2019-mel", [*SHORT, "training.precision=float32", *overrides])
     utterances, classes = select_classes(pack.utterances, "all")
-    learner = Learner("log-mel", 1400, classes, seed=4)
+    learner = Learner("log-mel", 1400, classes, 4, settings.network, settings.frontend.own_mean)
     speakers = np.array([u.speaker for u in utterances])
     task = Task(
         train=np.flatnonzero(speakers < "s4").tolist(),
@@ -43,6 +43,8 @@ def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, Task]:
         training=settings.training,
         seed=9,
         fingerprint="this",
+        augmentation=settings.augmentation,
+        names=[u.id for u in utterances],
     )
     return learner, FrameStore(pack, learner.frontend), task
 
@@ -142,6 +144,8 @@ def test_resume_is_bit_for_bit_the_uninterrupted_run(hum_pack: Pack, tmp_path: P
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "halves").mkdir()
     fit(whole, store, task, tmp_path / "whole")
     broken, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
     with pytest.raises(KeyboardInterrupt):
@@ -220,3 +224,100 @@ def test_a_step_waits_for_no_accelerator(
     with pytest.raises(NotImplementedError, match="meta"):
         trainer.close_row()
     assert trainer.step == 1
+
+
+EVERYTHING = (
+    "network.normalise=true",
+    "network.pooling=statistics",
+    "network.channels=[8,8,8,8]",
+    "frontend.own_mean=true",
+    "augmentation.speed=0.1",
+    "augmentation.noise=0.5",
+    "augmentation.masks=1",
+    "loss.label_smoothing=0.1",
+    "training.schedule=cosine",
+    "training.weight_decay=0.01",
+    "training.averaging=0.9",
+)
+
+
+def teacher_file(pack: Pack, path: Path) -> str:
+    """Vectors that tell the emotion, with a third dimension that tells nothing."""
+    told = [[u.emotion == pack.utterances[0].emotion, u.speaker == "s1", True] for u in pack.utterances]
+    np.savez(path, id=[u.id for u in pack.utterances], vector=np.array(told, np.float32))
+    return str(path)
+
+
+def test_resumed_is_uninterrupted_with_everything_on(hum_pack: Pack, tmp_path: Path) -> None:
+    more = (*EVERYTHING, f"loss.teacher={teacher_file(hum_pack, tmp_path / 'teacher.npz')}")
+    whole, store, task = make_task(hum_pack, *more, "training.checkpoint_seconds=0")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "halves").mkdir()
+    fit(whole, store, task, tmp_path / "whole")
+
+    class StopError(Exception):
+        pass
+
+    def stop_at_six(row: Row, _: int) -> None:
+        if row.step == 6:
+            raise StopError
+
+    learner, store, task = make_task(hum_pack, *more, "training.checkpoint_seconds=0")
+    with pytest.raises(StopError):
+        fit(learner, store, task, tmp_path / "halves", progress=stop_at_six)
+    resumed, store, task = make_task(hum_pack, *more, "training.checkpoint_seconds=0")
+    fit(resumed, store, task, tmp_path / "halves", resume=True)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert not resumed.training
+
+
+def test_the_running_mean_of_weights_is_what_is_kept(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack, "training.averaging=0.9", "training.evaluate_every=1")
+    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    expected = None
+    for _ in range(5):
+        trainer.take_step()
+        now = learner.network.fc2.weight.detach().clone()
+        expected = now if expected is None else 0.9 * expected + 0.1 * now
+    torch.testing.assert_close(trainer.judged.network.fc2.weight, expected)
+    assert not torch.allclose(expected, now)
+
+
+def test_the_cosine_schedule_rises_and_ends_near_nothing(hum_pack: Pack, tmp_path: Path) -> None:
+    learner, store, task = make_task(hum_pack, "training.schedule=cosine", "training.steps=100")
+    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    rates = []
+    for trainer.step in range(100):
+        rates.append(trainer._learning_rate())
+    assert rates[0] == pytest.approx(1e-3 / 5)
+    assert max(rates) == pytest.approx(1e-3, rel=0.02)
+    assert rates[50] == pytest.approx(0.5e-3)
+    assert rates[-1] < 1e-6
+
+
+def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Path) -> None:
+    file = teacher_file(hum_pack, tmp_path / "teacher.npz")
+    learner, store, task = make_task(hum_pack, f"loss.teacher={file}", "training.steps=40")
+    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    batch = np.array(task.train[:8])
+
+    def loss() -> float:
+        with torch.no_grad():
+            frames = learner.frontend.standardise(*store.batch(batch))
+            return float(trainer.teacher(learner.network.utterance(*frames), batch))
+
+    before = loss()
+    for _ in range(40):
+        trainer.take_step()
+    assert loss() < 0.5 * before
+
+
+def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
+    np.savez(tmp_path / "teacher.npz", id=["other"], vector=np.zeros((1, 3), np.float32))
+    learner, store, task = make_task(hum_pack, f"loss.teacher={tmp_path / 'teacher.npz'}")
+    with pytest.raises(TrainingError, match="training utterances, such as"):
+        fit(learner, store, task, tmp_path)
+    (tmp_path / "teacher.npz").write_bytes(b"no archive")
+    with pytest.raises(TrainingError, match="cannot be read as a teacher's file"):
+        fit(learner, store, task, tmp_path)

@@ -164,6 +164,32 @@ def audit_lists(
     )
 
 
+def audit_start(
+    fold: Fold, utterances: Sequence[Utterance], run: str, known: Iterable[str], voices: Iterable[str]
+) -> Finding:
+    """Whether the run whose weights were taken over knew test's utterances or speakers.
+
+    Args:
+        fold, utterances: as in `audit_fold`.
+        run: its folder, for the words.
+        known: ids of the utterances that made it, train and dev, and those of the runs it started from.
+        voices: their speakers, as `Utterance.voice`; an empty one where a speaker is unknown.
+    """
+    check, known, voices = "start", set(known), set(voices)
+    test = [utterances[i] for i in fold.test]
+    if shared := sorted(u.id for u in test if u.id in known):
+        words = (
+            f"{run}, from which the weights come, was made with {len(shared)} of {len(test)} test utterances"
+        )
+        return _finding(check, "fail", words, [(name,) for name in shared])
+    if shared := sorted({u.voice for u in test} & voices - {""}):
+        words = f"{run}, from which the weights come, was made with {len(shared)} of the test speakers"
+        return _finding(check, "fail", words, [(voice,) for voice in shared])
+    if "" in voices or not all(u.voice for u in test):
+        return _finding(check, "not applicable", UNKNOWN_SPEAKERS)
+    return _finding(check, "pass", f"{run}, from which the weights come, knows no test utterance or speaker")
+
+
 def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Finding:
     """Test speakers who also train or select."""
     check = "speakers"

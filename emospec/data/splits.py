@@ -72,7 +72,7 @@ def make_split(
     Args:
         utterances: those of the classes in use; order does not matter to the result.
         protocol: `dai2019`, `one-speaker-out`, `groups:K`, `sessions`, `folds` (the corpus's own),
-            `folds:FILE` (a CSV with columns speaker,test_fold), or `column` (the manifest's split).
+            `folds:FILE` (a CSV with columns speaker,test_fold), `column` (the manifest's split) or `one-corpus-out`.
         repeat: repeat number, from 0: draws anew where the protocol draws.
         seed: seeds the drawing.
         speaker_folds: speaker -> test fold, for `folds` without a file.
@@ -93,12 +93,13 @@ def make_split(
         "sessions": lambda: _sessions(utterances),
         "folds": lambda: _given_folds(utterances, _read_folds(argument) if colon else speaker_folds),
         "column": lambda: _column(utterances),
+        "one-corpus-out": lambda: _one_corpus_out(utterances, np.random.default_rng([seed, repeat])),
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
         hint = nearest(name, tuple(makers)) if name not in makers else ""
         raise ProtocolError(
             f"split {protocol!r} is not known{hint or '.'} "
-            "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column"
+            "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"
         )
     if not utterances:
         raise ProtocolError("there are no utterances to split")
@@ -258,6 +259,40 @@ def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     return [
         Fold(*(tuple(groups[part]) for part in PARTS))
     ], "column: one fold, as the split column of the corpus's manifest deals it."
+
+
+def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
+    """Fold i tests corpus i; a fifth of the speakers of each other corpus select."""
+    corpora: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for voice, group in _group_by_voice(utterances, "one-corpus-out").items():
+        corpora[utterances[group[0]].corpus][voice] = group
+    if len(corpora) < 2:
+        raise ProtocolError(
+            f"one-corpus-out needs at least 2 corpora, found {', '.join(corpora)} alone. "
+            "Prepare more into one pack: NAME=ROOT NAME=ROOT"
+        )
+    parts: list[list[int]] = []
+    for name in sorted(corpora):
+        voices = sorted(corpora[name])
+        chosen = set(rng.permutation(len(voices))[: max(1, round(len(voices) / 5))].tolist())
+        for wanted in (True, False):
+            parts.append(
+                [i for k, v in enumerate(voices) if (k in chosen) == wanted for i in corpora[name][v]]
+            )
+    folds = []
+    for place in range(len(corpora)):
+        others = [k for k in range(len(corpora)) if k != place]
+        train, dev, test = (
+            tuple(sorted(i for g in groups for i in parts[g]))
+            for groups in ([2 * k + 1 for k in others], [2 * k for k in others], [2 * place, 2 * place + 1])
+        )
+        folds.append(Fold(train, dev, test))
+    words = (
+        f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of the speakers "
+        "of each of the others select the model, the rest of theirs train it. UA and WA are over the pooled test "
+        "predictions of all folds."
+    )
+    return folds, words
 
 
 def _cyclic(parts: list[list[int]]) -> list[Fold]:

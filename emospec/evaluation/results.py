@@ -112,19 +112,27 @@ class Run:
         )
 
     def known_utterances(self) -> dict[str, str]:
-        """Ids of the utterances that made the model, and their part, `train` or `dev`, from `folds.csv`."""
-        mine = self._fold()
-        return dict(zip(mine["utterance"], mine["part"], strict=True))
+        """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
+        known = self.known()
+        return dict(zip(known["utterance"], known["part"], strict=True))
 
     def known_voices(self) -> set[str]:
         """The speakers that made the model, as `CORPUS/SPEAKER`; an empty one where a speaker is unknown."""
-        mine = self._fold()
-        return set(mine["speaker"]) if "speaker" in mine else {""}
+        known = self.known()
+        return set(known["speaker"]) if "speaker" in known else {""}
 
-    def _fold(self) -> pd.DataFrame:
-        """The training and dev rows of this run's fold."""
+    def known(self) -> pd.DataFrame:
+        """The utterances that made the model, one row each: `folds.csv`'s and those of the run it started from.
+
+        What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
+        """
         rows = pd.read_csv(self._file("folds.csv"), dtype=str, keep_default_na=False)
-        return rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
+        own = rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
+        if not (self.folder / "earlier.csv").is_file():
+            return own
+        earlier = pd.read_csv(self._file("earlier.csv"), dtype=str, keep_default_na=False)
+        both = pd.concat([own, earlier.assign(part="earlier")])
+        return both.drop_duplicates("utterance")
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""

@@ -117,8 +117,8 @@ class Network(nn.Module):
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
-        self.convolutions = network.convolutions
-        self.fc1, self.prelu, self.fc2 = network.fc1, network.prelu, network.fc2
+        self.convolutions = nn.ModuleList([_plain(network, n) for n in range(len(network.convolutions))])
+        self.network = network
         weights = {
             name: _onnx_gates(parameter.detach()) for name, parameter in network.gru.named_parameters()
         }
@@ -138,17 +138,30 @@ class Network(nn.Module):
             maps = functional.max_pool2d(functional.relu(convolution(maps)), 2)
         steps = maps.permute(2, 0, 3, 1).flatten(2)
         names = ("input_weights", "state_weights", "biases")
-        shape = (2, steps.shape[1], GRU_UNITS)
-        _, last = torch.onnx.ops.symbolic_multi_out(
+        shape, lengths = (2, steps.shape[1], GRU_UNITS), steps_after_convolutions(counts)
+        outputs, last = torch.onnx.ops.symbolic_multi_out(
             "GRU",
-            (steps, *(self.get_buffer(name) for name in names), steps_after_convolutions(counts).int()),
+            (steps, *(self.get_buffer(name) for name in names), lengths.int()),
             {"direction": "bidirectional", "hidden_size": GRU_UNITS, "linear_before_reset": 1},
             dtypes=(torch.float32, torch.float32),
             shapes=((steps.shape[0], *shape), shape),
             version=OPSET,
         )
-        z: Tensor = self.prelu(self.fc1(last.transpose(0, 1).flatten(1)))
-        return z, self.fc2(z)
+        if self.network.design.pooling == "last":
+            utterance = last.transpose(0, 1).flatten(1)
+        else:
+            valid = torch.arange(steps.shape[0]) < lengths[:, None]
+            utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), valid)
+        z = self.network.features(utterance)
+        return z, self.network.fc2(z)
+
+
+def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:
+    """A convolution with the normalisation after it folded in."""
+    weight, bias = (parameter.detach() for parameter in network.folded(layer))
+    plain = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=1 if layer else 2)
+    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return plain
 
 
 def _onnx_gates(weights: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from emospec.config import Network
 from emospec.errors import RunError
 from emospec.files import write_bytes, write_json
 from emospec.inference.model import CONFIG, WEIGHTS
@@ -47,13 +48,23 @@ class Learner(nn.Module):
         max_frames: see `LogSpectrogram`.
         classes: names, in the order of the logits.
         seed: seeds the network's initial weights.
+        design: of the network; by default the paper's.
+        own_mean: see `LogSpectrogram`.
     """
 
-    def __init__(self, kind: Kind, max_frames: int, classes: Sequence[str], seed: int = 0) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        max_frames: int,
+        classes: Sequence[str],
+        seed: int = 0,
+        design: Network | None = None,
+        own_mean: bool = False,
+    ) -> None:
         super().__init__()
         self.classes = tuple(classes)
-        self.frontend = LogSpectrogram(kind, max_frames)
-        self.network = EmotionNetwork(self.frontend.bins, len(self.classes), seed)
+        self.frontend = LogSpectrogram(kind, max_frames, own_mean)
+        self.network = EmotionNetwork(self.frontend.bins, len(self.classes), seed, design)
         self.center_loss = CenterLoss(len(self.classes), FEATURES)
 
     def forward(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,6 +97,8 @@ class Learner(nn.Module):
         order: list[int] = []
         z, probabilities = [], []
         before, self.network.precision = self.network.precision, precision
+        training = self.training
+        self.eval()
         try:
             for bucket in store.buckets(indices):
                 features, logits = self(*store.batch(bucket))
@@ -94,6 +107,7 @@ class Learner(nn.Module):
                 probabilities.append(logits.softmax(dim=1))
         finally:
             self.network.precision = before
+            self.train(training)
         place = {index: k for k, index in enumerate(order)}
         rows = [place[index] for index in indices]
         return Outputs(*(torch.cat(values).float().cpu().numpy()[rows] for values in (z, probabilities)))
@@ -109,7 +123,8 @@ class Learner(nn.Module):
         save_tensors(folder / WEIGHTS, self.state_dict(), {})
         config = {
             "classes": list(self.classes),
-            "frontend": {"kind": self.frontend.kind, "max_frames": self.frontend.max_frames},
+            "frontend": self.frontend.about(),
+            "network": self.network.design.model_dump(),
         }
         write_json(folder / CONFIG, config | about)
 
@@ -122,8 +137,16 @@ class Learner(nn.Module):
         """
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            learner = cls(config["frontend"]["kind"], config["frontend"]["max_frames"], config["classes"])
+            frontend = config["frontend"]
+            learner = cls(
+                frontend["kind"],
+                frontend["max_frames"],
+                config["classes"],
+                design=Network(**config.get("network", {})),
+                own_mean=frontend.get("own_mean", False),
+            )
             learner.load_state_dict(load_tensors(folder / WEIGHTS)[0])
+            learner.eval()
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(f"{folder} cannot be read as a model: {error}") from error
         return learner

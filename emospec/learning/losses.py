@@ -23,18 +23,21 @@ def class_weights(counts: Tensor) -> Tensor:
     return counts.max() / (counts + 0.5)
 
 
-def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """L_s = sum_i w_{y_i} CE_i / sum_i w_{y_i} over the mini-batch (Dai et al. 2019).
 
     Args:
         logits: (batch, classes).
         targets: (batch,) class indices.
         weights: (classes,) see `class_weights`.
+        smoothing: share of each target that is spread over all classes (Szegedy et al. 2016).
 
     Returns:
         The scalar loss.
     """
-    return functional.cross_entropy(logits, targets, weights)
+    return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
 
 
 class CenterLoss(nn.Module):

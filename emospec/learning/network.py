@@ -1,4 +1,4 @@
-"""Frames -> feature z -> logits: the network of Dai et al. 2019.
+"""Frames -> feature z -> logits: the network of Dai et al. 2019, and what the settings change of it.
 
 Computes no loss and reads no audio.
 """
@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from emospec.config import Network
 from emospec.learning.device import to_device
 
 FEATURES = 64  # d, the dimensions of z
 GRU_UNITS = 128  # per direction
+BATCH_NORM_EPSILON = 1e-5
 TIME_STRIDE = 16  # frames per step after the convolutions
 
 
@@ -38,19 +40,29 @@ class EmotionNetwork(nn.Module):
         bins: frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
         classes: how many classes.
         seed: seeds the initial weights.
+        design: what differs from the paper's network; by default nothing does.
 
     Attributes:
         precision: what the convolutions compute in, float32 or bfloat16; all else is float32.
     """
 
-    def __init__(self, bins: int, classes: int, seed: int = 0) -> None:
+    def __init__(self, bins: int, classes: int, seed: int = 0, design: Network | None = None) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            [nn.Conv2d(1, 48, 7, stride=2), nn.Conv2d(48, 64, 3), nn.Conv2d(64, 80, 3), nn.Conv2d(80, 96, 3)]
-        )
+        self.design = design or Network()
+        one, *more = self.design.channels
+        self.convolutions = nn.ModuleList([nn.Conv2d(1, one, 7, stride=2)])
+        self.convolutions += [
+            nn.Conv2d(a, b, 3) for a, b in zip(self.design.channels[:-1], more, strict=True)
+        ]
+        # Scale and offset come after: the next layer's weights, and the convolution's own bias.
+        normed = self.design.channels if self.design.normalise else []
+        self.norms = nn.ModuleList([nn.BatchNorm2d(n, BATCH_NORM_EPSILON, affine=False) for n in normed])
         height = int(steps_after_convolutions(torch.tensor(bins)))
-        self.gru = nn.GRU(height * 96, GRU_UNITS, batch_first=True, bidirectional=True)
-        self.fc1 = nn.Linear(2 * GRU_UNITS, FEATURES)
+        self.gru = nn.GRU(height * more[-1], GRU_UNITS, batch_first=True, bidirectional=True)
+        self.attention = (
+            nn.Linear(2 * GRU_UNITS, 1, bias=False) if self.design.pooling == "attention" else None
+        )
+        self.fc1 = nn.Linear(2 * GRU_UNITS * (1 + (self.design.pooling == "statistics")), FEATURES)
         self.prelu = nn.PReLU(FEATURES, init=0.0)
         self.fc2 = nn.Linear(FEATURES, classes)
         self.precision = torch.float32
@@ -67,11 +79,37 @@ class EmotionNetwork(nn.Module):
         Returns:
             z (batch, 64) and logits (batch, classes), float32.
         """
+        z = self.features(self.utterance(frames, counts))
+        return z, self.fc2(z)
+
+    def utterance(self, frames: Tensor, counts: Tensor) -> Tensor:
+        """(batch, 256 or 512): the whole utterance, before z."""
         steps, lengths = self._convolve(frames, counts.cpu())
         packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-        _, last = self.gru(packed)
-        z: Tensor = self.prelu(self.fc1(torch.cat([last[0], last[1]], dim=1)))
-        return z, self.fc2(z)
+        outputs, last = self.gru(packed)
+        if self.design.pooling == "last":
+            return torch.cat([last[0], last[1]], dim=1)
+        padded, _ = pad_packed_sequence(outputs, batch_first=True)
+        valid = to_device(torch.arange(padded.shape[1]) < lengths[:, None], padded.device)
+        return self.pool(padded, valid)
+
+    def pool(self, outputs: Tensor, valid: Tensor) -> Tensor:
+        """The GRU's outputs (batch, T', 256) summed up over the valid steps (batch, T')."""
+        inside = valid[..., None]
+        if self.attention is not None:
+            scores = self.attention(outputs).masked_fill(~inside, -torch.inf)
+            attended: Tensor = (outputs * scores.softmax(dim=1)).sum(dim=1)
+            return attended
+        count = inside.sum(dim=1)
+        mean = (outputs * inside).sum(dim=1) / count
+        variance = ((outputs - mean[:, None]).square() * inside).sum(dim=1) / count
+        # The deviation of a single step is 0, where a square root has no gradient.
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+    def features(self, utterance: Tensor) -> Tensor:
+        """Z (batch, 64)."""
+        z: Tensor = self.prelu(self.fc1(utterance))
+        return z
 
     def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, T', bins' * 96) and the valid T' (batch,); counts, indices and T' are the CPU's.
@@ -91,15 +129,39 @@ class EmotionNetwork(nn.Module):
         ]
         with torch.autocast(strip.device.type, self.precision, enabled=self.precision != torch.float32):
             maps = strip[None, None]
-            maps = functional.relu(self.convolutions[0](maps))
-            for convolution in list(self.convolutions)[1:]:
-                # Pooling first is the same function, max(relu(x)) = relu(max(x)), on a quarter of the values.
-                maps = functional.relu(functional.max_pool2d(convolution(maps), 2))
+            for layer in range(len(self.convolutions)):
+                maps = self._layer(layer, maps)
         columns = maps[0].permute(1, 2, 0).flatten(1).to(frames.dtype)
         lengths = steps_after_convolutions(counts)
         starts = (slots.cumsum(0) - slots) // TIME_STRIDE
         index = (starts[:, None] + torch.arange(int(lengths.max()))).clamp(max=len(columns) - 1)
         return columns[to_device(index, frames.device)], lengths
+
+    def _layer(self, layer: int, maps: Tensor) -> Tensor:
+        """Convolution, pool (but for the first), normalisation where it is designed, ReLU."""
+        batch_norm = self.training and self.design.normalise
+        weight, bias = self.folded(layer)
+        maps = functional.conv2d(maps, weight, None if batch_norm else bias, 1 if layer else 2)
+        if layer:
+            # Pooling first is the same function, max(relu(x)) = relu(max(x)), on a quarter of the values.
+            maps = functional.max_pool2d(maps, 2)
+        if batch_norm:
+            maps = self.norms[layer](maps) + bias[:, None, None]
+        return functional.relu(maps)
+
+    def folded(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a convolution; in use, with the normalisation after it folded in.
+
+        (w * x - mean) / deviation + b is a convolution again, and dividing by a deviation commutes with the
+        pool: in use a normalised network costs no more than a plain one.
+        """
+        convolution = self.convolutions[layer]
+        weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+        if self.training or not self.design.normalise:
+            return weight, bias
+        norm = self.norms[layer]
+        scale = (norm.get_buffer("running_var") + BATCH_NORM_EPSILON).rsqrt()
+        return weight * scale[:, None, None, None], bias - norm.get_buffer("running_mean") * scale
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
@@ -113,10 +175,12 @@ class EmotionNetwork(nn.Module):
             bound = math.sqrt(6 / (fan_in + fan_out))
             weight.uniform_(-bound, bound, generator=generator)
 
-        for layer in (*self.convolutions, self.fc1, self.fc2):
+        linear = [self.fc1, self.fc2] + ([] if self.attention is None else [self.attention])
+        for layer in (*self.convolutions, *linear):
             area = layer.weight[0, 0].numel()
             glorot(layer.weight, layer.weight.shape[1] * area, layer.weight.shape[0] * area)
-            layer.bias.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
         for name, parameter in self.gru.named_parameters():
             if name.startswith("weight"):
                 fan_in = self.gru.input_size + GRU_UNITS

@@ -6,7 +6,7 @@ reads no files. Its statistics are buffers, saved with the weights.
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -95,6 +95,7 @@ class LogSpectrogram(nn.Module):
     Args:
         kind: `log-mel` (128 bands) or `log-stft` (513 bins).
         max_frames: longer utterances keep their central frames; 0 keeps all.
+        own_mean: take each utterance's own mean per bin from its frames, before statistics and standardisation.
 
     Attributes:
         mean, deviation: (bins,) statistics over training frames; 0 and 1 until fitted.
@@ -103,10 +104,11 @@ class LogSpectrogram(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, kind: Kind, max_frames: int = MAX_FRAMES) -> None:
+    def __init__(self, kind: Kind, max_frames: int = MAX_FRAMES, own_mean: bool = False) -> None:
         super().__init__()
         self.kind = kind
         self.max_frames = max_frames
+        self.own_mean = own_mean
         self.bins = MEL_BANDS if kind == "log-mel" else STFT_BINS
         self.register_buffer("mean", torch.zeros(self.bins))
         self.register_buffer("deviation", torch.ones(self.bins))
@@ -181,9 +183,26 @@ class LogSpectrogram(nn.Module):
         if short > 0:
             decibels = functional.pad(decibels, (0, 0, 0, short))
         valid = (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None]
+        if self.own_mean:
+            inside = to_device(valid, decibels.device)
+            own = torch.where(inside, decibels, 0.0).sum(dim=1, keepdim=True) / inside.sum(
+                dim=1, keepdim=True
+            )
+            decibels = decibels - own
         standard = (decibels - self.mean) / self.deviation
         frames = torch.where(to_device(valid, decibels.device), standard, 0.0)
         return frames, counts.clamp(min=MIN_FRAMES)
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """(bins,) the centre of each, in Hz."""
+        if self.kind == "log-stft":
+            return np.arange(STFT_BINS) * SAMPLE_RATE / DFT_LENGTH
+        return hz_from_mel(np.linspace(0.0, float(mel_from_hz(SAMPLE_RATE / 2)), MEL_BANDS + 2))[1:-1]
+
+    def about(self) -> dict[str, Any]:
+        """What makes one like it."""
+        return {"kind": self.kind, "max_frames": self.max_frames, "own_mean": self.own_mean}
 
     def fit(self, utterances: Iterable[NDArray[np.float32]]) -> None:
         """Set mean and (population) deviation per bin from the frames of training utterances.
@@ -195,6 +214,8 @@ class LogSpectrogram(nn.Module):
         squares = np.zeros(self.bins)
         for frames in utterances:
             exact = np.asarray(frames, np.float64)
+            if self.own_mean:
+                exact = exact - exact.mean(axis=0)
             count += len(exact)
             total += exact.sum(axis=0)
             squares += np.square(exact).sum(axis=0)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors
@@ -24,13 +24,16 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from emospec.config import Loss, Training
+from emospec.config import Augmentation, Loss, Training
 from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
+from emospec.learning.augmentation import Augmenter
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.device import to_device
+from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import class_weights, weighted_cross_entropy
 
@@ -58,7 +61,8 @@ class Task:
     Attributes:
         train, dev: indices of utterances in the store.
         targets: (utterances of the store,) class index of each; -1 where it is of no class.
-        loss, training: settings.
+        loss, training, augmentation: settings.
+        names: (utterances of the store,) their ids, by which a teacher's file knows them.
         seed: seeds the batches.
         fingerprint: hash of everything the result depends on; a checkpoint of another is refused.
         protocol: its name, the hash of its fold lists and so on: a checkpoint carries it.
@@ -72,6 +76,8 @@ class Task:
     seed: int
     fingerprint: str
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -180,15 +186,34 @@ class _Trainer:
         self.fitted_on: list[int] = []
         self.selected_on: set[int] = set()
         learner.frontend.fit(self._frames_to_fit())
+        learner.train()
+        self.augment = Augmenter(task.augmentation, learner.frontend.frequencies)
+        self.teacher = (
+            Distillation(task.loss.teacher, task.names, task.train, learner, task.seed)
+            if task.loss.teacher
+            else None
+        )
+        if task.training.start_from:
+            take_over(learner, Path(task.training.start_from))
         learner.to(accelerator.device)
         store.keep_on(accelerator.device)
         counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
         self.weights = class_weights(torch.from_numpy(counts)).to(learner.frontend.mean)
         self.precision = resolve_precision(task.training)
         learner.network.precision = self.precision
-        self.optimizer = torch.optim.Adam(
-            learner.parameters(), task.training.learning_rate, ADAM_BETAS, ADAM_EPSILON, fused=True
+        trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
+        self.optimizer = torch.optim.AdamW(
+            trained,
+            task.training.learning_rate,
+            ADAM_BETAS,
+            ADAM_EPSILON,
+            weight_decay=task.training.weight_decay,
+            fused=True,
         )
+        self.average: AveragedModel | None = None
+        if task.training.averaging:
+            mean = get_ema_multi_avg_fn(task.training.averaging)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(learner, multi_avg_fn=mean, use_buffers=True)
         self.step = 0
         self.rows: list[Row] = []
         self.best: dict[str, Tensor] = {}
@@ -220,17 +245,49 @@ class _Trainer:
         drawn = batch_indices(self.step, len(self.train), self.task.training.batch_size, self.task.seed)
         indices = self.train[drawn]
         targets = to_device(torch.from_numpy(self.task.targets[indices]), self.accelerator.device)
-        z, logits = self.learner(*self.store.batch(indices))
-        softmax_loss = weighted_cross_entropy(logits, targets, self.weights)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        utterance = self.learner.network.utterance(*self._batch(indices))
+        z = self.learner.network.features(utterance)
+        logits = self.learner.network.fc2(z)
+        softmax_loss = weighted_cross_entropy(logits, targets, self.weights, self.task.loss.label_smoothing)
         center_loss = self.learner.center_loss(z, targets, self.weights)
         loss = softmax_loss + center_weight * center_loss
+        if self.teacher:
+            loss = loss + self.task.loss.teacher_weight * self.teacher(utterance, indices)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.optimizer.step()
         self.learner.center_loss.update(z, targets, center_rate)
+        if self.average:
+            self.average.update_parameters(self.learner)
         self.sums += torch.stack([loss, softmax_loss, center_loss]).detach()
         self.step += 1
         self.steps_in_row += 1
+
+    def _batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Standardised frames and their counts, augmented where that is set."""
+        frames, counts = self.store.batch(indices)
+        if not self.augment.active:
+            return self.learner.frontend.standardise(frames, counts)
+        seed = np.random.SeedSequence([self.task.seed, self.step]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        frames, counts = self.augment(frames, counts, generator)
+        frames, counts = self.learner.frontend.standardise(frames, counts)
+        return self.augment.hide(frames, counts, generator), counts
+
+    def _learning_rate(self) -> float:
+        rate = self.task.training.learning_rate
+        if self.task.training.schedule == "constant":
+            return rate
+        warm = max(1, round(0.05 * self.steps))
+        done = self.step / self.steps
+        return rate * min(1.0, (self.step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def judged(self) -> Learner:
+        """What dev judges and a run keeps: the running mean of the weights, where there is one."""
+        return cast(Learner, self.average.module) if self.average else self.learner
 
     def close_row(self) -> Row:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
@@ -250,7 +307,7 @@ class _Trainer:
             dev_ua, dev_wa = self._judge_dev()
             if dev_ua > self.best_ua:
                 self.best_ua, self.best_step = dev_ua, self.step
-                self.best = {name: tensor.clone() for name, tensor in self.learner.state_dict().items()}
+                self.best = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
         epoch = self.step * self.task.training.batch_size / len(self.train)
         row = Row(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
         self.rows.append(row)
@@ -266,7 +323,7 @@ class _Trainer:
 
     def _judge_dev(self) -> tuple[float, float]:
         """UA over the classes present in dev, and WA, at training's precision."""
-        outputs = self.learner.judge(self.store, self.dev, self.precision)
+        outputs = self.judged.judge(self.store, self.dev, self.precision)
         self.selected_on.update(self.dev)
         targets = self.task.targets[self.dev]
         confusion = confusion_matrix(targets, outputs.probabilities.argmax(axis=1), len(self.learner.classes))
@@ -275,6 +332,10 @@ class _Trainer:
     def save(self) -> None:
         """Write the checkpoint: one file, so that it is whole or the one before."""
         tensors = {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
+        if self.average:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        if self.teacher:
+            tensors |= {f"teacher.{name}": tensor for name, tensor in self.teacher.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{name}": tensor for name, tensor in state.items()}
@@ -315,8 +376,12 @@ class _Trainer:
 
         self.learner.load_state_dict(part("learner."))
         self.best = {name: tensor.to(self.accelerator.device) for name, tensor in part("best.").items()}
+        if self.average:
+            self.average.load_state_dict(part("average."))
+        if self.teacher:
+            self.teacher.load_state_dict(part("teacher."))
         state = {}
-        for i, parameter in enumerate(self.learner.parameters()):
+        for i, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
             # Fused Adam walks parameter and moments in step, so their memory layouts must be the same.
             state[i] = {
                 name: torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
@@ -338,6 +403,7 @@ class _Trainer:
         """Make the learner the best model, in float32."""
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
+        self.learner.eval()
         used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
         return Fit(self.steps, self.best_step, self.best_ua, self.seconds, *used)
 
