@@ -33,7 +33,7 @@ def _cost(max_frames: int, length_seconds: float, batch: int) -> float:
     learner, optimizer = _learner(max_frames)
     frames = int(100 * length_seconds)
     decibels, counts = torch.randn(batch, frames, 128), torch.full((batch,), frames)
-    targets, weights = torch.arange(batch) % 4, torch.ones(4)
+    targets, weights = torch.arange(batch) % 4, torch.ones(batch)
 
     def step() -> None:
         z, logits = learner(decibels, counts)

@@ -68,6 +68,10 @@ class Loss(_Table):
     center_weight: float = Field(ge=0, description="lambda")
     center_rate: float = Field(0.5, ge=0, le=1, description="alpha, how far centres move per batch")
     warmup_steps: int = Field(20, ge=0, description="first steps with lambda 0 and alpha 1")
+    weights: Literal["pool", "corpus"] = Field(
+        "pool",
+        description="classes are weighted by their frequency in all of training, or within each corpus",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     teacher: str = Field("", description="a file of `emospec.learning.teacher`: what to distil")
     teacher_weight: float = Field(1.0, ge=0, description="of the distillation loss")

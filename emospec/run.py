@@ -213,10 +213,17 @@ class _Ready:
             training=settings.training,
             augmentation=settings.augmentation,
             names=[u.id for u in self.pack.utterances],
+            groups=self._groups(),
             seed=self.seed,
             fingerprint=self.fingerprint,
             protocol=protocol,
         )
+
+    def _groups(self) -> list[int]:
+        """The number of each utterance's corpus, where classes are weighted within corpora."""
+        corpora = [u.corpus for u in self.pack.utterances]
+        within = self.job.settings.loss.weights == "corpus"
+        return [sorted(set(corpora)).index(name) for name in corpora] if within else []
 
     def proved(self, audit: Audit, result: "Fit") -> Audit:
         """The audit with the lists that in fact fitted the standardiser and chose the model."""

@@ -46,6 +46,7 @@ def test_presets_are_the_numbers_of_the_paper(
             "center_weight": 0.3,
             "center_rate": 0.5,
             "warmup_steps": 20,
+            "weights": "pool",
             "label_smoothing": 0.0,
             "teacher": "",
             "teacher_weight": 1.0,

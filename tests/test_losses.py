@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emospec.learning.losses import CenterLoss, class_weights, weighted_cross_entropy
+from emospec.learning.losses import CenterLoss, class_weights, utterance_weights, weighted_cross_entropy
 
 
 def draw(seed: int, batch: int = 9, classes: int = 4, features: int = 5) -> tuple[torch.Tensor, ...]:
@@ -26,6 +26,23 @@ def test_class_weights_are_inverse_to_the_counts() -> None:
     torch.testing.assert_close(class_weights(torch.tensor(counts).double()), torch.tensor(expected).double())
 
 
+def test_utterances_weigh_as_their_class_within_their_group() -> None:
+    targets, groups = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 1, 0, 1, 1])
+    pooled = utterance_weights(targets, torch.zeros(6, dtype=torch.int64), 3)
+    assert pooled.tolist() == pytest.approx([3 / 3.5] * 3 + [3 / 2.5] * 2 + [3 / 1.5])
+    within = utterance_weights(targets, groups, 3)
+    assert within.tolist() == pytest.approx([2 / 2.5, 2 / 2.5, 1 / 1.5, 2 / 1.5, 1 / 1.5, 1 / 1.5])
+
+
+def test_smoothed_cross_entropy_spreads_the_target() -> None:
+    _, logits, targets, weights, _ = draw(3)
+    w, log_p = weights[targets], logits.log_softmax(dim=1)
+    wanted = torch.full_like(logits, 0.1 / 4)
+    wanted[range(len(targets)), targets] += 0.9
+    expected = -(w[:, None] * wanted * log_p).sum() / w.sum()
+    assert weighted_cross_entropy(logits, targets, w, 0.1).item() == pytest.approx(expected.item())
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**31))
 def test_cross_entropy_is_the_double_loop(seed: int) -> None:
@@ -37,7 +54,9 @@ def test_cross_entropy_is_the_double_loop(seed: int) -> None:
             denominator += math.exp(value)
         total += weights[target].item() * -math.log(math.exp(row[target]) / denominator)
         weight += weights[target].item()
-    assert weighted_cross_entropy(logits, targets, weights).item() == pytest.approx(total / weight, rel=1e-12)
+    assert weighted_cross_entropy(logits, targets, weights[targets]).item() == pytest.approx(
+        total / weight, rel=1e-12
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -53,7 +72,7 @@ def test_center_loss_is_the_double_loop(seed: int) -> None:
             squared += (value - center) ** 2
         total += weights[target].item() * squared
         weight += weights[target].item()
-    assert loss(z, targets, weights).item() == pytest.approx(total / weight, rel=1e-12)
+    assert loss(z, targets, weights[targets]).item() == pytest.approx(total / weight, rel=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
@@ -86,7 +105,7 @@ def test_centers_are_state_and_start_at_zero() -> None:
     assert not loss.centers.any()
     assert not list(loss.parameters())
     z = torch.randn(3, 64, requires_grad=True)
-    loss(z, torch.tensor([0, 1, 1]), torch.ones(4)).backward()
+    loss(z, torch.tensor([0, 1, 1]), torch.ones(3)).backward()
     assert z.grad is not None
     assert loss.centers.grad is None
     loss.update(z, torch.tensor([0, 1, 1]), 1.0)
@@ -97,7 +116,7 @@ def test_gradients() -> None:
     z, logits, targets, weights, centers = draw(7)
     loss = CenterLoss(4, 5).double()
     loss.centers.copy_(centers)
-    assert torch.autograd.gradcheck(lambda x: loss(x, targets, weights), z.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: loss(x, targets, weights[targets]), z.requires_grad_())
     assert torch.autograd.gradcheck(
-        lambda x: weighted_cross_entropy(x, targets, weights), logits.requires_grad_()
+        lambda x: weighted_cross_entropy(x, targets, weights[targets], 0.1), logits.requires_grad_()
     )

@@ -144,8 +144,6 @@ def test_resume_is_bit_for_bit_the_uninterrupted_run(hum_pack: Pack, tmp_path: P
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "halves").mkdir()
     fit(whole, store, task, tmp_path / "whole")
     broken, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.precision=auto")
     with pytest.raises(KeyboardInterrupt):

@@ -23,25 +23,42 @@ def class_weights(counts: Tensor) -> Tensor:
     return counts.max() / (counts + 0.5)
 
 
+def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
+    """The weight of each training utterance: that of its class, by `class_weights` within its group.
+
+    Args:
+        targets: (utterances,) class indices.
+        groups: (utterances,) what classes are counted within, from 0: all 0 as in the paper, or the corpus.
+        classes: how many classes.
+    """
+    weights = torch.zeros(len(targets))
+    for group in set(groups.tolist()):
+        inside = groups == group
+        counts = torch.bincount(targets[inside], minlength=classes)
+        weights[inside] = class_weights(counts)[targets[inside]]
+    return weights
+
+
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """L_s = sum_i w_{y_i} CE_i / sum_i w_{y_i} over the mini-batch (Dai et al. 2019).
+    """L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
 
     Args:
         logits: (batch, classes).
         targets: (batch,) class indices.
-        weights: (classes,) see `class_weights`.
-        smoothing: share of each target that is spread over all classes (Szegedy et al. 2016).
+        weights: (batch,) of each utterance, see `utterance_weights`.
+        smoothing: share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
 
     Returns:
         The scalar loss.
     """
-    return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
+    each = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    return (weights * each).sum() / weights.sum()
 
 
 class CenterLoss(nn.Module):
-    """L_c = sum_i w_{y_i} ||z_i - c_{y_i}||^2 / sum_i w_{y_i} (Dai et al. 2019).
+    """L_c = sum_i w_i ||z_i - c_{y_i}||^2 / sum_i w_i, w_i = w_{y_i} (Dai et al. 2019).
 
     The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a
     weighted mean and without its 1/2. The centres are state, not parameters: no gradient reaches
@@ -67,11 +84,10 @@ class CenterLoss(nn.Module):
         Args:
             z: (batch, features).
             targets: (batch,) class indices.
-            weights: (classes,) see `class_weights`.
+            weights: (batch,) of each utterance, see `utterance_weights`.
         """
-        w = weights[targets]
         squared = (z - self.centers[targets]).square().sum(dim=1)
-        return (w * squared).sum() / w.sum()
+        return (weights * squared).sum() / weights.sum()
 
     @torch.no_grad()
     def update(self, z: Tensor, targets: Tensor, rate: float) -> None:

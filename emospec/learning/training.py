@@ -35,7 +35,7 @@ from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.device import to_device
 from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
-from emospec.learning.losses import class_weights, weighted_cross_entropy
+from emospec.learning.losses import utterance_weights, weighted_cross_entropy
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
@@ -63,6 +63,7 @@ class Task:
         targets: (utterances of the store,) class index of each; -1 where it is of no class.
         loss, training, augmentation: settings.
         names: (utterances of the store,) their ids, by which a teacher's file knows them.
+        groups: (utterances of the store,) what classes are weighted within; none is one group for all.
         seed: seeds the batches.
         fingerprint: hash of everything the result depends on; a checkpoint of another is refused.
         protocol: its name, the hash of its fold lists and so on: a checkpoint carries it.
@@ -78,6 +79,7 @@ class Task:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     names: Sequence[str] = ()
+    groups: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,12 @@ class _Trainer:
             take_over(learner, Path(task.training.start_from))
         learner.to(accelerator.device)
         store.keep_on(accelerator.device)
-        counts = np.bincount(task.targets[self.train], minlength=len(learner.classes))
-        self.weights = class_weights(torch.from_numpy(counts)).to(learner.frontend.mean)
+        of_train = torch.from_numpy(task.targets[self.train])
+        groups = (
+            torch.tensor([task.groups[i] for i in task.train]) if task.groups else torch.zeros_like(of_train)
+        )
+        self.weights = torch.zeros(len(task.targets))
+        self.weights[self.train] = utterance_weights(of_train, groups, len(learner.classes))
         self.precision = resolve_precision(task.training)
         learner.network.precision = self.precision
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
@@ -250,8 +256,9 @@ class _Trainer:
         utterance = self.learner.network.utterance(*self._batch(indices))
         z = self.learner.network.features(utterance)
         logits = self.learner.network.fc2(z)
-        softmax_loss = weighted_cross_entropy(logits, targets, self.weights, self.task.loss.label_smoothing)
-        center_loss = self.learner.center_loss(z, targets, self.weights)
+        weights = to_device(self.weights[indices], self.accelerator.device).to(z.dtype)
+        softmax_loss = weighted_cross_entropy(logits, targets, weights, self.task.loss.label_smoothing)
+        center_loss = self.learner.center_loss(z, targets, weights)
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
             loss = loss + self.task.loss.teacher_weight * self.teacher(utterance, indices)
