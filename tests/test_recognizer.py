@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
-from emospec.data.audio import from_samples, read_audio
+from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
+from emospec.data.waveform import from_samples
 from emospec.errors import AudioError, ModelError, RunError
 from emospec.evaluation.results import read_run
 from emospec.inference.listening import warnings_of

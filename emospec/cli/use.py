@@ -220,7 +220,8 @@ def _check_folders(*files: Path | None) -> None:
 
 
 def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
-    from emospec.data.audio import SAMPLE_RATE, read_blocks
+    from emospec.data.audio import read_blocks
+    from emospec.data.waveform import SAMPLE_RATE
     from emospec.files import write_bytes
 
     with needs("plot"):

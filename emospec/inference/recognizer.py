@@ -15,16 +15,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from emospec.data.audio import (
-    SAMPLE_RATE,
-    Waveform,
-    from_samples,
-    printable,
-    read_blocks,
-    read_part,
-)
+from emospec.data.audio import printable, read_blocks, read_part
 from emospec.data.buckets import buckets
 from emospec.data.frames import HOP_SAMPLES, frame_count
+from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Resampler, Waveform
+from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform
 from emospec.inference.segments import Segmenter, Smoother
 from emospec.inference.timeline import Segment
 from emospec.inference.windows import Grid, Window
