@@ -1,5 +1,6 @@
 """From nothing to an answer: a new process that judges one recording, against one that imports what that needs."""
 
+import os
 import resource
 import statistics
 import subprocess
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.corpus import EMODB
-from bench.measure import in_turn, ratios_of, seconds
+from bench.measure import CORES, in_turn, ratios_of, seconds
 from emospec.evaluation.results import find_runs
 from emospec.release import export_model
 
@@ -48,6 +49,7 @@ def _row(words: str, measure: Callable[[list[str]], float], ours: list[str], the
 
 def main(runs: Path) -> str:
     """The section of the report; the model is that of the first of `runs`, on EMO-DB."""
+    busy = os.getloadavg()[0]
     recording = min((EMODB / "audio").iterdir())
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
@@ -61,7 +63,7 @@ def main(runs: Path) -> str:
     return f"""## Cold start
 
 `emospec predict` of one recording of EMO-DB in a new process, against a new process that does no more than `{IMPORTS}`;
-{REPEATS} repetitions.
+{REPEATS} repetitions. Other work ran beside: the load was {busy:.1f} on {CORES} cores.
 
 | seconds | predict | the imports | ratio, median | spread | at most |
 |---|---|---|---|---|---|
