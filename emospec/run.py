@@ -18,12 +18,12 @@ import numpy as np
 
 import emospec
 from emospec.config import Settings, load_settings, to_toml
-from emospec.data.audio import SAMPLE_RATE
 from emospec.data.audit import Audit, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
 from emospec.data.splits import PARTS, Fold, Split, make_split, overlap_words, write_folds
 from emospec.data.utterances import Utterance, select_classes
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ConfigError, ProtocolError, RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run

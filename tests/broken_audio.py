@@ -60,12 +60,17 @@ class Recording:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one recording ended: waveform, result, refused; or exception, crash, hang, not sound, told aside."""
+    """How one recording ended: waveform, result, refused; or exception, crash, hang, not sound, told aside.
+
+    `peak_bytes` is the most memory that the child has held so far, 0 of a dead one.
+    """
 
     recording: Recording
     end: str
     detail: str
     seconds: float
+    processor_seconds: float
+    peak_bytes: int
 
     @property
     def sound(self) -> bool:
@@ -287,10 +292,9 @@ def run(
     try:
         for recording in recordings:
             child = child or _Child(target, megabytes)
-            begin = time.monotonic()
-            end, detail = child.outcome(recording.path, seconds)
-            yield Outcome(recording, end, detail, time.monotonic() - begin)
-            if end in ("crash", "hang"):
+            outcome = child.outcome(recording, seconds)
+            yield outcome
+            if outcome.end in ("crash", "hang"):
                 child.close()
                 child = None
     finally:
@@ -314,11 +318,17 @@ class _Child:
             self.close()
             raise RuntimeError(f"{target} cannot be started: {said}")
 
-    def outcome(self, path: str, seconds: float) -> tuple[str, str]:
+    def outcome(self, recording: Recording, seconds: float) -> Outcome:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(path).encode() + b"\n")
+        begin, used = time.monotonic(), self._processor_seconds()
+        self._process.stdin.write(json.dumps(recording.path).encode() + b"\n")
         self._process.stdin.flush()
         answer = self._answer(seconds)
+        took, used = time.monotonic() - begin, self._processor_seconds() - used
+        peak = self._peak_bytes()
+        return Outcome(recording, *self._end(answer, seconds), took, used, peak)
+
+    def _end(self, answer: list[str] | None, seconds: float) -> tuple[str, str]:
         aside = self._said_aside()
         if answer is None:
             return "hang", f"nothing in {seconds} s"
@@ -348,6 +358,10 @@ class _Child:
     def _processor_seconds(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _peak_bytes(self) -> int:
+        words = Path(f"/proc/{self._process.pid}/status").read_text().partition("VmHWM:")[2].split()
+        return int(words[0]) * 1024 if words else 0
 
     def _said_aside(self) -> str:
         self._aside.seek(0)

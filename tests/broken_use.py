@@ -1,14 +1,7 @@
-"""A recogniser for `broken_audio.run`: whatever it says of a broken recording is finite.
-
-python tests/broken_use.py MODEL [COUNT] [SEED] puts so many through `predict` and `timeline`, and counts the ends.
-"""
+"""A recogniser for `broken_audio.run`: whatever it says of a broken recording is finite. `bench/broken.py` asks it too."""
 
 import os
-import sys
-import tempfile
-from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -33,17 +26,3 @@ def over_time(path: str) -> Timeline:
     timeline = _recognizer().timeline(path)
     assert np.isfinite([p for s in timeline.segments for p in s.probabilities]).all(), timeline
     return timeline
-
-
-if __name__ == "__main__":
-    from broken_audio import broken, run
-
-    os.environ[MODEL] = sys.argv[1]
-    count, seed = (int(text) for text in (*sys.argv[2:], *("2000", "0")[len(sys.argv) - 2 :]))
-    for target in ("broken_use:predicted", "broken_use:over_time"):
-        with tempfile.TemporaryDirectory() as folder:
-            outcomes = list(run((broken(Path(folder), k, seed) for k in range(count)), target))
-        slowest = max(outcomes, key=lambda o: o.seconds)
-        longest = f"longest {slowest.seconds:.1f} s, {slowest.recording}"
-        print(target, dict(Counter(o.end for o in outcomes)), longest)
-        print(*[o for o in outcomes if not (o.sound or o.end == "result")], sep="\n")

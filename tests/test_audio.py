@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.data.audio import MAX_CHANNELS, SAMPLE_RATE, Source, decode, read_audio
+from emospec.data.audio import Source, decode, read_audio
+from emospec.data.waveform import MAX_CHANNELS, SAMPLE_RATE
 from emospec.errors import AudioError
 
 LEVEL, HZ = 0.3, 440.0

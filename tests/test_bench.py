@@ -10,8 +10,10 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.__main__ import keep
+from bench.broken import reason, rows_of
 from bench.plain import Training, Ways
 from bench.training import LADDER, operations
+from broken_audio import broken, run
 from emospec.config import Loss, load_settings
 from emospec.data.corpora import demo
 from emospec.data.pack import prepare
@@ -79,3 +81,16 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path, monkeypatch: 
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.startswith("# Speed, measured\n")
     assert text.endswith("## One\n\nnew\n\n## Two\n\nsame\n")
+
+
+def test_every_end_of_a_broken_recording_has_a_name(tmp_path: Path) -> None:
+    outcomes = list(run((broken(tmp_path, k, seed=2) for k in range(60)), "broken_audio:every_way"))
+    judged = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]
+    found = {reason(outcome) for outcome in judged}
+    assert {"judged", "is truncated", "is empty", "is a folder"} < found
+    assert not {name for name in found if "another" in name or "**" in name}
+    assert reason(replace(outcomes[0], end="crash")) == "**crash**"
+    table = rows_of({"predict": judged})
+    assert f"| judged | {sum(o.end == 'result' for o in judged)} |" in table
+    assert all(o.peak_bytes > 2**20 for o in outcomes)
+    assert sum(o.processor_seconds for o in outcomes) > 0

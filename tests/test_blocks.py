@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from broken_audio import Recording, run
 from emospec.data import audio
-from emospec.data.audio import Resampler, read_audio, read_blocks
+from emospec.data.audio import read_audio, read_blocks
+from emospec.data.waveform import Resampler
 from emospec.errors import AudioError, ConfigError
 from test_audio import FORMATS, encoded, piped, tone, with_frames
 

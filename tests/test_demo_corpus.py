@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from emospec.data.audio import SAMPLE_RATE, read_audio
+from emospec.data.audio import read_audio
 from emospec.data.corpora import check_corpus, read_corpus
 from emospec.data.corpora.demo import (
     EMOTIONS,
@@ -23,6 +23,7 @@ from emospec.data.corpora.demo import (
     tract_response,
     utterance,
 )
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import CorpusError
 
 PLAIN = Manner(*np.zeros(10))

@@ -9,6 +9,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
-from emospec.data.audio import from_samples, read_audio
+from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
+from emospec.data.waveform import from_samples
 from emospec.errors import AudioError, ModelError, RunError
 from emospec.evaluation.results import read_run
 from emospec.inference.listening import warnings_of
-from emospec.inference.model import load_model
+from emospec.inference.model import Class, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.learning.learner import Learner
 from emospec.release import export_model
@@ -143,14 +145,45 @@ def test_a_class_by_example(hum_model: Path, tmp_path: Path) -> None:
     assert sum(said.probabilities.values()) == pytest.approx(1.0)
     assert list(said.probabilities) == [*load_model(hum_model).names, "whistling"]
 
-    recognizer.model.save(tmp_path / "more")
+    recognizer.model.save(str(tmp_path / "more"))
+    assert {p.name for p in tmp_path.iterdir()} == {"more"}
+    with pytest.raises(ModelError, match="exists"):
+        recognizer.model.save(tmp_path / "more")
     again = Recognizer(tmp_path / "more", threads=1)
     assert again.predict(tone(3050, 0.6), 16_000).probabilities == pytest.approx(said.probabilities)
+    again.enroll("humming", [tone(700, 0.6)], 16_000)
+    again.model.save(tmp_path / "more")
+    assert load_model(tmp_path / "more").names == again.model.names
+    assert again.predict(tone(700, 0.6), 16_000).typicality is None
     assert not load_model(hum_model).has_enrolled
     with pytest.raises(ModelError, match="was trained on"):
         recognizer.enroll("angry", clips, 16_000)
     with pytest.raises(ModelError, match="at least one recording"):
         recognizer.enroll("bored", [])
+
+
+@pytest.mark.parametrize("speech", [False, True])
+def test_a_class_that_is_added_meanwhile_waits(
+    hum_model: Path, speech: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another thread of a server may add it, between the scores of a recording and their names."""
+    recognizer = Recognizer(hum_model, threads=1)
+    score = recognizer.score
+
+    def enrolling(*arguments: Any) -> Any:
+        scored = score(*arguments)
+        added = Class("whistling", np.zeros(64), np.zeros(0), examples=1)
+        recognizer.model = recognizer.model.with_class(added)
+        return scored
+
+    monkeypatch.setattr(recognizer, "score", enrolling)
+    monkeypatch.setattr(
+        "emospec.inference.recognizer.speech_stretches",
+        lambda blocks: [(0.0, sum(map(len, blocks)) / 32_000)],
+    )
+    assert set(recognizer.predict(tone(300, 1.0), 16_000).probabilities) == {"angry", "sad"}
+    recognizer.model = load_model(hum_model)
+    assert recognizer.timeline(tone(300, 9.0), 16_000, speech=speech).classes == ("angry", "sad")
 
 
 def test_int8_says_nearly_the_same(hum_model: Path, recognizer: Recognizer, files: list[Path]) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
+from emospec.cli.microphone import microphone
 from emospec.data.audio import read_audio
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.picture import draw, overview, to_png
@@ -163,6 +164,8 @@ def test_the_command_line_writes_every_format(
     assert told.exit_code == 0, told.output
     assert grid.read_text().startswith('File type = "ooTextFile"')
     assert picture.read_bytes().startswith(b"\x89PNG")
+    told = CliRunner().invoke(app, ["timeline", "-", *options], input=recording.read_bytes())
+    assert {row.split(",")[0] for row in told.stdout.splitlines()[1:]} == {"stdin"}
     with pytest.raises(TimelineError, match="'textgrd' is not known, did you mean 'textgrid'"):
         CliRunner().invoke(app, ["timeline", str(recording), "--format", "textgrd"], catch_exceptions=False)
 
@@ -179,31 +182,39 @@ def test_the_pictures_columns_hold_what_was_heard(recognizer: Recognizer, record
     assert to_png(draw(recognizer.timeline(recording, timing=TIMING), seen)).startswith(b"\x89PNG")
 
 
-def test_the_microphone(
-    hum_model: Path, waveform: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stand-in for PortAudio, at another rate than the model's, that speaks the recording."""
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    """A stand-in for PortAudio at 32 kHz: a stream says `heard.sound` when it starts, and more by `heard.say`."""
+    fake = types.SimpleNamespace(
+        PortAudioError=RuntimeError,
+        query_devices=lambda *_: {"default_samplerate": 32_000.0},
+        sound=np.zeros(0, np.float32),
+    )
 
     class InputStream:
         def __init__(self, rate: int, size: int, device: object, **options: object) -> None:
             self.size, self.callback = size, options["callback"]
+            fake.say = self.say
+
+        def say(self, sound: NDArray[np.float32]) -> None:
+            for place in range(0, len(sound), self.size):
+                self.callback(sound[place : place + self.size, None])  # type: ignore[operator]
 
         def start(self) -> None:
-            doubled = np.repeat(waveform, 2)
-            for place in range(0, len(doubled), self.size):
-                self.callback(doubled[place : place + self.size, None])  # type: ignore[operator]
+            self.say(fake.sound)
 
         def __enter__(self) -> "InputStream":
             return self
 
         def __exit__(self, *_: object) -> None: ...
 
-    fake = types.SimpleNamespace(
-        PortAudioError=RuntimeError,
-        InputStream=InputStream,
-        query_devices=lambda *_: {"default_samplerate": 32_000.0},
-    )
+    fake.InputStream = InputStream
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    return fake
+
+
+def test_the_microphone(hum_model: Path, waveform: NDArray[np.float32], heard: types.SimpleNamespace) -> None:
+    heard.sound = np.repeat(waveform, 2)
     options = ["--model", str(hum_model), "--seconds", "4", "--window", "1", "--hop", "0.5"]
     told = CliRunner().invoke(app, ["listen", "--json", *options])
     assert told.exit_code == 0, told.output
@@ -216,9 +227,29 @@ def test_the_microphone(
     def broken(*_: object) -> None:
         raise RuntimeError("no such device")
 
-    fake.query_devices = broken
+    heard.query_devices = broken
     with pytest.raises(AudioError, match="cannot be opened: no such device"):
         CliRunner().invoke(app, ["listen", *options], catch_exceptions=False)
+
+
+def test_what_waits_for_a_slow_listener_is_bounded(
+    heard: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate, sound = 32_000, np.arange(25 * 32_000, dtype=np.float32)
+    with microphone("", 37.0) as (_, chunks):
+        heard.say(
+            sound
+        )  # nobody takes any of it: 10 s wait, the next chunk drops them, and so again after 20 s
+        taken = [next(chunks) for _ in range(50)]
+        np.testing.assert_array_equal(np.concatenate(taken)[:, 0], sound[20 * rate :])
+        assert capsys.readouterr().err.startswith("emospec: 20.0 s of sound were dropped")
+        heard.say(sound[: 12 * rate])
+        np.testing.assert_array_equal(np.concatenate(list(chunks))[:, 0], sound[10 * rate : 12 * rate])
+        assert capsys.readouterr().err.count("emospec: 10.0 s of sound were dropped") == 1
+
+    monkeypatch.setattr("emospec.cli.microphone.LOST_SECONDS", 0.01)
+    with microphone("") as (_, chunks), pytest.raises(AudioError, match="still connected"):
+        next(chunks)
 
 
 def test_no_window_is_longer_than_what_is_judged_whole(recognizer: Recognizer) -> None:

@@ -3,7 +3,7 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
+
+_Result = TypeVar("_Result", "Prediction | Failure", "Timeline")
 
 STDIN = "-"
 Recordings = Annotated[
@@ -102,7 +104,7 @@ def timeline(
     recognizer = _open(model, int8, threads)
     source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     timing = Timing(window, hop, smoothing, minimum, abstain_below)
-    heard = recognizer.timeline(source, timing=timing, speech=speech)
+    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech))
     if out is None:
         print(render(form, heard), end="")
     else:
@@ -220,7 +222,8 @@ def _check_folders(*files: Path | None) -> None:
 
 
 def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
-    from emospec.data.audio import SAMPLE_RATE, read_blocks
+    from emospec.data.audio import read_blocks
+    from emospec.data.waveform import SAMPLE_RATE
     from emospec.files import write_bytes
 
     with needs("plot"):
@@ -242,7 +245,7 @@ def _recordings(named: list[str]) -> "list[Recording]":
     return found
 
 
-def _named(recording: "Recording", result: "Prediction | Failure") -> "Prediction | Failure":
+def _named(recording: "Recording", result: _Result) -> _Result:
     """What came from standard input is called so."""
     import dataclasses
 

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Waveform, decode
+from emospec.data.audio import decode
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.utterances import Utterance
+from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
 
 FORMAT = 2

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emospec.data.audio import SAMPLE_RATE, Waveform
 from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
+from emospec.data.waveform import SAMPLE_RATE, Waveform
 
 SILENT_DB = -60.0  # peak, re full scale
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.001

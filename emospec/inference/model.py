@@ -8,6 +8,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -35,7 +36,7 @@ class Class:
         name: the emotion.
         center: (64,) mean z of its training utterances, or of the examples it was enrolled from.
         distances: (n,) ascending, of its dev utterances' z to the centre; of its examples, where
-            it was enrolled. Empty where there were none.
+            it was enrolled. Empty where there were none, or a single example.
         examples: recordings that it was enrolled from; 0 for a class that was trained.
     """
 
@@ -112,7 +113,7 @@ class Model:
             ModelError: the folder has no such graph, or it is not the one that `config.json` names.
         """
         name = INT8_GRAPH if int8 else GRAPH
-        expected = self.about["sha256"].get(name)
+        expected = self.about.get("sha256", {}).get(name)
         path = self.folder / name
         if expected is None or not path.is_file():
             how = " with --int8" * int8
@@ -131,20 +132,28 @@ class Model:
         others = tuple(c for c in self.classes if c.name != added.name)
         return dataclasses.replace(self, classes=(*others, added))
 
-    def save(self, folder: Path) -> None:
-        """Write the model with its enrolled classes to a folder of its own, or over itself.
+    def save(self, folder: Path | str) -> None:
+        """Write the model with its enrolled classes to a folder of its own, whole or not at all, or over itself.
 
         Raises:
             ModelError: the folder exists and is another one.
         """
-        if folder.resolve() != self.folder.resolve():
-            if folder.exists():
-                raise ModelError(f"{folder} exists. Name a new folder")
-            import shutil
+        import shutil
 
-            shutil.copytree(self.folder, folder)
-        enrolled = [_class_row(c) for c in self.classes if c.examples]
-        write_json(folder / CONFIG, self.about | {"enrolled": enrolled})
+        folder = Path(folder)
+        about = self.about | {"enrolled": [_class_row(c) for c in self.classes if c.examples]}
+        if folder.resolve() == self.folder.resolve():
+            write_json(folder / CONFIG, about)
+            return
+        if folder.exists():
+            raise ModelError(f"{folder} exists. Name a new folder")
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        try:
+            shutil.copytree(self.folder, part)
+            write_json(part / CONFIG, about)
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def load_model(source: Path | str) -> Model:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Waveform
+from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.evaluation.palette import FAINT, INK, RULE, class_color
 from emospec.inference.timeline import Timeline
 

@@ -15,16 +15,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from emospec.data.audio import (
-    SAMPLE_RATE,
-    Waveform,
-    from_samples,
-    printable,
-    read_blocks,
-    read_part,
-)
+from emospec.data.audio import printable, read_blocks, read_part
 from emospec.data.buckets import buckets
 from emospec.data.frames import HOP_SAMPLES, frame_count
+from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, Model, load_model
@@ -122,6 +116,8 @@ class Recognizer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Threads that spin while they wait take the processor from decoding, and from other programs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 self.model.graph(int8), options, providers=["CPUExecutionProvider"]
@@ -214,7 +210,8 @@ class Recognizer:
             raise ModelError("to enrol a class, give it a name and at least one recording")
         z = np.stack([self.predict(clip, sample_rate).z for clip in clips]).astype(np.float64)
         center = z.mean(axis=0)
-        distances = np.sort(np.linalg.norm(z - center, axis=1))
+        # One example lies on its own centre: that says nothing of how far others lie.
+        distances = np.sort(np.linalg.norm(z - center, axis=1)) if len(clips) > 1 else np.zeros(0)
         self.model = self.model.with_class(Class(emotion, center, distances, len(clips)))
 
     def stream(self, sample_rate: int, timing: Timing | None = None) -> Stream:
@@ -224,7 +221,7 @@ class Recognizer:
             sample_rate: Hz of what is pushed, 1 to 384 kHz.
             timing: windows, smoothing and segments; by default 3 s windows every second.
         """
-        return Stream(self, sample_rate, self._timing(timing))
+        return Stream(self, sample_rate, self._timing(timing), self.model)
 
     def timeline(
         self,
@@ -251,15 +248,15 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        timing = self._timing(timing)
+        timing, model = self._timing(timing), self.model  # `enroll` may change it meanwhile
         if speech:
-            segments, samples = self._speech_segments(recording, sample_rate, timing)
+            segments, samples = self._speech_segments(recording, sample_rate, timing, model)
         else:
-            stream = self.stream(SAMPLE_RATE, timing)
+            stream = Stream(self, SAMPLE_RATE, timing, model)
             segments = list(segments_of(stream, _blocks_of(recording, sample_rate)))
             samples = round(stream.seconds * SAMPLE_RATE)
         name = Path(_name_of(recording)).name
-        return Timeline(name, samples / SAMPLE_RATE, self.model.names, tuple(segments))
+        return Timeline(name, samples / SAMPLE_RATE, model.names, tuple(segments))
 
     @property
     def _crop_seconds(self) -> float:
@@ -276,7 +273,7 @@ class Recognizer:
         return timing
 
     def _speech_segments(
-        self, recording: Recording, sample_rate: int | None, timing: Timing
+        self, recording: Recording, sample_rate: int | None, timing: Timing, model: Model
     ) -> tuple[list[Segment], int]:
         """Two passes: where speech is, then what it says."""
         samples = 0
@@ -294,11 +291,11 @@ class Recognizer:
             min(LONGEST_WINDOWS * timing.window_seconds, self._crop_seconds),
             SHORTEST_PIECE_SECONDS,
         )
-        segmenter = Segmenter(self.model.names, timing.abstain_below, timing.minimum_seconds)
+        segmenter = Segmenter(model.names, timing.abstain_below, timing.minimum_seconds)
         probabilities = (
             row
             for some in _in_groups(cut_out(_blocks_of(recording, sample_rate), pieces), PIECES_AT_ONCE)
-            for row in self.score(some)[0]
+            for row in self.score(some, model)[0]
         )
         return list(speech_segments(pieces, probabilities, samples, segmenter)), samples
 
@@ -325,8 +322,9 @@ class Recognizer:
         return _probabilities(model, logits, z), z
 
     def _predictions(self, heard: Sequence[_Heard], abstain_below: float) -> list[Prediction]:
-        probabilities, z = self.score([one.waveform for one in heard])
-        names = self.model.names
+        model = self.model  # `enroll` may change it meanwhile
+        probabilities, z = self.score([one.waveform for one in heard], model)
+        names = model.names
         predictions = []
         for one, row, features in zip(heard, probabilities, z, strict=True):
             best = int(row.argmax())
@@ -341,11 +339,11 @@ class Recognizer:
                     names[best] if row[best] >= abstain_below else None,
                     float(row[best]),
                     dict(zip(names, row.tolist(), strict=True)),
-                    self.model.classes[best].typicality(features),
+                    model.classes[best].typicality(features),
                     features,
                     one.seconds,
                     span,
-                    tuple(warnings_of(one.waveform, one.seconds, span, self.model.usual_seconds)),
+                    tuple(warnings_of(one.waveform, one.seconds, span, model.usual_seconds)),
                 )
             )
         return predictions

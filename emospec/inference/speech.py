@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from emospec.data.audio import SAMPLE_RATE, Waveform
+from emospec.data.waveform import SAMPLE_RATE, Waveform
 
 SPEECH, SILENCE = 0.5, 0.35  # probabilities at which speech begins, and below which it ends
 SHORTEST_PAUSE_SECONDS = 0.2

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.audio import SAMPLE_RATE, Resampler, Waveform
+from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform
 from emospec.inference.segments import Segmenter, Smoother
 from emospec.inference.timeline import Segment
 from emospec.inference.windows import Grid, Window
 
 if TYPE_CHECKING:
+    from emospec.inference.model import Model
     from emospec.inference.recognizer import Recognizer
 
 WINDOWS_AT_ONCE = 32
@@ -81,6 +82,7 @@ class Stream:
         recognizer: it may serve other streams too.
         sample_rate: Hz of what is pushed.
         timing: windows, smoothing, segments.
+        model: the recogniser's, whose classes the stream keeps.
 
     Raises:
         AudioError: the rate is out of range.
@@ -92,10 +94,9 @@ class Stream:
         ...     print(moment.end_seconds, moment.emotion, moment.confidence)
     """
 
-    def __init__(self, recognizer: "Recognizer", sample_rate: int, timing: Timing) -> None:
+    def __init__(self, recognizer: "Recognizer", sample_rate: int, timing: Timing, model: "Model") -> None:
         self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
-        self._recognizer, self._model = recognizer, recognizer.model
-        self._classes = recognizer.model.names
+        self._recognizer, self._model, self._classes = recognizer, model, model.names
         self._threshold = timing.abstain_below
         self._resampler = Resampler(sample_rate)
         self._smoother = Smoother(timing.smoothing_seconds, self.grid.hop_seconds)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from emospec.config import Augmentation
-from emospec.data.audio import SAMPLE_RATE
 from emospec.data.frames import HOP_SAMPLES
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.learning.device import to_device
 from emospec.learning.spectrogram import DYNAMIC_RANGE_DB, POWER_FLOOR
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.data.audio import SAMPLE_RATE
 from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]

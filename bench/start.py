@@ -1,0 +1,71 @@
+"""From nothing to an answer: a new process that judges one recording, against one that imports what that needs."""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from bench.corpus import EMODB
+from bench.measure import CORES, in_turn, ratios_of, seconds
+from emospec.evaluation.results import find_runs
+from emospec.release import export_model
+
+REPEATS = 11
+MOST = 2.5
+IMPORTS = "import numpy, onnxruntime, soundfile"
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _clock(command: list[str]) -> float:
+    return seconds(lambda: _run(command))
+
+
+def _processor(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _row(words: str, measure: Callable[[list[str]], float], ours: list[str], theirs: list[str]) -> str:
+    took = in_turn({"ours": partial(measure, ours), "theirs": partial(measure, theirs)}, REPEATS)
+    ratios = ratios_of(took["ours"], took["theirs"])
+    middle = statistics.median(ratios)
+    verdict = "reached" if middle <= MOST else "missed"
+    medians = (f"{statistics.median(took[way]):.2f} s" for way in ("ours", "theirs"))
+    return (
+        f"| {words} | {' | '.join(medians)} | **{middle:.2f}x** | {min(ratios):.2f} to {max(ratios):.2f} "
+        f"| {MOST:g}x: {verdict} |"
+    )
+
+
+def main(runs: Path) -> str:
+    """The section of the report; the model is that of the first of `runs`, on EMO-DB."""
+    busy = os.getloadavg()[0]
+    recording = min((EMODB / "audio").iterdir())
+    with tempfile.TemporaryDirectory() as name:
+        model = Path(name) / "model"
+        export_model(find_runs([runs])[0].folder, model)
+        ours = [sys.executable, "-m", "emospec", "predict", str(recording), "--model", str(model)]
+        theirs = [sys.executable, "-c", IMPORTS]
+        rows = [
+            _row("by the clock", _clock, ours, theirs),
+            _row("of processor time", _processor, ours, theirs),
+        ]
+    return f"""## Cold start
+
+`emospec predict` of one recording of EMO-DB in a new process, against a new process that does no more than `{IMPORTS}`;
+{REPEATS} repetitions. Other work ran beside: the load was {busy:.1f} on {CORES} cores.
+
+| seconds | predict | the imports | ratio, median | spread | at most |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+"""
