@@ -42,7 +42,7 @@ class FrameStore:
             PackError: it cannot be written beside the pack.
         """
         self.bins = frontend.bins
-        counts = np.array([frame_count(entry.samples) for entry in pack.entries])
+        counts = frame_count(pack.entries.samples)
         self.counts: NDArray[np.int64] = np.minimum(counts, frontend.max_frames or counts.max())
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
         name = f"frames-{frontend.kind}-{frontend.max_frames}-v{STORE_VERSION}-{pack.digest[:12]}.f32"
