@@ -301,6 +301,20 @@ def test_a_damaged_pack_is_refused_and_made_again(
     np.testing.assert_array_equal(Pack(folder).waveform(4), read_audio(recordings[4].file))
 
 
+def test_a_pack_whose_index_is_one_line_is_read_too(recordings: Recordings, tmp_path: Path) -> None:
+    made, _ = prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: None)
+    assert "\n" not in (tmp_path / "pack" / "index.json").read_text()
+    assert Pack(tmp_path / "pack").utterances == made.utterances == recordings
+    assert not prepare(recordings, tmp_path / "pack")[1]
+
+
+def test_an_utterance_without_an_entry_is_damage(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: index["utterances"].pop())  # type: ignore[attr-defined]
+    assert "not an entry for each utterance" in error(lambda: Pack(tmp_path / "pack"))
+
+
 def test_a_pack_of_another_version_is_refused_and_made_again(recordings: Recordings, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     prepare(recordings, folder)

@@ -67,7 +67,10 @@ class FrameStore:
         """
         self._device = device
         if has_room(device, self._frames.nbytes) if resident is None else resident:
-            self._resident = torch.from_numpy(np.array(self._frames)).to(device)
+            self._resident = torch.empty(self._frames.shape, device=device)
+            for start in range(0, len(self._frames), _FRAMES_AT_ONCE):
+                piece = np.array(self._frames[start : start + _FRAMES_AT_ONCE])
+                self._resident[start : start + len(piece)] = torch.from_numpy(piece)
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Padded frames (batch, time, bins) in dB, and their counts (batch,), which stay on the CPU.
