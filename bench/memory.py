@@ -81,6 +81,8 @@ every utterance judged.
 |---|---|---|---|
 {chr(10).join(rows)}
 
-{many} h against {few} h: {words}. What grows is what is known of each utterance (index, lists, predictions, z),
-{each} of it; no audio and no frames are held.
+{many} h against {few} h: {words}; {each} for each utterance more.
+In `prepare` that is most of all the list of utterances that it is given. In `train` it is what is known of each
+utterance (index, lists, predictions, z) and the largest of the {STEPS} batches that chance draws. No audio and no
+frames are held.
 """

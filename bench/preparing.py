@@ -52,9 +52,9 @@ def main() -> str:
             )
     return f"""## Preparing a corpus
 
-{FILES} files with IEMOCAP's durations. The plain loop decodes, resamples and saves an array per file. `prepare` also
-checks every header and sample, hashes, and makes the fingerprint by which the audit finds altered copies; it uses
-{CORES} threads.
+{FILES} files with IEMOCAP's durations. The plain loop decodes, resamples and saves an array per file, in one thread.
+`prepare` also checks every header and sample, hashes, and makes the fingerprint by which the audit finds altered
+copies; it uses {CORES} threads.
 
 {table(rows)}
 """

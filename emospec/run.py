@@ -195,7 +195,7 @@ class _Ready:
 
     def usual_seconds(self) -> float:
         """99 % of the training utterances are no longer."""
-        lengths = [self.pack.entries[i].samples for i in self.part("train")]
+        lengths = self.pack.entries.samples[self.part("train")]
         return round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2)
 
     def task(self, protocol: dict[str, Any]) -> "Task":

@@ -359,6 +359,18 @@ def test_a_tone_lights_its_band() -> None:
         assert abs(np.log(centres[energy.argmax()] / hz)) <= np.log(room.RATIO)
 
 
+def test_a_bands_power_is_the_share_of_each_bin_that_lies_in_it() -> None:
+    power = default_rng(0).random((2, 513))
+    bands = room._bands(power)
+    assert bands.shape == (2, room.BITS + room.WIDTH)
+    for m in range(room.BITS + room.WIDTH):
+        low, high = (
+            room.LOWEST_HZ * room.RATIO**k * room.FRAME_SAMPLES / room.RATE for k in (m, m + room.WIDTH)
+        )
+        shares = [max(0.0, min(high, k + 0.5) - max(low, k - 0.5)) for k in range(513)]
+        np.testing.assert_allclose(bands[:, m], power @ shares, rtol=1e-5)
+
+
 def test_preparing_stores_the_fingerprints(packed: Pack) -> None:
     assert isinstance(packed.fingerprints, np.memmap)
     assert len(packed.fingerprints) == len(packed)

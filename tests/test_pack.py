@@ -284,11 +284,11 @@ def rewrite_index(folder: Path, change: Callable[[dict[str, object]], object]) -
         (lambda pack: (pack / "float32.bin").unlink(), "float32.bin is damaged: 0 of"),
         (lambda pack: shorten(pack, "index.json"), "index.json is damaged"),
         (lambda pack: (pack / "index.json").write_bytes(b"\xff\xfe"), "index.json is damaged"),
-        (lambda pack: (pack / "index.json").write_text("[]"), "is not the index of a pack"),
+        (lambda pack: (pack / "index.json").write_text("[]"), "index.json is damaged"),
         (lambda pack: rewrite_index(pack, lambda index: index.pop("entries")), "index.json is damaged"),
         (lambda pack: rewrite_index(pack, lambda index: index.update(entries=[{}])), "index.json is damaged"),
     ],
-    ids=["int16", "float32", "no float32", "index", "index bytes", "no index", "no entries", "bad entries"],
+    ids=["int16", "float32", "no float32", "index", "index bytes", "no object", "no entries", "bad entries"],
 )
 def test_a_damaged_pack_is_refused_and_made_again(
     recordings: Recordings, tmp_path: Path, damage: Callable[[Path], object], words: str
@@ -299,6 +299,20 @@ def test_a_damaged_pack_is_refused_and_made_again(
     assert words in error(lambda: Pack(folder))
     assert prepare(recordings, folder)[1]
     np.testing.assert_array_equal(Pack(folder).waveform(4), read_audio(recordings[4].file))
+
+
+def test_a_pack_whose_index_is_one_line_is_read_too(recordings: Recordings, tmp_path: Path) -> None:
+    made, _ = prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: None)
+    assert "\n" not in (tmp_path / "pack" / "index.json").read_text()
+    assert Pack(tmp_path / "pack").utterances == made.utterances == recordings
+    assert not prepare(recordings, tmp_path / "pack")[1]
+
+
+def test_an_utterance_without_an_entry_is_damage(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: index["utterances"].pop())  # type: ignore[attr-defined]
+    assert "not an entry for each utterance" in error(lambda: Pack(tmp_path / "pack"))
 
 
 def test_a_pack_of_another_version_is_refused_and_made_again(recordings: Recordings, tmp_path: Path) -> None:

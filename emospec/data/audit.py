@@ -218,12 +218,12 @@ def _duplicates(pack: Pack, pairs: Sequence[tuple[str, str, tuple[int, int]]]) -
 
 def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> list[tuple[str, str, tuple[int, int]]]:
     """(set, other set, places of one recording in each), the sets in order of `_set_pairs`."""
-    pairs = []
+    pairs, hashes = [], pack.entries.sha256
     for one, other in _set_pairs():
         by_hash = defaultdict(list)
         for i in places[other]:
-            by_hash[pack.entries[i].sha256].append(i)
-        pairs += [(one, other, (i, j)) for i in places[one] for j in by_hash.get(pack.entries[i].sha256, ())]
+            by_hash[hashes[i]].append(i)
+        pairs += [(one, other, (i, j)) for i in places[one] for j in by_hash.get(hashes[i], ())]
     return pairs
 
 
@@ -283,11 +283,11 @@ def _sentences(parts: Mapping[str, Sequence[Utterance]]) -> Finding:
 
 def _repeats(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:
     """The same samples twice inside one set: they count twice there, and leak nowhere."""
-    pairs = []
+    pairs, hashes = [], pack.entries.sha256
     for part, chosen in places.items():
         by_hash = defaultdict(list)
         for i in chosen:
-            by_hash[pack.entries[i].sha256].append(i)
+            by_hash[hashes[i]].append(i)
         pairs += [(part, part, pair) for same in by_hash.values() for pair in combinations(same, 2)]
     rows = _named(pack, [pair for _, _, pair in pairs])
     found = f"{_counted(pairs)}{_such_as(rows)}" if pairs else "none"

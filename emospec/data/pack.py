@@ -5,18 +5,20 @@ acoustic fingerprint of each, `index.json` says what lies where. 16-bit integers
 source is 16-bit mono at 16 kHz, so that training hears exactly what prediction hears.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from emospec.data.audio import decode
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
+from emospec.data.index import read_members, write_members
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
@@ -35,18 +38,13 @@ INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
 _OWN_FILES = re.compile(r"index\.json|(int16|float32|fingerprints)\.bin|frames-.*")
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
+
 Progress = Callable[[int, int], None]
 _Decoded = tuple[str, NDArray[Any], str, Fingerprints]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where an utterance's waveform lies, and the hash of its decoded samples."""
-
-    store: str
-    offset: int
-    samples: int
-    sha256: str
+ENTRY = np.dtype([("store", "U7"), ("offset", "<i8"), ("samples", "<i8"), ("sha256", "S64")])
+"""Where an utterance's waveform lies, and the hash of its decoded samples."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,9 @@ class Pack:
 
     Attributes:
         folder: where it lies.
-        utterances: (n,) in the order of the waveforms.
-        entries: (n,) where each waveform lies.
+        entries: (n,) of `ENTRY`, where each waveform lies.
         skipped: recordings left out, and why.
-        sources: size in bytes and time of change in ns of each file asked for.
+        sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
         requested: hash of the utterances asked for.
         digest: hash of all waveforms and their order; changes when any sample does.
     """
@@ -78,22 +75,16 @@ class Pack:
         """
         self.folder = Path(folder)
         index = _read_index(self.folder)
-        try:
-            self.utterances = [_utterance_from(row) for row in index["utterances"]]
-            self.entries = [Entry(**row) for row in index["entries"]]
-            self.skipped = [Skipped(**row) for row in index["skipped"]]
-            self.sources: list[list[int]] = index["sources"]
-            self.requested: str = index["requested"]
-            self.digest: str = index["digest"]
-        except (KeyError, TypeError) as error:
-            raise PackError(
-                f"{self.folder / 'index.json'} is damaged ({error!r}). Delete the pack and prepare again"
-            ) from error
+        self.entries: np.recarray[Any, Any] = index["entries"]
+        self.skipped: list[Skipped] = index.get("skipped", [])
+        self.sources: NDArray[np.int64] = index["sources"]
+        self.requested: str = index["requested"]
+        self.digest: str = index["digest"]
         sizes = {
-            s: dtype.itemsize * sum(e.samples for e in self.entries if e.store == s)
+            s: dtype.itemsize * int(self.entries.samples[self.entries.store == s].sum())
             for s, dtype in _STORES.items()
         }
-        for store, expected in (sizes | {"fingerprints": len(self.entries) * RECORD.itemsize}).items():
+        for store, expected in (sizes | {"fingerprints": len(self) * RECORD.itemsize}).items():
             path = self.folder / f"{store}.bin"
             found = path.stat().st_size if path.is_file() else 0
             if found != expected:
@@ -105,8 +96,14 @@ class Pack:
         return len(self.entries)
 
     @cached_property
+    def utterances(self) -> list[Utterance]:
+        """(n,) in the order of the waveforms; read when first asked for."""
+        members = read_members(self.folder / "index.json")
+        return [_utterance_from(row) for name, row in members if name == "utterances"]
+
+    @cached_property
     def _stores(self) -> dict[str, NDArray[Any]]:
-        used = {e.store for e in self.entries}
+        used = (s for s in _STORES if (self.entries.store == s).any())
         return {s: np.memmap(self.folder / f"{s}.bin", _STORES[s], mode="r") for s in used}
 
     def waveform(self, index: int) -> Waveform:
@@ -134,7 +131,7 @@ class Pack:
     @property
     def seconds(self) -> float:
         """How much speech it holds, in seconds."""
-        return sum(e.samples for e in self.entries) / SAMPLE_RATE
+        return int(self.entries.samples.sum()) / SAMPLE_RATE
 
 
 def prepare(
@@ -164,7 +161,7 @@ def prepare(
     """
     folder = Path(folder)
     _refuse_same_ids(utterances)
-    sources = [_source_stamp(u.file) for u in utterances]
+    sources = _stamps(_source_stamp(u.file) for u in utterances)
     if folder.exists():
         _refuse_other_folder(folder)
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
@@ -186,8 +183,8 @@ def prepare(
 def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:
     if not utterances:
         raise PackError("there are no utterances to prepare")
-    identity, times = Counter(u.id for u in utterances).most_common(1)[0]
-    if times > 1:
+    if len({u.id for u in utterances}) < len(utterances):
+        identity, times = Counter(u.id for u in utterances).most_common(1)[0]
         raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
 
 
@@ -203,50 +200,50 @@ def _refuse_other_folder(folder: Path) -> None:
 def _decode_into(
     part: Path,
     utterances: Sequence[Utterance],
-    sources: list[list[int]],
+    sources: NDArray[np.int64],
     skip_bad: bool,
     progress: Progress | None,
 ) -> None:
-    entries: list[Entry] = []
-    kept: list[Utterance] = []
     skipped: list[Skipped] = []
-    offsets = dict.fromkeys(_STORES, 0)
-    with (
-        open(part / "int16.bin", "wb") as int16,
-        open(part / "float32.bin", "wb") as float32,
-        open(part / "fingerprints.bin", "wb") as fingerprints,
-        closing(_decode_all(utterances)) as decoded,
-    ):
-        files = {"int16": int16, "float32": float32}
+    digest = hashlib.sha256()
+
+    def members() -> Iterator[tuple[str, Any]]:
+        yield "format", FORMAT
+        yield "sample_rate", SAMPLE_RATE
+        yield "entries", entries()
+        left_out = {s.id for s in skipped}
+        yield "utterances", (_row_of(u) for u in utterances if u.id not in left_out)
+        yield "skipped", (asdict(s) for s in skipped)
+        yield "sources", (stamp.tolist() for stamp in sources)
+        yield "requested", _request_digest(utterances)
+        yield "digest", digest.hexdigest()
+
+    def entries() -> Iterator[dict[str, Any]]:
+        offsets = dict.fromkeys(_STORES, 0)
         for done, (utterance, result) in enumerate(zip(utterances, decoded, strict=True), start=1):
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.id, result))
             else:
                 store, samples, sha256, record = result
-                files[store].write(samples.tobytes())
-                fingerprints.write(record.tobytes())
-                entries.append(Entry(store, offsets[store], len(samples), sha256))
-                kept.append(utterance)
+                files[store].write(samples.data)
+                files["fingerprints"].write(record.data)
+                digest.update(sha256.encode())
+                row = (store, offsets[store], len(samples), sha256)
                 offsets[store] += len(samples)
+                yield dict(zip(ENTRY.names or (), row, strict=True))
             if progress:
                 progress(done, len(utterances))
-    if skipped and (not skip_bad or not kept):
+
+    with ExitStack() as stack:
+        names = (*_STORES, "fingerprints")
+        files = {name: stack.enter_context(open(part / f"{name}.bin", "wb")) for name in names}
+        decoded = stack.enter_context(closing(_decode_all(utterances)))
+        write_members(part / "index.json", members())
+    if skipped and (not skip_bad or len(skipped) == len(utterances)):
         raise PackError(
             f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
             "Mend them, or leave them out with --skip-bad"
         )
-    digest = hashlib.sha256("".join(e.sha256 for e in entries).encode()).hexdigest()
-    index = {
-        "format": FORMAT,
-        "sample_rate": SAMPLE_RATE,
-        "digest": digest,
-        "utterances": [_row_of(u) for u in kept],
-        "entries": [dataclasses.asdict(e) for e in entries],
-        "skipped": [dataclasses.asdict(s) for s in skipped],
-        "sources": sources,
-        "requested": _request_digest(utterances),
-    }
-    (part / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
@@ -271,7 +268,7 @@ def _decode_one(utterance: Utterance) -> _Decoded | str:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)
     except AudioError as error:
         return str(error)
-    sha256 = hashlib.sha256(waveform.tobytes()).hexdigest()
+    sha256 = hashlib.sha256(waveform.data).hexdigest()
     record = fingerprint(waveform)
     if source.is_int16_mono_16k:
         return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), sha256, record
@@ -279,49 +276,83 @@ def _decode_one(utterance: Utterance) -> _Decoded | str:
 
 
 def _still_valid(
-    folder: Path, utterances: Sequence[Utterance], sources: list[list[int]], skip_bad: bool
+    folder: Path, utterances: Sequence[Utterance], sources: NDArray[np.int64], skip_bad: bool
 ) -> Pack | None:
     """The pack, where it was made of just these utterances and files; else None."""
     try:
         pack = Pack(folder)
     except PackError:
         return None
-    same = pack.requested == _request_digest(utterances) and pack.sources == sources
+    same = pack.requested == _request_digest(utterances) and np.array_equal(pack.sources, sources)
     return pack if same and (skip_bad or not pack.skipped) else None
 
 
-def _source_stamp(file: Path) -> list[int]:
+def _source_stamp(file: Path) -> tuple[int, int]:
     try:
         stat = file.stat()
     except OSError:
-        return [-1, -1]  # the decoder names the missing file
-    return [stat.st_size, stat.st_mtime_ns]
+        return -1, -1  # the decoder names the missing file
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _stamps(rows: Iterable[Sequence[int]]) -> NDArray[np.int64]:
+    stamps: NDArray[np.int64] = np.fromiter(rows, np.dtype((np.int64, 2)))
+    return stamps
 
 
 def _row_of(utterance: Utterance) -> dict[str, Any]:
-    return dataclasses.asdict(utterance) | {"file": str(utterance.file.resolve())}
+    row = {field.name: getattr(utterance, field.name) for field in fields(Utterance)}
+    return row | {"file": os.path.realpath(utterance.file)}
 
 
 def _utterance_from(row: dict[str, Any]) -> Utterance:
-    return Utterance(**(row | {"file": Path(row["file"])}))
+    """What many utterances have in common, such as their speaker, is held once."""
+    values: dict[str, Any] = {k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items()}
+    return Utterance(**(values | {"id": row["id"], "file": Path(row["file"])}))
 
 
 def _request_digest(utterances: Sequence[Utterance]) -> str:
-    return hashlib.sha256(json.dumps([_row_of(u) for u in utterances]).encode()).hexdigest()
+    """Of the rows as one JSON array."""
+    digest = hashlib.sha256(b"[")
+    for k, utterance in enumerate(utterances):
+        digest.update((", " * bool(k) + json.dumps(_row_of(utterance))).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
+    """What `index.json` says; of the utterances, how many there are."""
     path = folder / "index.json"
     if not path.is_file():
         raise PackError(f"{folder} is not a pack: it has no index.json. `emospec prepare` makes one")
+    index: dict[str, Any] = {}
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PackError(f"{path} is damaged ({error}). Delete the pack and prepare again") from error
-    if not isinstance(index, dict):
-        raise PackError(f"{path} is not the index of a pack. Name another folder")
-    if index.get("format") != FORMAT:
-        raise PackError(
-            f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
-        )
-    return index
+        for name, members in groupby(read_members(path), itemgetter(0)):
+            index[name] = _READERS.get(name, next)(row for _, row in members)
+            if index.get("format") != FORMAT:
+                break
+        else:
+            _ = index["requested"], index["digest"], index["sources"]
+            if not 0 < len(index["entries"]) == index["utterances"]:
+                raise ValueError("not an entry for each utterance")
+            return index
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
+    raise PackError(
+        f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
+    )
+
+
+def _entries_from(rows: Iterable[dict[str, Any]]) -> NDArray[Any]:
+    return np.fromiter((tuple(row[name] for name in ENTRY.names or ()) for row in rows), ENTRY).view(
+        np.recarray
+    )
+
+
+_READERS: dict[str, Callable[[Iterator[Any]], Any]] = {
+    "entries": _entries_from,
+    "utterances": lambda rows: sum(isinstance(_utterance_from(row), Utterance) for row in rows),
+    "skipped": lambda rows: [Skipped(**row) for row in rows],
+    "sources": _stamps,
+}
+"""How each array of the index is taken in; what else it holds is a single value."""

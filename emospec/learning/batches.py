@@ -42,7 +42,7 @@ class FrameStore:
             PackError: it cannot be written beside the pack.
         """
         self.bins = frontend.bins
-        counts = np.array([frame_count(entry.samples) for entry in pack.entries])
+        counts = frame_count(pack.entries.samples)
         self.counts: NDArray[np.int64] = np.minimum(counts, frontend.max_frames or counts.max())
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
         name = f"frames-{frontend.kind}-{frontend.max_frames}-v{STORE_VERSION}-{pack.digest[:12]}.f32"
@@ -67,7 +67,10 @@ class FrameStore:
         """
         self._device = device
         if has_room(device, self._frames.nbytes) if resident is None else resident:
-            self._resident = torch.from_numpy(np.array(self._frames)).to(device)
+            self._resident = torch.empty(self._frames.shape, device=device)
+            for start in range(0, len(self._frames), _FRAMES_AT_ONCE):
+                piece = np.array(self._frames[start : start + _FRAMES_AT_ONCE])
+                self._resident[start : start + len(piece)] = torch.from_numpy(piece)
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Padded frames (batch, time, bins) in dB, and their counts (batch,), which stay on the CPU.
