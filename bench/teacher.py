@@ -9,6 +9,7 @@ Layer 2 is best on the dev sets of the recipe search (linear SVM); none of it is
 import argparse
 import importlib.util
 import io
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,10 +32,7 @@ def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         raise SystemExit("the teacher's package is missing: pip install --no-deps pipecat-ai==1.14")
     folder = Path(found.submodule_search_locations[0]) / "audio" / "turn" / "smart_turn"
     # By path: importing the package would import what it serves.
-    spec = importlib.util.spec_from_file_location("features", folder / "_whisper_features.py")
-    assert spec and spec.loader
-    features = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(features)
+    features = runpy.run_path(str(folder / "_whisper_features.py"))
     model = onnx.load(folder / "data" / "smart-turn-v3.2-cpu.onnx")
     wanted = next(node.input[0] for node in model.graph.node if node.name == NORM_BEFORE[layer])
     model.graph.output.append(onnx.helper.make_tensor_value_info(wanted, onnx.TensorProto.FLOAT, None))
@@ -42,7 +40,7 @@ def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
 
     def vector(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         steps = max(1, -(-min(len(waveform), SAMPLES) // HIDDEN_STEP))
-        heard = features.compute_whisper_log_mel_features(waveform[:SAMPLES])
+        heard = features["compute_whisper_log_mel_features"](waveform[:SAMPLES])
         (hidden,) = session.run([wanted], {"input_features": heard[None]})
         own = hidden[0, :steps]
         return np.concatenate([own.mean(axis=0), own.std(axis=0)]).astype(np.float32)
