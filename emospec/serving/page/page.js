@@ -13,7 +13,7 @@ const at = (id) => document.getElementById(id);
 const START = "Record, choose a file or take an example.";
 const track = new Track();
 
-let models = [], model = null, limits = null;
+let model = null, limits = null;
 let microphone = null; // while recording
 let job = new AbortController(); // the recording that is shown
 let file = null, point = null;
@@ -21,22 +21,14 @@ let again = null; // what "Try again" does
 
 async function start() {
   const known = await askJson("v1/models");
-  ({ models, limits } = known);
-  at("model").replaceChildren(...models.map(({ name }) => new Option(name)));
-  at("models").hidden = models.length < 2;
+  [model, limits] = [known.models.find((one) => one.default), known.limits];
+  at("model").textContent = model.name;
   at("limits").textContent = `; up to ${Math.floor(limits.bytes / 1e6)} MB and ${Math.floor(limits.seconds / 60)} min`;
   for (const id of ["record", "file", "card-open"]) at(id).disabled = false;
-  chooseModel(models.find((one) => one.default) ?? models[0]);
-  await showExamples();
-}
-
-function chooseModel(chosen) {
-  model = chosen;
-  at("model").value = model.name;
   prepareBars(model);
   showWaiting(START);
   showMap();
-  return file && judge(file);
+  await showExamples();
 }
 
 async function showExamples() {
@@ -74,8 +66,8 @@ async function attempt(act) {
 function showTrouble(trouble, act) {
   again = act;
   at("trouble-message").textContent = trouble.message;
-  at("trouble-fix").textContent = trouble.fix;
   at("token-form").hidden = trouble.code !== "unauthorized";
+  at("trouble-fix").textContent = at("token-form").hidden ? trouble.fix : "Give it here; it is kept until the page is closed.";
   at("retry").hidden = !trouble.retryAfter;
   at("trouble").hidden = false;
   at("trouble").scrollIntoView({ block: "nearest" });
@@ -115,7 +107,7 @@ async function judge(given, made = false) {
 }
 
 async function predict({ signal }) {
-  const { results: [result] } = await askJson("v1/predict", { form: formOf("files"), query: { model: model.name }, signal });
+  const { results: [result] } = await askJson("v1/predict", { form: formOf("files"), signal });
   showAnswer(result);
   point = result.point;
   showMap();
@@ -131,7 +123,7 @@ async function showTimeline({ signal }) {
 }
 
 const askTimeline = (format, signal) =>
-  ask("v1/timeline", { form: formOf("file"), query: { format, speech: at("speech").checked, model: model.name }, signal });
+  ask("v1/timeline", { form: formOf("file"), query: { format, speech: at("speech").checked }, signal });
 
 function formOf(field) {
   const form = new FormData();
@@ -153,8 +145,8 @@ function showSegments(segments) {
 
 async function download(format) {
   const response = await askTimeline(format, job.signal);
-  const named = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "");
-  save(await response.blob(), named?.[1] ?? `${file.name}.${format}`);
+  const [, name] = /filename\*=UTF-8''(\S+)/.exec(response.headers.get("Content-Disposition"));
+  save(await response.blob(), decodeURIComponent(name));
 }
 
 function save(blob, name) {
@@ -174,7 +166,7 @@ async function startRecording() {
       at("recorded").textContent = clock(seconds);
       if (microphone && seconds > limits.seconds - 1) toggleRecording();
     });
-    live = microphone.live = listen(microphone.sampleRate, model.name, showMoment,
+    live = microphone.live = listen(microphone.sampleRate, showMoment,
       () => showWaiting("The server gives no live answer. The recording goes on."));
   } finally {
     at("record").disabled = false;
@@ -201,7 +193,7 @@ async function stopRecording() {
 
 function showRecording(on) {
   at("recording").hidden = !on;
-  for (const id of ["drop", "examples", "model"]) at(id).inert = on;
+  for (const id of ["drop", "examples"]) at(id).inert = on;
   at("record").classList.toggle("on", on);
   at("record-word").textContent = on ? "Stop" : "Record";
   at("recorded").textContent = clock(0);
@@ -219,7 +211,6 @@ const take = (files) => {
 at("host").textContent = location.host;
 at("record").onclick = toggleRecording;
 at("file").onchange = () => { take([...at("file").files]); at("file").value = ""; };
-at("model").onchange = () => attempt(() => chooseModel(models.find(({ name }) => name === at("model").value)));
 at("speech").onchange = () => attempt(() => showTimeline(job));
 at("retry").onclick = () => attempt(again);
 at("dismiss").onclick = () => { at("trouble").hidden = true; };
@@ -244,9 +235,9 @@ document.ondrop = (event) => {
 };
 document.onkeydown = (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || at("card").open) return;
-  if (event.target.closest("input:not([type=checkbox], [type=file]), select")) return;
+  if (event.target.closest("input:not([type=checkbox], [type=file])")) return;
   if (event.key === "r" || event.key === "R") at("record").click();
-  if (event.key === " " && !event.target.closest("button, a, summary, input, select")) {
+  if (event.key === " " && !event.target.closest("button, a, summary, input")) {
     event.preventDefault();
     track.toggle();
   }

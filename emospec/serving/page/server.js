@@ -47,11 +47,11 @@ export function sentence(text) {
 }
 
 /** A socket that takes samples and tells what the server hears in them; where it fails, `onLost` is told. */
-export function listen(sampleRate, model, onMoment, onLost) {
+export function listen(sampleRate, onMoment, onLost) {
   const url = new URL("v1/stream", document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
-  url.search = new URLSearchParams({ sample_rate: sampleRate, encoding: "s16le", model });
-  const socket = new WebSocket(url);
+  url.search = new URLSearchParams({ sample_rate: sampleRate, encoding: "s16le" });
+  const socket = new WebSocket(url, token ? ["bearer", token] : []); // a page's socket can set no other header
   const waiting = [];
   const send = (data) => {
     if (socket.readyState === WebSocket.OPEN) socket.send(data);
