@@ -5,11 +5,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -53,22 +51,12 @@ LAST_SENT = """async () => {
 @contextmanager
 def served(model: Path, **environment: str) -> Iterator[str]:
     """`emospec serve` in a process of its own; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "emospec", "serve", "--model", str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "emospec", "serve", "--model", str(model), "--port", "0"]
     process = subprocess.Popen(
-        command, env=os.environ | environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        command, env=os.environ | environment, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
-    address = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-                time.sleep(0.1)
-        yield address
+        yield process.stdout.readline().removeprefix("emospec: ").strip() + "/"
     finally:
         process.terminate()
         process.wait(30)
