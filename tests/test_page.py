@@ -52,14 +52,12 @@ LAST_SENT = """async () => {
 def served(model: Path, **environment: str) -> Iterator[str]:
     """`emospec serve` in a process of its own; gives its address."""
     command = [sys.executable, "-m", "emospec", "serve", "--model", str(model), "--port", "0"]
-    process = subprocess.Popen(
-        command, env=os.environ | environment, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process.stdout.readline().removeprefix("emospec: ").strip() + "/"
-    finally:
-        process.terminate()
-        process.wait(30)
+    environ, silent = os.environ | environment, subprocess.DEVNULL
+    with subprocess.Popen(command, env=environ, stderr=silent, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().removeprefix("emospec: ").strip() + "/"
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -256,10 +254,10 @@ def test_a_busy_server_is_asked_again_when_it_says(
     open_page: Callable[..., Any], address: str, speech: Path
 ) -> None:
     page = open_page(address)
-    busy = {"error": {"code": "busy", "message": "the server is busy", "fix": "try again in 2 s"}}
+    busy = {"error": {"code": "busy", "message": "the server is busy", "fix": "try again in 9 s"}}
     page.route(
         "**/v1/predict*",
-        lambda route: route.fulfill(status=429, headers={"Retry-After": "2"}, json=busy),
+        lambda route: route.fulfill(status=429, headers={"Retry-After": "9"}, json=busy),
         times=1,
     )
     page.set_input_files("#file", speech)

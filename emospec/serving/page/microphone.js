@@ -38,6 +38,7 @@ export async function record(onBlock) {
     };
   });
   source.connect(node);
+  await context.resume(); // some browsers start it suspended
   async function stop() {
     node.port.postMessage("end");
     await ended;

@@ -98,12 +98,20 @@ async function judge(given, made = false) {
     throw new Trouble("too_large", `${file.name} has ${(file.size / 1e6).toFixed(0)} MB; this server takes ${Math.floor(limits.bytes / 1e6)} MB.`,
       "Cut it, or compress it as FLAC, MP3 or Opus.");
   }
-  const [told, timed] = await Promise.allSettled([predict(own), showTimeline(own), track.open(file, () => job === own)]);
-  if (job !== own) return;
-  if (told.reason) showWaiting("No answer.");
-  at("time").hidden = Boolean(timed.reason);
-  Object.assign(at("wav"), { href: track.audio.src, download: file.name, hidden: !made });
-  if (told.reason ?? timed.reason) throw told.reason ?? timed.reason;
+  const orElse = (part, act) => part.catch((error) => {
+    if (!own.signal.aborted) act();
+    throw error;
+  });
+  await Promise.all([
+    orElse(predict(own), () => showWaiting("No answer.")),
+    orElse(showTimeline(own), () => { at("time").hidden = true; }),
+    showSound(own, made),
+  ]);
+}
+
+async function showSound({ signal }, made) {
+  await track.open(file, signal);
+  if (!signal.aborted) Object.assign(at("wav"), { href: track.audio.src, download: file.name, hidden: !made });
 }
 
 async function predict({ signal }) {

@@ -40,12 +40,12 @@ export class Track {
   }
 
   /** Take a file: its sound, where the browser can decode it, to see and to play. */
-  async open(file, isCurrent) {
+  async open(file, signal) {
     let decoded = null;
     try {
       decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
     } catch { /* a format that browsers do not know; the server may */ }
-    if (!isCurrent()) return;
+    if (signal.aborted) return;
     at("no-pictures").hidden = Boolean(decoded);
     if (!decoded) return;
     this.sound = { samples: mixed(decoded), rate: RATE };
