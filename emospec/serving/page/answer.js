@@ -58,7 +58,7 @@ export function showMoment(moment) {
 export function showAnswer(result) {
   const [likeliest] = Object.entries(result.probabilities).reduce((best, one) => (one[1] > best[1] ? one : best));
   headline(result.emotion, result.confidence);
-  at("words").textContent = `${typicalityWords(result.typicality, likeliest)} ${spanWords(result)}`;
+  at("words").textContent = `${typicalityWords(result.typicality, likeliest)} ${result.seconds.toFixed(1)} s long.`;
   at("warnings").hidden = !result.warnings.length;
   at("warnings").replaceChildren(...result.warnings.map((warning) => {
     const onPage = warning.replace(/; `emospec timeline` .*/, "; the timeline below judges all of it");
@@ -78,9 +78,4 @@ function typicalityWords(typicality, emotion) {
   const recordings = `the ${emotion} recordings that the model was checked on`;
   if (typicality >= UNLIKE) return `At least as typical as ${typicality === 1 ? "all" : many} of ${recordings}.`;
   return `Unlike ${recordings}: ${typicality ? `${many} of them lie` : "none of them lies"} as far from their centre.`;
-}
-
-function spanWords({ seconds, span: [start, end] }) {
-  const whole = end - start > seconds - 0.05;
-  return whole ? `${seconds.toFixed(1)} s, judged as a whole.` : `Judged from ${start.toFixed(1)} to ${end.toFixed(1)} s of ${seconds.toFixed(1)} s.`;
 }
