@@ -230,6 +230,7 @@ def test_it_is_up_soon_and_asks_nobody_else(
     page.wait_for_selector("#plane .points")
     assert len(asked) > 5
     assert {url for url in asked if not url.startswith(address)} == set()
+    assert page.request.get(f"{address}page/page.js").headers["cache-control"] == "no-cache"
 
 
 def test_what_cannot_be_read_is_said_with_what_to_do(

@@ -108,8 +108,8 @@ class Door:
 def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
     headers = MutableHeaders(scope=message)
     headers.update(HEADERS)
-    if path.startswith(GUARDED):
-        headers["Cache-Control"] = "no-store"
+    # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
+    headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
 
 
 def _offered(headers: Headers) -> str:

@@ -50,7 +50,8 @@ export function showWaiting(line) {
 /** What is heard in the last seconds of a recording that goes on. */
 export function showMoment(moment) {
   headline(moment.emotion, moment.confidence);
-  at("words").textContent = `Between ${moment.start_seconds.toFixed(0)} and ${moment.end_seconds.toFixed(0)} s, while it is recorded.`;
+  const [start, end] = [moment.start_seconds, moment.end_seconds].map(Math.round);
+  at("words").textContent = `Between ${start} and ${end} s, while it is recorded.`;
   fillBars(moment.smoothed, moment.emotion);
 }
 

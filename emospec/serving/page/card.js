@@ -24,17 +24,22 @@ function blocksOf(text) {
       if (kind === "code") open = null;
       else open[1].push(line);
     } else if (!line.trim()) open = null;
-    else if (open && kind !== "heading" && (kind === open[0] || (kind === "paragraph" && open[0] === "list"))) open[1].push(line);
+    else if (open && goesOn(open[0], kind)) open[1].push(line);
     else blocks.push(open = [kind, kind === "code" ? [] : [line]]);
   }
   return blocks;
 }
 
+const goesOn = (open, kind) => kind !== "heading" && (kind === open || (kind === "paragraph" && open === "list"));
+
 const BLOCKS = {
   heading: ([line]) => element(`h${line.indexOf(" ")}`, ...inline(line.replace(/^#+ /, ""))),
   paragraph: (lines) => element("p", ...inline(lines.join(" "))),
   code: (lines) => element("pre", lines.join("\n")),
-  list: (lines) => element("ul", ...lines.join("\n").split(/^[-*] /m).slice(1).map((item) => element("li", ...inline(item)))),
+  list(lines) {
+    const items = lines.join("\n").split(/^[-*] /m).slice(1);
+    return element("ul", ...items.map((item) => element("li", ...inline(item))));
+  },
   table(lines) {
     const rows = lines.filter((line) => !/^[|\s:-]+$/.test(line)).map((line) => line.split("|").slice(1, -1));
     return element("table", ...rows.map((cells, i) =>

@@ -20,13 +20,15 @@ export async function record(onBlock) {
   } catch (error) {
     throw error.name === "NotAllowedError"
       ? new Trouble("denied", "The page may not use the microphone.", "Allow it in the browser's address bar.")
-      : new Trouble("no_microphone", `There is no microphone to record from (${error.name}).`, "Plug one in, or choose a file.");
+      : new Trouble("no_microphone", `There is no microphone to record from (${error.name}).`,
+        "Plug one in, or choose a file.");
   }
   const [context, source] = sourceOf(stream);
   const blocks = [];
   let length = 0;
   await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
-  const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+  const mono = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
+  const node = new AudioWorkletNode(context, "recorder", mono);
   const ended = new Promise((resolve) => {
     node.port.onmessage = ({ data }) => {
       if (data === null) return resolve();

@@ -47,31 +47,38 @@ function button(name, act) {
   return made;
 }
 
-const showMap = () => attempt(async () => {
+const showMap = () => orTell(async () => {
   await drawMap(at("plane"), model, point);
   at("star-word").hidden = !point;
 });
 
-/** Do something that may fail, and say so where it does, with a way to try it again. */
-async function attempt(act) {
+/** Do what somebody asked for: what was wrong before is past. */
+function attempt(act) {
   at("trouble").hidden = true;
+  return orTell(act);
+}
+
+/** Do something that may fail, and say so where it does, with a way to try it again. */
+async function orTell(act) {
   try {
     await act();
   } catch (error) {
     if (error.name === "AbortError") return;
-    showTrouble(error instanceof Trouble ? error : new Trouble("page", `The page failed: ${error.message}.`, "Load it again."), act);
+    const known = error instanceof Trouble;
+    showTrouble(known ? error : new Trouble("page", `The page failed: ${error.message}.`, "Load it again."), act);
   }
 }
 
 function showTrouble(trouble, act) {
   again = act;
+  const wantsToken = trouble.code === "unauthorized";
   at("trouble-message").textContent = trouble.message;
-  at("token-form").hidden = trouble.code !== "unauthorized";
-  at("trouble-fix").textContent = at("token-form").hidden ? trouble.fix : "Give it here; it is kept until the page is closed.";
+  at("trouble-fix").textContent = wantsToken ? "Give it here; it is kept until the page is closed." : trouble.fix;
+  at("token-form").hidden = !wantsToken;
   at("retry").hidden = !trouble.retryAfter;
   at("trouble").hidden = false;
   at("trouble").scrollIntoView({ block: "nearest" });
-  if (trouble.code === "unauthorized") at("token").focus();
+  if (wantsToken) at("token").focus();
   const free = performance.now() + 1000 * trouble.retryAfter;
   (function count() {
     const left = Math.ceil((free - performance.now()) / 1000);
@@ -95,7 +102,8 @@ async function judge(given, made = false) {
   if (file.size > limits.bytes) {
     at("time").hidden = true;
     showWaiting(START);
-    throw new Trouble("too_large", `${file.name} has ${(file.size / 1e6).toFixed(0)} MB; this server takes ${Math.floor(limits.bytes / 1e6)} MB.`,
+    const [size, most] = [file.size, limits.bytes].map((bytes) => Math.floor(bytes / 1e6));
+    throw new Trouble("too_large", `${file.name} has ${size} MB; this server takes ${most} MB.`,
       "Cut it, or compress it as FLAC, MP3 or Opus.");
   }
   const orElse = (part, act) => part.catch((error) => {
@@ -145,8 +153,8 @@ function showSegments(segments) {
   at("segments").querySelector("tbody").replaceChildren(...segments.map((one) => {
     const row = document.createElement("tr");
     const from = button(clock(one.start_seconds), () => track.seek(one.start_seconds));
-    const cells = [from, clock(one.end_seconds), one.emotion ?? "–", one.confidence === null ? "" : percent(one.confidence)];
-    cells.forEach((cell) => row.insertCell().append(cell));
+    const sure = one.confidence === null ? "" : percent(one.confidence);
+    [from, clock(one.end_seconds), one.emotion ?? "–", sure].forEach((cell) => row.insertCell().append(cell));
     return row;
   }));
 }
@@ -194,7 +202,9 @@ async function stopRecording() {
   microphone = null;
   showRecording(false);
   live.end();
+  at("record").disabled = true;
   const recorded = await stop();
+  at("record").disabled = false;
   at("verdict").removeAttribute("aria-live");
   attempt(() => judge(recorded, true));
 }
@@ -211,7 +221,8 @@ const toggleRecording = () => attempt(microphone ? stopRecording : startRecordin
 
 const take = (files) => {
   if (files.length > 1) {
-    return showTrouble(new Trouble("several", "One recording at a time.", "For many at once there is emospec predict."), null);
+    const fix = "For many at once there is emospec predict.";
+    return showTrouble(new Trouble("several", "One recording at a time.", fix), null);
   }
   return files.length && !microphone && attempt(() => judge(files[0]));
 };

@@ -154,7 +154,8 @@ function drawBand(context, box, view, _, segments, colors) {
     context.fillRect(left, floor - tall, wide, tall);
     context.globalAlpha = 1;
     context.fillRect(left, floor - tall * confidence, wide, tall * confidence);
-    const label = [`${emotion} ${Math.round(100 * confidence)} %`, emotion].find((text) => context.measureText(text).width < wide);
+    const labels = [`${emotion} ${Math.round(100 * confidence)} %`, emotion];
+    const label = labels.find((text) => context.measureText(text).width < wide);
     context.fillStyle = pageColor("ink");
     if (label) context.fillText(label, left + 1, box.top + names / 2 + 2);
   }

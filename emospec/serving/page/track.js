@@ -34,7 +34,8 @@ export class Track {
     this.audio.pause();
     if (this.audio.src) URL.revokeObjectURL(this.audio.src);
     this.audio.removeAttribute("src");
-    Object.assign(this, { sound: null, segments: null, colors: {}, seconds: 0, position: 0, view: { start: 0, end: 0 } });
+    const view = { start: 0, end: 0 }; // in seconds, as all here
+    Object.assign(this, { sound: null, segments: null, colors: {}, seconds: 0, position: 0, view });
     at("no-pictures").hidden = true;
     at("play").disabled = true;
   }
@@ -108,7 +109,8 @@ export class Track {
   }
 
   zoom(factor) {
-    const length = Math.max(Math.min(CLOSEST_SECONDS, this.seconds), Math.min(this.seconds, factor * (this.view.end - this.view.start)));
+    const wanted = Math.max(CLOSEST_SECONDS, factor * (this.view.end - this.view.start));
+    const length = Math.min(this.seconds, wanted);
     this.look(this.position - length / 2, length);
   }
 
@@ -121,7 +123,8 @@ export class Track {
   /** Put the playhead where the position is, turning the page where that is out of sight. */
   place() {
     const { start, end } = this.view;
-    if (this.position < start - EDGE_SECONDS || this.position > end + EDGE_SECONDS) return this.look(this.position - 0.05 * (end - start), end - start);
+    const isOut = this.position < start - EDGE_SECONDS || this.position > end + EDGE_SECONDS;
+    if (isOut) return this.look(this.position - 0.05 * (end - start), end - start);
     const x = GUTTER + ((at("track").clientWidth - GUTTER) * (this.position - start)) / (end - start || 1);
     at("playhead").style.transform = `translateX(${x}px)`;
   }
@@ -129,7 +132,8 @@ export class Track {
   /** Say what is at a time. */
   read(seconds) {
     const segment = this.segments?.find((one) => seconds >= one.start_seconds && seconds <= one.end_seconds);
-    const heard = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : this.segments ? "no emotion" : "listening …";
+    const none = this.segments ? "no emotion" : "listening …";
+    const heard = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : none;
     at("readout").textContent = `${clock(seconds)} of ${clock(this.seconds)}  ${heard}`;
     at("track").setAttribute("aria-valuenow", this.position.toFixed(1));
     at("track").setAttribute("aria-valuetext", at("readout").textContent);
@@ -143,7 +147,8 @@ export class Track {
 
   press(event) {
     const step = (this.view.end - this.view.start) / 50;
-    const to = { ArrowLeft: this.position - step, ArrowRight: this.position + step, Home: 0, End: this.seconds }[event.key];
+    const here = this.position;
+    const to = { ArrowLeft: here - step, ArrowRight: here + step, Home: 0, End: this.seconds }[event.key];
     if (to !== undefined) this.seek(to);
     else if (event.key === "+") this.zoom(0.5);
     else if (event.key === "-") this.zoom(2);
