@@ -48,7 +48,22 @@ class Gate:
         self.limits = limits
         self.bytes = 0
         self.requests = 0
+        self.streams = 0
         self._latest_seconds = 1.0
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """A stream, while it is open."""
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def check_streams(self) -> None:
+        """Refuse the latest stream where there are too many."""
+        if self.streams > self.limits.streams:
+            raise RefusedError("busy", f"{self.limits.streams} streams are open")
 
     def check(self) -> None:
         """Refuse at once, before a body is read, where there is no place."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from emospec.errors import ServingError
 from emospec.serving.app import create_app
@@ -72,17 +73,21 @@ def serve(
         service = Service(recognizer, limits or Limits(), metrics, decoders=threads)
         app = create_app(service, token=token, hosts=LOOPBACK if host in LOOPBACK else (), origins=origins)
         _log_to_stderr()
-        settings = uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            ws_max_size=LARGEST_FRAME_BYTES,
-            timeout_graceful_shutdown=CLOSING_SECONDS,
-            server_header=False,
-        )
         with suppress(KeyboardInterrupt):
-            _Server(settings).run(sockets=[bound])
+            _Server(config_of(app)).run(sockets=[bound])
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        ws_max_size=LARGEST_FRAME_BYTES,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
+        server_header=False,
+    )
 
 
 def _log_to_stderr() -> None:

@@ -46,7 +46,6 @@ class Service:
         self._judged = asyncio.Semaphore(limits.judged)
         self._timelines = asyncio.Semaphore(limits.timelines)
         self._threads = ThreadPoolExecutor(limits.streams + limits.timelines, "timeline")
-        self.streams = 0
         self.ready = False
         metrics.watch(lambda: self.gate.requests, lambda: self.gate.bytes)
 

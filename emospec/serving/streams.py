@@ -1,6 +1,8 @@
 """Sound over a WebSocket -> what is heard, hop by hop: the recogniser's own stream."""
 
 import asyncio
+import logging
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from emospec.serving.refusals import RefusedError, refusal_of
 from emospec.serving.routes import SHORTEST_HOP_SECONDS, Served
 from emospec.serving.service import Service
 
+log = logging.getLogger(__name__)
 router = APIRouter()
 
 NORMAL, REFUSED, FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
@@ -62,20 +65,28 @@ class Pieces:
 async def stream(socket: WebSocket, service: Served) -> None:
     """PCM in, moments and segments out, until the text `end`."""
     await socket.accept("bearer" if "bearer" in socket.scope["subprotocols"] else None)
-    service.streams += 1
+    with suppress(WebSocketDisconnect), service.gate.stream():
+        refusal = await _refusal(socket, service)
+        if refusal:
+            await socket.send_json({"type": "error", "error": refusal.facts})
+            await socket.close(FAILED if refusal.status >= 500 else REFUSED)
+        else:
+            await socket.close(NORMAL)
+
+
+async def _refusal(socket: WebSocket, service: Service) -> RefusedError | None:
+    """What ends a stream before its end, if anything does."""
     try:
-        if service.streams > service.limits.streams or not service.ready:
-            raise RefusedError("busy", f"{service.limits.streams} streams are open")
+        service.gate.check_streams()
         await _listen(socket, service)
-        await socket.close(NORMAL)
-    except WebSocketDisconnect:
-        pass
     except EmospecError as error:
-        refusal = refusal_of(error)
-        await socket.send_json({"type": "error", "error": refusal.facts})
-        await socket.close(FAILED if refusal.status >= 500 else REFUSED)
-    finally:
-        service.streams -= 1
+        return refusal_of(error)
+    except WebSocketDisconnect:
+        raise
+    except Exception:
+        log.exception("a stream failed")
+        return RefusedError("internal")
+    return None
 
 
 async def _listen(socket: WebSocket, service: Service) -> None:
