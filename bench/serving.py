@@ -19,13 +19,17 @@ import numpy as np
 
 from bench.corpus import EMODB
 from bench.measure import CORES, Ratio, table
+from emospec.data.corpora import read_corpus
+from emospec.data.pack import prepare
 from emospec.evaluation.results import find_runs
 from emospec.inference.recognizer import Recognizer
 from emospec.release import export_model
 
 LEVELS = {1: 400, 8: 1200, 64: 1600, 256: 1800}  # clients: requests of each round
 ROUNDS = 2
+INT8_CLIENTS = 64
 CLIPS = 100
+SHARED, ALONE = "shared passes", "one by one"
 TOLERANCE = 1e-5  # of a probability
 OVERLOAD_SECONDS, AFTERWARDS = 30.0, 200
 CONNECTING_SECONDS, ANSWER_SECONDS = 60.0, 60.0
@@ -168,23 +172,25 @@ def server(model: Path, more: str = "") -> Iterator[tuple[int, int]]:
         text=True,
     )
     try:
-        assert process.stdout is not None
         yield int(process.stdout.readline().rpartition(":")[2]), process.pid
     finally:
         process.terminate()
         process.wait(CONNECTING_SECONDS)
 
 
-def levels(model: Path, clips: Sequence[Clip], scale: float = 1.0) -> dict[str, dict[int, list[Told]]]:
+def levels(
+    model: Path, clips: Sequence[Clip], requests: dict[int, int], int8: bool = False
+) -> dict[tuple[int, str], list[Told]]:
     """Both ways at each number of clients, in turn."""
-    took: dict[str, dict[int, list[Told]]] = {}
-    with server(model) as (shared, _), server(model, ", pass_samples=0") as (alone, _):
-        ports = {"shared passes": shared, "one by one": alone}
-        for clients, requests in LEVELS.items():
+    took: dict[tuple[int, str], list[Told]] = {}
+    more = ", int8=True" * int8
+    with server(model, more) as (shared, _), server(model, f"{more}, pass_samples=0") as (alone, _):
+        ports = {SHARED: shared, ALONE: alone}
+        for clients, count_of in requests.items():
             for repeat in range(ROUNDS):
                 for way in list(ports)[:: -1 if repeat % 2 else 1]:
-                    work = closed_loop(ports[way], clips, clients, max(clients, round(scale * requests)))
-                    took.setdefault(way, {}).setdefault(clients, []).append(asyncio.run(work))
+                    told = asyncio.run(closed_loop(ports[way], clips, clients, max(clients, count_of)))
+                    took.setdefault((clients, way), []).append(told)
     return took
 
 
@@ -199,42 +205,52 @@ def overload(model: Path, clips: Sequence[Clip], rate: float, seconds: float) ->
         after = asyncio.run(closed_loop(port, clips, 8, AFTERWARDS))
     first, second = halves
     both = Told(first.statuses + second.statuses, first.seconds + second.seconds)
-    both.wrong, both.lost, both.wall = (getattr(first, k) + getattr(second, k) for k in ("wrong", "lost", "wall"))
+    both.wrong, both.lost, both.wall = (
+        getattr(first, k) + getattr(second, k) for k in ("wrong", "lost", "wall")
+    )
     return both, memory, after
 
 
-def section(took: dict[str, dict[int, list[Told]]], heavy: tuple[Told, list[int], Told], rate: float) -> str:
-    """The section of the report."""
+def _rows(graph: str, took: dict[tuple[int, str], list[Told]]) -> tuple[list[str], list[Ratio]]:
+    """Of a graph: rates and latencies of each way, and the ratio of the ways."""
     rows, ratios = [], []
-    for clients in LEVELS:
-        ours, theirs = (took[way][clients] for way in ("shared passes", "one by one"))
-        for way, rounds in (("shared passes", ours), ("one by one", theirs)):
-            together = Told(seconds=[s for one in rounds for s in one.seconds])
-            middle = statistics.median(one.rate for one in rounds)
-            rows.append(f"| {clients} | {way} | {middle:.0f} | {together.percentiles()} |")
-        pairs = [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
-        names = (f"{statistics.median(one.rate for one in way):.0f} requests/s" for way in (ours, theirs))
-        ratios.append(Ratio(f"shared passes, {clients} clients", "one by one", pairs, *names))
-    everything = [one for way in took.values() for rounds in way.values() for one in rounds] + [heavy[0], heavy[2]]
+    for (clients, way), rounds in took.items():
+        together = Told(seconds=[s for one in rounds for s in one.seconds])
+        middle = statistics.median(one.rate for one in rounds)
+        rows.append(f"| {graph} | {clients} | {way} | {middle:.0f} | {together.percentiles()} |")
+        if way == SHARED:
+            other = took[clients, ALONE]
+            pairs = [a.rate / b.rate for a, b in zip(rounds, other, strict=True)]
+            rates = (f"{statistics.median(one.rate for one in of):.0f} requests/s" for of in (rounds, other))
+            ratios.append(Ratio(f"{graph}, {clients} clients, {SHARED}", ALONE, pairs, *rates))
+    return rows, ratios
+
+
+def section(
+    took: dict[str, dict[tuple[int, str], list[Told]]], heavy: tuple[Told, list[int], Told], rate: float
+) -> str:
+    """The section of the report."""
+    made = [_rows(graph, of) for graph, of in took.items()]
+    told, memory, after = heavy
+    everything = [one for of in took.values() for rounds in of.values() for one in rounds] + [told, after]
     answered = sum(one.statuses.total() for one in everything)
     wrong, lost = sum(one.wrong for one in everything), sum(one.lost for one in everything)
-    told, memory, after = heavy
     refused = told.statuses[429]
     return f"""## Serving
 
-`emospec serve` on {CORES} cores, clients on the same cores and the loopback, float graph, EMO-DB's recordings (one each request).
-Latency from the first byte sent to the last one read; every answer compared with what the recogniser says of the
-recording alone (within 1e-5 of a probability).
+`emospec serve` on {CORES} cores, clients on the same cores and the loopback, EMO-DB's recordings, one each request. Latency from
+the first byte sent to the last one read; every answer compared with what the recogniser says of the recording alone
+(within {TOLERANCE:g} of a probability).
 
-| clients | passes | requests/s | p50, p95, p99 ms |
-|---|---|---|---|
-{chr(10).join(rows)}
+| graph | clients | passes | requests/s | p50, p95, p99 ms |
+|---|---|---|---|---|
+{chr(10).join(row for rows, _ in made for row in rows)}
 
-{table(ratios)}
+{table([ratio for _, ratios in made for ratio in ratios])}
 
-At twice its capacity ({rate:.0f} requests/s for {told.wall:.0f} s, whether answered or not): {told.statuses[200]} answered ({told.rate:.0f}/s; p50,
-p95, p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. Anonymous memory of all its processes before, in the middle and after,
-MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
+At twice its capacity ({rate:.0f} requests/s for {told.wall:.0f} s, whether answered or not): {told.statuses[200]} answered ({told.rate:.0f}/s; p50, p95,
+p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. Anonymous memory of all its processes before, in the
+middle and after, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
 
 Of {answered} answers in all, {wrong} wrong; {lost} requests lost.
 """
@@ -244,9 +260,14 @@ def main(runs: Path, scale: float = 1.0) -> str:
     """The section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
-        export_model(find_runs([runs])[0].folder, model)
-        files = sorted((EMODB / "audio").iterdir())[:CLIPS]
-        clips = clips_of(Recognizer(model, threads=1), [file.read_bytes() for file in files])
-        took = levels(model, clips, scale)
-        rate = 2 * max(one.rate for one in took["shared passes"][64])
-        return section(took, overload(model, clips, rate, scale * OVERLOAD_SECONDS), rate)
+        pack, _ = prepare(read_corpus("emodb", EMODB), Path(name) / "pack")
+        export_model(find_runs([runs])[0].folder, model, int8=pack.folder)
+        contents = [file.read_bytes() for file in sorted((EMODB / "audio").iterdir())[:CLIPS]]
+        requests = {clients: round(scale * count_of) for clients, count_of in LEVELS.items()}
+        clips = clips_of(Recognizer(model, threads=1), contents)
+        took = {"float": levels(model, clips, requests)}
+        rate = 2 * max(one.rate for one in took["float"][64, SHARED])
+        heavy = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
+        clips = clips_of(Recognizer(model, int8=True, threads=1), contents)
+        took["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)
+        return section(took, heavy, rate)

@@ -1,10 +1,12 @@
 """The long ones: whatever is sent, no 500; 200 broken recordings; nothing lost or wrong under load."""
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +17,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from bench.serving import clips_of, closed_loop, open_loop
 from broken_audio import broken
-from served import Served, served
+from conftest import tone
+from emospec.inference.recognizer import Recognizer
+from emospec.serving.limits import Limits
+from served import Served, served, wav
 from test_serving import fault
 
 pytestmark = pytest.mark.full
@@ -68,3 +74,20 @@ def test_two_hundred_broken_recordings_are_results_or_errors(server: Served, tmp
                     ends["refused"] += 1
     assert ends["result"] > 40
     assert ends["refused"] > 100
+
+
+def test_nothing_is_lost_or_wrong_under_load_and_after_too_much(hum_model: Path) -> None:
+    recognizer = Recognizer(hum_model, threads=1)
+    rng = np.random.default_rng(0)
+    contents = [wav(tone(hz, rng.uniform(0.5, 2.0))) for hz in rng.uniform(200, 1000, 20)]
+    clips = clips_of(recognizer, contents)
+    with served(hum_model, Limits(waiting=64)) as server:
+        told = asyncio.run(closed_loop(server.port, clips, clients=32, requests=2000))
+        assert (told.statuses, told.wrong, told.lost) == ({200: 2000}, 0, 0)
+        flood = asyncio.run(open_loop(server.port, clips, 2 * told.rate, seconds=5.0))
+        assert set(flood.statuses) == {200, 429}
+        assert (flood.wrong, flood.lost) == (0, 0)
+        assert flood.statuses[200] > told.rate
+        again = asyncio.run(closed_loop(server.port, clips, clients=8, requests=100))
+        assert (again.statuses, again.wrong, again.lost) == ({200: 100}, 0, 0)
+        assert server.service.gate.requests == server.service.gate.bytes == 0

@@ -20,8 +20,8 @@ from emospec.inference.recognizer import Floats, Recognizer
 Score = tuple[Floats, NDArray[np.float32]]
 """Probabilities (classes,) and z (64,) of one waveform."""
 
-PASS_SAMPLES = 15 * SAMPLE_RATE  # of one pass: more gains nothing on a core and keeps others waiting
-ALIKE = 1.25  # lengths within this ratio of the oldest one's: at most a fifth of a pass is padding
+PASS_SAMPLES = 12 * SAMPLE_RATE  # of one pass: more gains nothing on a core and keeps others waiting
+ALIKE = 1.1  # the longest of a pass over the shortest: padding costs as much as sound
 TURN = 8  # waveforms of one caller that wait at a time, so that an hour's windows do not stand before a clip
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,18 +64,24 @@ class Decoder:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._stopped = False
+        self._starting = threading.Lock()
 
     def start(self) -> None:
         """Start the process, where there is none that lives."""
-        if not self._stopped and (self._process is None or not self._process.is_alive()):
+        with self._starting:
+            if self._stopped or (self._process is not None and self._process.is_alive()):
+                return
             context = get_context("forkserver")
             context.set_forkserver_preload(["__main__", __name__])
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
+            process = context.Process(
                 target=_work, args=(theirs, self._ear, self._room), name="emospec-decoder", daemon=True
             )
-            self._process.start()
+            process.start()
             theirs.close()
+            self._process = process
+        if self._stopped:  # meanwhile
+            process.kill()
 
     def hear(self, content: bytes) -> Heard:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
@@ -174,6 +181,7 @@ class Decoders:
         lost.stop()
         fresh = Decoder(self._ear, self._room)
         self._all = self._all - {lost} | {fresh}
+        self._threads.submit(fresh.start)
         self._told()
         return fresh
 

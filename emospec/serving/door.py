@@ -27,7 +27,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 GUARDED = ("/v1/", "/metrics")
-POLICY_VIOLATION = 1008
+POLICY_VIOLATION, GONE = 1008, 1006  # RFC 6455, section 7.4.1
 
 
 class Door:
@@ -56,10 +56,27 @@ class Door:
         """Let a request in, or not."""
         if scope["type"] == "http":
             await self._request(scope, receive, send)
-        elif scope["type"] == "websocket" and (refusal := self._refusal(scope)):
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.code})
+        elif scope["type"] == "websocket":
+            await self._stream(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), GONE
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "websocket.close":
+                status = message.get("code", status)
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope):
+                await told({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.code})
+            else:
+                await self._app(scope, receive, told)
+        finally:
+            self._count(scope, status, time.perf_counter() - began)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0
@@ -99,9 +116,10 @@ class Door:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(scope["method"], route, status).inc()
+        method = scope.get("method", "WS")
+        self._metrics.requests.labels(method, route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
-        line = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+        line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
         log.info(json.dumps(line))
 
 

@@ -32,12 +32,16 @@ class Metrics:
         )
         self.lost = Counter("emospec_decoders_lost", "Decoders that died or were stopped.", registry=registry)
         self._waiting = Gauge("emospec_queue_depth", "Requests that wait for an answer.", registry=registry)
+        self._streams = Gauge("emospec_streams", "Streams that are open.", registry=registry)
         self._bytes = Gauge("emospec_held_bytes", "Bytes of requests that are held.", registry=registry)
 
-    def watch(self, waiting: Callable[[], float], held_bytes: Callable[[], float]) -> None:
+    def watch(
+        self, waiting: Callable[[], float], held_bytes: Callable[[], float], streams: Callable[[], float]
+    ) -> None:
         """What is asked when the metrics are."""
         self._waiting.set_function(waiting)
         self._bytes.set_function(held_bytes)
+        self._streams.set_function(streams)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -59,12 +59,12 @@ def serve(
         ServingError: the address cannot be bound.
         ModelError: there is no such model.
     """
-    if host not in LOOPBACK and not token:
-        print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise ServingError(f"{host} port {port} cannot be bound ({error}). Name another --port") from error
+    if host not in LOOPBACK and not token:
+        print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
     with bound:
         metrics, threads = Metrics(), threads or os.cpu_count() or 1
         recognizer = SharedRecognizer(

@@ -47,7 +47,8 @@ class Service:
         self._timelines = asyncio.Semaphore(limits.timelines)
         self._threads = ThreadPoolExecutor(limits.streams + limits.timelines, "timeline")
         self.ready = False
-        metrics.watch(lambda: self.gate.requests, lambda: self.gate.bytes)
+        gate = self.gate
+        metrics.watch(lambda: gate.requests, lambda: gate.bytes, lambda: gate.streams)
 
     async def start(self) -> None:
         """Start the decoders."""
