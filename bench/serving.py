@@ -236,6 +236,7 @@ def section(
     answered = sum(one.statuses.total() for one in everything)
     wrong, lost = sum(one.wrong for one in everything), sum(one.lost for one in everything)
     refused = told.statuses[429]
+    below = sum((one.statuses for of in took.values() for rounds in of.values() for one in rounds), Counter())
     return f"""## Serving
 
 `emospec serve` on {CORES} cores, clients on the same cores and the loopback, EMO-DB's recordings, one each request. Latency from
@@ -252,7 +253,7 @@ At twice its capacity ({rate:.0f} requests/s for {told.wall:.0f} s, whether answ
 p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. Anonymous memory of all its processes before, in the
 middle and after, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
 
-Of {answered} answers in all, {wrong} wrong; {lost} requests lost.
+Of {answered} answers in all, {wrong} wrong; {lost} requests lost. In the table, {below.total() - below[200]} of {below.total()} were anything but 200.
 """
 
 

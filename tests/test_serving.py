@@ -184,6 +184,14 @@ def test_state_and_metrics(client: httpx.Client) -> None:
     assert ".wav" not in text.replace("{name}.wav", "")
 
 
+def test_invented_methods_are_counted_as_one(client: httpx.Client) -> None:
+    for method in ("BREW", "PROPFIND"):
+        fault(client.request(method, "/health"), 405, "method_not_allowed")
+    text = client.get("/metrics").text
+    assert 'method="other"' in text
+    assert "BREW" not in text
+
+
 def test_every_error_has_one_shape(client: httpx.Client) -> None:
     fault(client.get("/nowhere"), 404, "not_found")
     fault(client.get("/v1/predict"), 405, "method_not_allowed")

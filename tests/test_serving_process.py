@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -119,6 +120,28 @@ def test_what_the_unit_runs_works(hum_model: Path, tmp_path: Path) -> None:
             ["systemd-analyze", "verify", str(tmp_path / "emospec.service")], capture_output=True, text=True
         )
         assert not told.stderr, told.stderr
+
+
+def test_behind_a_proxy_under_its_own_name(hum_model: Path) -> None:
+    arguments = ["serve", "--model", str(hum_model), "--port", "0", "--allow-origin", "https://emo.example"]
+    with running(arguments) as url:
+        headers = {"Origin": "https://emo.example", "Host": "emo.example"}
+        for name, status in (("emo.example", 422), ("evil.example", 403)):
+            answer = httpx.post(f"{url}/v1/predict", headers=headers | {"Host": name}, trust_env=False)
+            assert answer.status_code == status, answer.text
+
+
+def test_clients_that_say_nothing_hold_nobody_up(address: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    port = int(address.rpartition(":")[2])
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[1], 4096), limits[1]))
+        with ExitStack() as stack:
+            for _ in range(1200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            assert httpx.get(f"{address}/ready", trust_env=False, timeout=30).status_code == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_public_address_without_a_token_is_warned_of(hum_model: Path) -> None:

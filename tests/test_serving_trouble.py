@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -200,6 +201,24 @@ def test_a_decoder_has_little_room() -> None:
         decoder.hear(b"sound")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [[b"f{}"], [b"sabcd", b"f{}"], [b"sabc"], [b"f[1]"], [b"fno"], [b""], [b"sabcd", b"sabcd", b"f{}"]],
+)
+def test_a_decoder_that_breaks_the_rules_is_lost(said: list[bytes]) -> None:
+    decoder = Decoder(EAR, ROOM)
+    try:
+        decoder.start()
+        decoder._pipe, theirs = multiprocessing.Pipe()
+        for message in said:
+            theirs.send_bytes(message)
+        with pytest.raises(DecoderLostError):
+            decoder.hear(CLIP)
+        theirs.close()
+    finally:
+        decoder.stop()
+
+
 def test_a_recording_that_kills_every_decoder_is_refused() -> None:
     async def hear() -> None:
         decoders = Decoders(1, Hostile(1400, 5.0), ROOM)
@@ -269,6 +288,9 @@ def test_shutdown_finishes_what_it_has(hum_model: Path, tmp_path: Path) -> None:
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         assert client.get("/ready").status_code == 200
         name = "mother.wav"
+        damaged = wav(np.tile(tone(440, 1.0), 3), format="MP3", subtype="MPEG_LAYER_III")
+        damaged = damaged[:3000] + bytes(700) + damaged[3700:]
+        assert client.post("/v1/predict", files={"files": (name, damaged)}).status_code in (200, 422)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(client.post, "/v1/predict", files={"files": (name, CLIP)}) for _ in range(8)]
             until(lambda: "emospec_queue_depth 0.0" not in client.get("/metrics").text or asked[-1].done())
@@ -280,7 +302,8 @@ def test_shutdown_finishes_what_it_has(hum_model: Path, tmp_path: Path) -> None:
     process.stdout.close()
     log.seek(0)
     said = log.read()
-    assert re.search(r'\{"method": "POST", "route": "/v1/predict", "status": 200, "ms": [\d.]+\}', said)
-    assert name not in said
-    assert "Traceback" not in said
+    assert '"route": "/v1/predict", "status": 200' in said
+    facts = r'\{"method": "\w+", "route": "[\w/]+", "status": \d+, "ms": [\d.]+\}'
+    for line in said.splitlines():
+        assert re.fullmatch(rf"[\d-]+ [\d:,]+ {facts}", line), "a log says what it must not"
     log.close()

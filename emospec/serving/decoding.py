@@ -9,8 +9,10 @@ import asyncio
 import io
 import json
 import math
+import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -86,13 +88,15 @@ class Decoder:
     def hear(self, content: bytes) -> Heard:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
         answer = self._ask(HEAR, content)
-        waveform = next(answer)
-        for _ in answer:
-            raise DecoderLostError
-        span = tuple(self._facts["span"])
-        return Heard(
-            waveform=waveform, **self._facts | {"span": span, "warnings": tuple(self._facts["warnings"])}
-        )
+        waveform = next(answer, None)
+        if waveform is None or next(answer, None) is not None:
+            raise DecoderLostError("it broke the rules")
+        facts = self._facts
+        try:
+            span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
+            return Heard(facts["name"], waveform, facts["seconds"], span, warnings)
+        except (KeyError, TypeError) as error:
+            raise DecoderLostError from error
 
     def blocks(self, content: bytes) -> Iterator[Waveform]:
         """All of a recording at 16 kHz, block by block, no faster than they are taken."""
@@ -119,12 +123,11 @@ class Decoder:
             pipe.send_bytes(content)
             while (message := pipe.recv_bytes())[:1] == SAMPLES:
                 yield np.frombuffer(message, np.float32, offset=1)
-            facts = json.loads(message[1:])
-        except (EOFError, OSError, ValueError) as error:
+            self._facts: dict[str, Any] = dict(json.loads(message[1:]))
+        except (EOFError, OSError, TypeError, ValueError) as error:
             raise DecoderLostError from error
-        if "error" in facts:
-            raise (LongAudioError if facts["long"] else AudioError)(facts["error"])
-        self._facts: dict[str, Any] = facts
+        if "error" in self._facts:
+            raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
 
 
 class Decoders:
@@ -192,6 +195,8 @@ class Decoders:
 def _work(pipe: Connection, ear: Ear, room: Room) -> None:
     """The process: take a job, send samples and then facts, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; whoever started us says when to end
+    sys.stderr = os.fdopen(os.dup(2), "w")  # for our own failures; libmpg123 remarks on every broken MP3
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _confine(ear, room)
     while True:
         try:

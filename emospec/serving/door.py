@@ -26,6 +26,7 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
 GUARDED = ("/v1/", "/metrics")
 POLICY_VIOLATION, GONE = 1008, 1006  # RFC 6455, section 7.4.1
 
@@ -104,9 +105,10 @@ class Door:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
-            return RefusedError("forbidden", "the server is not called so", f"call it {self._hosts[0]}")
+            fix = f"call it {self._hosts[0]}, or start it with --allow-origin ORIGIN"
+            return RefusedError("forbidden", "the server is not called so", fix)
         sends = scope["type"] == "websocket" or scope["method"] == "POST"
-        if sends and origin and urlsplit(origin).netloc != host and origin not in self._origins:
+        if sends and origin and urlsplit(origin).netloc != host and not {origin, "*"} & {*self._origins}:
             return RefusedError("forbidden")
         borne = headers.get("authorization", "").removeprefix("Bearer ") or _offered(headers)
         guarded = self._token and scope["path"].startswith(GUARDED)
@@ -117,6 +119,7 @@ class Door:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         method = scope.get("method", "WS")
+        method = method if method in METHODS else "other"  # a client may invent any number of them
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
         line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}

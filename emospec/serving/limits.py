@@ -31,7 +31,7 @@ class Limits:
     seconds: float = 3600.0
     files: int = 64
     held_bytes: int = 400 * MEGABYTE
-    waiting: int = 256
+    waiting: int = 512
     judged: int = 32
     streams: int = 32
     timelines: int = 2

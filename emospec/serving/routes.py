@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from emospec.data.audio import SAMPLE_RATE
 from emospec.data.corpora import demo
 from emospec.inference.formats import FORMATS, format_named, render
+from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.serving import answers
 from emospec.serving.refusals import RefusedError
@@ -89,23 +90,15 @@ async def predict(
     request: Request, service: Served, files: Files, abstain_below: Share = 0.0, model: Model = ""
 ) -> answers.Predictions:
     """The emotion of recordings, in order; where the only one cannot be judged, an error."""
-    results = await _unless_gone(
-        request, service.limits.answer_seconds, service.predict(files, abstain_below)
-    )
-    if len(results) == 1 and isinstance(results[0], RefusedError):
-        raise results[0]
-    rows = zip(files, results, strict=True)
-    said = [answers.judged(service.recognizer.model, file.name, result) for file, result in rows]
+    known = service.recognizer.model
+    said = [answers.judged(known, *one) for one in await _results(request, service, files, abstain_below)]
     return answers.Predictions(model=service.name, results=said)
 
 
 @router.post("/v1/embed", openapi_extra=_multipart("files", several=True))
 async def embed(request: Request, service: Served, files: Files, model: Model = "") -> answers.Embeddings:
     """The feature z of recordings, in order, to search or cluster them by."""
-    results = await _unless_gone(request, service.limits.answer_seconds, service.predict(files, 0.0))
-    if len(results) == 1 and isinstance(results[0], RefusedError):
-        raise results[0]
-    said = [answers.embedded(file.name, result) for file, result in zip(files, results, strict=True)]
+    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0)]
     return answers.Embeddings(model=service.name, results=said)
 
 
@@ -187,6 +180,17 @@ def _synthesised(emotion: str) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, demo.utterance(EXAMPLE_SPEAKER, emotion, 1), SAMPLE_RATE, "PCM_16", format="WAV")
     return file.getvalue()
+
+
+async def _results(
+    request: Request, service: Service, files: list[Upload], abstain_below: float
+) -> list[tuple[str, Prediction | RefusedError]]:
+    """The name of each file and its result; the only one's refusal is raised."""
+    work = service.predict(files, abstain_below)
+    results = await _unless_gone(request, service.limits.answer_seconds, work)
+    if len(results) == 1 and isinstance(results[0], RefusedError):
+        raise results[0]
+    return [(file.name, result) for file, result in zip(files, results, strict=True)]
 
 
 async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:

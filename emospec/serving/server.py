@@ -2,10 +2,12 @@
 
 import logging
 import os
+import resource
 import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -71,8 +73,11 @@ def serve(
             model, int8=int8, threads=threads, pass_samples=pass_samples, told=metrics.passes.observe
         )
         service = Service(recognizer, limits or Limits(), metrics, decoders=threads)
-        app = create_app(service, token=token, hosts=LOOPBACK if host in LOOPBACK else (), origins=origins)
+        names = (*LOOPBACK, *(urlsplit(origin).hostname or "" for origin in origins))
+        app = create_app(service, token=token, hosts=names if host in LOOPBACK else (), origins=origins)
         _log_to_stderr()
+        # Clients that connect and say nothing cost a descriptor each, and nothing else.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         with suppress(KeyboardInterrupt):
             _Server(config_of(app)).run(sockets=[bound])
 
