@@ -12,7 +12,8 @@ from emospec.cli.predictions import Printer, counter, told_failure
 from emospec.errors import EmospecError, ModelError
 
 if TYPE_CHECKING:
-    from emospec.inference.recognizer import Failure, Prediction, Recognizer, Recording
+    from emospec.inference.hearing import Recording
+    from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
@@ -205,13 +206,61 @@ def export(
         print(f"int8: probabilities of training utterances move by at most {deviation:.3f}")
 
 
+@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")
+def serve(
+    model: ModelName = "",
+    host: Annotated[
+        str, typer.Option(help="The address to bind; by default this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    int8: Int8 = False,
+    threads: Threads = 0,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="EMOSPEC_TOKEN",
+            help="What requests must bear; best by the environment.",
+            show_default=False,
+        ),
+    ] = "",
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="The longest recording.")] = 3600.0,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, with a page for people at /."""
+    with needs("serve"):
+        from emospec.serving.limits import MEGABYTE, Limits
+        from emospec.serving.server import serve as run
+
+    most = max_megabytes * MEGABYTE
+    limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
+    run(
+        _model(model),
+        host=host,
+        port=port,
+        int8=int8,
+        threads=threads,
+        token=token,
+        origins=tuple(allow_origin or ()),
+        limits=limits,
+    )
+
+
 def _open(model: str, int8: bool, threads: int) -> "Recognizer":
-    from emospec.inference.model import bundled
     from emospec.inference.recognizer import Recognizer
 
-    if not model and not bundled():
+    return Recognizer(_model(model), int8=int8, threads=threads)
+
+
+def _model(named: str) -> str:
+    """The model that is named, or the first that comes with emospec."""
+    from emospec.inference.model import bundled
+
+    if not named and not bundled():
         raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
-    return Recognizer(model or bundled()[0], int8=int8, threads=threads)
+    return named or bundled()[0]
 
 
 def _check_folders(*files: Path | None) -> None:
