@@ -11,6 +11,7 @@ import soundfile
 
 import emospec
 from conftest import SHORT
+from emospec import job
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
@@ -73,11 +74,11 @@ def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
 
 
 def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest_task = training.Task
+    honest_task = job.Task
     whole = emospec.train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", SHORT)
     test = whole.predictions().query("part == 'test'")["utterance"]
     places = [i for i, u in enumerate(hum_pack.utterances) if u.id in set(test)]
-    monkeypatch.setattr(training, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
+    monkeypatch.setattr(job, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["selection"] == "fail"
     assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores["audit"]
