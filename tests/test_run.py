@@ -16,6 +16,7 @@ from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.evaluation.results import Run
+from emospec.evaluation.words import percent
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
 
@@ -66,7 +67,7 @@ def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
     card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
     assert f"sha256 {protocol['hash']}" in card
     assert (
-        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {100 * honest.scores['test']['UA']:.1f}"
+        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent(honest.scores['test']['UA'])} "
         in card
     )
     assert "Audit: no leak" in card

@@ -188,13 +188,21 @@ def export(
         Path | None,
         typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
     ] = None,
+    crossval: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."
+        ),
+    ] = None,
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the card's limits.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
     with needs("train"):
         from emospec.release import export_model
 
-        made = export_model(run, out, int8=int8)
+        told = _text_of(notes) if notes else ""
+        made = export_model(run, out, int8=int8, crossval=crossval, notes=told)
     if as_json:
         from emospec.display import print_json
 
@@ -246,6 +254,13 @@ def serve(
         origins=tuple(allow_origin or ()),
         limits=limits,
     )
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmospecError(f"{file}: cannot be read as text ({error})") from error
 
 
 def _open(model: str, int8: bool, threads: int) -> "Recognizer":
