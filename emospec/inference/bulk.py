@@ -30,7 +30,6 @@ from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import write_json
 from emospec.inference.manifest import FILE, Census, Manifest, location
-from emospec.inference.model import Model
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
@@ -47,7 +46,7 @@ Progress = Callable[[int, int, float], None]
 def score(
     source: Path | str,
     out: Path | str,
-    model: Model | Path | str,
+    model: Path | str,
     *,
     keep: Sequence[str] = (),
     int8: bool = False,
@@ -64,7 +63,7 @@ def score(
         source: a folder, or a manifest; see `Manifest`.
         out: a folder, made here: `part-00000.parquet` and so on, whose rows are those of the manifest in order,
             `errors.parquet`, `summary.json`, and `plan.json`, by which a repeated call knows what was asked.
-        model: as of `Recognizer`.
+        model: what `load_model` takes.
         keep: columns of the manifest to carry along.
         int8: use the graph whose convolutions compute in 8 bits.
         z: write z too, as the column `z` of (64,) float32.
@@ -168,8 +167,9 @@ def _workers(jobs: int, cluster: str) -> Iterator[joblib.Parallel]:
     with ExitStack() as stack:
         if cluster:
             from distributed import Client, KilledWorker
+            from distributed.client import FutureCancelledError
 
-            died += (KilledWorker,)
+            died += (KilledWorker, FutureCancelledError)
             try:
                 client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
                 client.wait_for_workers(1, WORKERS_SECONDS)
@@ -186,9 +186,9 @@ def _workers(jobs: int, cluster: str) -> Iterator[joblib.Parallel]:
                 n_jobs=jobs or -1, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
             )
         except died as error:
-            fewer = "" if cluster else "; --jobs takes fewer"
+            what = "the cluster" if cluster else "a worker"
             raise ScoringError(
-                f"a worker was killed, perhaps for want of memory. The same call goes on{fewer}"
+                f"{what} was lost, perhaps for want of memory ({type(error).__name__}). The same call goes on"
             ) from error
 
 

@@ -88,7 +88,7 @@ class Manifest:
             for row in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
         )
         for number, row in enumerate(whole, start=1):
-            if not row[0]:
+            if not isinstance(row[0], str) or not row[0]:
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
             yield row
 
