@@ -115,13 +115,17 @@ def cluster(folder: Path) -> Iterator[tuple[str, "ClusterWorkers"]]:
 
 
 class ClusterWorkers:
-    """Starts workers of one thread; `within` is a command that runs them elsewhere."""
+    """Starts workers, each on a core of its own; `within` is a command that runs them elsewhere.
+
+    A worker decodes beside the graph: alone on two cores it would take more than one of them.
+    """
 
     def __init__(self, stack: ExitStack, port: str) -> None:
-        self.stack, self.port = stack, port
+        self.stack, self.port, self.cores = stack, port, itertools.cycle(sorted(os.sched_getaffinity(0)))
 
     def start(self, host: str = "127.0.0.1", within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """One more."""
+        within = ("taskset", "-c", str(next(self.cores)), *within)
         asked = ["distributed.cli.dask_worker", f"tcp://{host}:{self.port}", "--nthreads", "1", "--no-nanny"]
         return _start(self.stack, [*within, sys.executable, "-m", *asked, "--no-dashboard"])
 
@@ -165,7 +169,7 @@ def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:
         first = workers.start()
         workers.start(*elsewhere) if elsewhere else workers.start()
         asked = command(source, model, out, files, "--cluster", address)
-        with subprocess.Popen(asked, stdout=subprocess.DEVNULL) as running:
+        with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             while running.poll() is None and _done(out) < SHARDS // 2:
                 time.sleep(0.05)
             first.kill()
@@ -226,7 +230,7 @@ work ran beside: the load was {busy:.1f}. Memory is RssAnon of the call and its 
 
 Killed with -9 {KILLS} times at random moments ({left} of {SHARDS} shards were there at the last), then called again: {_verdict(equal, "the same bytes, every row once", "**other rows**")}.
 
-A Dask cluster of two worker processes{", one in a network namespace of its own," * apart} on {cluster_files} files, one of them killed half-way:
+A Dask cluster of two worker processes, each on a core,{", one in a network namespace of its own," * apart} on {cluster_files} files, one of them killed half-way:
 {_verdict(lost, "the same bytes", "**other rows**")}. Efficiency of two workers against one, {REPEATS} times in turn: median {middle:.2f}, {min(efficient):.2f} to {max(efficient):.2f} (at least 0.85: {_verdict(middle >= 0.85)}).
 """
 

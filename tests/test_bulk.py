@@ -143,7 +143,7 @@ def test_other_options_are_refused(
     whole: Path, calls: Path, hum_model: Path, other: dict[str, Any], words: str
 ) -> None:
     before = bytes_of(whole)
-    with pytest.raises(ScoringError, match=f"begun with {words}. Ask as then"):
+    with pytest.raises(ScoringError, match=f"made for {words}. Ask as then"):
         again(calls, whole, hum_model, **other)
     assert bytes_of(whole) == before
 
@@ -161,6 +161,9 @@ def test_other_inputs_are_refused(whole: Path, calls: Path, hum_model: Path, tmp
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ScoringError, match=r"holds no plan.json. Name a new folder"):
         again(calls, tmp_path, hum_model)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "plan.json.77.part").touch()  # in the middle of writing its plan
+    assert again(calls, tmp_path / "killed", hum_model)["files"] == 38
     (whole.parent / "damaged").mkdir()
     (whole.parent / "damaged" / "plan.json").write_text("{")
     with pytest.raises(ScoringError, match="is damaged"):
@@ -217,6 +220,15 @@ def test_a_folder_and_a_parquet_manifest(calls: Path, hum_model: Path, tmp_path:
     assert kept["n"].to_pylist() == [7, None]
     for own, first in zip(kept.to_pylist(), rows[1:], strict=False):
         assert all(own[name] == first[name] for name in first if name not in ("row", "recording"))
+
+
+def test_values_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
+    text = '\ufeffa,file,b\n007,"x\ny, z.wav",\n"1e3",ä.flac,null\n'
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    assert list(Manifest(tmp_path / "m.csv", ["b", "a"]).rows()) == [
+        ("x\ny, z.wav", "", "007"),
+        ("ä.flac", "null", "1e3"),
+    ]
 
 
 def test_rows_are_read_as_they_are_needed(tmp_path: Path) -> None:

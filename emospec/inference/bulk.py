@@ -36,7 +36,7 @@ from emospec.inference.streaming import Timing
 
 PLAN, SUMMARY, ERRORS = "plan.json", "summary.json", "errors.parquet"
 FORMAT = 1
-WORKERS_SECONDS = 30  # that a cluster may take to have a worker
+CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
 _ERRORS = pa.schema([("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())])
 
 Progress = Callable[[int, int, float], None]
@@ -138,10 +138,10 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
         old = _read(out / PLAN)
         if other := [name for name in plan if old.get(name) != plan[name] and name != "shards"]:
             raise ScoringError(
-                f"{out} was begun with another {', '.join(other)}. Ask as then, or name another folder"
+                f"{out / PLAN} was made for another {', '.join(other)}. Ask as then, or name another folder"
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {PLAN}. Name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
@@ -171,8 +171,9 @@ def _workers(jobs: int, cluster: str) -> Iterator[joblib.Parallel]:
 
             died += (KilledWorker, FutureCancelledError)
             try:
-                client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
-                client.wait_for_workers(1, WORKERS_SECONDS)
+                scheduler = Client(cluster, timeout=CLUSTER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+                client = stack.enter_context(scheduler)
+                client.wait_for_workers(1, CLUSTER_SECONDS)
             except (OSError, ValueError) as error:
                 raise ScoringError(
                     f"no Dask scheduler with workers answers at {cluster} ({error})"
@@ -240,9 +241,11 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
             # As `read_table` would, without the 25 MB that its import takes.
             with parquet.ParquetFile(part_of(order.out, shard)) as file:
                 table = file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
-            errors = _errors(table.filter(pc.is_valid(table["error"])), order.base)
-            writer.write_table(errors)
-            failures.update(errors["kind"].to_pylist())
+            failed = table.filter(pc.is_valid(table["error"]))
+            if failed.num_rows:
+                errors = _errors(failed, order.base)
+                writer.write_table(errors)
+                failures.update(errors["kind"].to_pylist())
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
     os.replace(unfinished, order.out / ERRORS)

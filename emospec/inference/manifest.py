@@ -4,6 +4,7 @@ Rows are read as they are needed, so that millions of them need no memory. Knows
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class Census:
 
     Attributes:
         files: its rows.
-        sha256: of all that its rows say, and of where their paths begin.
+        sha256: of all that its rows say, and of where their recordings lie.
         protocols: of its URLs, such as `s3`.
     """
 
@@ -94,11 +95,10 @@ class Manifest:
 
     def census(self) -> Census:
         """Count the rows, and tell one manifest from another."""
-        digest = hashlib.sha256(str(self.base).encode("utf-8", "surrogateescape"))
-        count, protocols = 0, set()
+        count, digest, protocols = 0, hashlib.sha256(), set()
         for row in self.rows():
             count += 1
-            digest.update(f"\n{row!r}".encode())
+            digest.update(f"{row!r} {location(self.base, row[0])!r}\n".encode())
             if is_url(row[0]):
                 protocols.add(row[0].partition("://")[0])
         if not count:
@@ -107,31 +107,38 @@ class Manifest:
 
     def _schema(self) -> pa.Schema:
         try:
-            if self.source.suffix.lower() == ".parquet":
+            if self._is_parquet:
                 return parquet.read_schema(self.source)
-            with csv.open_csv(self.source) as reader:
+            with self._csv([]) as reader:
                 return pa.schema([(name, pa.string()) for name in reader.schema.names])
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError) as error:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         names = [FILE, *(field.name for field in self.kept)]
         try:
-            if self.source.suffix.lower() == ".parquet":
+            if self._is_parquet:
                 with parquet.ParquetFile(self.source) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=names):
                         yield batch.select(names)
-                return
-            # As text: an identity of digits keeps its leading zeros.
-            convert = csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), include_columns=names
-            )
-            parse = csv.ParseOptions(newlines_in_values=True)
-            read = csv.ReadOptions(block_size=_BLOCK_BYTES)
-            with csv.open_csv(self.source, read, parse, convert) as reader:
-                yield from reader
-        except pa.ArrowInvalid as error:
+            else:
+                with self._csv(names) as reader:
+                    yield from reader
+        except (pa.ArrowException, OSError) as error:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self.source.suffix.lower() == ".parquet"
+
+    def _csv(self, names: Sequence[str]) -> csv.CSVStreamingReader:
+        """Some columns, or all, as text: an identity of digits keeps its leading zeros."""
+        return csv.open_csv(
+            self.source,
+            csv.ReadOptions(block_size=_BLOCK_BYTES),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names),
+        )
 
 
 def is_url(recording: str) -> bool:
@@ -141,4 +148,4 @@ def is_url(recording: str) -> bool:
 
 def location(base: Path, recording: str) -> str:
     """Where a recording lies: a URL, or a path from the root."""
-    return recording if is_url(recording) else str(base / recording)
+    return recording if is_url(recording) else os.path.join(base, recording)
