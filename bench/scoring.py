@@ -228,9 +228,9 @@ work ran beside: the load was {busy:.1f}. Memory is RssAnon of the call and its 
 {last["files_per_second"]:.0f} files/s, {last["files_per_second"] * length * 60 / 3600:.1f} hours of audio a minute. The most memory in each tenth of the way, MiB:
 {", ".join(f"{peak / MIB:.0f}" for peak in peaks)}: from 10 % of the way to the end it grows {growth:.3f}x (at most 1.05x: {_verdict(growth <= 1.05)}).
 
-Killed with -9 {KILLS} times at random moments ({left} of {SHARDS} shards were there at the last), then called again: {_verdict(equal, "the same bytes, every row once", "**other rows**")}.
+Killed with -9, {KILLS} times at random moments ({left} of {SHARDS} shards were there at the last), then called again: {_verdict(equal, "the same bytes, every row once", "**other rows**")}.
 
-A Dask cluster of two worker processes, each on a core,{", one in a network namespace of its own," * apart} on {cluster_files} files, one of them killed half-way:
+A Dask cluster of two worker processes, each on a core{", one in a network namespace of its own" * apart}, on {cluster_files} files, one of them killed half-way:
 {_verdict(lost, "the same bytes", "**other rows**")}. Efficiency of two workers against one, {REPEATS} times in turn: median {middle:.2f}, {min(efficient):.2f} to {max(efficient):.2f} (at least 0.85: {_verdict(middle >= 0.85)}).
 """
 
