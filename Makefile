@@ -29,7 +29,9 @@ test: $(STAMP)  ## the tests, with coverage
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not full' --cov --cov-report=term:skip-covered
 
-test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end
+test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end, the page in Chromium
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,browser]'
+	-@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m full
 
 bench: $(STAMP)  ## measure speed on an idle machine, write bench/RESULTS.md

@@ -11,7 +11,7 @@ from emospec.config import load_settings
 from emospec.data.corpora import demo, read_corpus
 from emospec.data.pack import prepare
 from emospec.experiment import run_jobs
-from emospec.run import Job
+from emospec.job import Job
 
 STEPS, FOLDS = 40, 4
 

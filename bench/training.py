@@ -55,7 +55,8 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     from emospec.data.pack import Pack
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
-    from emospec.learning.training import Task, _Trainer, reuse_freed_memory
+    from emospec.learning.task import Task
+    from emospec.learning.training import _Trainer, reuse_freed_memory
 
     reuse_freed_memory()
     learner = Learner(kind, 1400, [str(k) for k in range(CLASSES)])  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,7 +31,7 @@ class Data(_Table):
 class Frontend(_Table):
     """What the network sees."""
 
-    kind: Literal["log-mel", "log-stft"]
+    kind: Literal["log-mel", "log-stft"] = Field(description="128 Mel bands, or 513 bins of the spectrum")
     max_frames: int = Field(
         1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all"
     )
@@ -41,8 +41,8 @@ class Frontend(_Table):
 class Network(_Table):
     """What differs from the paper's network; by default nothing does."""
 
-    channels: list[int] = Field(
-        [48, 64, 80, 96], min_length=4, max_length=4, description="of the convolutions"
+    channels: list[Annotated[int, Field(ge=1)]] = Field(
+        [48, 64, 80, 96], min_length=4, max_length=4, description="of the four convolutions"
     )
     normalise: bool = Field(False, description="batch normalisation after every convolution")
     pooling: Literal["last", "statistics", "attention"] = Field(
@@ -73,7 +73,9 @@ class Loss(_Table):
         description="classes are weighted by their frequency in all of training, or within each corpus",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    teacher: str = Field("", description="a file of `emospec.learning.teacher`: what to distil")
+    teacher: str = Field(
+        "", description="a teacher's file (docs/method.md): vectors to distil; none if empty"
+    )
     teacher_weight: float = Field(1.0, ge=0, description="of the distillation loss")
 
 
@@ -89,8 +91,8 @@ class Training(_Table):
     )
     min_steps: int = Field(1, ge=1, description="the least steps after that")
     evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
+    batch_size: int = Field(32, ge=1, description="utterances per step")
+    learning_rate: float = Field(3e-4, gt=0, description="of Adam")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: from 0 up, then down to 0"
     )
@@ -99,7 +101,7 @@ class Training(_Table):
         0.0, ge=0, lt=1, description="decay of the running mean of weights that is judged"
     )
     start_from: str = Field(
-        "", description="a run or model folder whose weights are taken over where they fit"
+        "", description="a run whose network's weights are taken over, but for the last layer"
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="of the convolutions in training; auto is bfloat16 where the machine has it"
@@ -202,6 +204,23 @@ def to_toml(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def explain_preset(preset: str) -> str:
+    """All settings of a preset as TOML, each with what it is: the start of a preset of one's own.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    settings = load_settings(preset)
+    lines = []
+    for table in (name for name in type(settings).model_fields if name != "name"):
+        values: BaseModel = getattr(settings, table)
+        lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
+        for key, field in type(values).model_fields.items():
+            told = f"{key} = {_toml_value(getattr(values, key))}"
+            lines.append(f"{told:<28}# {field.description}" if field.description else told)
+    return "\n".join(lines[1:]) + "\n"
+
+
 def _read_preset(preset: str) -> dict[str, Any]:
     path = Path(preset)
     if path.suffix == ".toml":
@@ -249,7 +268,7 @@ def _explain(key: str, error: Any) -> str:
         return f"setting {key!r} is not known{nearest(key, _known_keys())}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
-    if len(error["loc"]) > 2:
+    if len(error["loc"]) > 2 and key == "data.classes":
         return f"setting {key!r} is {error['input']!r}: input should be a string or a list of strings"
     if error["type"] == "model_type":
         return f"setting {key!r} is {error['input']!r}: it is a table of settings"

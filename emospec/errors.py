@@ -2,6 +2,7 @@
 
     EmospecError            the message is one line: what is wrong, what was found, what to do
     ├── AudioError          a recording cannot be used (unreadable, empty, not finite, ...)
+    │   └── LongAudioError  it is longer than the caller allows
     ├── CorpusError         a corpus, manifest or utterance list does not hold what it should
     ├── ProtocolError       a split cannot be made, or would not be what it claims
     ├── ConfigError         a preset or setting is unknown or out of range
@@ -11,7 +12,8 @@
     ├── ExportError         a model cannot be written as a graph that gives the same answers
     ├── ScoringError        many recordings cannot be scored at once as asked
     ├── ModelError          a model folder is missing, damaged, or cannot do what is asked
-    └── TimelineError       what is heard over time cannot be made, or not written as asked
+    ├── TimelineError       what is heard over time cannot be made, or not written as asked
+    └── ServingError        the server cannot start, or refuses a request
 
 The command line prints the message and exits with 2.
 """
@@ -23,6 +25,10 @@ class EmospecError(Exception):
 
 class AudioError(EmospecError):
     """A recording cannot be used."""
+
+
+class LongAudioError(AudioError):
+    """A recording is longer than the caller allows."""
 
 
 class CorpusError(EmospecError):
@@ -63,6 +69,10 @@ class ModelError(EmospecError):
 
 class TimelineError(EmospecError):
     """What is heard over time cannot be made, or not written as asked."""
+
+
+class ServingError(EmospecError):
+    """The server cannot start, or refuses a request."""
 
 
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:

@@ -16,16 +16,14 @@ from emospec.data.pack import Pack, prepare
 from emospec.errors import ConfigError, EmospecError, TrainingError, nearest
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
+from emospec.job import Job, open_pack, split_of
 from emospec.run import (
-    Job,
     Progress,
     command_options,
     notable,
-    open_pack,
     refuse_existing,
     refuse_leaks,
     run_job,
-    split_of,
     stage,
 )
 from emospec.watch import Watch

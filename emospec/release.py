@@ -14,7 +14,7 @@ from emospec.data.pack import Pack
 from emospec.errors import ModelError, RunError
 from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.card import model_card
-from emospec.evaluation.results import Run, read_run
+from emospec.evaluation.results import Run, find_runs, read_run
 from emospec.files import write_json, write_text
 from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
 
@@ -29,6 +29,8 @@ def export_model(
     out: Path | str,
     *,
     int8: Path | str | None = None,
+    crossval: Path | str | None = None,
+    notes: str = "",
 ) -> Model:
     """Make a model folder of a finished run: weights, graph, card, and what use needs to know of z.
 
@@ -38,13 +40,15 @@ def export_model(
         run: the run folder.
         out: the model folder, made here.
         int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
+        crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
+        notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
 
     Returns:
         The model, read back.
 
     Raises:
         ModelError: `out` exists.
-        RunError: the run is not finished, or damaged.
+        RunError: the run is not finished, or damaged; or `crossval` is of another recipe.
         ExportError: the graph does not give what the network gives.
     """
     from emospec.learning.export import export, quantise
@@ -54,6 +58,7 @@ def export_model(
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
     try:
+        card = model_card(source, find_runs([Path(crossval)]) if crossval else (), notes)
         config = _config(source)
     except KeyError as error:
         raise RunError(
@@ -68,7 +73,7 @@ def export_model(
             deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
             config |= {"int8_deviation": deviation}
         save_tensors(part / WEIGHTS, learner.state_dict(), {})
-        write_text(part / CARD, model_card(source))
+        write_text(part / CARD, card)
         sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}
         sums.pop(CARD)  # it may be edited
         write_json(part / CONFIG, config | {"sha256": sums})

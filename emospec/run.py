@@ -5,72 +5,29 @@ Drives learning and evaluation, and owns what a run folder holds: `config.toml`,
 and, when all else is there, `scores.json`.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import emospec
-from emospec.config import Settings, load_settings, to_toml
-from emospec.data.audit import Audit, audit_fold, audit_lists, audit_start, hash_ids
-from emospec.data.corpora import CORPORA, Corpus
-from emospec.data.pack import Pack
-from emospec.data.splits import PARTS, Fold, Split, make_split, overlap_words, write_folds
-from emospec.data.utterances import Utterance, select_classes
-from emospec.data.waveform import SAMPLE_RATE
-from emospec.errors import ConfigError, ProtocolError, RunError
+from emospec.config import load_settings, to_toml
+from emospec.data.splits import PARTS, overlap_words, write_folds
+from emospec.errors import RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
 from emospec.files import write_json, write_text
-from emospec.inference.model import CARD, WEIGHTS
+from emospec.inference.model import CARD
+from emospec.job import Job, Ready, make_ready, start_of
 from emospec.judgement import write_judgement
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
 if TYPE_CHECKING:
-    from emospec.learning.training import Fit, Row, Task
+    from emospec.learning.task import Row
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the run's name, steps done, steps in all, and a word on how it stands."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to do: a setting, on one fold of one repeat, in one folder.
-
-    Attributes:
-        pack: the decoded corpus's folder.
-        out: the run folder.
-        settings: resolved.
-        fold: from 1.
-        repeat: from 0.
-        seed: seeds the split, the initial weights and the batches.
-        threads: for torch; 0 leaves torch's own choice.
-        command: how the user asked for it.
-        overrides: what of the preset was changed, beside lambda, alpha and the protocol.
-        strict: a leak that the audit finds is an error.
-    """
-
-    pack: Path
-    out: Path
-    settings: Settings
-    fold: int = 1
-    repeat: int = 0
-    seed: int = 0
-    threads: int = 0
-    command: str = ""
-    overrides: tuple[str, ...] = ()
-    strict: bool = False
-
-    @property
-    def name(self) -> str:
-        """What a progress calls it: the last two parts of its folder."""
-        return "/".join(self.out.parts[-2:])
 
 
 def train(
@@ -129,7 +86,7 @@ def run_job(
 ) -> Run:
     """Do one run, from its settings to its `scores.json`. `train` says what may go wrong."""
     refuse_existing(job.out, resume)
-    ready = _make_ready(job)
+    ready = make_ready(job)
     if (job.out / "scores.json").is_file():
         return _finished(job, ready.fingerprint)
 
@@ -148,127 +105,10 @@ def run_job(
 
 def refuse_leaks(job: Job) -> None:
     """ProtocolError where the audit finds a leak in the job's fold. Trains nothing."""
-    _make_ready(job).audit().refuse_leaks()
+    make_ready(job).audit().refuse_leaks()
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A job with its data: the pack's utterances of the classes in use, and their split."""
-
-    job: Job
-    pack: Pack
-    utterances: Sequence[Utterance]
-    classes: tuple[str, ...]
-    split: Split
-
-    @property
-    def fold(self) -> Fold:
-        return self.split.folds[self.job.fold - 1]
-
-    @property
-    def seed(self) -> int:
-        """Seeds the initial weights and the batches: another for each fold and repeat."""
-        job = self.job
-        return int(np.random.SeedSequence([job.seed, job.repeat, job.fold]).generate_state(1)[0])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of everything that a run's result depends on, beside the machine."""
-        job = self.job
-        settings = job.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
-        labels = sorted((u.id, u.emotion) for u in self.utterances)
-        data = (self.pack.digest, self.split.hash, emospec.__version__)
-        facts = (labels, settings, job.fold, job.repeat, job.seed, *data, *_hashes_of_sources(job.settings))
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-    def audit(self) -> Audit:
-        audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
-        start = start_of(self.job.settings)
-        if start is None:
-            return audit
-        known = start.known_utterances(), start.known_voices()
-        return Audit((*audit.findings, audit_start(self.fold, self.utterances, str(start.folder), *known)))
-
-    def part(self, name: str) -> list[int]:
-        """Indices into the pack of train, dev or test."""
-        return self.pack.places([self.utterances[i] for i in self.fold.part(name)])
-
-    def usual_seconds(self) -> float:
-        """99 % of the training utterances are no longer."""
-        lengths = self.pack.entries.samples[self.part("train")]
-        return round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2)
-
-    def task(self, protocol: dict[str, Any]) -> "Task":
-        """What the training room needs."""
-        from emospec.learning.training import Task
-
-        targets = np.full(len(self.pack), -1, np.int64)
-        targets[self.pack.places(self.utterances)] = [self.classes.index(u.emotion) for u in self.utterances]
-        settings = self.job.settings
-        return Task(
-            train=self.part("train"),
-            dev=self.part("dev"),
-            targets=targets,
-            loss=settings.loss,
-            training=settings.training,
-            augmentation=settings.augmentation,
-            names=[u.id for u in self.pack.utterances],
-            groups=self._groups(),
-            seed=self.seed,
-            fingerprint=self.fingerprint,
-            protocol=protocol,
-        )
-
-    def _groups(self) -> list[int]:
-        """The number of each utterance's corpus, where classes are weighted within corpora."""
-        corpora = [u.corpus for u in self.pack.utterances]
-        within = self.job.settings.loss.weights == "corpus"
-        return [sorted(set(corpora)).index(name) for name in corpora] if within else []
-
-    def proved(self, audit: Audit, result: "Fit") -> Audit:
-        """The audit with the lists that in fact fitted the standardiser and chose the model."""
-        fitted_on, selected_on = (
-            hash_ids(self.pack.utterances[i].id for i in used)
-            for used in (result.fitted_on, result.selected_on)
-        )
-        return audit.replaced(
-            audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
-        )
-
-
-def start_of(settings: Settings) -> Run | None:
-    """The run whose weights are taken over.
-
-    Raises:
-        RunError: it is not there, or not finished.
-    """
-    return read_run(Path(settings.training.start_from)) if settings.training.start_from else None
-
-
-def _hashes_of_sources(settings: Settings) -> list[str]:
-    """Hashes of the files that settings name, of which a result depends too."""
-    try:
-        teacher = [Path(settings.loss.teacher).read_bytes()] if settings.loss.teacher else []
-    except OSError as error:
-        raise ConfigError(
-            f"loss.teacher {settings.loss.teacher}: cannot be read ({error.strerror})"
-        ) from error
-    start = start_of(settings)
-    weights = [(start.folder / "model" / WEIGHTS).read_bytes()] if start else []
-    return [hashlib.sha256(content).hexdigest() for content in teacher + weights]
-
-
-def _make_ready(job: Job) -> _Ready:
-    pack, utterances, classes = open_pack(job.pack, job.settings)
-    split = split_of(utterances, job.settings, job.repeat, job.seed)
-    if not 1 <= job.fold <= len(split.folds):
-        raise ProtocolError(
-            f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
-        )
-    return _Ready(job, pack, utterances, classes, split)
-
-
-def _train_and_judge(ready: _Ready, resume: bool, tensorboard: bool, progress: Progress | None) -> Run:
+def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Progress | None) -> Run:
     import torch
 
     from emospec.learning.batches import FrameStore
@@ -344,36 +184,6 @@ def _finished(job: Job, fingerprint: str) -> Run:
     return run
 
 
-def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:
-    """The pack, its utterances of the classes in use, and the classes.
-
-    The class set `default` is the one that the corpus is known for, such as four of IEMOCAP's
-    emotions; for a pool or a corpus of your own it is all that is there.
-    """
-    opened = Pack(pack)
-    utterances, classes = opened.utterances, settings.data.classes
-    if classes == "default":
-        corpus = _only_corpus(utterances)
-        known = corpus.classes if corpus else {}
-        utterances, classes = [u for u in utterances if not known or u.emotion in known], "all"
-    return opened, *select_classes(utterances, classes)
-
-
-def split_of(utterances: Sequence[Utterance], settings: Settings, repeat: int, seed: int) -> Split:
-    """The split that the settings name; `default` is that of the one corpus, or groups:5 for a pool."""
-    corpus = _only_corpus(utterances)
-    protocol = settings.data.protocol
-    if protocol == "default":
-        protocol = corpus.protocol if corpus else "groups:5"
-    folds = corpus.folds if corpus else None
-    return make_split(utterances, protocol, repeat=repeat, seed=seed, speaker_folds=folds)
-
-
-def _only_corpus(utterances: Sequence[Utterance]) -> Corpus | None:
-    names = {u.corpus for u in utterances}
-    return CORPORA.get(names.pop()) if len(names) == 1 else None
-
-
 def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
     """One named stage of a progress, for rooms that count and know no names."""
     return progress and (lambda done, all_: progress(name, done, all_, ""))
@@ -396,7 +206,7 @@ def notable(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(o for o in ("".join(text.split()) for text in overrides) if not o.startswith(told)))
 
 
-def _meta(ready: _Ready) -> dict[str, Any]:
+def _meta(ready: Ready) -> dict[str, Any]:
     """What `meta.json` says: enough to know what was done, on what, and to repeat it."""
     job, pack, split, utterances = ready.job, ready.pack, ready.split, ready.utterances
     overlap, words = overlap_words(ready.fold, utterances)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emospec.evaluation.results import Run, read_run, summarise
-from emospec.run import Job, Progress
+from emospec.job import Job
+from emospec.run import Progress
 
 FEW_RUNS = 8
 """Up to so many a progress has a row for each run, above for each setting."""

@@ -20,7 +20,8 @@ from emospec.data.pack import prepare
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner
 from emospec.learning.network import EmotionNetwork
-from emospec.learning.training import Task, _Trainer
+from emospec.learning.task import Task
+from emospec.learning.training import _Trainer
 
 CLASSES = 4
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import emospec
 from conftest import SHORT
 from emospec.cli import app, main
+from emospec.config import explain_preset, preset_names
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import EmospecError
@@ -57,6 +58,16 @@ def two_runs(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("train", hum_pack.folder, "--out", out / "center", *SETS)
     run("train", hum_pack.folder, "--out", out / "plain", *SETS, "--set", "loss.center_weight=0")
     return out
+
+
+def test_presets_are_listed_and_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = CliRunner().invoke(app, ["presets"], catch_exceptions=False)
+    assert listed.stdout.split() == preset_names()
+    one = CliRunner().invoke(app, ["presets", "dai2019-stft"], catch_exceptions=False)
+    assert one.stdout == explain_preset("dai2019-stft")
+    assert "did you mean 'dai2019-mel'" in error_of(monkeypatch, capsys, "presets", "dai2019-ml")
 
 
 def test_a_run_folder_is_whole_and_readable(two_runs: Path, hum_pack: Pack) -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emospec.config import Settings, Training, load_settings, parse_settings, preset_names, to_toml
+from emospec.config import (
+    Settings,
+    Training,
+    explain_preset,
+    load_settings,
+    parse_settings,
+    preset_names,
+    to_toml,
+)
 from emospec.errors import ConfigError
 
 MEL = ("dai2019-mel", "log-mel", 3520, 200, 1000)
@@ -252,3 +260,22 @@ def test_any_settings_survive_toml(name: str, classes: str | list[str], weight: 
     values["training"]["learning_rate"] = rate
     found = parse_settings(values)
     assert Settings.model_validate(tomllib.loads(to_toml(found))) == found
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_preset_explained_is_the_preset(preset: str, tmp_path: Path) -> None:
+    text = explain_preset(preset)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    mine = load_settings(str(tmp_path / "mine.toml"))
+    assert mine.name == "mine"
+    assert mine.model_copy(update={"name": preset}) == load_settings(preset)
+    told = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    assert len(told) == sum(len(table) for table in mine.model_dump().values() if isinstance(table, dict))
+    assert "center_weight = 0.3         # lambda" in told
+
+
+def test_a_list_with_a_mistake_says_which() -> None:
+    assert "'network.channels' is -2: input should be greater" in error(
+        "dai2019-mel", "network.channels=[1,-2,3,4]"
+    )
+    assert "at least 4 items" in error("dai2019-mel", "network.channels=[1,2,3]")

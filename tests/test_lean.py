@@ -57,13 +57,14 @@ def test_every_verb_of_use_works_without_torch(
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [(["listen"], "mic"), (["timeline", "a.wav", "--plot", "a.png"], "plot"), (["export", "run", "--out", "m"], "train"),
-     (["train", "pack", "--out", "run"], "train"), (["score", ".", "--out", "r"], "score")],
+     (["train", "pack", "--out", "run"], "train"), (["serve"], "serve"),
+     (["score", ".", "--out", "r"], "score")],
 )  # fmt: skip
 def test_what_needs_an_extra_says_so(
     lean: Path, hum_model: Path, arguments: list[str], extra: str, tmp_path: Path
 ) -> None:
     soundfile.write(lean / "a.wav", tone(880, 1.0), 16_000)
-    model = ["--model", hum_model] if arguments[0] in ("listen", "timeline") else []
+    model = ["--model", hum_model] if arguments[0] in ("listen", "timeline", "serve") else []
     told = ask(lean, *arguments, *model)
     assert told.returncode == 2
     assert f"pip install 'emospec[{extra}]'".encode() in told.stderr

@@ -11,9 +11,10 @@ from emospec.data.audio import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.errors import ProtocolError
+from emospec.job import open_pack, split_of
 from emospec.learning.batches import FrameStore
 from emospec.learning.learner import Learner
-from emospec.run import open_pack, split_of, train
+from emospec.run import train
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"
 pytestmark = [

@@ -18,13 +18,17 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from conftest import tone
+import emospec
+from conftest import SHORT, tone
 from emospec.cli import app
 from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
 from emospec.data.waveform import from_samples
 from emospec.errors import AudioError, ModelError, RunError
-from emospec.evaluation.results import read_run
+from emospec.evaluation import card
+from emospec.evaluation.results import read_run, summarise
+from emospec.evaluation.statistics import Interval
+from emospec.evaluation.words import percent
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
@@ -240,6 +244,35 @@ def test_the_card_is_one_that_the_hub_reads(hum_model: Path) -> None:
     assert "speaker-independent" in judged["dataset"]["name"]
     assert [m["type"] for m in judged["metrics"]] == ["recall", "accuracy"]
     assert "must not be used to judge" in text
+
+
+def test_the_card_tells_a_cross_validation_of_its_recipe(
+    hum_run: Path, hum_pack: Pack, tmp_path: Path
+) -> None:
+    runs = emospec.crossval(hum_pack.folder, tmp_path / "runs", overrides=SHORT, jobs=1)
+    whole = summarise(runs)
+    export_model(hum_run, tmp_path / "model", crossval=tmp_path / "runs", notes="Fails on trains.")
+    text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"runs, speaker-independent | {percent(whole.ua)} (no interval: " in text
+    rows = [line for line in text.splitlines() if line.startswith(("| angry |", "| sad |"))]
+    assert rows == [
+        f"| {name} | {' | '.join(map(str, row))} |"
+        for name, row in zip(whole.classes, whole.confusion, strict=True)
+    ]
+    assert "Fails on trains.\n\nIt always answers" in text
+    assert yaml.safe_load(text.split("---\n", 2)[1])["model-index"][0]["results"][0]["metrics"][0][
+        "value"
+    ] == pytest.approx(whole.ua, abs=1e-4)
+    other = [*SHORT, "loss.center_weight=0"]
+    emospec.crossval(hum_pack.folder, tmp_path / "other", overrides=other, jobs=1)
+    with pytest.raises(RunError, match="the cross-validation is of dai2019-mel, λ 0"):
+        export_model(hum_run, tmp_path / "no", crossval=tmp_path / "other")
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_card_tells_intervals_in_percent() -> None:
+    told = card._row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
+    assert told == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
 
 
 class Hub(BaseHTTPRequestHandler):

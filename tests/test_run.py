@@ -11,10 +11,12 @@ import soundfile
 
 import emospec
 from conftest import SHORT
+from emospec import job
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.evaluation.results import Run
+from emospec.evaluation.words import percent
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
 
@@ -65,7 +67,7 @@ def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
     card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
     assert f"sha256 {protocol['hash']}" in card
     assert (
-        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {100 * honest.scores['test']['UA']:.1f}"
+        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent(honest.scores['test']['UA'])} "
         in card
     )
     assert "Audit: no leak" in card
@@ -73,11 +75,11 @@ def test_protocol_and_hash_go_with_every_number(honest: Run) -> None:
 
 
 def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest_task = training.Task
+    honest_task = job.Task
     whole = emospec.train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", SHORT)
     test = whole.predictions().query("part == 'test'")["utterance"]
     places = [i for i, u in enumerate(hum_pack.utterances) if u.id in set(test)]
-    monkeypatch.setattr(training, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
+    monkeypatch.setattr(job, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["selection"] == "fail"
     assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores["audit"]

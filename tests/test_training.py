@@ -24,7 +24,8 @@ from emospec.data.utterances import select_classes
 from emospec.errors import TrainingError
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner, load_tensors
-from emospec.learning.training import Row, Task, _Trainer, fit
+from emospec.learning.task import Row, Task
+from emospec.learning.training import _Trainer, fit
 from emospec.run import train
 
 STEPS = 12

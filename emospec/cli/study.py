@@ -38,6 +38,16 @@ PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
 
 
+@app.command(epilog="Example: emospec presets dai2019-mel > mine.toml")
+def presets(
+    preset: Annotated[str, typer.Argument(metavar="[PRESET]", help="One, explained key by key.")] = "",
+) -> None:
+    """List the presets, or write one out as TOML, all keys explained, to make one of your own."""
+    from emospec.config import explain_preset, preset_names
+
+    print(explain_preset(preset) if preset else "\n".join(preset_names()), end="" if preset else "\n")
+
+
 @app.command(epilog="Example: emospec demo --out demo")
 def demo(
     out: Annotated[Path, typer.Option(help="A folder for all of it.")] = Path("demo"),

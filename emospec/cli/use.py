@@ -12,7 +12,8 @@ from emospec.cli.predictions import Printer, counter, told_failure
 from emospec.errors import EmospecError, ModelError
 
 if TYPE_CHECKING:
-    from emospec.inference.recognizer import Failure, Prediction, Recognizer, Recording
+    from emospec.inference.hearing import Recording
+    from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
@@ -244,13 +245,21 @@ def export(
         Path | None,
         typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
     ] = None,
+    crossval: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."
+        ),
+    ] = None,
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the card's limits.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
     with needs("train"):
         from emospec.release import export_model
 
-        made = export_model(run, out, int8=int8)
+        told = _text_of(notes) if notes else ""
+        made = export_model(run, out, int8=int8, crossval=crossval, notes=told)
     if as_json:
         from emospec.display import print_json
 
@@ -260,6 +269,55 @@ def export(
     if int8 is not None:
         deviation = made.about["int8_deviation"]
         print(f"int8: probabilities of training utterances move by at most {deviation:.3f}")
+
+
+@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")
+def serve(
+    model: ModelName = "",
+    host: Annotated[
+        str, typer.Option(help="The address to bind; by default this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    int8: Int8 = False,
+    threads: Threads = 0,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="EMOSPEC_TOKEN",
+            help="What requests must bear; best by the environment.",
+            show_default=False,
+        ),
+    ] = "",
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="The longest recording.")] = 3600.0,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
+    ] = None,
+) -> None:
+    """Serve a model over HTTP, with a page for people at /."""
+    with needs("serve"):
+        from emospec.serving.limits import MEGABYTE, Limits
+        from emospec.serving.server import serve as run
+
+    most = max_megabytes * MEGABYTE
+    limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
+    run(
+        _model(model),
+        host=host,
+        port=port,
+        int8=int8,
+        threads=threads,
+        token=token,
+        origins=tuple(allow_origin or ()),
+        limits=limits,
+    )
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmospecError(f"{file}: cannot be read as text ({error})") from error
 
 
 def _open(model: str, int8: bool, threads: int) -> "Recognizer":

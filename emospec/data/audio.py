@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emospec.data import containers, mp3
 from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
-from emospec.errors import AudioError, ConfigError
+from emospec.errors import AudioError, ConfigError, LongAudioError
 
 # libsndfile opens more, without a word where one of them is truncated.
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
@@ -99,7 +99,9 @@ def _decoded(file: soundfile.SoundFile, name: str, first: int, count: int) -> Wa
 
 
 def read_part(
-    recording: Path | str | bytes, choose: Callable[[int], tuple[int, int]]
+    recording: Path | str | bytes,
+    choose: Callable[[int], tuple[int, int]],
+    longest_seconds: float = np.inf,
 ) -> tuple[Waveform, float, float]:
     """Read what is chosen of a recording when its length is known, opening it once.
 
@@ -107,14 +109,16 @@ def read_part(
         recording: a file, or its bytes.
         choose: is given how many samples at 16 kHz the header declares, and says the first and the last
             (excluded) to read.
+        longest_seconds: what the header may declare.
 
     Returns:
         The waveform (samples,), the seconds of the whole recording, and the second where the waveform starts.
 
     Raises:
         AudioError: as `read_audio`.
+        LongAudioError: the header declares more than `longest_seconds`; nothing was decoded.
     """
-    with _opened(recording) as (file, name):
+    with _opened(recording, longest_seconds) as (file, name):
         samples = int(file.frames * SAMPLE_RATE / file.samplerate)
         start, end = choose(samples)
         if (start, end) == (0, samples):
@@ -142,7 +146,7 @@ def find_recordings(place: Path) -> list[Path]:
 
 
 def read_blocks(
-    recording: Path | str | bytes, block_seconds: float = 30.0
+    recording: Path | str | bytes, block_seconds: float = 30.0, longest_seconds: float = np.inf
 ) -> Generator[Waveform, None, None]:
     """Read a recording of any length block by block, in memory that does not grow with its length.
 
@@ -152,6 +156,7 @@ def read_blocks(
     Args:
         recording: a file, or its bytes.
         block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s).
+        longest_seconds: what the header may declare.
 
     Returns:
         The blocks in turn, each (round(16000 * block_seconds),), the last one shorter.
@@ -160,6 +165,7 @@ def read_blocks(
         AudioError: as `read_audio`. What the header tells is raised by the call itself; where the
             samples end early, cannot be decoded or are NaN or infinite, when they are reached, or up to
             2^20 samples (of all channels) before.
+        LongAudioError: the header declares more than `longest_seconds`; the call itself raises it.
         ConfigError: `block_seconds` is out of range.
 
     Example:
@@ -170,7 +176,7 @@ def read_blocks(
     """
     if not 1 <= block_seconds * SAMPLE_RATE < np.inf:
         raise ConfigError(f"block_seconds is {block_seconds} s, allowed is 1/{SAMPLE_RATE} s and more")
-    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE))
+    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE), longest_seconds)
     next(blocks)
     return blocks
 
@@ -187,9 +193,11 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no
         return int(super().seek(frames, whence))
 
 
-def _blocks(recording: Path | str | bytes, size: int) -> Generator[Waveform, None, None]:
+def _blocks(
+    recording: Path | str | bytes, size: int, longest_seconds: float
+) -> Generator[Waveform, None, None]:
     """An empty block once the header is known to be sound, then blocks of `size` samples."""
-    with _opened(recording) as (file, name):
+    with _opened(recording, longest_seconds) as (file, name):
         yield np.zeros(0, np.float32)
         held: list[Waveform] = []
         for piece in _waveforms(file, name, 0, file.frames):
@@ -243,7 +251,9 @@ def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Ite
 
 
 @contextmanager
-def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile, str]]:
+def _opened(
+    recording: Path | str | bytes, longest_seconds: float = np.inf
+) -> Iterator[tuple[soundfile.SoundFile, str]]:
     """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
     # A name need not be UTF-8, nor one line; a message is both.
     name = "the recording" if isinstance(recording, bytes) else printable(str(recording))
@@ -267,6 +277,10 @@ def _opened(recording: Path | str | bytes) -> Iterator[tuple[soundfile.SoundFile
             if (uncounted and not mended) or file.frames >= _UNKNOWN_FRAMES:
                 raise AudioError(
                     f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
+                )
+            if (seconds := file.frames / file.samplerate) > longest_seconds:
+                raise LongAudioError(
+                    f"{name}: is {seconds:.0f} s long, allowed are {longest_seconds:g} s. Cut it into shorter ones"
                 )
             yield file, name
     except soundfile.LibsndfileError as error:

@@ -4,9 +4,15 @@ In the form of Hugging Face's model cards: a YAML header for machines, Markdown 
 """
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emospec.evaluation.results import Run
+import pandas as pd
+
+from emospec.errors import RunError
+from emospec.evaluation.groups import by_group
+from emospec.evaluation.results import METRICS, Run, Summary, predicted_confusion, summarise
+from emospec.evaluation.statistics import Interval, Metric
 from emospec.evaluation.words import SPEAKERS, percent
 
 HUB_LICENCES = {
@@ -31,14 +37,14 @@ order of the logits: {classes}.
 
 ## Judged
 
-| protocol | UA | WA |
+| protocol | UA [95%] | WA [95%] |
 |---|---|---|
-| {protocol}, fold {fold} of {folds}, repeat {repeat}, {speakers} | {ua} | {wa} |
+{judged}
 
-{words}
+Intervals are by speaker (delete-one-speaker jackknife) and say nothing of retraining. {words}
 
 Fold lists: sha256 {hash}. Audit: {audit}.
-One run on one fold, tested on few speakers: `emospec crossval` gives all folds, and an interval over their speakers.
+{crossval}
 
 ## Meant for
 
@@ -47,7 +53,7 @@ what an emotion score is. Over 14 s it judges the central 14 s.
 
 ## Limits
 
-It always answers with one of its classes, also to silence, noise, or an emotion that is none of them. Other speakers,
+{notes}It always answers with one of its classes, also to silence, noise, or an emotion that is none of them. Other speakers,
 languages, rooms and microphones than those of its corpora were not tested. It must not be used to judge, rank, hire,
 fire, police or treat anybody.
 
@@ -59,38 +65,126 @@ fire, police or treat anybody.
 """
 
 
-def model_card(run: Run) -> str:
-    """The model card of a finished run, in Markdown."""
-    protocol, scores = run.meta["protocol"], run.scores["test"]
+ONE_FOLD = """One run on one fold, tested on few speakers: `emospec crossval` gives all folds, and
+`emospec export --crossval` puts their scores here."""
+
+GROUPS = ("sex", "language")
+
+
+def model_card(run: Run, crossval: Sequence[Run] = (), notes: str = "") -> str:
+    """The model card of a finished run, in Markdown.
+
+    Args:
+        run: the model's own.
+        crossval: the runs of a cross-validation of its recipe, whose scores say more than its one fold's.
+        notes: Markdown to stand under Limits.
+
+    Raises:
+        RunError: the runs of `crossval` do not belong together, or are of another recipe or other classes.
+    """
+    protocol = run.meta["protocol"]
     corpora = "\n".join(
         f"- {corpus['title']}: {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers. "
         f"Licence: {corpus['licence'] or 'not stated'}. {corpus['citation']}".rstrip()
         for corpus in run.meta["corpora"]
     )
     counts = {part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()}
-    return _header(run) + CARD.format(
+    whole = _summed_up(run, crossval) if crossval else None
+    return _header(run, whole) + CARD.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
         setting=run.setting,
         version=run.meta["emospec"],
         kind=run.config["frontend"]["kind"],
         corpora=corpora,
-        protocol=protocol["name"],
-        fold=protocol["fold"],
-        folds=protocol["folds"],
-        repeat=protocol["repeat"],
-        speakers=SPEAKERS[protocol["speaker_overlap"]],
-        ua=percent(scores["UA"]),
-        wa=percent(scores["WA"]),
+        judged="\n".join(_rows(run, whole)),
         words=protocol["words"],
         hash=protocol["hash"],
         audit=run.scores["audit"].removeprefix("audit: "),
+        crossval=_crossval_words(whole) if whole else ONE_FOLD,
+        notes=f"{notes.strip()}\n\n" * bool(notes.strip()),
         command=run.meta["command"],
         **counts,
     )
 
 
-def _header(run: Run) -> str:
+def _summed_up(run: Run, crossval: Sequence[Run]) -> Summary:
+    whole, free = summarise(crossval), ("data.protocol", "seed")
+    if whole.classes != run.classes:
+        raise RunError(
+            f"the cross-validation has the classes {', '.join(whole.classes)}, {run.folder} has others"
+        )
+    if run.but_for(*free) != whole.runs[0].but_for(*free):
+        raise RunError(
+            f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
+        )
+    return whole
+
+
+def _rows(run: Run, whole: Summary | None) -> Iterator[str]:
+    """The rows of the table of scores: the model itself, its recipe, its recipe on each corpus."""
+    protocol = run.meta["protocol"]
+    own = f"fold {protocol['fold']} of {protocol['folds']}, repeat {protocol['repeat']}"
+    yield _row(
+        f"{protocol['name']}, {own}, {SPEAKERS[protocol['speaker_overlap']]}", summarise([run]).intervals
+    )
+    if whole is not None:
+        protocol = whole.runs[0].meta["protocol"]
+        name = f"its recipe: {protocol['name']}, {whole.how}, {SPEAKERS[protocol['speaker_overlap']]}"
+        yield _row(name, whole.intervals)
+        for corpus, ua in whole.by_corpus.items():
+            yield _row(f"its recipe, on {corpus} alone", {"UA": ua})
+
+
+def _row(name: str, intervals: Mapping[Metric, Interval]) -> str:
+    cells = (_cell(intervals[metric]) if metric in intervals else "" for metric in METRICS)
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(found: Interval) -> str:
+    if found.reason:
+        return f"{percent(found.estimate)} (no interval: {found.reason})"
+    return f"{percent(found.estimate)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _crossval_words(whole: Summary) -> str:
+    """The recipe's scores by group, and its confusions."""
+    predictions = pd.concat([r.predictions() for r in whole.runs])
+    test = predictions[predictions["part"] == "test"]
+    lines = [
+        "",
+        "The recipe's test predictions, by group:",
+        "",
+        "| group | utterances | UA |",
+        "|---|---|---|",
+    ]
+    for column in GROUPS:
+        lines += [
+            f"| {column} {g.name} | {g.utterances} | {percent(g.ua)} |"
+            for g in by_group(test, column, whole.classes)
+        ]
+    if len(lines) == 5:
+        lines = []
+    tables = {"": test} | ({c: test[test["corpus"] == c] for c in whole.by_corpus} if whole.by_corpus else {})
+    for corpus, rows in tables.items():
+        confusion = predicted_confusion(rows, whole.classes)
+        where = f"on {corpus}" if corpus else "in all"
+        head = f"| true, {where} | {' | '.join(whole.classes)} |"
+        lines += [
+            "",
+            f"What was said of each class, {where}:",
+            "",
+            head,
+            "|---" * (len(whole.classes) + 1) + "|",
+        ]
+        lines += [
+            f"| {name} | {' | '.join(map(str, row))} |"
+            for name, row in zip(whole.classes, confusion.tolist(), strict=True)
+        ]
+    return "\n".join(lines)
+
+
+def _header(run: Run, whole: Summary | None) -> str:
     """The YAML header; its values are JSON, which is YAML."""
     licences = sorted({corpus["licence"] for corpus in run.meta["corpora"]})
     known = HUB_LICENCES.get(licences[0]) if len(licences) == 1 else None
@@ -104,19 +198,17 @@ def _header(run: Run) -> str:
         facts["license_name"] = "; ".join(licence or "not stated" for licence in licences)
     if languages := sorted({tag for corpus in run.meta["corpora"] for tag in corpus.get("languages", [])}):
         facts["language"] = languages
-    protocol = run.meta["protocol"]
+    protocol = (whole.runs[0] if whole else run).meta["protocol"]
+    judged_on = "cross-validation of its recipe" if whole else f"fold {protocol['fold']}"
+    ua, wa = (whole.ua, whole.wa) if whole else (run.scores["test"]["UA"], run.scores["test"]["WA"])
     metrics = [
-        {
-            "type": "recall",
-            "name": "UA, mean recall over classes",
-            "value": round(run.scores["test"]["UA"], 4),
-        },
-        {"type": "accuracy", "name": "WA", "value": round(run.scores["test"]["WA"], 4)},
+        {"type": "recall", "name": "UA, mean recall over classes", "value": round(ua, 4)},
+        {"type": "accuracy", "name": "WA", "value": round(wa, 4)},
     ]
     judged = {
         "task": {"type": "audio-classification", "name": "speech emotion recognition"},
         "dataset": {
-            "name": f"{', '.join(run.corpora)}, {protocol['name']}, fold {protocol['fold']} "
+            "name": f"{', '.join(run.corpora)}, {protocol['name']}, {judged_on} "
             f"({SPEAKERS[protocol['speaker_overlap']]})",
             "type": "-".join(run.corpora),
         },

@@ -4,7 +4,7 @@ What is asked of a recording alone, in a batch, in any order or as a window of a
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,12 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from emospec.data.audio import printable, read_blocks, read_part
 from emospec.data.buckets import buckets
-from emospec.data.frames import HOP_SAMPLES, frame_count
-from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
-from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
-from emospec.inference.listening import warnings_of
+from emospec.data.frames import HOP_SAMPLES
+from emospec.data.waveform import SAMPLE_RATE, Waveform
+from emospec.errors import EmospecError, ModelError, TimelineError
+from emospec.inference.hearing import Ear, Heard, Recording, name_of
 from emospec.inference.model import Class, Model, load_model
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.speech import speech_stretches
@@ -29,10 +28,8 @@ from emospec.inference.timeline import Segment, Timeline
 from emospec.inference.windows import cut_out, speech_pieces
 
 Floats = NDArray[np.float64]
-Recording = Path | str | bytes | NDArray[Any]
 Recordings = list[Any] | tuple[Any, ...]  # of `Recording`
 
-MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
 LONGEST_WINDOWS, SHORTEST_PIECE_SECONDS = 5, 0.5  # of speech that is judged as one
 PIECES_AT_ONCE = 16
 FILES_AT_ONCE = 64  # are in memory
@@ -83,16 +80,6 @@ class Failure:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """A decoded recording: what of it is judged."""
-
-    name: str
-    waveform: Waveform
-    seconds: float
-    start: float
-
-
 class Recognizer:
     """A model at work.
 
@@ -112,6 +99,7 @@ class Recognizer:
 
     def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
         self.model = model if isinstance(model, Model) else load_model(model)
+        self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
         self._threads = threads or os.cpu_count() or 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -160,8 +148,7 @@ class Recognizer:
         """
         if isinstance(recordings, (list, tuple)):
             return list(self.predict_many(recordings, sample_rate, abstain_below=abstain_below))
-        heard = self._hear(recordings, sample_rate)
-        return self._predictions([heard], abstain_below)[0]
+        return self._predictions([self.ear.hear(recordings, sample_rate)], abstain_below)[0]
 
     def predict_many(
         self,
@@ -175,7 +162,7 @@ class Recognizer:
         with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
                 heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate), some))
-                usable = [one for one in heard if isinstance(one, _Heard)]
+                usable = [one for one in heard if isinstance(one, Heard)]
                 predictions = iter(self._predictions(usable, abstain_below))
                 yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
 
@@ -248,14 +235,20 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
+        name = Path(name_of(recording)).name
+        return self.timeline_of(lambda: self.ear.blocks(recording, sample_rate), name, timing, speech)
+
+    def timeline_of(
+        self, blocks: Callable[[], Iterator[Waveform]], name: str, timing: Timing | None, speech: bool
+    ) -> Timeline:
+        """As `timeline`, of a recording that comes at 16 kHz and in blocks; with `speech`, twice."""
         timing, model = self._timing(timing), self.model  # `enroll` may change it meanwhile
         if speech:
-            segments, samples = self._speech_segments(recording, sample_rate, timing, model)
+            segments, samples = self._speech_segments(blocks, timing, model)
         else:
             stream = Stream(self, SAMPLE_RATE, timing, model)
-            segments = list(segments_of(stream, _blocks_of(recording, sample_rate)))
+            segments = list(segments_of(stream, blocks()))
             samples = round(stream.seconds * SAMPLE_RATE)
-        name = Path(_name_of(recording)).name
         return Timeline(name, samples / SAMPLE_RATE, model.names, tuple(segments))
 
     @property
@@ -273,14 +266,14 @@ class Recognizer:
         return timing
 
     def _speech_segments(
-        self, recording: Recording, sample_rate: int | None, timing: Timing, model: Model
+        self, blocks: Callable[[], Iterator[Waveform]], timing: Timing, model: Model
     ) -> tuple[list[Segment], int]:
         """Two passes: where speech is, then what it says."""
         samples = 0
 
         def counted() -> Iterator[Waveform]:
             nonlocal samples
-            for block in _blocks_of(recording, sample_rate):
+            for block in blocks():
                 samples += len(block)
                 yield block
 
@@ -294,7 +287,7 @@ class Recognizer:
         segmenter = Segmenter(model.names, timing.abstain_below, timing.minimum_seconds)
         probabilities = (
             row
-            for some in _in_groups(cut_out(_blocks_of(recording, sample_rate), pieces), PIECES_AT_ONCE)
+            for some in _in_groups(cut_out(blocks(), pieces), PIECES_AT_ONCE)
             for row in self.score(some, model)[0]
         )
         return list(speech_segments(pieces, probabilities, samples, segmenter)), samples
@@ -321,78 +314,43 @@ class Recognizer:
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
         return _probabilities(model, logits, z), z
 
-    def _predictions(self, heard: Sequence[_Heard], abstain_below: float) -> list[Prediction]:
+    def _predictions(self, heard: Sequence[Heard], abstain_below: float) -> list[Prediction]:
         model = self.model  # `enroll` may change it meanwhile
         probabilities, z = self.score([one.waveform for one in heard], model)
-        names = model.names
-        predictions = []
-        for one, row, features in zip(heard, probabilities, z, strict=True):
-            best = int(row.argmax())
-            first, last = self._judged_frames(len(one.waveform))
-            span = (
-                one.start + first * HOP_SAMPLES / SAMPLE_RATE,
-                min(one.seconds, one.start + last * HOP_SAMPLES / SAMPLE_RATE),
-            )
-            predictions.append(
-                Prediction(
-                    one.name,
-                    names[best] if row[best] >= abstain_below else None,
-                    float(row[best]),
-                    dict(zip(names, row.tolist(), strict=True)),
-                    model.classes[best].typicality(features),
-                    features,
-                    one.seconds,
-                    span,
-                    tuple(warnings_of(one.waveform, one.seconds, span, model.usual_seconds)),
-                )
-            )
-        return predictions
+        judged = zip(heard, probabilities, z, strict=True)
+        return [self.judge(*one, abstain_below, model) for one in judged]
 
-    def _judged_frames(self, samples: int) -> tuple[int, int]:
-        """The first and the last (excluded) frame that the graph's crop keeps."""
-        frames, most = frame_count(samples), self.model.max_frames
-        if not most or frames <= most:
-            return 0, frames
-        first = (frames - most) // 2
-        return first, first + most
+    def judge(
+        self,
+        heard: Heard,
+        probabilities: Floats,
+        z: NDArray[np.float32],
+        abstain_below: float = 0.0,
+        model: Model | None = None,
+    ) -> Prediction:
+        """What is told of a recording that was heard and scored: (classes,) probabilities and (64,) z.
 
-    def _hear_safely(self, recording: Recording, sample_rate: int | None) -> _Heard | Failure:
-        try:
-            return self._hear(recording, sample_rate)
-        except EmospecError as error:
-            return Failure(_name_of(recording), str(error))
-
-    def _hear(self, recording: Recording, sample_rate: int | None) -> _Heard:
-        """Decode a recording; of one far longer than the crop, the middle alone."""
-        if isinstance(recording, np.ndarray):
-            waveform = _samples_of(recording, sample_rate)
-            start, end = self._middle(len(waveform))
-            return _Heard("recording", waveform[start:end], len(waveform) / SAMPLE_RATE, start / SAMPLE_RATE)
-        return _Heard(_name_of(recording), *read_part(recording, self._middle))
-
-    def _middle(self, samples: int) -> tuple[int, int]:
-        """The samples to keep of a recording: its judged frames are those of the whole.
-
-        The floor of 80 dB below the loudest frame then refers to a minute, not to hours.
+        `model` is the one that scored it, where an enrolment may have changed it meanwhile.
         """
-        first, last = self._judged_frames(samples)
-        margin = MARGIN_FRAMES if self.model.max_frames else 0
-        if not margin or first <= margin:
-            return 0, samples
-        return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
+        model = model or self.model
+        names, best = model.names, int(probabilities.argmax())
+        return Prediction(
+            heard.name,
+            names[best] if probabilities[best] >= abstain_below else None,
+            float(probabilities[best]),
+            dict(zip(names, probabilities.tolist(), strict=True)),
+            model.classes[best].typicality(z),
+            z,
+            heard.seconds,
+            heard.span,
+            heard.warnings,
+        )
 
-
-def _blocks_of(recording: Recording, sample_rate: int | None) -> Iterator[Waveform]:
-    """A recording at 16 kHz, block by block."""
-    if not isinstance(recording, np.ndarray):
-        return read_blocks(recording)
-    return iter([_samples_of(recording, sample_rate)])
-
-
-def _samples_of(samples: NDArray[Any], sample_rate: int | None) -> Waveform:
-    if sample_rate is None:
-        raise AudioError("samples need their sample_rate, in Hz")
-    return from_samples(samples, sample_rate)
+    def _hear_safely(self, recording: Recording, sample_rate: int | None) -> Heard | Failure:
+        try:
+            return self.ear.hear(recording, sample_rate)
+        except EmospecError as error:
+            return Failure(name_of(recording), str(error))
 
 
 def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:
@@ -412,7 +370,3 @@ def _probabilities(model: Model, logits: Floats, z: NDArray[np.float32]) -> Floa
 def _softmax(logits: Floats) -> Floats:
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
-
-
-def _name_of(recording: Recording) -> str:
-    return printable(str(recording)) if isinstance(recording, (str, Path)) else "recording"

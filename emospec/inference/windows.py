@@ -159,7 +159,7 @@ def cut_out(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Wa
 
 
 def _samples(seconds: float) -> int:
-    if not math.isfinite(seconds):
+    if not math.isfinite(seconds * SAMPLE_RATE):
         raise TimelineError(f"a time must be a finite number of seconds, found {seconds}")
     return round(seconds * SAMPLE_RATE)
 

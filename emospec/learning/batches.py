@@ -7,6 +7,7 @@ frames never change.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,11 @@ def batch_indices(step: int, utterances: int, batch_size: int, seed: int) -> NDA
     first = step * batch_size
     places = np.arange(first, first + batch_size)
     epochs = places // utterances
-    shuffles = {
-        int(e): np.random.default_rng([seed, int(e)]).permutation(utterances) for e in np.unique(epochs)
-    }
-    return np.array([shuffles[int(e)][p % utterances] for e, p in zip(epochs, places, strict=True)])
+    return np.array(
+        [_shuffle(seed, int(e), utterances)[p % utterances] for e, p in zip(epochs, places, strict=True)]
+    )
+
+
+@lru_cache(maxsize=2)  # a batch lies in one epoch, or in two
+def _shuffle(seed: int, epoch: int, utterances: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(utterances)

@@ -1,0 +1,274 @@
+"""The server on the loopback: requests per second and latency with and without shared passes; twice its capacity."""
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from bench.corpus import EMODB
+from bench.measure import CORES, Ratio, table
+from emospec.data.corpora import read_corpus
+from emospec.data.pack import prepare
+from emospec.evaluation.results import find_runs
+from emospec.inference.recognizer import Recognizer
+from emospec.release import export_model
+
+LEVELS = {1: 400, 8: 1200, 64: 1600, 256: 1800}  # clients: requests of each round
+ROUNDS = 2
+INT8_CLIENTS = 64
+CLIPS = 100
+SHARED, ALONE = "shared passes", "one by one"
+TOLERANCE = 1e-5  # of a probability
+OVERLOAD_SECONDS, AFTERWARDS = 30.0, 200
+CONNECTING_SECONDS, ANSWER_SECONDS = 60.0, 60.0
+PROGRAM = "import sys; from emospec.serving.server import serve; serve(sys.argv[1], port=0, threads={threads}{more})"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A request, ready to send, and the probabilities that its answer must tell."""
+
+    request: bytes
+    expected: dict[str, float]
+
+
+@dataclass
+class Told:
+    """What came back: statuses, seconds of each 200, and how many were wrong."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+    lost: int = 0
+    wall: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.statuses[200] / self.wall
+
+    def percentiles(self) -> str:
+        """p50, p95 and p99 in milliseconds."""
+        return ", ".join(f"{1000 * p:.0f}" for p in np.percentile(self.seconds, (50, 95, 99)))
+
+
+def clips_of(recognizer: Recognizer, contents: Sequence[bytes]) -> list[Clip]:
+    """Requests of recordings, with what the recogniser says of each alone."""
+    made = []
+    for content in contents:
+        start = b'--a\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+        body = start + content + b"\r\n--a--\r\n"
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+        request = head.encode() + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n" + body
+        made.append(Clip(request, recognizer.predict(content).probabilities))
+    return made
+
+
+class Client:
+    """One connection, kept open; another when it breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, clip: Clip, told: Told) -> None:
+        """Send a request, note and check its answer."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                status, body = await self._exchange(clip.request)
+        except (OSError, EOFError, TimeoutError):
+            told.lost += 1
+            self.close()
+            return
+        told.statuses[status] += 1
+        if status == 200:
+            told.seconds.append(time.perf_counter() - began)
+            said = json.loads(body)["results"][0]["probabilities"]
+            told.wrong += any(abs(said[name] - p) > TOLERANCE for name, p in clip.expected.items())
+
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
+        return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def closed_loop(port: int, clips: Sequence[Clip], clients: int, requests: int) -> Told:
+    """So many clients, each of which asks again as soon as it is answered."""
+    told, places = Told(), iter(range(requests))
+
+    async def one() -> None:
+        client = Client(port)
+        for place in places:
+            await client.ask(clips[place % len(clips)], told)
+        client.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(clients)))
+    told.wall = time.perf_counter() - began
+    return told
+
+
+async def open_loop(port: int, clips: Sequence[Clip], rate: float, seconds: float) -> Told:
+    """Requests at a rate, whether or not earlier ones are answered."""
+    told, idle, running = Told(), [], set()
+
+    async def one(clip: Clip) -> None:
+        client = idle.pop() if idle else Client(port)
+        await client.ask(clip, told)
+        idle.append(client)
+
+    began = time.perf_counter()
+    for place in count():
+        if (due := began + place / rate) > began + seconds:
+            break
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        running.add(task := asyncio.create_task(one(clips[place % len(clips)])))
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    for client in idle:
+        client.close()
+    told.wall = time.perf_counter() - began
+    return told
+
+
+def held_bytes(pid: int) -> int:
+    """Anonymous memory of a process and of those below it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(status.partition("RssAnon:")[2].split()[0]) * 1024 + sum(held_bytes(int(one)) for one in below)
+
+
+@contextmanager
+def server(model: Path, more: str = "") -> Iterator[tuple[int, int]]:
+    """A server in a process of its own: its port and its process."""
+    program = PROGRAM.format(threads=CORES, more=more)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield int(process.stdout.readline().rpartition(":")[2]), process.pid
+    finally:
+        process.terminate()
+        process.wait(CONNECTING_SECONDS)
+
+
+def levels(
+    model: Path, clips: Sequence[Clip], requests: dict[int, int], int8: bool = False
+) -> dict[tuple[int, str], list[Told]]:
+    """Both ways at each number of clients, in turn."""
+    took: dict[tuple[int, str], list[Told]] = {}
+    more = ", int8=True" * int8
+    with server(model, more) as (shared, _), server(model, f"{more}, pass_samples=0") as (alone, _):
+        ports = {SHARED: shared, ALONE: alone}
+        for clients, count_of in requests.items():
+            for repeat in range(ROUNDS):
+                for way in list(ports)[:: -1 if repeat % 2 else 1]:
+                    told = asyncio.run(closed_loop(ports[way], clips, clients, max(clients, count_of)))
+                    took.setdefault((clients, way), []).append(told)
+    return took
+
+
+def overload(model: Path, clips: Sequence[Clip], rate: float, seconds: float) -> tuple[Told, list[int], Told]:
+    """At a rate: what came back; memory before, in the middle and after; what came back afterwards."""
+    with server(model) as (port, pid):
+        asyncio.run(closed_loop(port, clips, 256, 512))
+        memory, halves = [held_bytes(pid)], []
+        for _ in range(2):
+            halves.append(asyncio.run(open_loop(port, clips, rate, seconds / 2)))
+            memory.append(held_bytes(pid))
+        after = asyncio.run(closed_loop(port, clips, 8, AFTERWARDS))
+    first, second = halves
+    both = Told(first.statuses + second.statuses, first.seconds + second.seconds)
+    both.wrong, both.lost, both.wall = (
+        getattr(first, k) + getattr(second, k) for k in ("wrong", "lost", "wall")
+    )
+    return both, memory, after
+
+
+def _rows(graph: str, took: dict[tuple[int, str], list[Told]]) -> tuple[list[str], list[Ratio]]:
+    """Of a graph: rates and latencies of each way, and the ratio of the ways."""
+    rows, ratios = [], []
+    for (clients, way), rounds in took.items():
+        together = Told(seconds=[s for one in rounds for s in one.seconds])
+        middle = statistics.median(one.rate for one in rounds)
+        rows.append(f"| {graph} | {clients} | {way} | {middle:.0f} | {together.percentiles()} |")
+        if way == SHARED:
+            other = took[clients, ALONE]
+            pairs = [a.rate / b.rate for a, b in zip(rounds, other, strict=True)]
+            rates = (f"{statistics.median(one.rate for one in of):.0f} requests/s" for of in (rounds, other))
+            ratios.append(Ratio(f"{graph}, {clients} clients, {SHARED}", ALONE, pairs, *rates))
+    return rows, ratios
+
+
+def section(
+    took: dict[str, dict[tuple[int, str], list[Told]]], heavy: tuple[Told, list[int], Told], rate: float
+) -> str:
+    """The section of the report."""
+    made = [_rows(graph, of) for graph, of in took.items()]
+    told, memory, after = heavy
+    everything = [one for of in took.values() for rounds in of.values() for one in rounds] + [told, after]
+    answered = sum(one.statuses.total() for one in everything)
+    wrong, lost = sum(one.wrong for one in everything), sum(one.lost for one in everything)
+    refused = told.statuses[429]
+    below = sum((one.statuses for of in took.values() for rounds in of.values() for one in rounds), Counter())
+    return f"""## Serving
+
+`emospec serve` on {CORES} cores, clients on the same cores and the loopback, EMO-DB's recordings, one each request. Latency from
+the first byte sent to the last one read; every answer compared with what the recogniser says of the recording alone
+(within {TOLERANCE:g} of a probability).
+
+| graph | clients | passes | requests/s | p50, p95, p99 ms |
+|---|---|---|---|---|
+{chr(10).join(row for rows, _ in made for row in rows)}
+
+{table([ratio for _, ratios in made for ratio in ratios])}
+
+At twice its capacity ({rate:.0f} requests/s for {told.wall:.0f} s, whether answered or not): {told.statuses[200]} answered ({told.rate:.0f}/s; p50, p95,
+p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. Anonymous memory of all its processes before, in the
+middle and after, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
+
+Of {answered} answers in all, {wrong} wrong; {lost} requests lost. In the table, {below.total() - below[200]} of {below.total()} were anything but 200.
+"""
+
+
+def main(runs: Path, scale: float = 1.0) -> str:
+    """The section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
+    with tempfile.TemporaryDirectory() as name:
+        model = Path(name) / "model"
+        pack, _ = prepare(read_corpus("emodb", EMODB), Path(name) / "pack")
+        export_model(find_runs([runs])[0].folder, model, int8=pack.folder)
+        contents = [file.read_bytes() for file in sorted((EMODB / "audio").iterdir())[:CLIPS]]
+        requests = {clients: round(scale * count_of) for clients, count_of in LEVELS.items()}
+        clips = clips_of(Recognizer(model, threads=1), contents)
+        took = {"float": levels(model, clips, requests)}
+        rate = 2 * max(one.rate for one in took["float"][64, SHARED])
+        heavy = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
+        clips = clips_of(Recognizer(model, int8=True, threads=1), contents)
+        took["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)
+        return section(took, heavy, rate)

@@ -1,0 +1,66 @@
+"""A teacher's file for `loss.teacher`: what a pretrained speech encoder hears in each utterance of a pack.
+
+python -m bench.teacher PACK OUT.npz needs `pip install --no-deps pipecat-ai==1.14` (BSD 2-clause), which carries an
+8 M-parameter encoder of Whisper-tiny's shape, int8, trained to tell whether somebody has finished speaking; what it was
+trained on is not told. A vector is mean and deviation over time of one layer's output (384 each), over the first 8 s.
+Layer 2 is best on the dev sets of the recipe search (linear SVM); none of it is part of emospec or of its models.
+"""
+
+import argparse
+import importlib.util
+import io
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from emospec.data.pack import Pack
+from emospec.files import write_bytes
+
+SAMPLES, HIDDEN_STEP = 128_000, 320  # what it takes at once; samples per step of its output
+NORM_BEFORE = {1: "node_layer_norm_2", 2: "node_layer_norm_4", 3: "node_layer_norm_6", 4: "node_layer_norm_8"}
+
+
+def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Waveform (samples,) at 16 kHz -> (768,) mean and deviation of a layer's output."""
+    found = importlib.util.find_spec("pipecat")
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("the teacher's package is missing: pip install --no-deps pipecat-ai==1.14")
+    folder = Path(found.submodule_search_locations[0]) / "audio" / "turn" / "smart_turn"
+    # By path: importing the package would import what it serves.
+    features = runpy.run_path(str(folder / "_whisper_features.py"))
+    model = onnx.load(folder / "data" / "smart-turn-v3.2-cpu.onnx")
+    wanted = next(node.input[0] for node in model.graph.node if node.name == NORM_BEFORE[layer])
+    model.graph.output.append(onnx.helper.make_tensor_value_info(wanted, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+
+    def vector(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        steps = max(1, -(-min(len(waveform), SAMPLES) // HIDDEN_STEP))
+        heard = features["compute_whisper_log_mel_features"](waveform[:SAMPLES])
+        (hidden,) = session.run([wanted], {"input_features": heard[None]})
+        own = hidden[0, :steps]
+        return np.concatenate([own.mean(axis=0), own.std(axis=0)]).astype(np.float32)
+
+    return vector
+
+
+def main() -> None:
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--layer", type=int, choices=sorted(NORM_BEFORE), default=2)
+    options = parser.parse_args()
+    pack, hear = Pack(options.pack), encoder(options.layer)
+    vectors = np.stack([hear(pack.waveform(i)) for i in range(len(pack))])
+    file = io.BytesIO()
+    np.savez(file, id=np.array([u.id for u in pack.utterances]), vector=vectors)
+    write_bytes(options.out, file.getvalue())
+
+
+if __name__ == "__main__":
+    main()

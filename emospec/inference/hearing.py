@@ -1,0 +1,111 @@
+"""What of a recording is judged: found, decoded, and what is off with it in words.
+
+Knows two numbers of a model and no graph, so that a process of its own can hear.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.data.audio import printable, read_blocks, read_part
+from emospec.data.frames import HOP_SAMPLES, frame_count
+from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
+from emospec.errors import AudioError
+from emospec.inference.listening import warnings_of
+
+Recording = Path | str | bytes | NDArray[Any]
+
+MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording as a model hears it.
+
+    Attributes:
+        name: of the recording; `recording` where it has none.
+        waveform: (samples,) at 16 kHz; of a recording far longer than the model's crop, its middle alone.
+        seconds: of the whole recording.
+        span: start and end of what is judged, in seconds.
+        warnings: what is off with it, in words.
+    """
+
+    name: str
+    waveform: Waveform
+    seconds: float
+    span: tuple[float, float]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ear:
+    """How a model hears.
+
+    Attributes:
+        max_frames, usual_seconds: as of `Model`.
+        longest_seconds: recordings that say they are longer are refused before they are decoded.
+    """
+
+    max_frames: int
+    usual_seconds: float
+    longest_seconds: float = np.inf
+
+    def hear(self, recording: Recording, sample_rate: int | None = None) -> Heard:
+        """Decode a recording; of one far longer than the crop, the middle alone.
+
+        Raises:
+            AudioError: it cannot be used.
+        """
+        if isinstance(recording, np.ndarray):
+            whole = _samples_of(recording, sample_rate)
+            first, last = self._middle(len(whole))
+            waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
+        else:
+            waveform, seconds, start = read_part(recording, self._middle, self.longest_seconds)
+        first, last = self._judged_frames(len(waveform))
+        span = (
+            start + first * HOP_SAMPLES / SAMPLE_RATE,
+            min(seconds, start + last * HOP_SAMPLES / SAMPLE_RATE),
+        )
+        said = tuple(warnings_of(waveform, seconds, span, self.usual_seconds))
+        return Heard(name_of(recording), waveform, seconds, span, said)
+
+    def blocks(self, recording: Recording, sample_rate: int | None = None) -> Iterator[Waveform]:
+        """All of a recording at 16 kHz, block by block; AudioError as of `hear`."""
+        if not isinstance(recording, np.ndarray):
+            return read_blocks(recording, longest_seconds=self.longest_seconds)
+        return iter([_samples_of(recording, sample_rate)])
+
+    def _judged_frames(self, samples: int) -> tuple[int, int]:
+        """The first and the last (excluded) frame that the graph's crop keeps."""
+        frames, most = frame_count(samples), self.max_frames
+        if not most or frames <= most:
+            return 0, frames
+        first = (frames - most) // 2
+        return first, first + most
+
+    def _middle(self, samples: int) -> tuple[int, int]:
+        """The samples to keep of a recording: its judged frames are those of the whole.
+
+        The floor of 80 dB below the loudest frame then refers to a minute, not to hours.
+        """
+        first, last = self._judged_frames(samples)
+        margin = MARGIN_FRAMES if self.max_frames else 0
+        if not margin or first <= margin:
+            return 0, samples
+        return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
+
+
+def name_of(recording: Recording) -> str:
+    """What a recording is called: its path as it was given, on one line."""
+    return printable(str(recording)) if isinstance(recording, (str, Path)) else "recording"
+
+
+def _samples_of(samples: NDArray[Any], sample_rate: int | None) -> Waveform:
+    if sample_rate is None:
+        raise AudioError("samples need their sample_rate, in Hz")
+    return from_samples(samples, sample_rate)

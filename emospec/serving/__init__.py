@@ -1,0 +1,1 @@
+"""A model on the network: HTTP and WebSocket around the recogniser; no torch."""

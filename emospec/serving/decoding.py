@@ -1,0 +1,234 @@
+"""Recordings decoded in processes of their own, which may crash or be killed without harm to others.
+
+Plain multiprocessing: one job's process must die alone and at once, which executors (concurrent.futures, loky) cannot do.
+Its forkserver starts one in some 20 ms. What comes back is raw samples and JSON, never pickles: a decoder that a hostile
+recording has taken over cannot reach further.
+"""
+
+import asyncio
+import io
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import soundfile
+
+from emospec.data.waveform import Waveform
+from emospec.errors import AudioError, LongAudioError
+from emospec.inference.hearing import Ear, Heard
+
+HEAR, BLOCKS = b"hear", b"blocks"
+SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
+WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
+LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a decoder may use for one recording: its bytes, and seconds of processor time."""
+
+    bytes: int
+    seconds: float
+
+
+class DecoderLostError(Exception):
+    """The process has died, or was stopped."""
+
+
+class Decoder:
+    """One process that decodes, started when it is first needed.
+
+    Its methods block; `stop` may be called from another thread meanwhile.
+
+    Args:
+        ear: what it listens for.
+        room: what it may use.
+    """
+
+    def __init__(self, ear: Ear, room: Room) -> None:
+        self._ear, self._room = ear, room
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._stopped = False
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process, where there is none that lives."""
+        with self._starting:
+            if self._stopped or (self._process is not None and self._process.is_alive()):
+                return
+            context = get_context("forkserver")
+            context.set_forkserver_preload(["__main__", __name__])
+            self._pipe, theirs = context.Pipe()
+            process = context.Process(
+                target=_work, args=(theirs, self._ear, self._room), name="emospec-decoder", daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._process = process
+        if self._stopped:  # meanwhile
+            process.kill()
+
+    def hear(self, content: bytes) -> Heard:
+        """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
+        answer = self._ask(HEAR, content)
+        waveform = next(answer, None)
+        if waveform is None or next(answer, None) is not None:
+            raise DecoderLostError("it broke the rules")
+        facts = self._facts
+        try:
+            span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
+            return Heard(facts["name"], waveform, facts["seconds"], span, warnings)
+        except (KeyError, TypeError) as error:
+            raise DecoderLostError from error
+
+    def blocks(self, content: bytes) -> Iterator[Waveform]:
+        """All of a recording at 16 kHz, block by block, no faster than they are taken."""
+        return self._ask(BLOCKS, content)
+
+    def stop(self) -> None:
+        """Kill the process; who waits for it gets a DecoderLostError."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process."""
+        return self._process.pid if self._process else None
+
+    def _ask(self, what: bytes, content: bytes) -> Generator[Waveform, None, None]:
+        self.start()
+        pipe = self._pipe
+        if pipe is None:
+            raise DecoderLostError
+        try:
+            pipe.send_bytes(what)
+            pipe.send_bytes(content)
+            while (message := pipe.recv_bytes())[:1] == SAMPLES:
+                yield np.frombuffer(message, np.float32, offset=1)
+            self._facts: dict[str, Any] = dict(json.loads(message[1:]))
+        except (EOFError, OSError, TypeError, ValueError) as error:
+            raise DecoderLostError from error
+        if "error" in self._facts:
+            raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
+
+
+class Decoders:
+    """Some decoders for short jobs, each replaced when it dies, or when the one who asked has gone.
+
+    Args:
+        count: how many.
+        ear, room: of each.
+        told: is called when one is lost.
+    """
+
+    def __init__(self, count: int, ear: Ear, room: Room, told: Callable[[], None] = lambda: None) -> None:
+        self._ear, self._room, self._told = ear, room, told
+        self._all = {Decoder(ear, room) for _ in range(count)}
+        self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
+        self._threads = ThreadPoolExecutor(count, "decoder")
+
+    async def start(self) -> None:
+        """Start all, before the first request."""
+        await asyncio.gather(*(self._in_thread(one.start) for one in self._all))
+        for one in self._all:
+            self._idle.put_nowait(one)
+
+    def stop(self) -> None:
+        """Kill all."""
+        for one in self._all:
+            one.stop()
+        self._threads.shutdown()
+
+    @property
+    def pids(self) -> set[int | None]:
+        """Of the processes."""
+        return {one.pid for one in self._all}
+
+    async def hear(self, content: bytes) -> Heard:
+        """As `Decoder.hear`; a recording whose decoder dies twice is an AudioError."""
+        decoder = await self._idle.get()
+        try:
+            try:
+                return await self._in_thread(decoder.hear, content)
+            except DecoderLostError:  # once, it need not be the recording
+                decoder = self._replaced(decoder)
+                return await self._in_thread(decoder.hear, content)
+        except DecoderLostError as error:
+            decoder = self._replaced(decoder)
+            raise AudioError(LOST) from error
+        except asyncio.CancelledError:
+            decoder = self._replaced(decoder)
+            raise
+        finally:
+            self._idle.put_nowait(decoder)
+
+    def _replaced(self, lost: Decoder) -> Decoder:
+        lost.stop()
+        fresh = Decoder(self._ear, self._room)
+        self._all = self._all - {lost} | {fresh}
+        self._threads.submit(fresh.start)
+        self._told()
+        return fresh
+
+    async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _work(pipe: Connection, ear: Ear, room: Room) -> None:
+    """The process: take a job, send samples and then facts, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; whoever started us says when to end
+    sys.stderr = os.fdopen(os.dup(2), "w")  # for our own failures; libmpg123 remarks on every broken MP3
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    _confine(ear, room)
+    while True:
+        try:
+            what, content = pipe.recv_bytes(), pipe.recv_bytes()
+        except EOFError:
+            return
+        seconds = math.ceil(time.process_time() + room.seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        try:
+            facts: dict[str, Any] = {}
+            if what == HEAR:
+                heard = ear.hear(content)
+                pipe.send_bytes(SAMPLES + heard.waveform.tobytes())
+                facts = {name: value for name, value in vars(heard).items() if name != "waveform"}
+            else:
+                for block in ear.blocks(content):
+                    pipe.send_bytes(SAMPLES + block.tobytes())
+        except MemoryError:
+            facts = {"error": "the recording: takes too much memory to decode. Cut it", "long": False}
+        except AudioError as error:
+            facts = {"error": str(error), "long": isinstance(error, LongAudioError)}
+        pipe.send_bytes(FACTS + json.dumps(facts).encode())
+
+
+def _confine(ear: Ear, room: Room) -> None:
+    """No more memory than needed, no file opened, no core dump."""
+    hum = io.BytesIO()
+    soundfile.write(hum, np.full(800, 0.5), 8000, format="WAV")
+    ear.hear(hum.getvalue())  # so that all that is imported late is imported now
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(
+        resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2
+    )
+    for nothing in (resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
+        resource.setrlimit(nothing, (0, 0))

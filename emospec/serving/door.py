@@ -1,0 +1,139 @@
+"""The door: who may come in, what every answer carries, what is counted and logged; no names of files."""
+
+import hmac
+import json
+import logging
+import time
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from emospec.serving.metrics import Metrics
+from emospec.serving.refusals import RefusedError
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    # plotly writes style elements at run time
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
+GUARDED = ("/v1/", "/metrics")
+POLICY_VIOLATION, GONE = 1008, 1006  # RFC 6455, section 7.4.1
+
+
+class Door:
+    """An ASGI middleware around the whole application.
+
+    Args:
+        app: what is behind it.
+        metrics: where it counts.
+        token: that every request to `GUARDED` must bear; empty for none.
+        hosts: by which the server may be called, so that no other site's name can point at it; none for any.
+        origins: other sites whose pages may send requests.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        token: str = "",
+        hosts: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (),
+    ) -> None:
+        self._app, self._metrics = app, metrics
+        self._token, self._hosts, self._origins = token.encode(), hosts, origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or not."""
+        if scope["type"] == "http":
+            await self._request(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._stream(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), GONE
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "websocket.close":
+                status = message.get("code", status)
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope):
+                await told({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.code})
+            else:
+                await self._app(scope, receive, told)
+        finally:
+            self._count(scope, status, time.perf_counter() - began)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, status = time.perf_counter(), 0
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, scope["path"])
+            await send(message)
+
+        try:
+            if refusal := self._refusal(scope):
+                await refusal.response(scope, receive, told)
+            else:
+                await self._app(scope, receive, told)
+        except Exception:
+            log.exception("a request failed")
+            if not status:
+                await RefusedError("internal").response(scope, receive, told)
+        finally:
+            self._count(scope, status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope) -> RefusedError | None:
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+            fix = f"call it {self._hosts[0]}, or start it with --allow-origin ORIGIN"
+            return RefusedError("forbidden", "the server is not called so", fix)
+        sends = scope["type"] == "websocket" or scope["method"] == "POST"
+        if sends and origin and urlsplit(origin).netloc != host and not {origin, "*"} & {*self._origins}:
+            return RefusedError("forbidden")
+        borne = headers.get("authorization", "").removeprefix("Bearer ") or _offered(headers)
+        guarded = self._token and scope["path"].startswith(GUARDED)
+        if guarded and not hmac.compare_digest(borne.encode(), self._token):
+            return RefusedError("unauthorized")
+        return None
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope.get("method", "WS")
+        method = method if method in METHODS else "other"  # a client may invent any number of them
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.latency.labels(route).observe(seconds)
+        line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+        log.info(json.dumps(line))
+
+
+def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers.update(HEADERS)
+    # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
+    headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
+
+
+def _offered(headers: Headers) -> str:
+    """The token of a page's WebSocket, which can set no other header: protocols `bearer, TOKEN`."""
+    first, _, second = headers.get("sec-websocket-protocol", "").partition(",")
+    return second.strip() if first.strip() == "bearer" else ""

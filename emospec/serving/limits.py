@@ -1,0 +1,105 @@
+"""What the server takes at most, and the gate that counts what it holds."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from emospec.serving.refusals import RefusedError
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes at most.
+
+    Attributes:
+        bytes: of one request's body.
+        seconds: of a recording, by its own header, and of a stream.
+        files: in one request.
+        held_bytes: of the bodies of all requests together.
+        waiting: requests whose body has come and whose answer has not gone.
+        judged: recordings that are decoded or scored at the same time; the others wait, undecoded.
+        streams, timelines: at the same time.
+        body_seconds: for a body to come, and a second more for each `slowest_bytes` of it; for a stream to send something.
+        answer_seconds, timeline_seconds: for the answer to be made.
+    """
+
+    bytes: int = 100 * MEGABYTE
+    seconds: float = 3600.0
+    files: int = 64
+    held_bytes: int = 400 * MEGABYTE
+    waiting: int = 512
+    judged: int = 32
+    streams: int = 32
+    timelines: int = 2
+    body_seconds: float = 30.0
+    slowest_bytes: int = 100_000
+    answer_seconds: float = 30.0
+    timeline_seconds: float = 600.0
+
+
+class Gate:
+    """Counts what the server holds, and refuses what is more; for one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.bytes = 0
+        self.requests = 0
+        self.streams = 0
+        self._latest_seconds = 1.0
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """A stream, while it is open."""
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def check_streams(self) -> None:
+        """Refuse the latest stream where there are too many."""
+        if self.streams > self.limits.streams:
+            raise RefusedError("busy", f"{self.limits.streams} streams are open")
+
+    def check(self) -> None:
+        """Refuse at once, before a body is read, where there is no place."""
+        if self.requests >= self.limits.waiting:
+            raise RefusedError(
+                "busy", f"{self.requests} requests are waiting", retry_seconds=math.ceil(self._latest_seconds)
+            )
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Room for a request's body as its bytes come; what has not come takes none."""
+        held = 0
+
+        def add(count: int) -> None:
+            nonlocal held
+            if held + count > self.limits.bytes:
+                raise RefusedError("too_large", f"the request is larger than {self.limits.bytes} bytes")
+            if self.bytes + count > self.limits.held_bytes:
+                raise RefusedError("busy", "the server holds as many bytes as it may")
+            held += count
+            self.bytes += count
+
+        try:
+            yield add
+        finally:
+            self.bytes -= held
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among those that wait for an answer."""
+        self.check()
+        self.requests += 1
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            # Of a full queue: how long the one that leaves it now has waited.
+            self._latest_seconds = time.monotonic() - began

@@ -1,0 +1,265 @@
+// The page: what is recorded or chosen goes to the server, and its answer into words, bars, map and track.
+
+import { prepareBars, percent, showAnswer, showMoment, showWaiting } from "./answer.js";
+import { cardOf } from "./card.js";
+import { drawMap } from "./map.js";
+import { record } from "./microphone.js";
+import { onThemeChange } from "./palette.js";
+import { clock } from "./pictures.js";
+import { ask, askJson, listen, Trouble, useToken } from "./server.js";
+import { Track } from "./track.js";
+
+const at = (id) => document.getElementById(id);
+const START = "Record, choose a file or take an example.";
+const track = new Track();
+
+let model = null, limits = null;
+let microphone = null; // while recording
+let job = new AbortController(); // the recording that is shown
+let file = null, point = null;
+let again = null; // what "Try again" does
+
+async function start() {
+  const known = await askJson("v1/models");
+  [model, limits] = [known.models.find((one) => one.default), known.limits];
+  at("model").textContent = model.name;
+  at("limits").textContent = `; up to ${Math.floor(limits.bytes / 1e6)} MB and ${Math.floor(limits.seconds / 60)} min`;
+  for (const id of ["record", "file", "card-open"]) at(id).disabled = false;
+  prepareBars(model);
+  showWaiting(START);
+  showMap();
+  await showExamples();
+}
+
+async function showExamples() {
+  const examples = await askJson("examples");
+  at("examples").hidden = !examples.length;
+  at("examples").querySelectorAll("button").forEach((old) => old.remove());
+  at("examples").append(...examples.map(({ name, url }) => button(name, async () => {
+    const sound = await (await ask(url)).blob();
+    await judge(new File([sound], `${name}.wav`, { type: sound.type }), true);
+  })));
+}
+
+function button(name, act) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: name });
+  made.onclick = () => attempt(act);
+  return made;
+}
+
+const showMap = () => orTell(async () => {
+  await drawMap(at("plane"), model, point);
+  at("star-word").hidden = !point;
+});
+
+/** Do what somebody asked for: what was wrong before is past. */
+function attempt(act) {
+  at("trouble").hidden = true;
+  return orTell(act);
+}
+
+/** Do something that may fail, and say so where it does, with a way to try it again. */
+async function orTell(act) {
+  try {
+    await act();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    const known = error instanceof Trouble;
+    showTrouble(known ? error : new Trouble("page", `The page failed: ${error.message}.`, "Load it again."), act);
+  }
+}
+
+function showTrouble(trouble, act) {
+  again = act;
+  const wantsToken = trouble.code === "unauthorized";
+  at("trouble-message").textContent = trouble.message;
+  at("trouble-fix").textContent = wantsToken ? "Give it here; it is kept until the page is closed." : trouble.fix;
+  at("token-form").hidden = !wantsToken;
+  at("retry").hidden = !trouble.retryAfter;
+  at("trouble").hidden = false;
+  at("trouble").scrollIntoView({ block: "nearest" });
+  if (wantsToken) at("token").focus();
+  const free = performance.now() + 1000 * trouble.retryAfter;
+  (function count() {
+    const left = Math.ceil((free - performance.now()) / 1000);
+    at("retry").disabled = trouble.code === "busy" && left > 0;
+    at("retry").textContent = at("retry").disabled ? `Try again in ${left} s` : "Try again";
+    if (at("retry").disabled && again === act) setTimeout(count, 250);
+  })();
+}
+
+/** Send a recording to the server and show all that is said of it; one that was `made` here can be saved. */
+async function judge(given, made = false) {
+  job.abort();
+  const own = job = new AbortController();
+  [file, point] = [given, null];
+  track.clear();
+  at("time").hidden = false;
+  showSegments([]);
+  at("time-title").textContent = `Along its time: ${file.name}`;
+  showWaiting(`Listening to ${file.name} …`);
+  showMap();
+  if (file.size > limits.bytes) {
+    at("time").hidden = true;
+    showWaiting(START);
+    const [size, most] = [file.size, limits.bytes].map((bytes) => Math.floor(bytes / 1e6));
+    throw new Trouble("too_large", `${file.name} has ${size} MB; this server takes ${most} MB.`,
+      "Cut it, or compress it as FLAC, MP3 or Opus.");
+  }
+  const orElse = (part, act) => part.catch((error) => {
+    if (!own.signal.aborted) act();
+    throw error;
+  });
+  await Promise.all([
+    orElse(predict(own), () => showWaiting("No answer.")),
+    orElse(showTimeline(own), () => { at("time").hidden = true; }),
+    showSound(own, made),
+  ]);
+}
+
+async function showSound({ signal }, made) {
+  await track.open(file, signal);
+  if (!signal.aborted) Object.assign(at("wav"), { href: track.audio.src, download: file.name, hidden: !made });
+}
+
+async function predict({ signal }) {
+  const { results: [result] } = await askJson("v1/predict", { form: formOf("files"), signal });
+  showAnswer(result);
+  point = result.point;
+  showMap();
+}
+
+async function showTimeline({ signal }) {
+  const speech = at("speech").checked;
+  track.forget();
+  const timeline = await (await askTimeline("json", signal)).json();
+  if (speech !== at("speech").checked) return; // another is on its way
+  track.show(timeline, Object.fromEntries(model.classes.map((name, i) => [name, model.colors[i]])));
+  showSegments(timeline.segments);
+}
+
+const askTimeline = (format, signal) =>
+  ask("v1/timeline", { form: formOf("file"), query: { format, speech: at("speech").checked }, signal });
+
+function formOf(field) {
+  const form = new FormData();
+  form.append(field, file, file.name);
+  return form;
+}
+
+function showSegments(segments) {
+  at("segments").hidden = !segments.length;
+  at("segments").firstElementChild.textContent = `Segments (${segments.length})`;
+  at("segments").querySelector("tbody").replaceChildren(...segments.map((one) => {
+    const row = document.createElement("tr");
+    const from = button(clock(one.start_seconds), () => track.seek(one.start_seconds));
+    const sure = one.confidence === null ? "" : percent(one.confidence);
+    [from, clock(one.end_seconds), one.emotion ?? "–", sure].forEach((cell) => row.insertCell().append(cell));
+    return row;
+  }));
+}
+
+async function download(format) {
+  const response = await askTimeline(format, job.signal);
+  const [, name] = /filename\*=UTF-8''(\S+)/.exec(response.headers.get("Content-Disposition"));
+  save(await response.blob(), decodeURIComponent(name));
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+async function startRecording() {
+  at("record").disabled = true;
+  try {
+    let live = null;
+    microphone = await record((samples, peakDb, seconds) => {
+      live?.send(samples);
+      at("level").setAttribute("aria-valuenow", Math.max(-60, peakDb).toFixed(0));
+      at("level").firstElementChild.style.transform = `scaleX(${Math.max(0, 1 + peakDb / 60)})`;
+      at("recorded").textContent = clock(seconds);
+      if (microphone && seconds > limits.seconds - 1) toggleRecording();
+    });
+    live = microphone.live = listen(microphone.sampleRate, showMoment,
+      () => showWaiting("The server gives no live answer. The recording goes on."));
+  } finally {
+    at("record").disabled = false;
+  }
+  job.abort();
+  track.clear();
+  point = null;
+  showMap();
+  at("time").hidden = true;
+  at("verdict").setAttribute("aria-live", "off"); // a word per second is no use to who listens
+  showWaiting("Speak: the first answer comes after three seconds.");
+  showRecording(true);
+}
+
+async function stopRecording() {
+  const { live, stop } = microphone;
+  microphone = null;
+  showRecording(false);
+  live.end();
+  at("record").disabled = true;
+  const recorded = await stop();
+  at("record").disabled = false;
+  at("verdict").removeAttribute("aria-live");
+  attempt(() => judge(recorded, true));
+}
+
+function showRecording(on) {
+  at("recording").hidden = !on;
+  for (const id of ["drop", "examples"]) at(id).inert = on;
+  at("record").classList.toggle("on", on);
+  at("record-word").textContent = on ? "Stop" : "Record";
+  at("recorded").textContent = clock(0);
+}
+
+const toggleRecording = () => attempt(microphone ? stopRecording : startRecording);
+
+const take = (files) => {
+  if (files.length > 1) {
+    const fix = "For many at once there is emospec predict.";
+    return showTrouble(new Trouble("several", "One recording at a time.", fix), null);
+  }
+  return files.length && !microphone && attempt(() => judge(files[0]));
+};
+
+at("host").textContent = location.host;
+at("record").onclick = toggleRecording;
+at("file").onchange = () => { take([...at("file").files]); at("file").value = ""; };
+at("speech").onchange = () => attempt(() => showTimeline(job));
+at("retry").onclick = () => attempt(again);
+at("dismiss").onclick = () => { at("trouble").hidden = true; };
+at("token-form").onsubmit = (event) => {
+  event.preventDefault();
+  useToken(at("token").value);
+  at("token").value = "";
+  attempt(again);
+};
+at("downloads").onclick = ({ target: { dataset: { format } } }) => format && attempt(() => download(format));
+at("card-open").onclick = () => {
+  at("card").querySelector("article").replaceChildren(...cardOf(model.card));
+  at("card").showModal();
+};
+onThemeChange(() => model && showMap());
+document.ondragover = (event) => { event.preventDefault(); document.body.classList.add("dropping"); };
+document.ondragleave = (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); };
+document.ondrop = (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  if (model) take([...event.dataTransfer.files]);
+};
+document.onkeydown = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || at("card").open) return;
+  if (event.target.closest("input:not([type=checkbox], [type=file])")) return;
+  if (event.key === "r" || event.key === "R") at("record").click();
+  if (event.key === " " && !event.target.closest("button, a, summary, input")) {
+    event.preventDefault();
+    track.toggle();
+  }
+};
+
+attempt(start);

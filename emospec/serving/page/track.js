@@ -1,0 +1,168 @@
+// A recording on its time axis: plays, seeks, zooms; pictures.js draws it.
+
+import { clock, draw, GUTTER } from "./pictures.js";
+import { onThemeChange } from "./palette.js";
+import { percent } from "./answer.js";
+
+const at = (id) => document.getElementById(id);
+const RATE = 16000; // Hz, of the pictures
+const CLOSEST_SECONDS = 1;
+const EDGE_SECONDS = 1e-3; // out of sight by rounding is in sight
+
+export class Track {
+  constructor() {
+    this.audio = new Audio();
+    this.clear();
+    at("play").onclick = () => this.toggle();
+    at("closer").onclick = () => this.zoom(0.5);
+    at("farther").onclick = () => this.zoom(2);
+    this.audio.onplay = this.audio.onpause = () => this.follow();
+    const track = at("track");
+    track.onpointerdown = (event) => { if (event.button === 0) this.seek(this.secondsAt(event)); };
+    track.onpointermove = (event) => {
+      if (event.buttons === 1) this.seek(this.secondsAt(event));
+      else this.read(this.secondsAt(event));
+    };
+    track.onpointerleave = () => this.read(this.position);
+    track.onkeydown = (event) => this.press(event);
+    new ResizeObserver(() => this.draw()).observe(track);
+    onThemeChange(() => this.draw());
+  }
+
+  /** Forget the recording. */
+  clear() {
+    this.audio.pause();
+    if (this.audio.src) URL.revokeObjectURL(this.audio.src);
+    this.audio.removeAttribute("src");
+    const view = { start: 0, end: 0 }; // in seconds, as all here
+    Object.assign(this, { sound: null, segments: null, colors: {}, seconds: 0, position: 0, view });
+    at("no-pictures").hidden = true;
+    at("play").disabled = true;
+  }
+
+  /** Take a file: its sound, where the browser can decode it, to see and to play. */
+  async open(file, signal) {
+    let decoded = null;
+    try {
+      decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
+    } catch { /* a format that browsers do not know; the server may */ }
+    if (signal.aborted) return;
+    at("no-pictures").hidden = Boolean(decoded);
+    if (!decoded) return;
+    this.sound = { samples: mixed(decoded), rate: RATE };
+    this.audio.src = URL.createObjectURL(file);
+    at("play").disabled = false;
+    this.setLength(decoded.duration);
+  }
+
+  /** Take the timeline that the server made of the file. */
+  show(timeline, colors) {
+    this.segments = timeline.segments;
+    this.colors = colors;
+    this.setLength(timeline.duration_seconds);
+  }
+
+  /** The timeline is being made anew. */
+  forget() {
+    this.segments = null;
+    this.draw();
+    this.read(this.position);
+  }
+
+  setLength(seconds) {
+    if (!this.seconds) this.view = { start: 0, end: seconds };
+    this.seconds ||= seconds;
+    at("track").setAttribute("aria-valuemax", this.seconds.toFixed(1));
+    this.draw();
+    this.read(this.position);
+  }
+
+  draw() {
+    const width = at("track").clientWidth;
+    if (!width || !this.seconds) return;
+    draw(at("pictures"), width, this.view, this.sound, this.segments ?? [], this.colors);
+    at("closer").disabled = this.view.end - this.view.start <= CLOSEST_SECONDS;
+    at("farther").disabled = this.view.end - this.view.start >= this.seconds;
+    this.place();
+  }
+
+  toggle() {
+    if (!this.audio.src) return;
+    if (this.audio.paused) this.audio.play();
+    else this.audio.pause();
+  }
+
+  /** Keep up with what plays. */
+  follow() {
+    at("play").firstElementChild.textContent = this.audio.paused ? "Play" : "Pause";
+    this.position = Math.min(this.seconds, this.audio.currentTime);
+    this.place();
+    this.read(this.position);
+    if (!this.audio.paused) requestAnimationFrame(() => this.follow());
+  }
+
+  seek(seconds) {
+    this.position = Math.max(0, Math.min(this.seconds, seconds));
+    if (this.audio.src) this.audio.currentTime = this.position;
+    this.place();
+    this.read(this.position);
+  }
+
+  zoom(factor) {
+    const wanted = Math.max(CLOSEST_SECONDS, factor * (this.view.end - this.view.start));
+    const length = Math.min(this.seconds, wanted);
+    this.look(this.position - length / 2, length);
+  }
+
+  look(start, length) {
+    const first = Math.max(0, Math.min(this.seconds - length, start));
+    this.view = { start: first, end: first + length };
+    this.draw();
+  }
+
+  /** Put the playhead where the position is, turning the page where that is out of sight. */
+  place() {
+    const { start, end } = this.view;
+    const isOut = this.position < start - EDGE_SECONDS || this.position > end + EDGE_SECONDS;
+    if (isOut) return this.look(this.position - 0.05 * (end - start), end - start);
+    const x = GUTTER + ((at("track").clientWidth - GUTTER) * (this.position - start)) / (end - start || 1);
+    at("playhead").style.transform = `translateX(${x}px)`;
+  }
+
+  /** Say what is at a time. */
+  read(seconds) {
+    const segment = this.segments?.find((one) => seconds >= one.start_seconds && seconds <= one.end_seconds);
+    const none = this.segments ? "no emotion" : "listening …";
+    const heard = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : none;
+    at("readout").textContent = `${clock(seconds)} of ${clock(this.seconds)}  ${heard}`;
+    at("track").setAttribute("aria-valuenow", this.position.toFixed(1));
+    at("track").setAttribute("aria-valuetext", at("readout").textContent);
+  }
+
+  secondsAt(event) {
+    const box = at("track").getBoundingClientRect();
+    const share = (event.clientX - box.left - GUTTER) / (box.width - GUTTER);
+    return Math.max(0, Math.min(this.seconds, this.view.start + share * (this.view.end - this.view.start)));
+  }
+
+  press(event) {
+    const step = (this.view.end - this.view.start) / 50;
+    const here = this.position;
+    const to = { ArrowLeft: here - step, ArrowRight: here + step, Home: 0, End: this.seconds }[event.key];
+    if (to !== undefined) this.seek(to);
+    else if (event.key === "+") this.zoom(0.5);
+    else if (event.key === "-") this.zoom(2);
+    else return;
+    event.preventDefault();
+  }
+}
+
+/** Mono: the mean of the channels. */
+function mixed(decoded) {
+  const first = decoded.getChannelData(0);
+  for (let c = 1; c < decoded.numberOfChannels; c++) {
+    const other = decoded.getChannelData(c);
+    for (let i = 0; i < first.length; i++) first[i] += (other[i] - first[i]) / (c + 1);
+  }
+  return first;
+}

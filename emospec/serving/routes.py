@@ -1,0 +1,215 @@
+"""The addresses of the API: each parses, calls the service once, and answers."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Coroutine
+from functools import cache
+from pathlib import PurePath
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import soundfile
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.requests import HTTPConnection
+
+from emospec.data.corpora import demo
+from emospec.data.waveform import SAMPLE_RATE
+from emospec.inference.formats import FORMATS, format_named, render
+from emospec.inference.recognizer import Prediction
+from emospec.inference.streaming import Timing
+from emospec.serving import answers
+from emospec.serving.refusals import RefusedError
+from emospec.serving.service import Service
+from emospec.serving.uploads import Upload, read_uploads
+
+MEDIA_TYPES = {
+    "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
+    "srt": "application/x-subrip",
+}  # fmt: skip
+SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
+EXAMPLE_SPEAKER = 1
+
+router = APIRouter(
+    responses={
+        code: {"model": answers.Trouble} for code in (401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
+    }
+)
+Result = TypeVar("Result")
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """The service of the application."""
+    service: Service = connection.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(service_of)]
+
+
+class Uploads:
+    """A dependency: the files of a field, with room for them until the answer has gone."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    async def __call__(self, request: Request, service: Served) -> AsyncIterator[list[Upload]]:
+        """Take them in."""
+        if not service.ready:
+            raise RefusedError("not_ready")
+        model = request.query_params.get("model")
+        if model not in (None, "", service.name):
+            raise RefusedError(
+                "unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}"
+            )
+        gate = service.gate
+        gate.check()
+        with gate.body() as add:
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) > gate.limits.bytes:
+                raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
+            uploads = await read_uploads(request, self.field, gate.limits, add)
+            with gate.place():
+                yield uploads
+
+
+Files = Annotated[list[Upload], Depends(Uploads("files"))]
+File = Annotated[list[Upload], Depends(Uploads("file"))]
+Share = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
+Model = Annotated[str, Query(description="A model's name; else the default one.")]
+
+
+def _multipart(field: str, several: bool) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary", "description": "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus."}
+    sent = {"type": "array", "items": file, "minItems": 1} if several else file
+    schema = {"type": "object", "properties": {field: sent}, "required": [field]}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+@router.post("/v1/predict", openapi_extra=_multipart("files", several=True))
+async def predict(
+    request: Request, service: Served, files: Files, abstain_below: Share = 0.0, model: Model = ""
+) -> answers.Predictions:
+    """The emotion of recordings, in order; where the only one cannot be judged, an error."""
+    known = service.recognizer.model
+    said = [answers.judged(known, *one) for one in await _results(request, service, files, abstain_below)]
+    return answers.Predictions(model=service.name, results=said)
+
+
+@router.post("/v1/embed", openapi_extra=_multipart("files", several=True))
+async def embed(request: Request, service: Served, files: Files, model: Model = "") -> answers.Embeddings:
+    """The feature z of recordings, in order, to search or cluster them by."""
+    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0)]
+    return answers.Embeddings(model=service.name, results=said)
+
+
+@router.post(
+    "/v1/timeline",
+    openapi_extra=_multipart("file", several=False),
+    response_model=answers.Heard,
+    responses={200: {"content": {kind: {} for kind in sorted({"text/plain", *MEDIA_TYPES.values()})}}},
+)
+async def timeline(
+    request: Request,
+    service: Served,
+    file: File,
+    window: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds judged at once.")] = 3.0,
+    hop: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds between windows.")] = 1.0,
+    smoothing: Annotated[float, Query(ge=0, description="Time constant in seconds; 0 is none.")] = 1.0,
+    minimum: Annotated[float, Query(ge=0, description="The shortest segment, in seconds.")] = 1.0,
+    abstain_below: Share = 0.0,
+    speech: Annotated[bool, Query(description="Judge stretches of speech instead of windows.")] = False,
+    form: Annotated[str, Query(alias="format", json_schema_extra={"enum": [*FORMATS]})] = "json",
+    model: Model = "",
+) -> Response:
+    """The emotions of a recording over its time."""
+    known = format_named(form)
+    if len(file) > 1:
+        raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
+    timing = Timing(window, hop, smoothing, minimum, abstain_below)
+    work = service.timeline(file[0], timing, speech)
+    heard = await _unless_gone(request, service.limits.timeline_seconds, work)
+    name = quote(PurePath(file[0].name).stem + known.suffix)
+    headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+    return Response(render(form, heard), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
+
+
+@router.get("/v1/models")
+def models(service: Served) -> answers.Models:
+    """What the server has, and what it takes at most."""
+    limits = service.limits
+    most = answers.Most(bytes=limits.bytes, seconds=limits.seconds, files=limits.files)
+    return answers.Models(models=[answers.card_of(service.recognizer.model, service.name)], limits=most)
+
+
+@router.get("/examples")
+def examples() -> list[answers.Example]:
+    """Sounds to try the server with, synthesised: no human speech."""
+    return [answers.Example(name=name, url=f"/examples/{name}.wav") for name in demo.EMOTIONS]
+
+
+@router.get("/examples/{name}.wav", response_class=Response)
+def example(name: str) -> Response:
+    """One of them."""
+    if name not in demo.EMOTIONS:
+        raise RefusedError("not_found", f"there is no example {name[:80]!r}", "see /examples")
+    return Response(_synthesised(name), media_type="audio/wav")
+
+
+@router.get("/health")
+def health() -> answers.State:
+    """Whether the server lives."""
+    return answers.State(status="alive")
+
+
+@router.get("/ready")
+def ready(service: Served) -> answers.State:
+    """Whether it takes requests."""
+    if not service.ready:
+        raise RefusedError("not_ready")
+    return answers.State(status="ready")
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(service: Served) -> Response:
+    """What Prometheus collects."""
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@cache
+def _synthesised(emotion: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, demo.utterance(EXAMPLE_SPEAKER, emotion, 1), SAMPLE_RATE, "PCM_16", format="WAV")
+    return file.getvalue()
+
+
+async def _results(
+    request: Request, service: Service, files: list[Upload], abstain_below: float
+) -> list[tuple[str, Prediction | RefusedError]]:
+    """The name of each file and its result; the only one's refusal is raised."""
+    work = service.predict(files, abstain_below)
+    results = await _unless_gone(request, service.limits.answer_seconds, work)
+    if len(results) == 1 and isinstance(results[0], RefusedError):
+        raise results[0]
+    return [(file.name, result) for file, result in zip(files, results, strict=True)]
+
+
+async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of some work; it is cancelled when time is over, or when the one who asked has gone."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    both = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if both[0].done():
+                return both[0].result()
+            raise RefusedError("gone")
+    except TimeoutError as error:
+        raise RefusedError("time_limit", f"the answer takes longer than {seconds:g} s") from error
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)

@@ -1,0 +1,146 @@
+"""Sound over a WebSocket -> what is heard, hop by hop: the recogniser's own stream."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emospec.errors import EmospecError
+from emospec.inference.streaming import Moment, Stream, Timing
+from emospec.inference.timeline import Segment
+from emospec.serving.refusals import RefusedError, refusal_of
+from emospec.serving.routes import SHORTEST_HOP_SECONDS, Served
+from emospec.serving.service import Service
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+NORMAL, REFUSED, FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
+
+
+class Asked(BaseModel):
+    """The query of a stream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sample_rate: int = 16_000
+    encoding: Literal["s16le", "f32le"] = "s16le"
+    window: float = Field(3.0, ge=SHORTEST_HOP_SECONDS)
+    hop: float = Field(1.0, ge=SHORTEST_HOP_SECONDS)
+    smoothing: float = Field(1.0, ge=0)
+    minimum: float = Field(1.0, ge=0)
+    abstain_below: float = Field(0.0, ge=0, le=1)
+
+    @property
+    def timing(self) -> Timing:
+        """Windows, smoothing and segments."""
+        return Timing(self.window, self.hop, self.smoothing, self.minimum, self.abstain_below)
+
+
+class Pieces:
+    """Samples from bytes that come in frames of any size, in pieces of a second at most."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._type = np.dtype("<i2" if asked.encoding == "s16le" else "<f4")
+        self._most = asked.sample_rate
+        self._rest = b""
+
+    def __call__(self, frame: bytes) -> list[NDArray[np.float32]]:
+        """(samples,) each, nominally in [-1, 1]."""
+        joined = self._rest + frame
+        whole = len(joined) // self._type.itemsize * self._type.itemsize
+        self._rest = joined[whole:]
+        samples = np.frombuffer(joined[:whole], self._type)
+        scaled = samples.astype(np.float32) / np.float32(32768 if self._type.kind == "i" else 1)
+        return [scaled[first : first + self._most] for first in range(0, len(scaled), self._most)]
+
+
+@router.websocket("/v1/stream")
+async def stream(socket: WebSocket, service: Served) -> None:
+    """PCM in, moments and segments out, until the text `end`."""
+    await socket.accept("bearer" if "bearer" in socket.scope["subprotocols"] else None)
+    with suppress(WebSocketDisconnect), service.gate.stream():
+        refusal = await _refusal(socket, service)
+        if refusal:
+            await socket.send_json({"type": "error", "error": refusal.facts})
+            await socket.close(FAILED if refusal.status >= 500 else REFUSED)
+        else:
+            await socket.close(NORMAL)
+
+
+async def _refusal(socket: WebSocket, service: Service) -> RefusedError | None:
+    """What ends a stream before its end, if anything does."""
+    try:
+        service.gate.check_streams()
+        await _listen(socket, service)
+    except EmospecError as error:
+        return refusal_of(error)
+    except WebSocketDisconnect:
+        raise
+    except Exception:
+        log.exception("a stream failed")
+        return RefusedError("internal")
+    return None
+
+
+async def _listen(socket: WebSocket, service: Service) -> None:
+    try:
+        asked = Asked.model_validate(dict(socket.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RefusedError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    heard, pieces = service.recognizer.stream(asked.sample_rate, asked.timing), Pieces(asked)
+    classes = list(service.recognizer.model.names)
+    latency = asked.timing.latency_seconds
+    await socket.send_json({"type": "ready", "classes": classes, "latency_seconds": latency})
+    while (frame := await _frame(socket, service.limits.body_seconds)) is not None:
+        for piece in pieces(frame):
+            await _say(socket, await service.in_thread(lambda piece=piece: heard.push(piece)))  # type: ignore[misc]
+            _check_length(heard, service)
+    moments, segments = await service.in_thread(heard.finish)
+    await _say(socket, moments)
+    await _say_segments(socket, segments)
+    await socket.send_json({"type": "end", "seconds": heard.seconds})
+
+
+def _check_length(heard: Stream, service: Service) -> None:
+    if heard.seconds > service.limits.seconds:
+        raise RefusedError(
+            "too_long", f"the stream is longer than {service.limits.seconds:g} s", "open another"
+        )
+
+
+async def _frame(socket: WebSocket, seconds: float) -> bytes | None:
+    """The next binary frame; None at the end."""
+    try:
+        async with asyncio.timeout(seconds):
+            message: dict[str, Any] = dict(await socket.receive())
+    except TimeoutError as error:
+        raise RefusedError(
+            "time_limit", f"nothing came for {seconds:g} s", "end a stream with the text 'end'"
+        ) from error
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", NORMAL))
+    if message.get("text") == "end":
+        return None
+    if message.get("bytes") is None:
+        raise RefusedError("invalid", "a stream takes binary frames and the text 'end'")
+    return bytes(message["bytes"])
+
+
+async def _say(socket: WebSocket, moments: list[Moment]) -> None:
+    for moment in moments:
+        facts = {name: value for name, value in vars(moment).items() if name != "segments"}
+        await socket.send_json({"type": "moment", **facts})
+        await _say_segments(socket, moment.segments)
+
+
+async def _say_segments(socket: WebSocket, segments: list[Segment] | tuple[Segment, ...]) -> None:
+    for segment in segments:
+        await socket.send_json({"type": "segment", **asdict(segment)})

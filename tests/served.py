@@ -1,0 +1,73 @@
+"""A server in a thread, on a free port, as `emospec serve` runs it."""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import soundfile
+import uvicorn
+
+from emospec.serving.app import create_app
+from emospec.serving.batching import SharedRecognizer
+from emospec.serving.limits import Limits
+from emospec.serving.metrics import Metrics
+from emospec.serving.server import config_of
+from emospec.serving.service import Service
+
+
+@dataclass
+class Served:
+    """A server that runs: its port, its insides, and how to end it."""
+
+    port: int
+    service: Service
+    server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+
+@contextmanager
+def served(model: Path, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
+    metrics = Metrics()
+    recognizer = SharedRecognizer(model, threads=2, told=metrics.passes.observe)
+    service = Service(recognizer, limits or Limits(), metrics)
+    server = uvicorn.Server(config_of(create_app(service, **options)))
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            yield Served(port, service, server)
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive(), "the server did not end"
+
+
+def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def wav(samples: Any, rate: int = 16_000, **options: Any) -> bytes:
+    """Samples as the bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **{"format": "WAV", "subtype": "FLOAT"} | options)
+    return file.getvalue()

@@ -1,0 +1,366 @@
+"""The page in a real browser: what it shows is what `emospec predict` and `timeline` say of what it sent."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import tone
+from emospec.data.audio import read_audio
+from emospec.data.corpora.demo import utterance
+from emospec.data.waveform import SAMPLE_RATE
+from emospec.inference.recognizer import Recognizer
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SHARED = Path(__file__).parents[2] / "shared" / "corpora" / "emodb" / "audio"
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+]
+
+KEEP_WHAT_IS_SENT = """
+  window.sent = [];
+  const plain = window.fetch;
+  window.fetch = (url, options) => {
+    if (options?.body instanceof FormData) sent.push([new URL(url, location).pathname, [...options.body.values()][0]]);
+    return plain(url, options);
+  };
+"""
+LAST_SENT = """async () => {
+  const bytes = new Uint8Array(await sent.at(-1)[1].arrayBuffer());
+  return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+}"""
+
+
+@contextmanager
+def served(model: Path, **environment: str) -> Iterator[str]:
+    """`emospec serve` in a process of its own; gives its address."""
+    command = [sys.executable, "-m", "emospec", "serve", "--model", str(model), "--port", "0"]
+    environ, silent = os.environ | environment, subprocess.DEVNULL
+    with subprocess.Popen(command, env=environ, stderr=silent, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().removeprefix("emospec: ").strip() + "/"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(hum_model: Path) -> Iterator[str]:
+    with served(hum_model) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds: real recordings, where the shared corpora are beside the project."""
+    real = sorted(SHARED.glob("*.flac"))[::25][:8]
+    waves = [read_audio(file) for file in real] or [utterance(1, "angry", k) for k in range(1, 10)]
+    file = tmp_path_factory.mktemp("speech") / "speech.wav"
+    soundfile.write(file, np.concatenate(waves)[: 12 * SAMPLE_RATE], SAMPLE_RATE, "PCM_16")
+    return file
+
+
+@pytest.fixture(scope="module")
+def browser(speech: Path) -> Iterator[Any]:
+    """Chromium, whose microphone hears `speech` again and again."""
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    flags.append(f"--use-file-for-fake-audio-capture={speech}")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens the page and waits until it can be used; at the end, nothing of it has failed."""
+    contexts, failures = [], []
+
+    def opened(address: str, ready: str = "#record:enabled", **options: Any) -> Any:
+        contexts.append(browser.new_context(permissions=["microphone"], **{"viewport": DESK} | options))
+        page = contexts[-1].new_page()
+        page.add_init_script(KEEP_WHAT_IS_SENT)
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on(
+            "console", lambda said: failures.append(said.text) if "Security Policy" in said.text else None
+        )
+        page.goto(address)
+        page.wait_for_selector(ready)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not failures
+
+
+def choose(page: Any, file: Path) -> None:
+    page.set_input_files("#file", file)
+    wait_for_answer(page, file.name)
+
+
+def wait_for_answer(page: Any, name: str = "") -> None:
+    page.wait_for_function(
+        "name => document.getElementById('time-title').textContent.includes(name)", arg=name
+    )
+    page.wait_for_selector("#emotion data")
+    page.wait_for_selector("#segments:visible")
+
+
+def shown(page: Any) -> tuple[str, float, dict[str, float]]:
+    """Emotion, confidence and probabilities, exact."""
+    rows = page.locator("#bars tr").all()
+    values = {
+        row.locator("th").inner_text(): float(row.locator("data").get_attribute("value")) for row in rows
+    }
+    return page.inner_text("#emotion strong"), float(page.get_attribute("#emotion data", "value")), values
+
+
+def told(verb: str, file: Path, model: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "emospec", verb, str(file), "--model", str(model), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_uploaded_recording_gets_the_answer_of_predict_and_timeline(
+    open_page: Callable[..., Any], address: str, hum_model: Path, speech: Path
+) -> None:
+    page = open_page(address)
+    choose(page, speech)
+    expected = json.loads(told("predict", speech, hum_model, "--json"))[0]
+    assert shown(page) == (expected["emotion"], expected["confidence"], expected["probabilities"])
+    assert page.locator("#warnings li").count() == len(expected["warnings"])
+    assert base64.b64decode(page.evaluate(LAST_SENT)) == speech.read_bytes()
+
+    timeline = json.loads(told("timeline", speech, hum_model, "--format", "json"))
+    assert page.inner_text("#segments summary") == f"Segments ({len(timeline['segments'])})"
+    for form in ("csv", "textgrid", "audacity"):
+        with page.expect_download() as download:
+            page.click(f"[data-format={form}]")
+        assert Path(download.value.path()).read_text() == told(
+            "timeline", speech, hum_model, "--format", form
+        )
+        assert download.value.suggested_filename.startswith("speech.")
+
+
+def test_a_recorded_voice_gets_the_answer_of_predict(
+    open_page: Callable[..., Any], address: str, recognizer: Recognizer, speech: Path
+) -> None:
+    page = open_page(address)
+    page.keyboard.press("r")
+    page.wait_for_selector("#recording:visible")
+    page.wait_for_selector("#bars data")  # said live, of the first window
+    assert "while it is recorded" in page.inner_text("#words")
+    page.wait_for_function("() => parseFloat(document.getElementById('recorded').textContent.slice(2)) > 5")
+    page.keyboard.press("r")
+    wait_for_answer(page, "recording-")
+
+    sent = base64.b64decode(page.evaluate(LAST_SENT))
+    expected = recognizer.predict(sent)
+    assert page.inner_text("#emotion strong") == expected.emotion
+    assert shown(page)[1:] == (
+        pytest.approx(expected.confidence, abs=1e-5),
+        pytest.approx(expected.probabilities, abs=1e-5),
+    )
+    with page.expect_download() as download:
+        page.click("#wav")
+    assert Path(download.value.path()).read_bytes() == sent
+
+    heard, played = read_audio(sent), read_audio(speech)
+    assert soundfile.info(download.value.path()).samplerate == SAMPLE_RATE
+    assert len(heard) > 5 * SAMPLE_RATE
+    assert likeness(heard[SAMPLE_RATE : 3 * SAMPLE_RATE], np.tile(played, 2)) > 0.9
+
+
+def likeness(part: np.ndarray, whole: np.ndarray) -> float:
+    """1 less the energy of the difference of a part from where it lies in the whole, over its own."""
+    size = 1 << (len(part) + len(whole)).bit_length()
+    spectra = np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size))
+    start = int(np.fft.irfft(spectra, size)[: len(whole) - len(part)].argmax())
+    return 1 - float(np.sum((part - whole[start : start + len(part)]) ** 2) / np.sum(part**2))
+
+
+def test_examples_play_and_lie_on_the_map(open_page: Callable[..., Any], address: str) -> None:
+    page = open_page(address)
+    page.click("#examples button")
+    wait_for_answer(page)
+    page.wait_for_selector("#star-word:visible")
+    assert page.locator("#plane .scatterlayer .trace").count() == 4  # two clouds, their centres, the star
+    page.focus("#track")
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.getElementById('track').getAttribute('aria-valuenow') > 0.2")
+    page.keyboard.press("Home")
+    assert float(page.get_attribute("#track", "aria-valuenow")) < 0.2
+    colors = page.evaluate(
+        "() => new Set(document.getElementById('pictures').getContext('2d').getImageData(100, 60, 200, 150).data).size"
+    )
+    assert colors > 50  # a spectrogram, no empty canvas
+
+
+def test_it_is_up_soon_and_asks_nobody_else(
+    browser: Any, open_page: Callable[..., Any], address: str
+) -> None:
+    page = open_page(address)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    start = time.perf_counter()
+    page.reload()
+    page.wait_for_selector("#record:enabled")
+    assert time.perf_counter() - start < 3
+    page.wait_for_selector("#plane .points")
+    assert len(asked) > 5
+    assert {url for url in asked if not url.startswith(address)} == set()
+    assert page.request.get(f"{address}page/page.js").headers["cache-control"] == "no-cache"
+
+
+def test_what_cannot_be_read_is_said_with_what_to_do(
+    open_page: Callable[..., Any], address: str, tmp_path: Path
+) -> None:
+    page = open_page(address)
+    (tmp_path / "letter.wav").write_text("no sound at all")
+    page.set_input_files("#file", tmp_path / "letter.wav")
+    page.wait_for_selector("#trouble:visible")
+    assert "cannot be decoded" in page.inner_text("#trouble-message")
+    assert page.inner_text("#trouble-fix")
+    assert page.inner_text("#words") == "No answer."
+
+    soundfile.write(tmp_path / "hum.aiff", tone(440, 2.0), SAMPLE_RATE)
+    choose(page, tmp_path / "hum.aiff")  # browsers do not decode AIFF
+    assert page.is_hidden("#trouble")
+    assert page.is_visible("#no-pictures")
+    assert page.is_disabled("#play")
+
+
+def test_a_busy_server_is_asked_again_when_it_says(
+    open_page: Callable[..., Any], address: str, speech: Path
+) -> None:
+    page = open_page(address)
+    page.wait_for_selector("#plane .points")  # and nothing else to do
+    busy = {"error": {"code": "busy", "message": "the server is busy", "fix": "try again in 9 s"}}
+    page.route(
+        "**/v1/predict*",
+        lambda route: route.fulfill(status=429, headers={"Retry-After": "9"}, json=busy),
+        times=1,
+    )
+    page.set_input_files("#file", speech)
+    page.wait_for_selector("#retry:disabled:visible")
+    page.click("#retry")  # waits until it may be
+    wait_for_answer(page, speech.name)
+    assert page.is_hidden("#trouble")
+
+
+def test_a_token_is_asked_for(open_page: Callable[..., Any], hum_model: Path, speech: Path) -> None:
+    with served(hum_model, EMOSPEC_TOKEN="open-sesame") as address:
+        page = open_page(address, "#token-form:visible")
+        page.fill("#token", "open-says-me")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#trouble:visible")
+        page.fill("#token", "open-sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#record:enabled")
+        assert page.is_hidden("#trouble")
+        choose(page, speech)
+        page.keyboard.press("r")
+        page.wait_for_selector("#bars data")  # live too
+        page.keyboard.press("r")
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+def test_a_card_cannot_run_anything(open_page: Callable[..., Any], address: str) -> None:
+    page = open_page(address)
+    page.click("#card-open")
+    assert page.locator("#card h2").count() > 2
+    assert page.locator("#card td").count() > 1
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#card")
+    hostile = "# <img src=x onerror=alert(1)>\n\n<script>alert(1)</script> [a](javascript:alert(1))\n\n| <b>x</b> |\n|---|\n| `<i>` |"
+    kinds = page.evaluate(
+        """async (text) => {
+          const { cardOf } = await import("/page/card.js");
+          document.querySelector("#card article").replaceChildren(...cardOf(text));
+          return [...document.querySelectorAll("#card article *")].map((one) => one.tagName);
+        }""",
+        hostile,
+    )
+    assert set(kinds) == {"H1", "P", "TABLE", "TR", "TH", "TD", "CODE"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_it_fits_and_can_be_read(
+    open_page: Callable[..., Any], address: str, speech: Path, size: dict[str, int], scheme: str
+) -> None:
+    page = open_page(address, viewport=size, color_scheme=scheme)
+    choose(page, speech)
+    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    assert page.locator("footer").bounding_box()["y"] + 20 < size["height"]  # in sight at any place
+    names = ("page", "panel", "ink", "faint", "accent", "on-accent", "red", "warn", "wave")
+    color = {
+        name: page.evaluate(
+            "(name) => getComputedStyle(document.documentElement).getPropertyValue(name)", f"--{name}"
+        )
+        for name in names
+    }
+    texts = [
+        "ink panel",
+        "ink page",
+        "ink warn",
+        "faint panel",
+        "faint page",
+        "accent panel",
+        "on-accent accent",
+        "red panel",
+    ]
+    for text in texts:
+        assert contrast(*(color[name] for name in text.split())) >= 4.5, text
+    assert contrast(color["wave"], color["panel"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours `#rrggbb`, 1 to 21 (WCAG 2.2)."""
+    lights = []
+    for color in (one, other):
+        parts = np.array([int(part, 16) / 255 for part in re.findall("[0-9a-f]{2}", color.lower())])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        lights.append(float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_every_control_is_reached_by_tab_and_seen(
+    open_page: Callable[..., Any], address: str, speech: Path
+) -> None:
+    page = open_page(address)
+    choose(page, speech)
+    page.evaluate("document.activeElement.blur()")
+    order = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        here = page.evaluate(
+            """() => {
+              const one = document.activeElement, seen = one.id === "file" ? document.getElementById("drop") : one;
+              return [one === document.body ? "" : one.id || one.textContent, getComputedStyle(seen).outlineStyle];
+            }"""
+        )
+        if not here[0]:
+            break
+        assert here[1] == "solid", here
+        order.append(here[0])
+    wanted = ["card-open", "record", "file", "neutral", "play", "speech", "track", "CSV"]
+    places = [order.index(name) for name in wanted]
+    assert all(before < after for before, after in pairwise(places))
