@@ -11,12 +11,12 @@ from bench.measure import REPEATS, machine
 from emospec.provenance import commit
 
 BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth")
-OF_RUNS = ("recognition", "typicality", "start", "broken", "serving")
+OF_RUNS = ("recognition", "typicality", "start", "broken", "serving", "scoring")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 HEAD = f"""# Speed, measured
 
-Made by `make bench`, and `python -m bench recognition typicality start broken serving --runs RUNS` with RUNS of `emospec crossval PACK --out RUNS`
+Made by `make bench`, and `python -m bench recognition typicality start broken serving scoring --runs RUNS` with RUNS of `emospec crossval PACK --out RUNS`
 on EMO-DB (one speaker out, speaker-independent, seed 0). Every ratio compares two ways that took turns in one run, {REPEATS}
 repetitions after a warm-up; spread is the least and the largest of the repetitions. "Plain" is the method written
 naively: `bench/plain.py`.

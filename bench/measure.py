@@ -105,9 +105,9 @@ def limit_gflops(dtype: str, size: int = 4096) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
 
 
-def anonymous_bytes() -> int:
-    """Anonymous memory of this process: RssAnon, so mapped pages do not count."""
-    status = Path("/proc/self/status").read_text()
+def anonymous_bytes(process: int | str = "self") -> int:
+    """Anonymous memory of a process: RssAnon, so mapped pages do not count."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 

@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Recognizer", "__version__", "compare", "crossval", "evaluate", "export_model", "prepare", "train"]
+__all__ = [
+    "Recognizer",
+    "__version__",
+    "compare",
+    "crossval",
+    "evaluate",
+    "export_model",
+    "prepare",
+    "score",
+    "train",
+]
 
 _HOMES = {
     "Recognizer": "emospec.inference.recognizer",
@@ -20,6 +30,7 @@ _HOMES = {
     "evaluate": "emospec.evaluation.results",
     "export_model": "emospec.release",
     "prepare": "emospec.data.pack",
+    "score": "emospec.inference.bulk",
     "train": "emospec.run",
 }
 

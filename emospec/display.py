@@ -1,6 +1,8 @@
 """What the command line shows: bars, tables, JSON."""
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
 MOST_LEAKS = 5
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 SPEAKERS = {
     False: "speaker-independent",
     True: "speaker-DEPENDENT: test speakers are also in training",
@@ -53,6 +56,61 @@ def progress_bars(quiet: bool) -> Iterator["Progress"]:
             bars.update(tasks[name], completed=done, total=total, word=word)
 
         yield update
+
+
+@contextmanager
+def scoring_progress() -> Iterator[Callable[[int, int, float], None]]:
+    """Files, their rate and the time left on standard error: a bar on a terminal, else a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console, started = Console(stderr=True), time.monotonic()
+    at_first: list[int] = []
+    told = started
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("files")
+
+        def update(done: int, total: int, audio_seconds: float) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if not at_first:
+                at_first.append(done)
+            words = _rate(done - at_first[0], total - done, audio_seconds, now - started)
+            bar.update(task, completed=done, total=total, description=words)
+            if bar.disable and (now - told >= LINE_SECONDS or done == total):
+                told = now
+                print(f"{done} of {total} {words}", file=sys.stderr, flush=True)
+
+        yield update
+
+
+def _rate(files: int, left: int, audio_seconds: float, seconds: float) -> str:
+    """How fast files are scored, in words."""
+    if not files:
+        return "files"
+    hours = audio_seconds / 3600 / (seconds / 60)
+    rest = round(left * seconds / files)
+    clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"files, {files / seconds:.1f} files/s, {hours:.2f} hours of audio a minute, {clock} left"
+
+
+def print_scored(facts: dict[str, Any], out: Path, as_json: bool) -> None:
+    """What bulk scoring has found: emotions, then failures by kind."""
+    if as_json:
+        print_json(facts | {"out": str(out)})
+        return
+    console = wide_console()
+    table = Table("", "files", "% of all", box=SIMPLE_HEAD, pad_edge=False)
+    failures = {f"failed: {kind}": count for kind, count in facts["failures"].items()}
+    for what, count in (facts["emotions"] | failures).items():
+        table.add_row(escape(what), str(count), percent(count / facts["files"]))
+    console.print(table)
+    hours, last = facts["audio_seconds"] / 3600, facts["last_call"]
+    console.print(
+        f"{facts['files']} files, {hours:.2f} hours; the last call: {last['files']} files in {last['seconds']:.0f} s, "
+        f"{last['files_per_second']:.1f} files/s"
+    )
+    console.print(f"results: {out.resolve()}", markup=False, soft_wrap=True)
 
 
 def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:

@@ -10,6 +10,7 @@
     ├── TrainingError       training cannot start, go on or be resumed
     ├── RunError            a run folder is missing, incomplete or unreadable
     ├── ExportError         a model cannot be written as a graph that gives the same answers
+    ├── ScoringError        many recordings cannot be scored at once as asked
     ├── ModelError          a model folder is missing, damaged, or cannot do what is asked
     ├── TimelineError       what is heard over time cannot be made, or not written as asked
     └── ServingError        the server cannot start, or refuses a request
@@ -56,6 +57,10 @@ class RunError(EmospecError):
 
 class ExportError(EmospecError):
     """A model cannot be written as a graph that gives the same answers."""
+
+
+class ScoringError(EmospecError):
+    """Many recordings cannot be scored at once as asked."""
 
 
 class ModelError(EmospecError):

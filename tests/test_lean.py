@@ -57,7 +57,8 @@ def test_every_verb_of_use_works_without_torch(
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [(["listen"], "mic"), (["timeline", "a.wav", "--plot", "a.png"], "plot"), (["export", "run", "--out", "m"], "train"),
-     (["train", "pack", "--out", "run"], "train"), (["serve"], "serve")],
+     (["train", "pack", "--out", "run"], "train"), (["serve"], "serve"),
+     (["score", ".", "--out", "r"], "score")],
 )  # fmt: skip
 def test_what_needs_an_extra_says_so(
     lean: Path, hum_model: Path, arguments: list[str], extra: str, tmp_path: Path

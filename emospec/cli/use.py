@@ -180,6 +180,63 @@ def embed(
     _exit(failures, len(found))
 
 
+@app.command(epilog="Example: emospec score calls.csv --model models/emodb --out results --keep call_id")
+def score(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="MANIFEST|FOLDER",
+            help="CSV or Parquet with a column `file` of paths or URLs; or a folder.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to make; where it is begun already, this goes on.")],
+    model: ModelName = "",
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Carry a column along; repeatable.")
+    ] = None,
+    z: Annotated[bool, typer.Option("--z", help="Write the feature z too.")] = False,
+    timelines: Annotated[
+        bool, typer.Option("--timelines", help="Write timelines too, of 3 s windows every second.")
+    ] = False,
+    shard_files: Annotated[int, typer.Option(min=1, help="Recordings in a file of results.")] = 1000,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes side by side; 0 is one per core.")] = 0,
+    cluster: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
+    ] = "",
+    int8: Int8 = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score any number of recordings into Parquet files. Exit codes as of `predict`."""
+    if jobs and cluster:
+        raise EmospecError("--jobs is for this machine; a cluster has the workers that it has. Name one")
+    with needs("score"):
+        import joblib  # noqa: F401
+        import pyarrow  # noqa: F401
+    if cluster:
+        with needs("cluster"):
+            import distributed  # noqa: F401
+    from emospec.display import print_scored, scoring_progress
+    from emospec.inference.bulk import score as run
+    from emospec.inference.streaming import Timing
+
+    with scoring_progress() as progress:
+        found = run(
+            source,
+            out,
+            _model(model),
+            keep=keep or (),
+            int8=int8,
+            z=z,
+            timing=Timing() if timelines else None,
+            shard_files=shard_files,
+            jobs=jobs,
+            cluster=cluster,
+            progress=progress,
+        )
+    print_scored(found, out, as_json)
+    _exit(found["failed"], found["files"])
+
+
 @app.command(epilog="Example: emospec export runs/emodb/r0-f1 --out models/emodb")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],

@@ -1,0 +1,239 @@
+"""Bulk scoring: its rate, its memory over many files, kill -9, and a Dask cluster of two workers."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import soundfile
+from pyarrow import parquet
+
+from bench.measure import CORES, REPEATS, anonymous_bytes
+from emospec.data.corpora.demo import EMOTIONS, SPEAKERS, utterance
+from emospec.data.waveform import SAMPLE_RATE
+from emospec.evaluation.results import find_runs
+from emospec.release import export_model
+
+FILES, CLUSTER_FILES, SHARDS, KILLS = 100_000, 4_000, 100, 5
+EACH_FOLDER = 1000
+MIB = 2**20
+
+
+def recordings(folder: Path, files: int) -> float:
+    """Synthesised utterances, under hard links as many as are wanted; their mean length in seconds."""
+    (folder / "few").mkdir(parents=True)
+    few, total = [], 0
+    for speaker, emotion in itertools.product(range(1, SPEAKERS + 1), EMOTIONS):
+        waveform = utterance(speaker, emotion, 1)
+        few.append(folder / "few" / f"{speaker}-{emotion}.flac")
+        soundfile.write(few[-1], waveform, SAMPLE_RATE, subtype="PCM_16")
+        total += len(waveform)
+    for k in range(files):
+        link = folder / "many" / f"{k // EACH_FOLDER:04d}" / f"{k:07d}.flac"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.hardlink_to(few[k % len(few)])
+    return total / SAMPLE_RATE / len(few)
+
+
+def command(source: Path, model: Path, out: Path, files: int, *more: str) -> list[str]:
+    """The command line that scores them."""
+    asked = ["score", source, "--model", model, "--out", out, "--z", "--shard-files", max(1, files // SHARDS)]
+    return [sys.executable, "-m", "emospec", *map(str, asked), *more]
+
+
+def _done(out: Path) -> int:
+    return len(list(out.glob("part-*.parquet")))
+
+
+def _family(process: int) -> list[int]:
+    """A process and all below it."""
+    found = [process]
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        found += [one for child in task.read_text().split() for one in _family(int(child))]
+    return found
+
+
+def watched(asked: Sequence[str], out: Path) -> list[int]:
+    """Run it; the most anonymous memory that it and its workers held during each tenth of the way."""
+    peaks = [0] * 10
+    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while running.poll() is None:
+            tenth = min(9, 10 * _done(out) // SHARDS)
+            try:
+                held = sum(map(anonymous_bytes, _family(running.pid)))
+            except (OSError, IndexError):  # one of them has just ended
+                continue
+            peaks[tenth] = max(peaks[tenth], held)
+            time.sleep(0.1)
+    if running.returncode:
+        raise RuntimeError(f"{' '.join(asked)} ended with {running.returncode}")
+    return peaks
+
+
+def killed(asked: Sequence[str], out: Path, took: float) -> int:
+    """Kill it at random moments, then let it end; how many shards there were at each kill, at the last."""
+    rng = random.Random(0)  # noqa: S311
+    for _ in range(KILLS):
+        with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            time.sleep(rng.uniform(0.05, 0.95) * took / KILLS)
+            running.send_signal(signal.SIGKILL)
+    left = _done(out)
+    subprocess.run(asked, check=True, capture_output=True)
+    return left
+
+
+def same(out: Path, other: Path, files: int) -> bool:
+    """Whether both hold the same bytes, and every row once."""
+    parts = sorted(out.glob("part-*.parquet"))
+    rows = [row for part in parts for row in parquet.read_table(part, columns=["row"])["row"].to_pylist()]
+    return rows == list(range(files)) and all(
+        part.read_bytes() == (other / part.name).read_bytes() for part in parts
+    )
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[tuple[str, "ClusterWorkers"]]:
+    """A scheduler's address, and the workers to start there."""
+    with ExitStack() as stack:
+        about = folder / "scheduler.json"
+        about.unlink(missing_ok=True)
+        asked = ["distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104
+        _start(stack, [sys.executable, "-m", *asked, "--scheduler-file", str(about)])
+        while not about.is_file():
+            time.sleep(0.05)
+        port = json.loads(about.read_text())["address"].rpartition(":")[2]
+        yield f"tcp://127.0.0.1:{port}", ClusterWorkers(stack, port)
+
+
+class ClusterWorkers:
+    """Starts workers, each on a core of its own; `within` is a command that runs them elsewhere.
+
+    A worker decodes beside the graph: alone on two cores it would take more than one of them.
+    """
+
+    def __init__(self, stack: ExitStack, port: str) -> None:
+        self.stack, self.port, self.cores = stack, port, itertools.cycle(sorted(os.sched_getaffinity(0)))
+
+    def start(self, host: str = "127.0.0.1", within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """One more."""
+        within = ("taskset", "-c", str(next(self.cores)), *within)
+        asked = ["distributed.cli.dask_worker", f"tcp://{host}:{self.port}", "--nthreads", "1", "--no-nanny"]
+        return _start(self.stack, [*within, sys.executable, "-m", *asked, "--no-dashboard"])
+
+
+def _start(stack: ExitStack, asked: Sequence[str]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
+
+
+@contextmanager
+def namespace() -> Iterator[tuple[str, tuple[str, ...]] | None]:
+    """A network of its own: the address of this one seen from there, and how to run there. None where not allowed."""
+    name, here, there = f"emospec{os.getpid()}", "10.213.7.1", "10.213.7.2"
+    ends = f"es{os.getpid()}a", f"es{os.getpid()}b"
+    inside = ("ip", "netns", "exec", name)
+    steps = [
+        ("ip", "netns", "add", name),
+        ("ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1]),
+        ("ip", "link", "set", ends[1], "netns", name),
+        ("ip", "addr", "add", f"{here}/30", "dev", ends[0]),
+        ("ip", "link", "set", ends[0], "up"),
+        (*inside, "ip", "addr", "add", f"{there}/30", "dev", ends[1]),
+        (*inside, "ip", "link", "set", ends[1], "up"),
+        (*inside, "ip", "link", "set", "lo", "up"),
+    ]
+    try:
+        for step in steps:
+            subprocess.run(step, check=True, capture_output=True)
+        yield here, inside
+    except (OSError, subprocess.CalledProcessError):
+        yield None
+    finally:
+        subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
+
+
+def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:
+    """Score on two workers, one of them behind a network of its own if that may be; one is killed half-way."""
+    with namespace() as elsewhere, cluster(out.parent) as (address, workers):
+        first = workers.start()
+        workers.start(*elsewhere) if elsewhere else workers.start()
+        asked = command(source, model, out, files, "--cluster", address)
+        with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            while running.poll() is None and _done(out) < SHARDS // 2:
+                time.sleep(0.05)
+            first.kill()
+        if running.returncode:
+            raise RuntimeError(f"the cluster's call ended with {running.returncode}")
+    return elsewhere is not None
+
+
+def efficiency(source: Path, model: Path, folder: Path, files: int) -> list[float]:
+    """Seconds with one worker over twice the seconds with two, in turn."""
+    took: dict[int, list[float]] = {1: [], 2: []}
+    for repeat in range(REPEATS):
+        for count in (1, 2) if repeat % 2 else (2, 1):
+            with cluster(folder) as (address, workers):
+                for _ in range(count):
+                    workers.start()
+                # Both have then imported and loaded what they need.
+                warm = command(source.parent / "few", model, folder / f"warm{count}{repeat}", SHARDS)
+                subprocess.run([*warm, "--cluster", address], check=True, capture_output=True)
+                out = folder / f"out{count}{repeat}"
+                asked = command(source, model, out, files, "--cluster", address)
+                subprocess.run(asked, check=True, capture_output=True)
+                took[count].append(json.loads((out / "summary.json").read_text())["last_call"]["seconds"])
+    return [one / (2 * two) for one, two in zip(took[1], took[2], strict=True)]
+
+
+def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> str:
+    """The section of the report; the model is that of the first of `runs`."""
+    busy = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model, many, few = folder / "model", folder / "a", folder / "b"
+        export_model(find_runs([runs])[0].folder, model)
+        length = recordings(many, files)
+        recordings(few, cluster_files)
+        asked = command(many / "many", model, folder / "whole", files)
+        peaks = watched(asked, folder / "whole")
+        last = json.loads((folder / "whole" / "summary.json").read_text())["last_call"]
+        out = folder / "killed"
+        left = killed(command(many / "many", model, out, files), out, last["seconds"])
+        equal = same(out, folder / "whole", files)
+        source = few / "many"
+        subprocess.run(
+            command(source, model, folder / "local", cluster_files), check=True, capture_output=True
+        )
+        apart = one_lost(source, model, folder / "lost", cluster_files)
+        lost = same(folder / "lost", folder / "local", cluster_files)
+        efficient = efficiency(source, model, folder, cluster_files)
+    growth = max(peaks[1:]) / peaks[1]
+    middle = statistics.median(efficient)
+    return f"""## Bulk scoring
+
+`emospec score` of {files} synthesised files of {length:.1f} s on average, with z, in {SHARDS} shards, on the {CORES} cores of this machine; other
+work ran beside: the load was {busy:.1f}. Memory is RssAnon of the call and its workers together.
+
+{last["files_per_second"]:.0f} files/s, {last["files_per_second"] * length * 60 / 3600:.1f} hours of audio a minute. The most memory in each tenth of the way, MiB:
+{", ".join(f"{peak / MIB:.0f}" for peak in peaks)}: from 10 % of the way to the end it grows {growth:.3f}x (at most 1.05x: {_verdict(growth <= 1.05)}).
+
+Killed with -9, {KILLS} times at random moments ({left} of {SHARDS} shards were there at the last), then called again: {_verdict(equal, "the same bytes, every row once", "**other rows**")}.
+
+A Dask cluster of two worker processes, each on a core{", one in a network namespace of its own" * apart}, on {cluster_files} files, one of them killed half-way:
+{_verdict(lost, "the same bytes", "**other rows**")}. Efficiency of two workers against one, {REPEATS} times in turn: median {middle:.2f}, {min(efficient):.2f} to {max(efficient):.2f} (at least 0.85: {_verdict(middle >= 0.85)}).
+"""
+
+
+def _verdict(good: bool, yes: str = "reached", no: str = "missed") -> str:
+    return yes if good else no

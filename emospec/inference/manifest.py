@@ -1,0 +1,151 @@
+"""What is to be scored: the rows of a CSV or Parquet file, or the recordings of a folder, in order.
+
+Rows are read as they are needed, so that millions of them need no memory. Knows no model.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from emospec.data.audio import find_recordings
+from emospec.errors import ScoringError, nearest
+
+FILE = "file"  # the column of paths, as in the CSV of a corpus
+_BATCH_ROWS = 4096
+_BLOCK_BYTES = 2**18  # of a CSV; some thirty of them are read ahead
+
+Row = tuple[Any, ...]
+"""A recording as it is named, then the values of the columns that are kept."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """What one pass over a manifest tells.
+
+    Attributes:
+        files: its rows.
+        sha256: of all that its rows say, and of where their recordings lie.
+        protocols: of its URLs, such as `s3`.
+    """
+
+    files: int
+    sha256: str
+    protocols: frozenset[str]
+
+
+class Manifest:
+    """A list of recordings.
+
+    Args:
+        source: a CSV (UTF-8) or Parquet file with a column `file` of paths, relative to that file, or URLs; or a
+            folder, of which all recordings are taken.
+        keep: further columns whose values are carried along.
+
+    Raises:
+        ScoringError: there is no such file, or not these columns.
+        AudioError: the folder holds no recordings.
+    """
+
+    def __init__(self, source: Path | str, keep: Sequence[str] = ()) -> None:
+        self.source = Path(source)
+        self._files = find_recordings(self.source) if self.source.is_dir() else None
+        if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
+            raise ScoringError(
+                f"{source} is no folder, no .csv and no .parquet. `emospec predict` judges single recordings"
+            )
+        if self._files is None and not self.source.is_file():
+            raise ScoringError(f"{source}: there is no such file")
+        self.base = Path.cwd() if self._files is not None else self.source.absolute().parent
+        self.kept = self._fields(keep)
+
+    def _fields(self, keep: Sequence[str]) -> tuple[pa.Field, ...]:
+        schema = pa.schema([(FILE, pa.string())]) if self._files is not None else self._schema()
+        for name in (FILE, *keep):
+            if schema.names.count(name) != 1:
+                found = ", ".join(schema.names) or "none"
+                raise ScoringError(
+                    f"{self.source}: it must have one column {name!r}{nearest(name, schema.names)}; its columns: {found}"
+                )
+        return tuple(schema.field(name) for name in keep)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in order.
+
+        Raises:
+            ScoringError: the file cannot be read, or a row names no recording.
+        """
+        if self._files is not None:
+            yield from ((str(path),) for path in self._files)
+            return
+        whole = (
+            row
+            for batch in self._batches()
+            for row in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
+        )
+        for number, row in enumerate(whole, start=1):
+            if not isinstance(row[0], str) or not row[0]:
+                raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
+            yield row
+
+    def census(self) -> Census:
+        """Count the rows, and tell one manifest from another."""
+        count, digest, protocols = 0, hashlib.sha256(), set()
+        for row in self.rows():
+            count += 1
+            digest.update(f"{row!r} {location(self.base, row[0])!r}\n".encode())
+            if is_url(row[0]):
+                protocols.add(row[0].partition("://")[0])
+        if not count:
+            raise ScoringError(f"{self.source}: no row below the header")
+        return Census(count, digest.hexdigest(), frozenset(protocols))
+
+    def _schema(self) -> pa.Schema:
+        try:
+            if self._is_parquet:
+                return parquet.read_schema(self.source)
+            with self._csv([]) as reader:
+                return pa.schema([(name, pa.string()) for name in reader.schema.names])
+        except (pa.ArrowException, OSError) as error:
+            raise ScoringError(f"{self.source} cannot be read ({error})") from error
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        names = [FILE, *(field.name for field in self.kept)]
+        try:
+            if self._is_parquet:
+                with parquet.ParquetFile(self.source) as file:
+                    for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+                        yield batch.select(names)
+            else:
+                with self._csv(names) as reader:
+                    yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise ScoringError(f"{self.source} cannot be read ({error})") from error
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self.source.suffix.lower() == ".parquet"
+
+    def _csv(self, names: Sequence[str]) -> csv.CSVStreamingReader:
+        """Some columns, or all, as text: an identity of digits keeps its leading zeros."""
+        return csv.open_csv(
+            self.source,
+            csv.ReadOptions(block_size=_BLOCK_BYTES),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names),
+        )
+
+
+def is_url(recording: str) -> bool:
+    """Whether a recording is named by a URL, not by a path."""
+    return "://" in recording
+
+
+def location(base: Path, recording: str) -> str:
+    """Where a recording lies: a URL, or a path from the root."""
+    return recording if is_url(recording) else os.path.join(base, recording)
