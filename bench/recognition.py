@@ -2,6 +2,7 @@
 
 import statistics
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.peers import SETS, extractor, functionals, machine
 from emospec.data.audio import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
+from emospec.data.utterances import Utterance
 from emospec.evaluation.results import find_runs
 from emospec.evaluation.statistics import Interval, count_by_speaker, interval
 from emospec.inference.recognizer import Prediction, Recognizer
@@ -66,6 +68,20 @@ def _memory(model: Path, files: list[Path]) -> list[int]:
     return held
 
 
+def pooled_ua(utterances: Sequence[Utterance], said: Sequence[str]) -> Interval:
+    """UA of what was said of test utterances of all folds, with its interval by speaker."""
+    names = sorted({u.emotion for u in utterances} | set(said))
+    counts = count_by_speaker(
+        np.zeros(len(said), np.int64),
+        np.array([u.voice for u in utterances]),
+        np.array([u.id for u in utterances]),
+        np.array([names.index(u.emotion) for u in utterances]),
+        np.array([names.index(word) for word in said]),
+        len(names),
+    )
+    return interval(counts, "UA")
+
+
 def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
     """UA over the pooled test predictions of all speakers: float, int8, and the peers on the same folds."""
     utterances = read_corpus("emodb", EMODB)
@@ -85,18 +101,9 @@ def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
             train = speakers != speaker
             fitted = machine(name).fit(features[name][train], targets[train])
             said[name][test] = fitted.predict(features[name][test])
-    tested = np.isin(speakers, list(made))
-    ids = np.array([u.id for u in utterances])
-    block = np.zeros(len(ids), np.int64)
-    return {
-        name: interval(
-            count_by_speaker(
-                block[tested], speakers[tested], ids[tested], targets[tested], chosen[tested], len(names)
-            ),
-            "UA",
-        )
-        for name, chosen in said.items()
-    }
+    tested = np.flatnonzero(np.isin(speakers, list(made)))
+    judged = [utterances[i] for i in tested]
+    return {name: pooled_ua(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
 
 
 def main(runs: Path) -> str:

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from bench.recognition import pooled_ua
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.evaluation.results import find_runs
-from emospec.evaluation.statistics import Interval, count_by_speaker, interval
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
@@ -88,47 +87,25 @@ CONDITIONS: dict[str, Alter] = {
 }
 
 
-def judged(
-    runs: Path, pack: Pack, alter: Alter, int8: bool
-) -> tuple[list[int], NDArray[np.int64], tuple[str, ...]]:
-    """Places in the pack of every fold's test utterances, the class that was said of each, and the classes."""
+def judged(runs: Path, pack: Pack, int8: bool) -> tuple[list[int], dict[str, list[str]]]:
+    """Places in the pack of every fold's test utterances, and under each condition what was said of them."""
     places: list[int] = []
-    said: list[int] = []
-    names: tuple[str, ...] = ()
+    said: dict[str, list[str]] = {name: [] for name in CONDITIONS}
     for run in find_runs([runs]):
-        names = tuple(run.classes)
         predictions = run.predictions()
         ids = set(predictions.loc[predictions["part"] == "test", "utterance"])
         tests = [i for i, u in enumerate(pack.utterances) if u.id in ids]
-        altered = [alter(pack.waveform(i), np.random.default_rng([0, i])) for i in tests]
+        places += tests
         with tempfile.TemporaryDirectory() as folder:
             model = export_model(run.folder, Path(folder) / "model", int8=pack.folder if int8 else None)
-            results = Recognizer(model, int8=int8).predict(altered, SAMPLE_RATE)
-        failed = [one for one in results if not isinstance(one, Prediction)]
-        if failed:
-            raise SystemExit(f"{len(failed)} recordings could not be judged, such as {failed[0]}")
-        places += tests
-        said += [names.index(one.emotion or "") for one in results if isinstance(one, Prediction)]
-    return places, np.array(said), names
-
-
-def accuracy(
-    pack: Pack, places: list[int], said: NDArray[np.int64], names: tuple[str, ...], corpus: str = ""
-) -> Interval:
-    """UA over the pooled test predictions, of all or of one corpus."""
-    chosen = [k for k, i in enumerate(places) if not corpus or pack.utterances[i].corpus == corpus]
-    utterances = [pack.utterances[places[k]] for k in chosen]
-    return interval(
-        count_by_speaker(
-            np.zeros(len(chosen), np.int64),
-            np.array([u.voice for u in utterances]),
-            np.array([u.id for u in utterances]),
-            np.array([names.index(u.emotion) for u in utterances]),
-            said[chosen],
-            len(names),
-        ),
-        "UA",
-    )
+            recognizer = Recognizer(model, int8=int8)
+        for name, alter in CONDITIONS.items():
+            altered = [alter(pack.waveform(i), np.random.default_rng([0, i])) for i in tests]
+            for one in recognizer.predict(altered, SAMPLE_RATE):
+                if not isinstance(one, Prediction):
+                    raise SystemExit(f"{name}: {one.error}")
+                said[name].append(one.emotion or "")
+    return places, said
 
 
 def main() -> None:
@@ -141,13 +118,17 @@ def main() -> None:
     pack = Pack(options.pack)
     corpora = sorted({u.corpus for u in pack.utterances})
     print(f"| recordings | UA % [95%] | {' | '.join(corpora)} |\n|---|---|{'---|' * len(corpora)}")
-    for name, alter in CONDITIONS.items():
-        found = judged(options.runs, pack, alter, options.int8)
-        whole, parts = accuracy(pack, *found), [accuracy(pack, *found, corpus).estimate for corpus in corpora]
-        cells = " | ".join(f"{100 * part:.1f}" for part in parts)
+    places, said = judged(options.runs, pack, options.int8)
+    utterances = [pack.utterances[i] for i in places]
+    for name, words in said.items():
+        whole = pooled_ua(utterances, words)
+        cells = []
+        for corpus in corpora:
+            own = [k for k, u in enumerate(utterances) if u.corpus == corpus]
+            cells.append(pooled_ua([utterances[k] for k in own], [words[k] for k in own]).estimate)
+        told = " | ".join(f"{100 * share:.1f}" for share in cells)
         print(
-            f"| {name} | {100 * whole.estimate:.1f} [{100 * whole.low:.1f}, {100 * whole.high:.1f}] | {cells} |",
-            flush=True,
+            f"| {name} | {100 * whole.estimate:.1f} [{100 * whole.low:.1f}, {100 * whole.high:.1f}] | {told} |"
         )
 
 

@@ -88,13 +88,29 @@ class Ready:
         settings = job.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
         labels = sorted((u.id, u.emotion) for u in self.utterances)
         data = (self.pack.digest, self.split.hash, emospec.__version__)
-        facts = (labels, settings, job.fold, job.repeat, job.seed, *data, *_hashes_of_sources(job.settings))
+        facts = (labels, settings, job.fold, job.repeat, job.seed, *data, *self._hashes_of_sources())
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @cached_property
+    def start(self) -> Run | None:
+        """The run whose weights are taken over; RunError where it is not there, or not finished."""
+        named = self.job.settings.training.start_from
+        return read_run(Path(named)) if named else None
+
+    def _hashes_of_sources(self) -> list[str]:
+        """Hashes of the files that settings name, on which a result depends too."""
+        teacher = self.job.settings.loss.teacher
+        try:
+            contents = [Path(teacher).read_bytes()] if teacher else []
+        except OSError as error:
+            raise ConfigError(f"loss.teacher {teacher}: cannot be read ({error.strerror})") from error
+        contents += [(self.start.folder / "model" / WEIGHTS).read_bytes()] if self.start else []
+        return [hashlib.sha256(content).hexdigest() for content in contents]
 
     def audit(self) -> Audit:
         """What can be said of the fold before its training."""
         audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
-        start = start_of(self.job.settings)
+        start = self.start
         if start is None:
             return audit
         known = start.known_utterances(), start.known_voices()
@@ -143,28 +159,6 @@ class Ready:
         return audit.replaced(
             audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
         )
-
-
-def start_of(settings: Settings) -> Run | None:
-    """The run whose weights are taken over.
-
-    Raises:
-        RunError: it is not there, or not finished.
-    """
-    return read_run(Path(settings.training.start_from)) if settings.training.start_from else None
-
-
-def _hashes_of_sources(settings: Settings) -> list[str]:
-    """Hashes of the files that settings name, of which a result depends too."""
-    try:
-        teacher = [Path(settings.loss.teacher).read_bytes()] if settings.loss.teacher else []
-    except OSError as error:
-        raise ConfigError(
-            f"loss.teacher {settings.loss.teacher}: cannot be read ({error.strerror})"
-        ) from error
-    start = start_of(settings)
-    weights = [(start.folder / "model" / WEIGHTS).read_bytes()] if start else []
-    return [hashlib.sha256(content).hexdigest() for content in teacher + weights]
 
 
 def make_ready(job: Job) -> Ready:

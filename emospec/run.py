@@ -19,7 +19,7 @@ from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
 from emospec.files import write_json, write_text
 from emospec.inference.model import CARD
-from emospec.job import Job, Ready, make_ready, start_of
+from emospec.job import Job, Ready, make_ready
 from emospec.judgement import write_judgement
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
@@ -138,8 +138,8 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.toml", to_toml(settings))
     write_folds(ready.split, ready.utterances, out / "folds.csv")
-    if start := start_of(settings):
-        start.known().to_csv(out / "earlier.csv", index=False)
+    if ready.start:
+        ready.start.known.to_csv(out / "earlier.csv", index=False)
     write_json(out / "meta.json", meta)
 
     store = FrameStore(ready.pack, learner.frontend, stage(progress, "spectrograms"))

@@ -1,6 +1,7 @@
 """One run: what its files say of protocol and audit, and a leak planted in the training itself."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -203,3 +204,13 @@ def test_a_start_with_another_network_is_refused(hum_pack: Pack, honest: Run, tm
     more = [*SHORT, f"training.start_from={honest.folder}", "network.pooling=statistics"]
     with pytest.raises(TrainingError, match=r"the network of .* is another: network.fc1.weight differs"):
         emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", more)
+
+
+def test_a_start_whose_model_is_damaged_is_refused(hum_pack: Pack, honest: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "start"
+    shutil.copytree(honest.folder, copy)
+    (copy / "model" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(RunError, match="cannot be read as a model"):
+        emospec.train(
+            hum_pack.folder, tmp_path / "run", "dai2019-mel", [*SHORT, f"training.start_from={copy}"]
+        )

@@ -152,20 +152,14 @@ def _crossval_words(whole: Summary) -> str:
     predictions = pd.concat([r.predictions() for r in whole.runs])
     test = predictions[predictions["part"] == "test"]
     lines = [
-        "",
-        "The recipe's test predictions, by group:",
-        "",
-        "| group | utterances | UA |",
-        "|---|---|---|",
+        f"| {column} {g.name} | {g.utterances} | {percent(g.ua)} |"
+        for column in GROUPS
+        for g in by_group(test, column, whole.classes)
     ]
-    for column in GROUPS:
-        lines += [
-            f"| {column} {g.name} | {g.utterances} | {percent(g.ua)} |"
-            for g in by_group(test, column, whole.classes)
-        ]
-    if len(lines) == 5:
-        lines = []
-    tables = {"": test} | ({c: test[test["corpus"] == c] for c in whole.by_corpus} if whole.by_corpus else {})
+    if lines:
+        columns = ["| group | utterances | UA |", "|---|---|---|"]
+        lines = ["", "The recipe's test predictions, by group:", "", *columns, *lines]
+    tables = {"": test} | {c: test[test["corpus"] == c] for c in whole.by_corpus}
     for corpus, rows in tables.items():
         confusion = predicted_confusion(rows, whole.classes)
         where = f"on {corpus}" if corpus else "in all"

@@ -113,14 +113,13 @@ class Run:
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
-        known = self.known()
-        return dict(zip(known["utterance"], known["part"], strict=True))
+        return dict(zip(self.known["utterance"], self.known["part"], strict=True))
 
     def known_voices(self) -> set[str]:
         """The speakers that made the model, as `CORPUS/SPEAKER`; an empty one where a speaker is unknown."""
-        known = self.known()
-        return set(known["speaker"]) if "speaker" in known else {""}
+        return set(self.known["speaker"]) if "speaker" in self.known else {""}
 
+    @cached_property
     def known(self) -> pd.DataFrame:
         """The utterances that made the model, one row each: `folds.csv`'s and those of the run it started from.
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emospec.errors import TrainingError
-from emospec.inference.model import WEIGHTS
 from emospec.learning.device import to_device
-from emospec.learning.learner import Learner, load_tensors
+from emospec.learning.learner import Learner
 
 HIDDEN = 256
 
@@ -89,16 +88,15 @@ def take_over(learner: Learner, run: Path) -> None:
     """The network's weights of an earlier run, but for the last layer, whose classes may be others.
 
     Raises:
+        RunError: its model is damaged.
         TrainingError: its network is another.
     """
-    theirs = load_tensors(run / "model" / WEIGHTS)[0]
-    wanted = {
-        n for n in learner.state_dict() if n.startswith("network.") and not n.startswith("network.fc2.")
-    }
-    other = [n for n in wanted if n not in theirs or theirs[n].shape != learner.state_dict()[n].shape]
+    theirs, own = Learner.load(run / "model").network.state_dict(), learner.network.state_dict()
+    wanted = [name for name in own if not name.startswith("fc2.")]
+    other = [name for name in wanted if name not in theirs or theirs[name].shape != own[name].shape]
     if other:
         raise TrainingError(
-            f"the network of {run} is another: {sorted(other)[0]} differs. Start from a run of the same "
+            f"the network of {run} is another: network.{min(other)} differs. Start from a run of the same "
             "front end and [network] settings"
         )
-    learner.load_state_dict({n: theirs[n] for n in wanted}, strict=False)
+    learner.network.load_state_dict({name: theirs[name] for name in wanted}, strict=False)

@@ -152,8 +152,7 @@ class Network(nn.Module):
         else:
             valid = torch.arange(steps.shape[0]) < lengths[:, None]
             utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), valid)
-        z = self.network.features(utterance)
-        return z, self.network.fc2(z)
+        return self.network.classify(utterance)
 
 
 def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:

@@ -79,8 +79,7 @@ class EmotionNetwork(nn.Module):
         Returns:
             z (batch, 64) and logits (batch, classes), float32.
         """
-        z = self.features(self.utterance(frames, counts))
-        return z, self.fc2(z)
+        return self.classify(self.utterance(frames, counts))
 
     def utterance(self, frames: Tensor, counts: Tensor) -> Tensor:
         """(batch, 256 or 512): the whole utterance, before z."""
@@ -106,10 +105,10 @@ class EmotionNetwork(nn.Module):
         # The deviation of a single step is 0, where a square root has no gradient.
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
-    def features(self, utterance: Tensor) -> Tensor:
-        """Z (batch, 64)."""
+    def classify(self, utterance: Tensor) -> tuple[Tensor, Tensor]:
+        """Z (batch, 64) and logits (batch, classes) of what `utterance` gives."""
         z: Tensor = self.prelu(self.fc1(utterance))
-        return z
+        return z, self.fc2(z)
 
     def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, T', bins' * 96) and the valid T' (batch,); counts, indices and T' are the CPU's.

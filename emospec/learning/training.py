@@ -133,7 +133,7 @@ class _Trainer:
         learner.train()
         self.augment = Augmenter(task.augmentation, learner.frontend.frequencies)
         self.teacher = (
-            Distillation(task.loss.teacher, task.names, task.train, learner, task.seed)
+            Distillation(task.loss.teacher, task.names, task.train, learner, task.seed).to(accelerator.device)
             if task.loss.teacher
             else None
         )
@@ -196,8 +196,7 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         utterance = self.learner.network.utterance(*self._batch(indices))
-        z = self.learner.network.features(utterance)
-        logits = self.learner.network.fc2(z)
+        z, logits = self.learner.network.classify(utterance)
         weights = to_device(self.weights[indices], self.accelerator.device).to(z.dtype)
         softmax_loss = weighted_cross_entropy(logits, targets, weights, self.task.loss.label_smoothing)
         center_loss = self.learner.center_loss(z, targets, weights)

@@ -94,10 +94,11 @@ class Door:
                 await refusal.response(scope, receive, told)
             else:
                 await self._app(scope, receive, told)
-        except Exception:
+        except Exception:  # our own mistakes, of any kind: logged with their trace, and told as a 500
             log.exception("a request failed")
-            if not status:
-                await RefusedError("internal").response(scope, receive, told)
+            if status:
+                raise  # the answer has begun: the client must see that it is cut off
+            await RefusedError("internal").response(scope, receive, told)
         finally:
             self._count(scope, status, time.perf_counter() - began)
 

@@ -83,7 +83,7 @@ async def _refusal(socket: WebSocket, service: Service) -> RefusedError | None:
         return refusal_of(error)
     except WebSocketDisconnect:
         raise
-    except Exception:
+    except Exception:  # our own mistakes, of any kind: logged with their trace, and told before the close
         log.exception("a stream failed")
         return RefusedError("internal")
     return None
