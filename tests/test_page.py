@@ -185,15 +185,22 @@ def test_a_recorded_voice_gets_the_answer_of_predict(
     heard, played = read_audio(sent), read_audio(speech)
     assert soundfile.info(download.value.path()).samplerate == SAMPLE_RATE
     assert len(heard) > 5 * SAMPLE_RATE
-    assert likeness(heard[SAMPLE_RATE : 3 * SAMPLE_RATE], np.tile(played, 2)) > 0.9
+    pieces = heard[SAMPLE_RATE : 5 * SAMPLE_RATE].reshape(-1, SAMPLE_RATE // 5)
+    alike = [likeness(piece, np.tile(played, 2)) for piece in pieces if np.mean(piece**2) > 1e-4]
+    assert len(alike) > 4
+    assert np.median(alike) > 0.95, alike
 
 
 def likeness(part: np.ndarray, whole: np.ndarray) -> float:
-    """1 less the energy of the difference of a part from where it lies in the whole, over its own."""
+    """The highest correlation of a part with as long a stretch of the whole.
+
+    Of short parts: on a busy machine the browser's fake microphone loses some of its buffers.
+    """
     size = 1 << (len(part) + len(whole)).bit_length()
     spectra = np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size))
-    start = int(np.fft.irfft(spectra, size)[: len(whole) - len(part)].argmax())
-    return 1 - float(np.sum((part - whole[start : start + len(part)]) ** 2) / np.sum(part**2))
+    products = np.fft.irfft(spectra, size)[: len(whole) - len(part)]
+    energies = np.convolve(whole**2, np.ones(len(part)), "valid")[:-1]
+    return float(np.max(products / np.sqrt(np.sum(part**2) * np.maximum(energies, 1e-3))))
 
 
 def test_examples_play_and_lie_on_the_map(open_page: Callable[..., Any], address: str) -> None:
