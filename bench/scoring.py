@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from pyarrow import parquet
 
@@ -25,6 +27,7 @@ from emospec.release import export_model
 
 FILES, CLUSTER_FILES, SHARDS, KILLS = 100_000, 4_000, 100, 5
 EACH_FOLDER = 1000
+CALLS, CALL_MINUTES = 36, 10
 MIB = 2**20
 
 
@@ -108,7 +111,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, "ClusterWorkers"]]:
         about.unlink(missing_ok=True)
         asked = ["distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104
         _start(stack, [sys.executable, "-m", *asked, "--scheduler-file", str(about)])
-        while not about.is_file():
+        while not about.is_file() or not about.stat().st_size:
             time.sleep(0.05)
         port = json.loads(about.read_text())["address"].rpartition(":")[2]
         yield f"tcp://127.0.0.1:{port}", ClusterWorkers(stack, port)
@@ -196,6 +199,25 @@ def efficiency(source: Path, model: Path, folder: Path, files: int) -> list[floa
     return [one / (2 * two) for one, two in zip(took[1], took[2], strict=True)]
 
 
+def cost_of_calls(model: Path, folder: Path) -> float:
+    """Processor seconds, of all processes, for an hour of audio in recordings of ten minutes, with timelines."""
+    spoken = np.concatenate(
+        [utterance(speaker, emotion, 1) for speaker in range(1, SPEAKERS + 1) for emotion in EMOTIONS]
+    )
+    calls = folder / "calls"
+    calls.mkdir()
+    length = CALL_MINUTES * 60 * SAMPLE_RATE
+    for k in range(CALLS):
+        waveform = np.resize(np.roll(spoken, -k * SAMPLE_RATE), length)
+        soundfile.write(calls / f"{k}.flac", waveform, SAMPLE_RATE, subtype="PCM_16")
+    asked = ["score", calls, "--model", model, "--out", folder / "called", "--timelines", "--shard-files", 1]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "emospec", *map(str, asked)], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used / (CALLS * CALL_MINUTES / 60)
+
+
 def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> str:
     """The section of the report; the model is that of the first of `runs`."""
     busy = os.getloadavg()[0]
@@ -218,6 +240,7 @@ def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> 
         apart = one_lost(source, model, folder / "lost", cluster_files)
         lost = same(folder / "lost", folder / "local", cluster_files)
         efficient = efficiency(source, model, folder, cluster_files)
+        cost = cost_of_calls(model, folder)
     growth = max(peaks[1:]) / peaks[1]
     middle = statistics.median(efficient)
     return f"""## Bulk scoring
@@ -232,6 +255,8 @@ Killed with -9, {KILLS} times at random moments ({left} of {SHARDS} shards were 
 
 A Dask cluster of two worker processes, each on a core{", one in a network namespace of its own" * apart}, on {cluster_files} files, one of them killed half-way:
 {_verdict(lost, "the same bytes", "**other rows**")}. Efficiency of two workers against one, {REPEATS} times in turn: median {middle:.2f}, {min(efficient):.2f} to {max(efficient):.2f} (at least 0.85: {_verdict(middle >= 0.85)}).
+
+{CALLS} recordings of {CALL_MINUTES} minutes with timelines: {cost:.0f} processor seconds for an hour of audio, all processes and their start included.
 """
 
 

@@ -10,7 +10,9 @@
     ├── TrainingError       training cannot start, go on or be resumed
     ├── RunError            a run folder is missing, incomplete or unreadable
     ├── ExportError         a model cannot be written as a graph that gives the same answers
+    ├── OutputError         a result cannot be written, for want of room or rights
     ├── ScoringError        many recordings cannot be scored at once as asked
+    ├── WorkersError        processes or a cluster cannot be had, or were lost
     ├── ModelError          a model folder is missing, damaged, or cannot do what is asked
     ├── TimelineError       what is heard over time cannot be made, or not written as asked
     └── ServingError        the server cannot start, or refuses a request
@@ -59,8 +61,16 @@ class ExportError(EmospecError):
     """A model cannot be written as a graph that gives the same answers."""
 
 
+class OutputError(EmospecError):
+    """A result cannot be written, for want of room or rights."""
+
+
 class ScoringError(EmospecError):
     """Many recordings cannot be scored at once as asked."""
+
+
+class WorkersError(EmospecError):
+    """Processes or a cluster cannot be had, or were lost."""
 
 
 class ModelError(EmospecError):

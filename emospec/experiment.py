@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,7 +12,7 @@ from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
-from emospec.errors import ConfigError, EmospecError, TrainingError, nearest
+from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, nearest
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
 from emospec.job import Job, open_pack, split_of
@@ -61,6 +60,7 @@ def crossval(
     repeats: int = 1,
     seed: int = 0,
     jobs: int = 0,
+    cluster: str = "",
     resume: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -75,6 +75,7 @@ def crossval(
         repeats: how often the protocol is drawn anew.
         seed: seeds the splits, the initial weights and the batches.
         jobs: runs side by side; 0 means one per core, of one thread each.
+        cluster: the address of a Dask scheduler, whose workers see the same files; each run has one thread.
         resume: go on with interrupted runs, and keep finished ones.
         strict: refuse folds with a leak, which otherwise is a warning that travels with the number.
         progress: see `Progress`.
@@ -82,6 +83,7 @@ def crossval(
     Raises:
         EmospecError: settings, pack, split or folders do not allow it; nothing is trained then.
         TrainingError: some runs failed; the others went on.
+        WorkersError: the cluster cannot be had, or a worker was lost; `resume` goes on.
     """
     arm = Arm("", preset, tuple(overrides))
     command = (
@@ -89,7 +91,7 @@ def crossval(
         + " --strict" * strict
     )
     todo = plan([arm], pack, out, repeats=repeats, seed=seed, strict=strict, command=command)
-    return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+    return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
 def sweep(
@@ -104,6 +106,7 @@ def sweep(
     repeats: int = 1,
     seed: int = 0,
     jobs: int = 0,
+    cluster: str = "",
     resume: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -125,7 +128,7 @@ def sweep(
         + " --strict" * strict
     )
     todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
-    return run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
+    return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
 def sweep_values(text: str) -> list[str]:
@@ -172,6 +175,7 @@ def reproduce(
     repeats: int = 1,
     seed: int = 0,
     jobs: int = 0,
+    cluster: str = "",
     resume: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -206,8 +210,8 @@ def reproduce(
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
     todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
     try:
-        runs = run_jobs(todo, jobs=jobs, resume=resume, progress=progress)
-    except TrainingError:
+        runs = run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+    except (TrainingError, WorkersError):
         finished = [read_run(job.out) for job in todo if (job.out / "scores.json").is_file()]
         if finished:
             write_report(finished, Path(out) / "report")
@@ -282,7 +286,12 @@ def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) ->
 
 
 def run_jobs(
-    todo: Sequence[Job], *, jobs: int = 0, resume: bool = False, progress: Progress | None = None
+    todo: Sequence[Job],
+    *,
+    jobs: int = 0,
+    cluster: str = "",
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> list[Run]:
     """Do runs side by side, one process each, and return them in the order given.
 
@@ -291,30 +300,32 @@ def run_jobs(
     Raises:
         ProtocolError: a job is strict and its fold has a leak; nothing is trained then.
         TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
+        WorkersError: the cluster cannot be had, or a worker was lost.
     """
     import torch
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
+    from emospec.workers import side_by_side
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "many runs start processes of their own: launch `emospec train` alone in several, or name a cluster"
+        )
     for job in todo:
         refuse_existing(job.out, resume)
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)
-    _prepare_frames(todo, progress)
-    side_by_side = min(jobs or os.cpu_count() or 1, len(todo))
-    threads = max(1, torch.get_num_threads() // side_by_side)
-    parallel = Parallel(
-        n_jobs=side_by_side, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
-    )
-    watch = Watch(todo, progress) if progress else None
-    with warnings.catch_warnings():
-        # joblib replaces a worker between runs when its memory has grown, and warns that it did.
-        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+    at_once = 0 if cluster else min(jobs or os.cpu_count() or 1, len(todo))
+    threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
+    parent, folder = (0 if cluster else os.getpid()), Path.cwd()
+    # A cluster that grows is told of all of them.
+    with side_by_side(jobs if cluster else at_once, cluster, ahead=len(todo) if cluster else 1) as work:
+        _prepare_frames(todo, progress)
+        watch = Watch(todo, progress) if progress else None
         try:
             # The runs' own folders were judged above, all before the first one started.
-            own = os.getpid()
-            outcomes = dict(
-                parallel(delayed(_run_safely)(replace(job, threads=threads), own) for job in todo)
-            )
+            each = (delayed(_run_safely)(replace(job, threads=threads), folder, parent) for job in todo)
+            outcomes = dict(work(each))
         finally:
             if watch:
                 watch.stop()
@@ -335,16 +346,29 @@ def _each_fold_once(todo: Iterable[Job]) -> list[Job]:
     return list(folds.values())
 
 
-def _run_safely(job: Job, parent: int) -> tuple[Path, str]:
-    """Do one run in a worker process; its error, if any, comes back as words."""
+def _run_safely(job: Job, folder: Path, parent: int) -> tuple[Path, str]:
+    """Do one run in a worker; its error, if any, comes back as words.
 
-    def leave_with_parent(*_: object) -> None:
-        # A killed parent cannot end its workers; one that went on would meet --resume in its run's folder.
-        if parent not in (os.getpid(), os.getppid()):
-            os._exit(1)
+    Args:
+        job: the run.
+        folder: where the caller is, so that relative paths mean the same here.
+        parent: the caller's process; 0 on a cluster.
+    """
+    from emospec.workers import leave_with, refuse_unwanted
+
+    def stay_wanted(*_: object) -> None:
+        # One that went on would meet --resume in its run's folder.
+        if parent:
+            leave_with(parent)
+        else:
+            refuse_unwanted()
 
     try:
-        run_job(job, resume=True, progress=leave_with_parent)
+        os.chdir(folder)
+    except OSError as error:
+        return job.out, f"a worker does not see {folder} ({error.strerror}). All workers need the same files"
+    try:
+        run_job(job, resume=True, progress=stay_wanted)
     except EmospecError as error:
         return job.out, str(error)
     return job.out, ""

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,12 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from clusters import cluster, wait_for
 from emospec import score
 from emospec.cli import app
 from emospec.data.audio import printable
 from emospec.data.pack import Pack
-from emospec.errors import EmospecError, ScoringError, TimelineError
+from emospec.errors import ScoringError, TimelineError, WorkersError
 from emospec.inference.bulk import kind_of
 from emospec.inference.manifest import Manifest
 from emospec.inference.recognizer import Recognizer
@@ -278,7 +277,7 @@ def test_the_verb(whole: Path, calls: Path, hum_model: Path, tmp_path: Path) -> 
     told = CliRunner().invoke(app, [*map(str, asked), "--keep", "call", "--z", "--json"])
     assert json.loads(told.stdout)["failed"] == 2
     told = CliRunner().invoke(app, [*map(str, asked), "--cluster", "tcp://127.0.0.1:1"])
-    assert isinstance(told.exception, EmospecError)
+    assert isinstance(told.exception, WorkersError)
     assert "Name one" in str(told.exception)
 
 
@@ -330,41 +329,12 @@ def test_a_worker_that_is_killed_is_told_in_a_line(many: Path, hum_model: Path, 
     assert told.count(b"\n") == 1
 
 
-@contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler's address and its workers, processes of one thread."""
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    with ExitStack() as stack:
-
-        def start(*command: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        about = folder / "scheduler.json"
-        start(*dask, "--no-dashboard", "--scheduler-file", str(about))
-        wait_for(about.is_file)
-        address = json.loads(about.read_text())["address"]
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
-        yield address, [start(*worker, "--no-nanny", "--no-dashboard") for _ in range(workers)]
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 120.0) -> None:
-    last = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < last
-        time.sleep(0.02)
-
-
 @pytest.mark.full
 def test_on_a_cluster_whose_worker_dies_the_rows_are_the_same(
     many: Path, hum_model: Path, tmp_path: Path
 ) -> None:
     subprocess.run(asked_of(many, hum_model, tmp_path / "whole", "--shard-files", 50), check=False)
-    with cluster(tmp_path, 2) as (address, workers):
+    with cluster(tmp_path, 2) as (address, _, workers):
         asked = asked_of(many, hum_model, tmp_path / "out", "--shard-files", 50, "--cluster", address)
         with subprocess.Popen(asked, stderr=subprocess.PIPE) as process:
             wait_for(lambda: len(list((tmp_path / "out").glob("part-*.parquet"))) >= 5)
@@ -377,5 +347,5 @@ def test_on_a_cluster_whose_worker_dies_the_rows_are_the_same(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_cluster_that_is_not_there_is_named(calls: Path, hum_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="no Dask scheduler with workers answers at"):
+    with pytest.raises(WorkersError, match="no Dask scheduler answers at"):
         score(calls, tmp_path / "out", hum_model, cluster="nonsense://127.0.0.1:1")

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 
 from emospec.errors import EmospecError
 
-_OWN_EXTRA = ("tensorboard",)  # packages that are an extra by themselves
+_OF_EXTRA = {"tensorboard": "tensorboard", "distributed": "cluster"}  # packages that bring one option
 
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Name the extra that brings a missing package; `extra` brings all but those with one of their own."""
+    """Name the extra that brings a missing package; `extra` brings all but those of an option's own."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "emospec":
             raise
-        named = error.name if error.name in _OWN_EXTRA else extra
+        named = _OF_EXTRA.get(error.name or "", extra)
         raise EmospecError(
             f"this needs an extra ({error.name} is not installed): pip install 'emospec[{named}]'"
         ) from error

@@ -1,5 +1,6 @@
 """The verbs of study: corpora, training, judging, reports. They need the training extra."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial wei
 Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")]
+Cluster = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a fold in which the audit finds a leak.")]
 PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
@@ -197,7 +201,8 @@ def train(
             pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
             resume=resume, strict=strict, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
-    print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
+    if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one tells
+        print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
 
 
 @app.command(
@@ -211,6 +216,7 @@ def crossval(
     repeats: Repeats = 1,
     seed: Seed = 0,
     jobs: Jobs = 0,
+    cluster: Cluster = "",
     resume: Resume = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -227,6 +233,7 @@ def crossval(
             repeats=repeats,
             seed=seed,
             jobs=jobs,
+            cluster=cluster,
             resume=resume,
             strict=strict,
             progress=progress,
@@ -248,6 +255,7 @@ def sweep(
     repeats: Repeats = 1,
     seed: Seed = 0,
     jobs: Jobs = 0,
+    cluster: Cluster = "",
     resume: Resume = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -260,7 +268,7 @@ def sweep(
 
         sweep(
             pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, seed=seed,
-            jobs=jobs, resume=resume, strict=strict, progress=progress,
+            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
@@ -286,6 +294,7 @@ def reproduce(
     repeats: Repeats = 1,
     seed: Seed = 0,
     jobs: Jobs = 0,
+    cluster: Cluster = "",
     resume: Resume = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -303,7 +312,7 @@ def reproduce(
                 print_pack(made, new, summaries)
         report = reproduce(
             pack, out, parts, overrides, folds=folds, repeats=repeats, seed=seed,
-            jobs=jobs, resume=resume, strict=strict, progress=progress,
+            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
 

@@ -207,13 +207,11 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score any number of recordings into Parquet files. Exit codes as of `predict`."""
-    if jobs and cluster:
-        raise EmospecError("--jobs is for this machine; a cluster has the workers that it has. Name one")
     with needs("score"):
         import joblib  # noqa: F401
         import pyarrow  # noqa: F401
-    if cluster:
-        with needs("cluster"):
+
+        if cluster:
             import distributed  # noqa: F401
     from emospec.display import print_scored, scoring_progress
     from emospec.inference.bulk import score as run

@@ -9,10 +9,9 @@ import json
 import os
 import re
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,21 @@ import joblib
 import onnxruntime
 import pyarrow as pa
 import pyarrow.compute as pc
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pyarrow import parquet
 
 import emospec
 from emospec.data.audio import printable
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
-from emospec.files import write_json
+from emospec.files import told_as_output, write_json
 from emospec.inference.manifest import FILE, Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
+from emospec.workers import Workers, side_by_side
 
 PLAN, SUMMARY, ERRORS = "plan.json", "summary.json", "errors.parquet"
 FORMAT = 1
-CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
 _ERRORS = pa.schema([("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())])
 
 Progress = Callable[[int, int, float], None]
@@ -77,13 +75,15 @@ def score(
         What `summary.json` holds: counts, emotions, failures by kind, seconds of audio, the last call's rate.
 
     Raises:
-        ScoringError: the manifest is mistaken, `out` holds something else, a worker died or sees other files.
+        ScoringError: the manifest is mistaken, `out` holds something else, a worker sees other files.
+        WorkersError: the cluster cannot be had, or a worker was lost.
         ModelError: there is no such model, or it is damaged.
         TimelineError: the timing is out of range.
     """
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
     started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep)
+    workers = side_by_side(jobs, cluster, ahead=2)
     recognizer = Recognizer(model, int8=int8, threads=1)
     recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing is told now, not in every row
     order = Order(
@@ -104,9 +104,10 @@ def score(
     _keep_plan(out, plan)
     left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
     if left or not (out / SUMMARY).is_file():
-        done = _score_shards(order, manifest, plan, left, _workers(jobs, cluster), progress)
+        done = _score_shards(order, manifest, plan, left, workers, progress)
         took = {"files": done, "seconds": time.perf_counter() - started}
-        _finish(order, plan, took)
+        with told_as_output(out):
+            _finish(order, plan, took)
     return _read(out / SUMMARY)
 
 
@@ -143,7 +144,8 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {PLAN}. Name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
+    with told_as_output(out):
+        out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
 
 
@@ -160,45 +162,12 @@ def _check_protocols(census: Census) -> None:
         raise ScoringError(f"the manifest holds URLs that cannot be read here: {error}") from error
 
 
-@contextmanager
-def _workers(jobs: int, cluster: str) -> Iterator[joblib.Parallel]:
-    """Where shards are scored. No more are handed out than two a worker, and no row is read before."""
-    died: tuple[type[Exception], ...] = (TerminatedWorkerError,)
-    with ExitStack() as stack:
-        if cluster:
-            from distributed import Client, KilledWorker
-            from distributed.client import FutureCancelledError
-
-            died += (KilledWorker, FutureCancelledError)
-            try:
-                scheduler = Client(cluster, timeout=CLUSTER_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-                client = stack.enter_context(scheduler)
-                client.wait_for_workers(1, CLUSTER_SECONDS)
-            except (OSError, ValueError) as error:
-                raise ScoringError(
-                    f"no Dask scheduler with workers answers at {cluster} ({error})"
-                ) from error
-            stack.enter_context(joblib.parallel_config(backend="dask", client=client))
-        stack.enter_context(warnings.catch_warnings())
-        # joblib replaces a worker between shards when its memory has grown, and warns that it did.
-        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-        try:
-            yield joblib.Parallel(
-                n_jobs=jobs or -1, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
-            )
-        except died as error:
-            what = "the cluster" if cluster else "a worker"
-            raise ScoringError(
-                f"{what} was lost, perhaps for want of memory ({type(error).__name__}). The same call goes on"
-            ) from error
-
-
 def _score_shards(
     order: Order,
     manifest: Manifest,
     plan: dict[str, Any],
     left: Sequence[int],
-    workers: AbstractContextManager[joblib.Parallel],
+    workers: AbstractContextManager[Workers],
     progress: Progress | None,
 ) -> int:
     """Score what is left; how many files that was."""
@@ -207,12 +176,12 @@ def _score_shards(
     done, heard = 0, 0.0
     if progress:
         progress(before, plan["files"], heard)
-    with workers as parallel:
+    with workers as work:
         tasks = (
             joblib.delayed(score_shard)(order, shard, first, rows)
             for shard, first, rows in _shards(manifest, ranges, left)
         )
-        for files, seconds in parallel(tasks):
+        for files, seconds in work(tasks):
             done, heard = done + files, heard + seconds
             if progress:
                 progress(before + done, plan["files"], heard)

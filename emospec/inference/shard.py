@@ -6,7 +6,6 @@ no batch, worker or resumption changes a bit of it. `bulk` hands the shards out.
 
 import hashlib
 import json
-import os
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from emospec.inference.model import Model, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
+from emospec.workers import leave_with
 
 FILES_AT_ONCE, URLS_AT_ONCE = 2, 16
 """Recordings in a worker's hands: one is decoded, or fetched, while the graph computes another."""
@@ -152,8 +152,8 @@ def _recognizer(folder: Path, digest: str, int8: bool) -> Recognizer:
 
 
 def _score(order: Order, recognizer: Recognizer, place: str) -> tuple[Prediction | Failure, Timeline | None]:
-    if order.parent not in (0, os.getpid(), os.getppid()):
-        os._exit(1)  # a killed parent cannot end its workers
+    if order.parent:
+        leave_with(order.parent)
     try:
         with _at_hand(place) as file:
             said = recognizer.predict(file)

@@ -1,0 +1,134 @@
+"""Tasks side by side: in processes of this machine, or on a Dask cluster; for runs and bulk scoring alike.
+
+A task should not outlive the call that asked for it: the same call again would meet it in the same files.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from emospec.errors import WorkersError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
+_KEPT = "What is done is kept: the same call goes on"
+
+Workers = Callable[[Iterable[Any]], Iterator[Any]]
+"""Takes calls, as `joblib.delayed` makes them; gives what they return, in the order of their ends."""
+
+
+def side_by_side(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContextManager[Workers]:
+    """Where tasks are done; they are had when it is entered.
+
+    Args:
+        jobs: processes; 0 is one per core. On a cluster, all of its workers.
+        cluster: the address of a Dask scheduler.
+        ahead: how many tasks a worker has, the one at work included; no more are drawn before one has ended.
+
+    Raises:
+        WorkersError: jobs and a cluster are named, there is no such cluster, its workers have several threads,
+            or one was lost with its task.
+    """
+    if jobs and cluster:
+        raise WorkersError("--jobs is for this machine; a cluster has the workers that it has. Name one")
+    return _side_by_side(jobs, cluster, ahead)
+
+
+@contextmanager
+def _side_by_side(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
+    died: tuple[type[BaseException], ...] = (TerminatedWorkerError,)
+    with ExitStack() as stack:
+        if cluster:
+            from distributed import KilledWorker
+            from distributed.client import FutureCancelledError
+
+            died = KilledWorker, FutureCancelledError
+            client = stack.enter_context(_client(cluster))
+            workers = _on_cluster(client, ahead)
+        else:
+            stack.enter_context(warnings.catch_warnings())
+            # joblib replaces a worker between tasks when its memory has grown, and warns that it did.
+            warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+            workers = joblib.Parallel(
+                n_jobs=jobs or -1,
+                return_as="generator_unordered",
+                pre_dispatch=f"{ahead}*n_jobs",
+                batch_size=1,
+            )
+        try:
+            yield workers
+        except died as error:
+            what = "the cluster" if cluster else "a worker"
+            raise WorkersError(
+                f"{what} was lost, perhaps for want of memory ({type(error).__name__}). {_KEPT}"
+            ) from error
+
+
+def _client(cluster: str) -> "Client":
+    """A connection to a scheduler that has workers."""
+    from distributed import Client
+
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is told by an error
+    try:
+        client = Client(cluster, timeout=CLUSTER_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WorkersError(f"no Dask scheduler answers at {cluster} ({error})") from error
+    try:
+        client.wait_for_workers(1, CLUSTER_SECONDS)
+        most = max(client.nthreads().values())
+    except (OSError, ValueError) as error:
+        client.close()
+        raise WorkersError(f"the Dask scheduler at {cluster} has no workers ({error})") from error
+    if most > 1:
+        client.close()
+        raise WorkersError(f"a worker of {cluster} has {most} threads. Start workers with --nthreads 1")
+    return client
+
+
+def _on_cluster(client: "Client", ahead: int) -> Workers:
+    """As joblib's Dask backend, which with one worker would do the work in the calling process."""
+    from distributed import as_completed
+
+    def work(calls: Iterable[Any]) -> Iterator[Any]:
+        left, handed_out = iter(calls), as_completed(loop=client.loop, with_results=True)
+
+        def hand_out() -> None:
+            try:
+                workers = len(client.nthreads())  # of a cluster that may have grown
+            except OSError as error:
+                raise WorkersError(f"the cluster was lost ({error}). {_KEPT}") from error
+            for function, arguments, named in islice(left, max(ahead * workers - handed_out.count(), 0)):
+                handed_out.add(client.submit(function, *arguments, **named, pure=False))
+
+        hand_out()
+        for _, result in handed_out:
+            hand_out()
+            yield result
+
+    return work
+
+
+def leave_with(parent: int) -> None:
+    """End this process where it is a worker whose parent was killed, and could not end it."""
+    if parent not in (os.getpid(), os.getppid()):
+        os._exit(1)
+
+
+def refuse_unwanted() -> None:
+    """WorkersError in a task of a cluster for which nobody waits any more: its caller, or the scheduler, is gone."""
+    from distributed import Status, get_worker
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    if worker.status != Status.running or task is None or task.state != "executing":
+        raise WorkersError("the cluster has given this task up")
