@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.measure import REPEATS, machine
 from emospec.provenance import commit
 
-BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth")
+BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth", "large")
 OF_RUNS = ("recognition", "typicality", "start", "broken", "serving", "scoring")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -92,6 +92,9 @@ class Training(_Table):
     min_steps: int = Field(1, ge=1, description="the least steps after that")
     evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
     batch_size: int = Field(32, ge=1, description="utterances per step")
+    window_gb: float = Field(
+        0.0, ge=0, description="shuffle within so many GB of frames, read one after the other; 0: within all"
+    )
     learning_rate: float = Field(3e-4, gt=0, description="of Adam")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: from 0 up, then down to 0"

@@ -2,20 +2,41 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from emospec.errors import OutputError
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old one or the new one."""
+    """Write a file so that a reader, or a kill at any moment, sees the old one or the new one.
+
+    Raises:
+        OutputError: there is no room for it, no right to write it, or no such folder.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with told_as_output(path):
+        try:
+            with open(part, "wb") as file:
+                file.write(content)
+            os.replace(part, path)
+        finally:
+            with suppress(OSError):  # on a file system that has become read-only
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_as_output(path: Path) -> Iterator[None]:
+    """What the system says while `path` is written, as an OutputError that names it."""
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: make room, or name "
+            "another folder"
+        ) from error
 
 
 def write_text(path: Path, content: str) -> None:

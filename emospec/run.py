@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import emospec
 from emospec.config import load_settings, to_toml
+from emospec.data.audit import Audit
 from emospec.data.splits import PARTS, overlap_words, write_folds
 from emospec.errors import RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, read_run
-from emospec.files import write_json, write_text
+from emospec.files import told_as_output, write_json, write_text
 from emospec.inference.model import CARD
 from emospec.job import Job, Ready, make_ready
 from emospec.judgement import write_judgement
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
 if TYPE_CHECKING:
-    from emospec.learning.task import Row
+    from emospec.learning.learner import Learner, Outputs
+    from emospec.learning.task import Fit, Row
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the run's name, steps done, steps in all, and a word on how it stands."""
@@ -113,9 +115,13 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
 
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
+    from emospec.learning.ranks import Ranks
     from emospec.learning.training import fit, resolve_precision
 
     job, settings, out = ready.job, ready.job.settings, ready.job.out
+    ranks = Ranks()
+    ranks.wait()  # every process has looked at the folder before the first writes into it
+    progress = progress if ranks.main else None
     audit = ready.audit()
     if job.strict:
         audit.refuse_leaks()
@@ -129,28 +135,47 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
     )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     meta = _meta(ready) | {
-        "hardware": hardware(torch.get_num_threads(), device),
+        "hardware": hardware(torch.get_num_threads(), device) | {"processes": ranks.count},
         "precision": str(resolve_precision(settings.training)).removeprefix("torch."),
         "usual_seconds": ready.usual_seconds(),
         "parameters": sum(p.numel() for p in learner.network.parameters()),
         "audit": audit.to_dict(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "config.toml", to_toml(settings))
-    write_folds(ready.split, ready.utterances, out / "folds.csv")
-    if ready.start:
-        ready.start.known.to_csv(out / "earlier.csv", index=False)
-    write_json(out / "meta.json", meta)
+    if ranks.main:
+        with told_as_output(out):
+            out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "config.toml", to_toml(settings))
+        write_folds(ready.split, ready.utterances, out / "folds.csv")
+        if ready.start:
+            write_text(out / "earlier.csv", ready.start.known.to_csv(index=False))
+        write_json(out / "meta.json", meta)
 
-    store = FrameStore(ready.pack, learner.frontend, stage(progress, "spectrograms"))
+    with ranks.main_first():
+        store = FrameStore(ready.pack, learner.frontend, stage(progress, "spectrograms"))
     task, show = ready.task(meta["protocol"]), _row_words(progress, out.name)
     result = fit(learner, store, task, out, resume=resume, tensorboard=tensorboard, progress=show)
     audit = ready.proved(audit, result)
     if job.strict:
         audit.refuse_leaks()
+    outputs = {part: ranks.judge(learner, store, ready.part(part)) for part in PARTS}
+    if ranks.main:
+        _write_results(ready, learner, outputs, meta, audit, result)
+    ranks.wait()
+    return read_run(out)
+
+
+def _write_results(
+    ready: Ready,
+    learner: "Learner",
+    outputs: "dict[str, Outputs]",
+    meta: dict[str, Any],
+    audit: Audit,
+    result: "Fit",
+) -> None:
+    """All that a run folder holds of a trained model; `scores.json` last, by which the run is finished."""
+    out, settings = ready.job.out, ready.job.settings
     meta |= {"audit": audit.to_dict(), "steps": result.steps, "seconds": round(result.seconds, 1)}
     write_json(out / "meta.json", meta)
-    outputs = {part: learner.judge(store, ready.part(part)) for part in PARTS}
     scores = write_judgement(out, ready.utterances, ready.classes, ready.fold, outputs, meta["protocol"])
     scores |= {"selected_step": result.selected_step, "audit": audit.summary}
     about = {"emospec": emospec.__version__, "preset": settings.name, "protocol": meta["protocol"]}
@@ -158,7 +183,6 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
     card = model_card(Run(out, settings.model_dump(), meta, scores))
     write_text(out / "model" / CARD, card)
     write_json(out / "scores.json", scores)
-    return read_run(out)
 
 
 def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], None]":
@@ -201,9 +225,10 @@ def command_options(preset: str, overrides: Sequence[str], seed: int) -> str:
 
 
 def notable(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that nothing else in a setting's name tells, sorted, without spaces."""
-    told = ("loss.center_weight=", "loss.center_rate=", "data.protocol=")
-    return tuple(sorted(o for o in ("".join(text.split()) for text in overrides) if not o.startswith(told)))
+    """The overrides that nothing else in a setting's name tells, sorted, without spaces; of a key its last."""
+    told = ("loss.center_weight", "loss.center_rate", "data.protocol")
+    values = dict("".join(text.split()).partition("=")[::2] for text in overrides)
+    return tuple(f"{key}={value}" for key, value in sorted(values.items()) if key not in told)
 
 
 def _meta(ready: Ready) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def test_presets_are_the_numbers_of_the_paper(
             "schedule": "constant",
             "weight_decay": 0.0,
             "averaging": 0.0,
+            "window_gb": 0.0,
             "start_from": "",
             "precision": "auto",
             "checkpoint_seconds": 30.0,

@@ -140,9 +140,9 @@ def test_frames_that_training_keeps_in_a_pack_do_not_make_it_another(
     assert prepare(recordings[:3], folder)[1]
     assert sorted(path.name for path in folder.iterdir()) == [
         "fingerprints.bin",
-        "float32.bin",
+        "float32-00000.bin",
         "index.json",
-        "int16.bin",
+        "int16-00000.bin",
     ]
 
 
@@ -279,9 +279,9 @@ def rewrite_index(folder: Path, change: Callable[[dict[str, object]], object]) -
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda pack: shorten(pack, "int16.bin"), "int16.bin is damaged"),
-        (lambda pack: shorten(pack, "float32.bin"), "float32.bin is damaged"),
-        (lambda pack: (pack / "float32.bin").unlink(), "float32.bin is damaged: 0 of"),
+        (lambda pack: shorten(pack, "int16-00000.bin"), "int16-00000.bin is damaged"),
+        (lambda pack: shorten(pack, "float32-00000.bin"), "float32-00000.bin is damaged"),
+        (lambda pack: (pack / "float32-00000.bin").unlink(), "float32-00000.bin is damaged: 0 of"),
         (lambda pack: shorten(pack, "index.json"), "index.json is damaged"),
         (lambda pack: (pack / "index.json").write_bytes(b"\xff\xfe"), "index.json is damaged"),
         (lambda pack: (pack / "index.json").write_text("[]"), "index.json is damaged"),
@@ -388,12 +388,12 @@ def test_the_index_is_plain_json_beside_raw_samples(recordings: Recordings, tmp_
     prepare(recordings, tmp_path / "pack")
     assert sorted(p.name for p in (tmp_path / "pack").iterdir()) == [
         "fingerprints.bin",
-        "float32.bin",
+        "float32-00000.bin",
         "index.json",
-        "int16.bin",
+        "int16-00000.bin",
     ]
     index = json.loads((tmp_path / "pack" / "index.json").read_text())
     assert index["sample_rate"] == 16_000
     first = index["entries"][0]
-    raw = np.fromfile(tmp_path / "pack" / "int16.bin", "<i2", first["samples"], offset=2 * first["offset"])
+    raw = np.fromfile(tmp_path / "pack" / "int16-00000.bin", "<i2", first["samples"])
     np.testing.assert_array_equal(raw, soundfile.read(recordings[0].file, dtype="int16")[0])

@@ -1,8 +1,9 @@
 """The decoded corpus on disk: made once, memory-mapped ever after.
 
-A pack is a folder: `int16.bin` and `float32.bin` hold the waveforms end to end, `fingerprints.bin` an
-acoustic fingerprint of each, `index.json` says what lies where. 16-bit integers are used only where the
-source is 16-bit mono at 16 kHz, so that training hears exactly what prediction hears.
+A pack is a folder: `int16-00000.bin` and so on and `float32-00000.bin` and so on hold the waveforms end to
+end, in shards; `fingerprints.bin` holds an acoustic fingerprint of each, and `index.json` says which is where.
+16-bit integers are used only where the source is 16-bit mono at 16 kHz, so that training hears exactly what
+prediction hears.
 """
 
 import hashlib
@@ -28,14 +29,17 @@ from numpy.typing import NDArray
 from emospec.data.audio import decode
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.index import read_members, write_members
+from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
+from emospec.files import told_as_output
 
-FORMAT = 2
+FORMAT = 3
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
 # What a pack's folder may hold, with the frames that training keeps there.
-_OWN_FILES = re.compile(r"index\.json|(int16|float32|fingerprints)\.bin|frames-.*")
+_WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
+_OWN_FILES = re.compile(rf"index\.json|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*")
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 
@@ -43,8 +47,8 @@ Progress = Callable[[int, int], None]
 _Decoded = tuple[str, NDArray[Any], str, Fingerprints]
 
 
-ENTRY = np.dtype([("store", "U7"), ("offset", "<i8"), ("samples", "<i8"), ("sha256", "S64")])
-"""Where an utterance's waveform lies, and the hash of its decoded samples."""
+ENTRY = np.dtype([("store", "U7"), ("samples", "<i8"), ("sha256", "S64")])
+"""In which store an utterance's waveform lies, after those before it, and the hash of its decoded samples."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,19 @@ class Pack:
         self.sources: NDArray[np.int64] = index["sources"]
         self.requested: str = index["requested"]
         self.digest: str = index["digest"]
-        sizes = {
-            s: dtype.itemsize * int(self.entries.samples[self.entries.store == s].sum())
-            for s, dtype in _STORES.items()
+        self._stores = {
+            name: Shards(self.folder, name, "bin", dtype, self.entries.samples[self.entries.store == name])
+            for name, dtype in _STORES.items()
         }
-        for store, expected in (sizes | {"fingerprints": len(self) * RECORD.itemsize}).items():
-            path = self.folder / f"{store}.bin"
+        expected = {
+            shards.path(k): shards.size(k) for shards in self._stores.values() for k in range(len(shards))
+        }
+        expected[self.folder / "fingerprints.bin"] = len(self) * RECORD.itemsize
+        for path, size in expected.items():
             found = path.stat().st_size if path.is_file() else 0
-            if found != expected:
+            if found != size:
                 raise PackError(
-                    f"{path} is damaged: {found} of {expected} bytes. Delete the pack and prepare again"
+                    f"{path} is damaged: {found} of {size} bytes. Delete the pack and prepare again"
                 )
 
     def __len__(self) -> int:
@@ -101,19 +108,22 @@ class Pack:
         members = read_members(self.folder / "index.json")
         return [_utterance_from(row) for name, row in members if name == "utterances"]
 
-    @cached_property
-    def _stores(self) -> dict[str, NDArray[Any]]:
-        used = (s for s in _STORES if (self.entries.store == s).any())
-        return {s: np.memmap(self.folder / f"{s}.bin", _STORES[s], mode="r") for s in used}
-
     def waveform(self, index: int) -> Waveform:
         """(samples,) float32 waveform of utterance `index`, 16 kHz."""
-        entry = self.entries[index]
-        stored = self._stores[entry.store][entry.offset : entry.offset + entry.samples]
-        waveform = np.array(stored, np.float32)
-        if entry.store == "int16":
+        store = self.entries[index].store
+        waveform = np.array(self._stores[store][self._place_in_store[index]], np.float32)
+        if store == "int16":
             waveform /= INT16_SCALE
         return waveform
+
+    @cached_property
+    def _place_in_store(self) -> NDArray[np.int64]:
+        """(n,) how many of its store lie before each."""
+        places = np.zeros(len(self), np.int64)
+        for store in _STORES:
+            inside = self.entries.store == store
+            places[inside] = np.arange(inside.sum())
+        return places
 
     def places(self, utterances: Sequence[Utterance]) -> list[int]:
         """The index of each utterance, by its id; KeyError where it is not here."""
@@ -158,6 +168,7 @@ def prepare(
     Raises:
         PackError: there is nothing to decode, two utterances have one id, a recording cannot be
             used, or `folder` holds something that is not a pack.
+        OutputError: there is no room for it, or no right to write it.
     """
     folder = Path(folder)
     _refuse_same_ids(utterances)
@@ -169,12 +180,13 @@ def prepare(
     place = folder.resolve()  # a link to a pack stays a link
     part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     try:
-        _decode_into(part, utterances, sources, skip_bad, progress)
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(part, place)
+        with told_as_output(folder):
+            part.mkdir(parents=True)
+            _decode_into(part, utterances, sources, skip_bad, progress)
+            if place.exists():
+                shutil.rmtree(place)
+            os.replace(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Pack(folder), True
@@ -191,7 +203,7 @@ def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:
 def _refuse_other_folder(folder: Path) -> None:
     """A pack that is out of date is deleted, so nothing else may be taken for one."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if "index.json" not in names or not {"int16.bin", "float32.bin"} & set(names):
+    if "index.json" not in names or not any(map(_WAVEFORMS.fullmatch, names)):
         raise PackError(f"{folder} exists and is not a pack (no index.json and .bin). Name another folder")
     if foreign := [name for name in names if not _OWN_FILES.fullmatch(name)]:
         raise PackError(f"{folder} is not a pack alone: it holds {foreign[0]}. Name another folder")
@@ -219,24 +231,22 @@ def _decode_into(
         yield "digest", digest.hexdigest()
 
     def entries() -> Iterator[dict[str, Any]]:
-        offsets = dict.fromkeys(_STORES, 0)
         for done, (utterance, result) in enumerate(zip(utterances, decoded, strict=True), start=1):
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.id, result))
             else:
                 store, samples, sha256, record = result
-                files[store].write(samples.data)
-                files["fingerprints"].write(record.data)
+                writers[store].write(samples)
+                fingerprints.write(record.data)
                 digest.update(sha256.encode())
-                row = (store, offsets[store], len(samples), sha256)
-                offsets[store] += len(samples)
+                row = (store, len(samples), sha256)
                 yield dict(zip(ENTRY.names or (), row, strict=True))
             if progress:
                 progress(done, len(utterances))
 
     with ExitStack() as stack:
-        names = (*_STORES, "fingerprints")
-        files = {name: stack.enter_context(open(part / f"{name}.bin", "wb")) for name in names}
+        writers = {name: stack.enter_context(closing(ShardWriter(part, name, "bin"))) for name in _STORES}
+        fingerprints = stack.enter_context(open(part / "fingerprints.bin", "wb"))
         decoded = stack.enter_context(closing(_decode_all(utterances)))
         write_members(part / "index.json", members())
     if skipped and (not skip_bad or len(skipped) == len(utterances)):

@@ -5,6 +5,7 @@ Nothing here opens audio. Dev is always its own set, apart from test.
 
 import csv
 import hashlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 
 from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError, nearest
+from emospec.files import write_text
 
 PARTS = ("train", "dev", "test")
 DAI_PARTS = 10
@@ -111,14 +113,13 @@ def make_split(
 
 def write_folds(split: Split, utterances: Sequence[Utterance], path: Path) -> None:
     """Write the fold lists as plain CSV: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty)."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["fold", "part", "utterance", "speaker"])
-        for number, fold in enumerate(split.folds, start=1):
-            for part in PARTS:
-                writer.writerows(
-                    [number, part, utterances[i].id, utterances[i].voice] for i in fold.part(part)
-                )
+    content = io.StringIO()
+    writer = csv.writer(content)
+    writer.writerow(["fold", "part", "utterance", "speaker"])
+    for number, fold in enumerate(split.folds, start=1):
+        for part in PARTS:
+            writer.writerows([number, part, utterances[i].id, utterances[i].voice] for i in fold.part(part))
+    write_text(path, content.getvalue())
 
 
 def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | None, str]:

@@ -5,6 +5,8 @@ Discriminative Feature Learning Approach for Deep Face Recognition. Knows no net
 logits and targets.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,7 +42,7 @@ def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
 
 
 def weighted_cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0
+    logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0, total: Tensor | None = None
 ) -> Tensor:
     """L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
 
@@ -49,12 +51,13 @@ def weighted_cross_entropy(
         targets: (batch,) class indices.
         weights: (batch,) of each utterance, see `utterance_weights`.
         smoothing: share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
+        total: scalar, what the weights of the whole mini-batch sum to, where this is a part of it.
 
     Returns:
-        The scalar loss.
+        The scalar loss; of a part, its share of it: the parts' sum is the loss.
     """
     each = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-    return (weights * each).sum() / weights.sum()
+    return (weights * each).sum() / (weights.sum() if total is None else total)
 
 
 class CenterLoss(nn.Module):
@@ -78,19 +81,22 @@ class CenterLoss(nn.Module):
         super().__init__()
         self.register_buffer("centers", torch.zeros(classes, features))
 
-    def forward(self, z: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The scalar loss.
+    def forward(self, z: Tensor, targets: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
+        """The scalar loss; of a part of a mini-batch, its share of it.
 
         Args:
             z: (batch, features).
             targets: (batch,) class indices.
             weights: (batch,) of each utterance, see `utterance_weights`.
+            total: see `weighted_cross_entropy`.
         """
         squared = (z - self.centers[targets]).square().sum(dim=1)
-        return (weights * squared).sum() / weights.sum()
+        return (weights * squared).sum() / (weights.sum() if total is None else total)
 
     @torch.no_grad()
-    def update(self, z: Tensor, targets: Tensor, rate: float) -> None:
+    def update(
+        self, z: Tensor, targets: Tensor, rate: float, joint: Callable[[Tensor], Tensor] = lambda own: own
+    ) -> None:
         """c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
 
         The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count
@@ -100,9 +106,12 @@ class CenterLoss(nn.Module):
             z: (batch, features), as in the loss.
             targets: (batch,) class indices.
             rate: alpha in [0, 1].
+            joint: sums a tensor over the parts of a batch.
         """
         z = z.detach().to(self.centers.dtype)
-        sums = torch.zeros_like(self.centers).index_add_(0, targets, z)
-        counts = torch.zeros_like(self.centers[:, :1]).index_add_(0, targets, torch.ones_like(z[:, :1]))
+        # The last column counts.
+        sums = torch.zeros_like(functional.pad(self.centers, (0, 1)))
+        sums.index_add_(0, targets, functional.pad(z, (0, 1), value=1.0))
+        sums, counts = joint(sums).tensor_split([self.centers.shape[1]], dim=1)
         moved = (1 - rate) * self.centers + rate * sums / counts.clamp(min=1)
         self.centers.copy_(torch.where(counts > 0, moved, self.centers))

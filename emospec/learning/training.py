@@ -36,6 +36,7 @@ from emospec.learning.device import to_device
 from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
+from emospec.learning.ranks import Ranks
 from emospec.learning.task import Fit, Row, Task
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
@@ -113,7 +114,8 @@ def fit(
                 accelerator.log({k: v for k, v in asdict(row).items() if v is not None}, step=row.step)
             if progress:
                 progress(row, trainer.steps)
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return trainer.finish()
 
 
@@ -124,7 +126,8 @@ class _Trainer:
         self, learner: Learner, store: FrameStore, task: Task, folder: Path, accelerator: Accelerator
     ) -> None:
         self.learner, self.store, self.task, self.folder = learner, store, task, folder
-        self.accelerator = accelerator
+        self.accelerator, self.ranks = accelerator, Ranks()
+        _refuse_unequal(self.ranks.count, task.training.batch_size, learner)
         self.steps, self.select_after = task.training.plan(len(task.train))
         self.train, self.dev = np.asarray(task.train), list(task.dev)
         self.fitted_on: list[int] = []
@@ -141,6 +144,7 @@ class _Trainer:
             take_over(learner, Path(task.training.start_from))
         learner.to(accelerator.device)
         store.keep_on(accelerator.device)
+        self.windows = store.windows(self.train, 1e9 * task.training.window_gb, task.seed)
         of_train = torch.from_numpy(task.targets[self.train])
         groups = (
             torch.tensor([task.groups[i] for i in task.train]) if task.groups else torch.zeros_like(of_train)
@@ -190,23 +194,32 @@ class _Trainer:
         warming_up = self.step < self.task.loss.warmup_steps
         center_weight = 0.0 if warming_up else self.task.loss.center_weight
         center_rate = 1.0 if warming_up else self.task.loss.center_rate
-        drawn = batch_indices(self.step, len(self.train), self.task.training.batch_size, self.task.seed)
-        indices = self.train[drawn]
+        batch_size = self.task.training.batch_size
+        if self.windows:
+            self.store.read_ahead(self.windows.entered(self.step * batch_size))
+        drawn = batch_indices(self.step, len(self.train), batch_size, self.task.seed, self.windows)
+        joint = self.train[drawn]
+        indices = self.ranks.share(joint)
         targets = to_device(torch.from_numpy(self.task.targets[indices]), self.accelerator.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         utterance = self.learner.network.utterance(*self._batch(indices))
         z, logits = self.learner.network.classify(utterance)
-        weights = to_device(self.weights[indices], self.accelerator.device).to(z.dtype)
-        softmax_loss = weighted_cross_entropy(logits, targets, weights, self.task.loss.label_smoothing)
-        center_loss = self.learner.center_loss(z, targets, weights)
+        weights, total = (
+            to_device(values, self.accelerator.device).to(z.dtype)
+            for values in (self.weights[indices], self.weights[joint].sum())
+        )
+        softmax_loss = weighted_cross_entropy(logits, targets, weights, self.task.loss.label_smoothing, total)
+        center_loss = self.learner.center_loss(z, targets, weights, total)
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
-            loss = loss + self.task.loss.teacher_weight * self.teacher(utterance, indices)
+            share = len(indices) / len(joint)
+            loss = loss + self.task.loss.teacher_weight * share * self.teacher(utterance, indices)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
+        self.ranks.sum_gradients(self.optimizer.param_groups[0]["params"])
         self.optimizer.step()
-        self.learner.center_loss.update(z, targets, center_rate)
+        self.learner.center_loss.update(z, targets, center_rate, self.ranks.sum)
         if self.average:
             self.average.update_parameters(self.learner)
         self.sums += torch.stack([loss, softmax_loss, center_loss]).detach()
@@ -218,7 +231,9 @@ class _Trainer:
         frames, counts = self.store.batch(indices)
         if not self.augment.active:
             return self.learner.frontend.standardise(frames, counts)
-        seed = np.random.SeedSequence([self.task.seed, self.step]).generate_state(1, np.uint64)[0]
+        seed = np.random.SeedSequence([self.task.seed, self.step, self.ranks.rank]).generate_state(
+            1, np.uint64
+        )[0]
         generator = torch.Generator().manual_seed(int(seed))
         frames, counts = self.augment(frames, counts, generator)
         frames, counts = self.learner.frontend.standardise(frames, counts)
@@ -239,7 +254,7 @@ class _Trainer:
 
     def close_row(self) -> Row:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
-        loss, softmax_loss, center_loss = (self.sums / self.steps_in_row).tolist()
+        loss, softmax_loss, center_loss = (self.ranks.sum(self.sums) / self.steps_in_row).tolist()
         if not math.isfinite(loss):
             kept = (
                 f"the checkpoint of step {self._saved_step()} is kept"
@@ -261,17 +276,16 @@ class _Trainer:
         self.rows.append(row)
         self.sums.zero_()
         self.steps_in_row = 0
-        write_text(self.folder / "history.csv", _to_csv(self.rows))
-        if (
-            self.step == self.steps
-            or time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds
-        ):
-            self.save()
+        if self.ranks.main:
+            write_text(self.folder / "history.csv", _to_csv(self.rows))
+            due = time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds
+            if due or self.step == self.steps:
+                self.save()
         return row
 
     def _judge_dev(self) -> tuple[float, float]:
         """UA over the classes present in dev, and WA, at training's precision."""
-        outputs = self.judged.judge(self.store, self.dev, self.precision)
+        outputs = self.ranks.judge(self.judged, self.store, self.dev, self.precision)
         self.selected_on.update(self.dev)
         targets = self.task.targets[self.dev]
         confusion = confusion_matrix(targets, outputs.probabilities.argmax(axis=1), len(self.learner.classes))
@@ -342,7 +356,8 @@ class _Trainer:
         # What made the statistics and the choice that the checkpoint holds.
         self.fitted_on, self.selected_on = about["fitted_on"], set(about["selected_on"])
         self.rows = [Row(**row) for row in about["rows"]]
-        write_text(self.folder / "history.csv", _to_csv(self.rows))
+        if self.ranks.main:
+            write_text(self.folder / "history.csv", _to_csv(self.rows))
 
     def _saved_step(self) -> int:
         return int(json.loads(load_tensors(self.checkpoint)[1]["state"])["step"])
@@ -356,6 +371,19 @@ class _Trainer:
         _tell_glibc("malloc_trim", 0)
         used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
         return Fit(self.steps, self.best_step, self.best_ua, self.seconds, *used)
+
+
+def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:
+    """TrainingError where several processes would not equal one."""
+    if processes > batch_size:
+        raise TrainingError(
+            f"{processes} processes share batches of {batch_size}. Start fewer, or raise training.batch_size"
+        )
+    if processes > 1 and learner.network.design.normalise:
+        raise TrainingError(
+            "network.normalise takes its statistics from the whole batch, which no process sees. "
+            "Train in one process"
+        )
 
 
 def _to_csv(rows: Sequence[Row]) -> str:

@@ -1,0 +1,133 @@
+"""Shards hold what was written, cut where they should be; windows of them see every utterance once an epoch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emospec.data import shards as room
+from emospec.data.pack import Pack, prepare
+from emospec.data.shards import Shards, ShardWriter, first_items
+from emospec.data.utterances import Utterance
+from emospec.learning import batches
+from emospec.learning.batches import FrameStore, Windows, batch_indices
+from emospec.learning.spectrogram import LogSpectrogram
+
+SMALL = 40_000
+"""Bytes: a waveform or two, and a quarter of its frames."""
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "SHARD_BYTES", SMALL)
+    monkeypatch.setattr(batches, "SHARD_BYTES", SMALL)
+
+
+@given(st.lists(st.integers(1, 60_000), min_size=1, max_size=30))
+def test_what_is_written_is_read_whatever_the_sizes(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    items = [np.full(n, k, "<i2") for k, n in enumerate(lengths)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "SHARD_BYTES", SMALL)
+        writer = ShardWriter(folder, "a", "bin")
+        for item in items:
+            writer.write(item)
+        writer.close()
+        found = Shards(folder, "a", "bin", np.dtype("<i2"), np.array(lengths))
+    assert [found.path(k) for k in range(len(found))] == sorted(folder.iterdir())
+    for k, item in enumerate(items):
+        np.testing.assert_array_equal(found[k], item)
+    for k in range(len(found)):
+        assert found.size(k) == found.path(k).stat().st_size
+        assert found.size(k) <= SMALL or found.firsts[k + 1] == found.firsts[k] + 1
+        if k:
+            assert found.size(k - 1) + 2 * lengths[found.firsts[k]] > SMALL
+
+
+def test_no_items_have_no_shards(tmp_path: Path) -> None:
+    assert first_items(np.array([], np.int64)).tolist() == []
+    assert len(Shards(tmp_path, "a", "bin", np.dtype("<i2"), np.array([], np.int64))) == 0
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_pack_and_its_frames_are_the_same_in_shards(
+    hum_pack: Pack, make_utterances: Callable[[Path], list[Utterance]], tmp_path: Path
+) -> None:
+    pack, _ = prepare(make_utterances(tmp_path / "audio"), tmp_path / "pack")
+    assert len(list(pack.folder.glob("int16-*.bin"))) > 10
+    assert pack.digest == hum_pack.digest
+    frontend = LogSpectrogram("log-mel")
+    told: list[int] = []
+    store = FrameStore(pack, frontend, lambda done, _: told.append(done))
+    assert told[-1] == len(pack)
+    assert len(list(pack.folder.glob("frames-*.f32"))) > 10
+    missing = sorted(pack.folder.glob("frames-*.f32"))[3]
+    held = missing.read_bytes()
+    missing.unlink()
+    store = FrameStore(pack, frontend)
+    assert missing.read_bytes() == held
+    for k in range(len(pack)):
+        np.testing.assert_array_equal(pack.waveform(k), hum_pack.waveform(k))
+        waveform = torch.from_numpy(pack.waveform(k))
+        frames, _ = frontend.decibels(waveform[None], torch.tensor([len(waveform)]))
+        np.testing.assert_allclose(store.frames(k), frames[0].numpy(), atol=1e-4)
+    mapped, _ = store.batch([5, 1])
+    store.keep_on(torch.device("cpu"), resident=True)
+    held_on, _ = store.batch([5, 1])
+    for row, k in enumerate((5, 1)):
+        assert torch.equal(held_on[row, : store.counts[k]], mapped[row, : store.counts[k]])
+    assert sorted(i for bucket in store.buckets([7, 2, 3]) for i in bucket) == [2, 3, 7]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_corpus_is_in_windows_where_that_is_asked(hum_pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    for file in hum_pack.folder.iterdir():
+        if not file.name.startswith(("frames", "int16")):
+            (tmp_path / "pack" / file.name).hardlink_to(file)
+    writer = ShardWriter(tmp_path / "pack", "int16", "bin")
+    for k in range(len(hum_pack)):
+        writer.write(np.rint(hum_pack.waveform(k) * 32768).astype("<i2"))
+    writer.close()
+    store = FrameStore(Pack(tmp_path / "pack"), LogSpectrogram("log-mel"))
+    train = np.arange(0, len(hum_pack), 2)
+    assert store.windows(train, 0, 0) is None
+    assert store.windows(train, 1e9, 0) is None
+    windows = store.windows(train, 3.5 * SMALL, 0)
+    assert windows is not None
+    read: list[Path] = []
+    store._read = read.append  # type: ignore[method-assign]
+    store.read_ahead(windows.entered(0))
+    store._reader.shutdown()
+    assert len(read) == 6
+    assert all(path.is_file() for path in read)
+
+
+def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
+    shards = np.repeat(np.arange(10), 7)
+    windows = Windows(shards, 3, seed=5)
+    stream = np.concatenate([batch_indices(step, 70, 16, 5, windows) for step in range(70 * 3 // 16)])
+    needed: set[int] = set()
+    for place, item in enumerate(stream):
+        new = windows.entered(place)
+        assert not new or place % 70 % 21 == 0
+        needed |= set(new)
+        assert shards[item] in needed
+    epochs = [stream[70 * k : 70 * (k + 1)] for k in range(2)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(70))
+        for first in range(0, 70, 21):
+            own = shards[epoch[first : first + 21]]
+            assert len(set(own)) == (3 if first < 63 else 1)
+            assert np.any(np.diff(own) < 0) or len(set(own)) == 1, "not shuffled within the window"
+    assert epochs[0].tolist() != epochs[1].tolist()
+    again = Windows(shards, 3, seed=5)
+    assert batch_indices(9, 70, 16, 5, again).tolist() == stream[9 * 16 : 10 * 16].tolist()
+    assert again.entered(9 * 16) != []
+    assert Windows(shards, 10, 5).more_than_one is False
