@@ -29,6 +29,7 @@ LEVELS = {1: 400, 8: 1200, 64: 1600, 256: 1800}  # clients: requests of each rou
 ROUNDS = 2
 INT8_CLIENTS = 64
 CLIPS = 100
+BROKEN, BROKEN_SEED = 2000, 0
 SHARED, ALONE = "shared passes", "one by one"
 TOLERANCE = 1e-5  # of a probability
 OVERLOAD_SECONDS, AFTERWARDS = 30.0, 200
@@ -64,16 +65,17 @@ class Told:
         return ", ".join(f"{1000 * p:.0f}" for p in np.percentile(self.seconds, (50, 95, 99)))
 
 
+def request_of(content: bytes) -> bytes:
+    """A recording, to be judged."""
+    start = b'--a\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    body = start + content + b"\r\n--a--\r\n"
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n" + body
+
+
 def clips_of(recognizer: Recognizer, contents: Sequence[bytes]) -> list[Clip]:
     """Requests of recordings, with what the recogniser says of each alone."""
-    made = []
-    for content in contents:
-        start = b'--a\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
-        body = start + content + b"\r\n--a--\r\n"
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-        request = head.encode() + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n" + body
-        made.append(Clip(request, recognizer.predict(content).probabilities))
-    return made
+    return [Clip(request_of(content), recognizer.predict(content).probabilities) for content in contents]
 
 
 class Client:
@@ -211,6 +213,18 @@ def overload(model: Path, clips: Sequence[Clip], rate: float, seconds: float) ->
     return both, memory, after
 
 
+def broken_ones(model: Path) -> Told:
+    """What the server says of broken recordings, two at a time."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from broken_audio import broken
+
+    with tempfile.TemporaryDirectory() as name, server(model) as (port, _):
+        paths = (Path(broken(Path(name), k, BROKEN_SEED).path) for k in range(BROKEN))
+        contents = (path.read_bytes() if path.is_file() else b"" for path in paths)
+        clips = [Clip(request_of(content), {}) for content in contents]
+        return asyncio.run(closed_loop(port, clips, 2, BROKEN))
+
+
 def _rows(graph: str, took: dict[tuple[int, str], list[Told]]) -> tuple[list[str], list[Ratio]]:
     """Of a graph: rates and latencies of each way, and the ratio of the ways."""
     rows, ratios = [], []
@@ -227,7 +241,10 @@ def _rows(graph: str, took: dict[tuple[int, str], list[Told]]) -> tuple[list[str
 
 
 def section(
-    took: dict[str, dict[tuple[int, str], list[Told]]], heavy: tuple[Told, list[int], Told], rate: float
+    took: dict[str, dict[tuple[int, str], list[Told]]],
+    heavy: tuple[Told, list[int], Told],
+    rate: float,
+    faulty: Told,
 ) -> str:
     """The section of the report."""
     made = [_rows(graph, of) for graph, of in took.items()]
@@ -236,6 +253,7 @@ def section(
     answered = sum(one.statuses.total() for one in everything)
     wrong, lost = sum(one.wrong for one in everything), sum(one.lost for one in everything)
     refused = told.statuses[429]
+    unread = sum(number for status, number in faulty.statuses.items() if 400 <= status < 500)
     below = sum((one.statuses for of in took.values() for rounds in of.values() for one in rounds), Counter())
     return f"""## Serving
 
@@ -254,6 +272,9 @@ p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.
 middle and after, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
 
 Of {answered} answers in all, {wrong} wrong; {lost} requests lost. In the table, {below.total() - below[200]} of {below.total()} were anything but 200.
+
+{BROKEN} broken recordings (`tests/broken_audio.py`, seed {BROKEN_SEED}), a request each, two at a time: {faulty.statuses[200]} judged, {unread} refused with a 4xx,
+{faulty.statuses.total() - faulty.statuses[200] - unread} anything else, {faulty.lost} lost.
 """
 
 
@@ -271,4 +292,4 @@ def main(runs: Path, scale: float = 1.0) -> str:
         heavy = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
         clips = clips_of(Recognizer(model, int8=True, threads=1), contents)
         took["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)
-        return section(took, heavy, rate)
+        return section(took, heavy, rate, broken_ones(model))
