@@ -102,7 +102,9 @@ class Client:
             told.wrong += any(abs(said[name] - p) > TOLERANCE for name, p in clip.expected.items())
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
-        if self._streams is None:
+        if (
+            self._streams is None or self._streams[0].at_eof()
+        ):  # the server ends what is idle for some seconds
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         writer.write(request)

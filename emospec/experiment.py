@@ -309,7 +309,7 @@ def run_jobs(
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
-            "many runs start processes of their own: launch `emospec train` alone in several, or name a cluster"
+            "many runs start processes of their own: launch this one in one process, or `emospec train` in several"
         )
     for job in todo:
         refuse_existing(job.out, resume)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
-_KEPT = "What is done is kept: the same call goes on"
+_KEPT = "What is done is kept: the same call goes on, of runs with --resume"
 
 Workers = Callable[[Iterable[Any]], Iterator[Any]]
 """Takes calls, as `joblib.delayed` makes them; gives what they return, in the order of their ends."""

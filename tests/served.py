@@ -1,7 +1,6 @@
 """A server in a thread, on a free port, as `emospec serve` runs it."""
 
 import io
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from emospec.serving.app import create_app
 from emospec.serving.batching import SharedRecognizer
 from emospec.serving.limits import Limits
 from emospec.serving.metrics import Metrics
-from emospec.serving.server import config_of
+from emospec.serving.server import bind, config_of
 from emospec.serving.service import Service
 
 
@@ -44,7 +43,7 @@ def served(model: Path, limits: Limits | None = None, **options: Any) -> Iterato
     recognizer = SharedRecognizer(model, threads=2, told=metrics.passes.observe)
     service = Service(recognizer, limits or Limits(), metrics)
     server = uvicorn.Server(config_of(create_app(service, **options)))
-    with socket.create_server(("127.0.0.1", 0)) as bound:
+    with bind("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

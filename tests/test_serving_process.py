@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 from conftest import tone
+from emospec.serving.server import bind
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -181,3 +182,10 @@ def test_mistakes_are_one_line(hum_model: Path, tmp_path: Path) -> None:
             assert told.returncode == 2
             assert words in told.stderr
             assert told.stderr.count("\n") == 1
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head() -> None:
+    with bind("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname()):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -83,14 +83,14 @@ class FrameStore:
 
     def windows(self, train: NDArray[np.int64], size: float, seed: int) -> "Windows | None":
         """How training utterances are shuffled in windows of so many bytes of frames; None: all among all."""
-        if not size or self._resident is not None:
+        if not size:
             return None
         windows = Windows(self._shards.of[train], max(1, int(size // SHARD_BYTES)), seed)
         return windows if windows.more_than_one else None
 
     def read_ahead(self, shards: Iterable[int]) -> None:
         """Have shards read from end to end into the system's memory, beside what goes on."""
-        for shard in shards:
+        for shard in () if self._resident is not None else shards:
             self._reader.submit(self._read, self._shards.path(shard))
 
     def _read(self, path: Path) -> None:

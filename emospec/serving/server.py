@@ -61,10 +61,7 @@ def serve(
         ServingError: the address cannot be bound.
         ModelError: there is no such model.
     """
-    try:
-        bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise ServingError(f"{host} port {port} cannot be bound ({error}). Name another --port") from error
+    bound = bind(host, port)
     if host not in LOOPBACK and not token:
         print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
     with bound:
@@ -80,6 +77,18 @@ def serve(
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         with suppress(KeyboardInterrupt):
             _Server(config_of(app)).run(sockets=[bound])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The socket; ServingError where it cannot be had."""
+    try:
+        bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise ServingError(f"{host} port {port} cannot be bound ({error}). Name another --port") from error
+    # Connections inherit it; asyncio sets it on sockets of its own making alone. Without it the body of an answer
+    # waits some 40 ms for the client to acknowledge its head (Nagle's algorithm).
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 def config_of(app: FastAPI) -> uvicorn.Config:
