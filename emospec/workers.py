@@ -5,6 +5,7 @@ A task should not outlive the call that asked for it: the same call again would 
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -19,6 +20,7 @@ from emospec.errors import WorkersError
 if TYPE_CHECKING:
     from distributed import Client
 
+_ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?[^\s/]+:\d+")  # Dask itself hangs on others
 CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
 _KEPT = "What is done is kept: the same call goes on, of runs with --resume"
 
@@ -40,6 +42,10 @@ def side_by_side(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContex
     """
     if jobs and cluster:
         raise WorkersError("--jobs is for this machine; a cluster has the workers that it has. Name one")
+    if cluster and not _ADDRESS.fullmatch(cluster):
+        raise WorkersError(
+            f"{cluster!r} is not the address of a Dask scheduler: it says one, as tcp://HOST:8786"
+        )
     return _side_by_side(jobs, cluster, ahead)
 
 

@@ -19,7 +19,7 @@ from emospec.cli import app, main
 from emospec.config import explain_preset, preset_names
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
-from emospec.errors import EmospecError
+from emospec.errors import EmospecError, WorkersError
 from emospec.evaluation.metrics import unweighted_accuracy
 from emospec.evaluation.results import read_run
 
@@ -337,3 +337,21 @@ def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) 
     assert done.returncode == 2
     assert "pip install 'emospec[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["crossval"], ["sweep", "--key", "loss.center_weight", "--values", "0,1"], ["reproduce"]],
+    ids=str,
+)
+def test_a_cluster_that_is_not_there_is_told_before_anything_is_trained(
+    verb: list[str], hum_pack: Pack, tmp_path: Path
+) -> None:
+    asked = [verb[0], str(hum_pack.folder), "--out", str(tmp_path / "out"), *verb[1:], *SETS]
+    told = CliRunner().invoke(app, [*asked, "--cluster", "nonsense://127.0.0.1:1"])
+    assert isinstance(told.exception, WorkersError)
+    assert "is not the address of a Dask scheduler" in str(told.exception)
+    assert not (tmp_path / "out").exists()
+    both = CliRunner().invoke(app, [*asked, "--cluster", "tcp://127.0.0.1:1", "--jobs", "2"])
+    assert isinstance(both.exception, WorkersError)
+    assert "Name one" in str(both.exception)
