@@ -14,7 +14,7 @@ from bench.measure import CORES, Ratio, anonymous_bytes, in_turn, ratios_of, sec
 from emospec.data.fingerprint import RECORD
 from emospec.data.frames import frame_count
 from emospec.data.pack import Pack, prepare
-from emospec.data.shards import SHARD_BYTES, Shards, first_items, shard_name
+from emospec.data.shards import Shards, first_items, shard_name
 from emospec.data.waveform import SAMPLE_RATE
 
 HOURS, WINDOW_GB, BATCH, CLASSES = 200, 0.6, 32, 4
@@ -90,9 +90,8 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
 def _steps_of_a_window(pack: str, window_gb: float) -> int:
     """So many steps draw a window's utterances."""
     trainer = _trainer(pack, window_gb)
-    shards = len(set(trainer.windows._shards))
-    width = max(1, int(1e9 * window_gb // SHARD_BYTES))
-    return int(len(trainer.train) * width / shards / BATCH)
+    windows = trainer.windows
+    return int(len(trainer.train) * windows._width / len(windows._used) / BATCH)
 
 
 def _take(pack: str, window_gb: float, steps: int) -> float:

@@ -20,6 +20,7 @@ class Cluster(NamedTuple):
 def cluster(folder: Path, workers: int, threads: int = 1) -> Iterator[Cluster]:
     """A scheduler and so many workers, which are in `folder`, not where the caller is."""
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
 
         def start(*command: str) -> subprocess.Popen[bytes]:

@@ -67,9 +67,7 @@ def here(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_on_a_cluster_runs_are_the_same_though_caller_and_worker_die(
     here: dict[str, bytes], hum_pack: Pack, tmp_path: Path
 ) -> None:
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    with cluster(theirs, 2) as (address, _, workers):
+    with cluster(tmp_path / "theirs", 2) as (address, _, workers):
         first = crossval(hum_pack.folder, "runs", tmp_path, "--cluster", address)
         wait_for_histories(tmp_path / "runs", 2, first)
         first.send_signal(signal.SIGKILL)
@@ -89,9 +87,7 @@ def test_on_a_cluster_runs_are_the_same_though_caller_and_worker_die(
 def test_the_schedulers_death_leaves_what_can_be_resumed(
     here: dict[str, bytes], hum_pack: Pack, tmp_path: Path
 ) -> None:
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    with cluster(theirs, 1) as (address, scheduler, workers):
+    with cluster(tmp_path / "theirs", 1) as (address, scheduler, workers):
         lost = crossval(hum_pack.folder, "runs", tmp_path, "--cluster", address)
         wait_for_histories(tmp_path / "runs", 1, lost)
         scheduler.send_signal(signal.SIGKILL)
