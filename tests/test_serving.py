@@ -19,7 +19,7 @@ from emospec.evaluation.palette import class_color
 from emospec.inference.formats import FORMATS
 from emospec.inference.recognizer import Recognizer
 from emospec.serving.limits import Limits
-from served import Served, served, wav
+from served import Served, served, until, wav
 
 KILOBYTE_HOURS = 5 * 3600
 
@@ -307,4 +307,4 @@ def test_limits_of_bytes_and_seconds(hum_model: Path) -> None:
         )
         fault(answer, 413, "too_large")
         assert client.get("/v1/models").json()["limits"]["bytes"] == 100_000
-        assert server.service.gate.bytes == 0
+        until(lambda: server.service.gate.bytes == 0)

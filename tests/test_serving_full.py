@@ -22,7 +22,7 @@ from broken_audio import broken
 from conftest import tone
 from emospec.inference.recognizer import Recognizer
 from emospec.serving.limits import Limits
-from served import Served, served, wav
+from served import Served, served, until, wav
 from test_serving import fault
 
 pytestmark = pytest.mark.full
@@ -90,4 +90,5 @@ def test_nothing_is_lost_or_wrong_under_load_and_after_too_much(hum_model: Path)
         assert flood.statuses[200] > told.rate
         again = asyncio.run(closed_loop(server.port, clips, clients=8, requests=100))
         assert (again.statuses, again.wrong, again.lost) == ({200: 100}, 0, 0)
-        assert server.service.gate.requests == server.service.gate.bytes == 0
+        # A place is given back once the answer has gone, so the client may have it first.
+        until(lambda: server.service.gate.requests == server.service.gate.bytes == 0)
