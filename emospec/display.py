@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emospec.evaluation.results import Summary
     from emospec.evaluation.statistics import Interval
     from emospec.evaluation.sweeps import Sweep
+    from emospec.inference.model import Model
     from emospec.run import Progress
 
 PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
@@ -111,6 +112,39 @@ def print_scored(facts: dict[str, Any], out: Path, as_json: bool) -> None:
         f"{last['files_per_second']:.1f} files/s"
     )
     console.print(f"results: {out.resolve()}", markup=False, soft_wrap=True)
+
+
+def print_models(models: "list[Model]", as_json: bool) -> None:
+    """The models, what each learned from and how good its recipe is on speakers it has not heard."""
+    if as_json:
+        facts = [
+            {"name": m.folder.name, "classes": m.names, "licences": m.licences}
+            | {key: m.about.get(key) for key in ("training", "crossval")}
+            for m in models
+        ]
+        print_json({"models": facts})
+        return
+    from emospec.inference.model import CARD
+
+    console = wide_console()
+    for m in models:
+        console.print(f"[bold]{escape(m.folder.name)}[/bold]: {', '.join(m.names)}")
+        for corpus in m.about["training"]["corpora"]:
+            learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers']} speakers"
+            console.print(f"  learned from {learned}; {corpus['licence']}", markup=False, soft_wrap=True)
+        if judged := m.about.get("crossval"):
+            protocol, overlap = judged["protocol"], SPEAKERS[judged["speaker_overlap"]]
+            told = "; ".join(
+                f"{name} {percent(ua)} [{percent(low)}, {percent(high)}]"
+                for name, (ua, low, high) in judged["UA"].items()
+            )
+            console.print(f"  UA, {protocol}, {overlap}: {told}", markup=False, soft_wrap=True)
+        console.print(
+            f"  licence of its weights: {'; '.join(m.licences)}; card: {m.folder / CARD}",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 
 def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:

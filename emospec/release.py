@@ -14,7 +14,7 @@ from emospec.data.pack import Pack
 from emospec.errors import ModelError, RunError
 from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.card import model_card
-from emospec.evaluation.results import Run, find_runs, read_run
+from emospec.evaluation.results import Run, Summary, find_runs, read_run, summarise
 from emospec.files import write_json, write_text
 from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
 
@@ -58,8 +58,9 @@ def export_model(
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
     try:
-        card = model_card(source, find_runs([Path(crossval)]) if crossval else (), notes)
-        config = _config(source)
+        folds = find_runs([Path(crossval)]) if crossval else ()
+        card = model_card(source, folds, notes)
+        config = _config(source) | ({"crossval": _crossval(summarise(folds))} if folds else {})
     except KeyError as error:
         raise RunError(
             f"{run} was trained by an earlier version of emospec, which did not note {error}. Train it again"
@@ -112,12 +113,23 @@ def _config(run: Run) -> dict[str, Any]:
             "setting": run.setting,
             "seed": run.meta["seed"],
             "protocol": run.meta["protocol"],
-            "corpora": run.meta["corpora"],
+            "corpora": run.learned_from,
             "usual_seconds": run.meta["usual_seconds"],
             "command": run.meta["command"],
         },
         "scores": {part: {key: run.scores[part][key] for key in ("UA", "WA")} for part in ("dev", "test")},
         "audit": run.scores["audit"],
+    }
+
+
+def _crossval(whole: Summary) -> dict[str, Any]:
+    """What a cross-validation of the recipe gave: UA with the ends of its interval."""
+    protocol = whole.runs[0].meta["protocol"]
+    judged = {"all": whole.intervals["UA"]} | whole.by_corpus
+    return {
+        "protocol": protocol["name"],
+        "speaker_overlap": protocol["speaker_overlap"],
+        "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
     }
 
 

@@ -1,5 +1,6 @@
 """A model at work: what it says of a recording alone is what it says in any company, and what the network says."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from emospec.evaluation import card
 from emospec.evaluation.results import read_run, summarise
 from emospec.evaluation.statistics import Interval
 from emospec.evaluation.words import percent
+from emospec.inference import model as module
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
@@ -251,7 +253,12 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
 ) -> None:
     runs = emospec.crossval(hum_pack.folder, tmp_path / "runs", overrides=SHORT, jobs=1)
     whole = summarise(runs)
-    export_model(hum_run, tmp_path / "model", crossval=tmp_path / "runs", notes="Fails on trains.")
+    made = export_model(hum_run, tmp_path / "model", crossval=tmp_path / "runs", notes="Fails on trains.")
+    assert made.about["crossval"] == {
+        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "speaker_overlap": False,
+        "UA": {"all": [whole.ua, None, None]},
+    }
     text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert f"runs, speaker-independent | {percent(whole.ua)} (no interval: " in text
     rows = [line for line in text.splitlines() if line.startswith(("| angry |", "| sad |"))]
@@ -270,9 +277,48 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
     assert not (tmp_path / "no").exists()
 
 
+def test_the_card_names_the_corpora_of_the_run_that_the_weights_come_from(hum_run: Path) -> None:
+    run = read_run(hum_run)
+    before = run.meta["corpora"][0] | {"name": "ravdess", "title": "RAVDESS", "licence": "CC BY-NC-SA 4.0"}
+    later = dataclasses.replace(run, meta=run.meta | {"earlier_corpora": [before, *run.meta["corpora"]]})
+    assert [c["name"] for c in later.learned_from] == ["hum", "ravdess"]
+    _, header, text = card.model_card(later).split("---\n", 2)
+    assert yaml.safe_load(header)["license_name"] == "not stated; CC BY-NC-SA 4.0"
+    assert "- RAVDESS: 36 utterances of 6 speakers. Licence: CC BY-NC-SA 4.0." in text
+
+
 def test_the_card_tells_intervals_in_percent() -> None:
     told = card._row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
     assert told == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
+
+
+def test_the_models_in_the_box(
+    hum_model: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default one is taken where none is named, and says so."""
+    shutil.copytree(hum_model, tmp_path / "box" / "all")
+    base = shutil.copytree(hum_model, tmp_path / "box" / "base")
+    monkeypatch.setattr(module, "_home", lambda: tmp_path / "box")
+    assert module.bundled() == ("base", "all")
+    assert load_model("base").folder == base
+    with pytest.raises(ModelError, match="there is no model 'bass', did you mean 'base'"):
+        load_model("bass")
+    said = [
+        CliRunner().invoke(app, ["predict", str(files[0]), "--json", *named], catch_exceptions=False)
+        for named in ([], ["--model", "all"])
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert said[1].stderr == ""
+    assert said[0].stderr == (
+        "model base: angry, sad; learned from hum; licence of its weights: not stated. "
+        "`emospec models` tells more, --model names another\n"
+    )
+    listed = CliRunner().invoke(app, ["models"], catch_exceptions=False).stdout
+    assert "base: angry, sad" in listed
+    assert "36 utterances of 6 speakers" in listed
+    facts = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)["models"]
+    assert [f["name"] for f in facts] == ["base", "all"]
+    assert facts[0]["licences"] == ["not stated"]
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -180,6 +180,7 @@ def test_a_start_that_knew_test_is_a_leak_also_at_second_hand(
     second = emospec.train(hum_pack.folder, tmp_path / "second", "dai2019-mel", more, fold=2)
     assert verdicts(second)["start"] == "fail"
     assert set(second.known_utterances()) == {u.id for u in hum_pack.utterances}
+    assert second.learned_from == second.meta["corpora"]
     third = [*SHORT, f"training.start_from={second.folder}"]
     with pytest.raises(ProtocolError, match="12 of 12 test utterances"):
         emospec.train(hum_pack.folder, tmp_path / "third", "dai2019-mel", third, fold=3, strict=True)

@@ -311,6 +311,15 @@ def serve(
     )
 
 
+@app.command(epilog="Example: emospec models")
+def models(as_json: AsJson = False) -> None:
+    """List the models that come with emospec: classes, what they learned from, licences, scores."""
+    from emospec.display import print_models
+    from emospec.inference.model import bundled, load_model
+
+    print_models([load_model(name) for name in bundled()], as_json)
+
+
 def _text_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
@@ -325,12 +334,22 @@ def _open(model: str, int8: bool, threads: int) -> "Recognizer":
 
 
 def _model(named: str) -> str:
-    """The model that is named, or the first that comes with emospec."""
-    from emospec.inference.model import bundled
+    """The model that is named; else the default one, which says what it is and on what terms."""
+    if named:
+        return named
+    from emospec.inference.model import bundled, load_model
 
-    if not named and not bundled():
+    if not bundled():
         raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
-    return named or bundled()[0]
+    name = bundled()[0]
+    model = load_model(name)
+    corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
+    print(
+        f"model {name}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
+        f"{'; '.join(model.licences)}. `emospec models` tells more, --model names another",
+        file=sys.stderr,
+    )
+    return name
 
 
 def _check_folders(*files: Path | None) -> None:

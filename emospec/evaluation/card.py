@@ -86,7 +86,7 @@ def model_card(run: Run, crossval: Sequence[Run] = (), notes: str = "") -> str:
     corpora = "\n".join(
         f"- {corpus['title']}: {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers. "
         f"Licence: {corpus['licence'] or 'not stated'}. {corpus['citation']}".rstrip()
-        for corpus in run.meta["corpora"]
+        for corpus in run.learned_from
     )
     counts = {part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()}
     whole = _summed_up(run, crossval) if crossval else None
@@ -180,7 +180,7 @@ def _crossval_words(whole: Summary) -> str:
 
 def _header(run: Run, whole: Summary | None) -> str:
     """The YAML header; its values are JSON, which is YAML."""
-    licences = sorted({corpus["licence"] for corpus in run.meta["corpora"]})
+    licences = sorted({corpus["licence"] for corpus in run.learned_from})
     known = HUB_LICENCES.get(licences[0]) if len(licences) == 1 else None
     facts: dict[str, Any] = {
         "library_name": "emospec",
@@ -190,7 +190,7 @@ def _header(run: Run, whole: Summary | None) -> str:
     }
     if known is None:
         facts["license_name"] = "; ".join(licence or "not stated" for licence in licences)
-    if languages := sorted({tag for corpus in run.meta["corpora"] for tag in corpus.get("languages", [])}):
+    if languages := sorted({tag for corpus in run.learned_from for tag in corpus.get("languages", [])}):
         facts["language"] = languages
     protocol = (whole.runs[0] if whole else run).meta["protocol"]
     judged_on = "cross-validation of its recipe" if whole else f"fold {protocol['fold']}"

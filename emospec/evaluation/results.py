@@ -58,6 +58,12 @@ class Run:
         return tuple(corpus["name"] for corpus in self.meta["corpora"])
 
     @property
+    def learned_from(self) -> list[dict[str, Any]]:
+        """Facts of every corpus whose recordings made the weights: its own, then those of the run it started from."""
+        earlier = (c for c in self.meta.get("earlier_corpora", []) if c["name"] not in self.corpora)
+        return [*self.meta["corpora"], *earlier]
+
+    @property
     def place(self) -> tuple[int, int]:
         """Repeat, from 0, and fold, from 1."""
         return int(self.meta["protocol"]["repeat"]), int(self.meta["protocol"]["fold"])

@@ -24,6 +24,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
 HUB = "hf:"  # hf:OWNER/NAME@REVISION
+DEFAULT = "base"  # of the models that come with emospec
 
 Floats = NDArray[np.float64]
 
@@ -100,6 +101,11 @@ class Model:
     def names(self) -> tuple[str, ...]:
         """The classes' names."""
         return tuple(c.name for c in self.classes)
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """The licences of the corpora that it learned from; its weights are under all of them."""
+        return tuple(sorted({c["licence"] or "not stated" for c in self.about["training"]["corpora"]}))
 
     @property
     def has_enrolled(self) -> bool:
@@ -198,9 +204,13 @@ def load_model(source: Path | str) -> Model:
 
 
 def bundled() -> tuple[str, ...]:
-    """Names of the models that come with emospec."""
-    home = resources.files("emospec") / "models"
-    return tuple(sorted(p.name for p in home.iterdir() if (p / CONFIG).is_file())) if home.is_dir() else ()
+    """Names of the models that come with emospec, the default one first."""
+    names = [p.parent.name for p in _home().glob(f"*/{CONFIG}")]
+    return tuple(sorted(names, key=lambda name: (name != DEFAULT, name)))
+
+
+def _home() -> Path:
+    return Path(str(resources.files("emospec"))) / "models"
 
 
 def _find(source: Path | str) -> Path:
@@ -214,7 +224,7 @@ def _find(source: Path | str) -> Path:
     if folder.exists():
         raise ModelError(f"{folder} is not a model: it has no {CONFIG}")
     if str(source) in bundled():
-        return Path(str(resources.files("emospec") / "models" / str(source)))
+        return _home() / source
     known = f"; with emospec come {', '.join(bundled())}" if bundled() else ""
     raise ModelError(f"there is no model {str(source)!r}{nearest(str(source), bundled())}{known}")
 
