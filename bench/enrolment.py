@@ -1,6 +1,7 @@
 """New emotions by example: each EMO-DB emotion left out of training, then enrolled from five clips.
 
-python -m bench.enrolment PACK OUT trains what is missing under OUT (resumable) and prints the table.
+python -m bench.enrolment PACK OUT trains what is missing under OUT (resumable) and prints the table of docs/using.md.
+The speakers are in five groups (speaker-independent); `--folds` tests the first so many of them.
 """
 
 import argparse
@@ -9,51 +10,57 @@ from pathlib import Path
 
 import numpy as np
 
-import emospec
+from bench.recognition import pooled
 from emospec.data.pack import Pack
-from emospec.evaluation.results import find_runs
+from emospec.data.utterances import Utterance
+from emospec.evaluation.results import Run
+from emospec.evaluation.statistics import Interval
+from emospec.experiment import Arm, plan, run_jobs
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
 EMOTIONS = ("neutral", "angry", "happy", "sad", "fearful", "disgusted", "bored")
-PROTOCOL, CLIPS, DRAWS = "groups:5", 5, 5
+CLIPS, DRAWS = 5, 5
+RECIPE = ("data.protocol=groups:5", "training.evaluate_every=33")
 
 
-def train_all(pack: Path, out: Path) -> None:
-    """The fully trained models, and those that lack one emotion each; same speakers in every fold."""
+def train_all(pack: Path, out: Path, folds: int) -> dict[str, list[Run]]:
+    """By the emotion they lack, "" for none: the models of each fold; the speakers of a fold are always the same."""
+    jobs = []
     for left_out in ("", *EMOTIONS):
         classes = ",".join(f'"{name}"' for name in EMOTIONS if name != left_out)
-        changed = [f"data.protocol={PROTOCOL}", f"data.classes=[{classes}]"]
-        emospec.crossval(
-            pack, out / (f"without-{left_out}" if left_out else "full"), overrides=changed, resume=True
-        )
+        arm = Arm("", "dai2019-mel", (*RECIPE, f"data.classes=[{classes}]"))
+        folder = out / (f"without-{left_out}" if left_out else "full")
+        jobs += plan([arm], pack, folder, folds=folds, command=f"python -m bench.enrolment ({folder.name})")
+    runs: dict[str, list[Run]] = {left_out: [] for left_out in ("", *EMOTIONS)}
+    for job, run in zip(jobs, run_jobs(jobs, resume=True), strict=True):
+        runs[job.out.parent.name.removeprefix("without-").replace("full", "")].append(run)
+    return runs
 
 
-def judged(runs: Path, pack: Pack, left_out: str) -> tuple[list[str], list[str]]:
-    """What was said of every test speaker's utterances, `DRAWS` times with other clips; and what was so."""
-    said, truth = [], []
-    for run in find_runs([runs]):
-        known = run.known_utterances()
-        train = {u.speaker for u in pack.utterances if known.get(u.id) == "train"}
-        voices = {u.speaker for u in pack.utterances if known.get(u.id)}
-        tests = [i for i, u in enumerate(pack.utterances) if u.speaker not in voices]
+def judged(runs: list[Run], pack: Pack, left_out: str) -> tuple[list[Utterance], list[str]]:
+    """Every test speaker's utterances, `DRAWS` times with other clips enrolled; and what was said of them."""
+    asked: list[Utterance] = []
+    said: list[str] = []
+    for run in runs:
+        known, voices = run.known_utterances(), run.known_voices()
+        trained = {u.voice for u in pack.utterances if known.get(u.id) == "train"}
+        clips = [i for i, u in enumerate(pack.utterances) if u.emotion == left_out and u.voice in trained]
+        tests = [i for i, u in enumerate(pack.utterances) if u.voice not in voices]
         waveforms = [pack.waveform(i) for i in tests]
         with tempfile.TemporaryDirectory() as name:
             model = export_model(run.folder, Path(name) / "model")
             for draw in range(DRAWS if left_out else 1):
                 recognizer = Recognizer(model)
                 if left_out:
-                    of_train = [
-                        i
-                        for i, u in enumerate(pack.utterances)
-                        if u.emotion == left_out and u.speaker in train
-                    ]
-                    clips = np.random.default_rng([draw, run.place[1]]).choice(of_train, CLIPS, replace=False)
-                    recognizer.enroll(left_out, [pack.waveform(i) for i in clips], 16_000)
-                results = recognizer.predict(waveforms, 16_000)
-                said += [r.emotion or "" for r in results if isinstance(r, Prediction)]
-                truth += [pack.utterances[i].emotion for i in tests]
-    return said, truth
+                    chosen = np.random.default_rng([draw, run.place[1]]).choice(clips, CLIPS, replace=False)
+                    recognizer.enroll(left_out, [pack.waveform(i) for i in chosen], 16_000)
+                asked += [pack.utterances[i] for i in tests]
+                for one in recognizer.predict(waveforms, 16_000):
+                    if not isinstance(one, Prediction):
+                        raise SystemExit(one.error)
+                    said.append(one.emotion or "")
+    return asked, said
 
 
 def main() -> None:
@@ -61,24 +68,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pack", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args()
-    train_all(options.pack, options.out)
+    runs = train_all(options.pack, options.out, options.folds)
     pack = Pack(options.pack)
-    full = judged(options.out / "full", pack, "")
-    print(
-        "| emotion | recall, fully trained | recall, enrolled | UA of all 7, fully trained | UA, one enrolled |\n|---|---|---|---|---|"
-    )
+    full = judged(runs[""], pack, "")
+    print("| emotion | recall, trained | recall, enrolled | UA of all 7, all trained | UA, it enrolled |")
+    print("|---|---|---|---|---|")
     for emotion in EMOTIONS:
-        cells = []
-        for said, truth in (full, judged(options.out / f"without-{emotion}", pack, emotion)):
-            recalls = {
-                e: np.mean([s == e for s, t in zip(said, truth, strict=True) if t == e]) for e in EMOTIONS
-            }
-            cells.append((recalls[emotion], np.mean(list(recalls.values()))))
-        (trained, ua), (enrolled, ua_enrolled) = cells
-        print(
-            f"| {emotion} | {100 * trained:.1f} | {100 * enrolled:.1f} | {100 * ua:.1f} | {100 * ua_enrolled:.1f} |"
-        )
+        both = full, judged(runs[emotion], pack, emotion)
+        cells = [_recall(*one, emotion) for one in both] + [pooled(*one) for one in both]
+        print(f"| {emotion} | {' | '.join(map(_told, cells))} |", flush=True)
+
+
+def _recall(asked: list[Utterance], said: list[str], emotion: str) -> Interval:
+    own = [k for k, u in enumerate(asked) if u.emotion == emotion]
+    return pooled([asked[k] for k in own], [said[k] for k in own], "WA")
+
+
+def _told(found: Interval) -> str:
+    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 if __name__ == "__main__":

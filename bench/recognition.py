@@ -17,7 +17,7 @@ from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
 from emospec.data.utterances import Utterance
 from emospec.evaluation.results import find_runs
-from emospec.evaluation.statistics import Interval, count_by_speaker, interval
+from emospec.evaluation.statistics import Interval, Metric, count_by_speaker, interval
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
@@ -68,8 +68,8 @@ def _memory(model: Path, files: list[Path]) -> list[int]:
     return held
 
 
-def pooled_ua(utterances: Sequence[Utterance], said: Sequence[str]) -> Interval:
-    """UA of what was said of test utterances of all folds, with its interval by speaker."""
+def pooled(utterances: Sequence[Utterance], said: Sequence[str], metric: Metric = "UA") -> Interval:
+    """UA or WA of what was said of test utterances of all folds, with its interval by speaker."""
     names = sorted({u.emotion for u in utterances} | set(said))
     counts = count_by_speaker(
         np.zeros(len(said), np.int64),
@@ -79,7 +79,7 @@ def pooled_ua(utterances: Sequence[Utterance], said: Sequence[str]) -> Interval:
         np.array([names.index(word) for word in said]),
         len(names),
     )
-    return interval(counts, "UA")
+    return interval(counts, metric)
 
 
 def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
@@ -103,7 +103,7 @@ def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
             said[name][test] = fitted.predict(features[name][test])
     tested = np.flatnonzero(np.isin(speakers, list(made)))
     judged = [utterances[i] for i in tested]
-    return {name: pooled_ua(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
+    return {name: pooled(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
 
 
 def main(runs: Path) -> str:

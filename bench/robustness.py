@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from scipy.signal import butter, fftconvolve, sosfilt
 
-from bench.recognition import pooled_ua
+from bench.recognition import pooled
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.evaluation.results import find_runs
@@ -121,11 +121,11 @@ def main() -> None:
     places, said = judged(options.runs, pack, options.int8)
     utterances = [pack.utterances[i] for i in places]
     for name, words in said.items():
-        whole = pooled_ua(utterances, words)
+        whole = pooled(utterances, words)
         cells = []
         for corpus in corpora:
             own = [k for k, u in enumerate(utterances) if u.corpus == corpus]
-            cells.append(pooled_ua([utterances[k] for k in own], [words[k] for k in own]).estimate)
+            cells.append(pooled([utterances[k] for k in own], [words[k] for k in own]).estimate)
         told = " | ".join(f"{100 * share:.1f}" for share in cells)
         print(
             f"| {name} | {100 * whole.estimate:.1f} [{100 * whole.low:.1f}, {100 * whole.high:.1f}] | {told} |"
