@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emospec.data.pack import Pack
     from emospec.evaluation.pairs import Pair
     from emospec.evaluation.results import Summary
-    from emospec.evaluation.statistics import Interval
+    from emospec.evaluation.statistics import Comparison, Interval
     from emospec.evaluation.sweeps import Sweep
     from emospec.inference.model import Model
     from emospec.run import Progress
@@ -311,14 +311,16 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
         return
     (one, other), told = share_overrides([pair.first.runs[0], pair.second.runs[0]])
     named = [(one.setting, pair.first), (other.setting, pair.second)]
-    protocol, found = one.meta["protocol"], pair.comparisons.values()
+    protocol, found = one.meta["protocol"], [*pair.comparisons.values(), *pair.by_corpus.values()]
     console = wide_console()
     title = f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("", *pair.comparisons):
-        table.add_column(column, overflow="fold")
-    for name, which in named:
-        table.add_row(name, *(percent(getattr(which, m.lower())) for m in pair.comparisons))
+    for column in ("", *pair.comparisons, *(f"UA, {name}" for name in pair.by_corpus)):
+        table.add_column(escape(column), overflow="fold")
+    for name, s in named:
+        table.add_row(
+            name, percent(s.ua), percent(s.wa), *(percent(s.by_corpus[c].estimate) for c in pair.by_corpus)
+        )
     ends = (f"[{percent(c.interval.low)}, {percent(c.interval.high)}]" for c in found)
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in found))
     table.add_row("95% interval", *map(escape, ends))
@@ -332,6 +334,8 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     how = f"p: sign-flip permutation by {ua.interval.unit}, {'exact' if ua.exact else 'sampled'}"
     console.print(f"{runs} pair{'s' * (runs != 1)} of runs; {ua.interval.clusters} {ua.interval.unit}.")
     console.print(ua.reason or f"{how}, {ua.permutations} ways.")
+    if pair.by_corpus:
+        console.print("A corpus by itself is one of several looks: its p is not corrected for that.")
 
 
 def _pair_facts(pair: "Pair") -> dict[str, Any]:
@@ -346,19 +350,29 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "audit": sorted({run.audit.summary for s in (pair.first, pair.second) for run in s.runs}),
     }
     for metric, found in pair.comparisons.items():
-        facts[metric] = {
-            "first": getattr(pair.first, metric.lower()),
-            "second": getattr(pair.second, metric.lower()),
-            "difference": found.difference,
-            "interval": [found.interval.low, found.interval.high],
-            "clusters": found.interval.clusters,
-            "unit": found.interval.unit,
-            "p": found.p,
-            "permutations": found.permutations,
-            "exact": found.exact,
-            "reason": found.reason or found.interval.reason,
-        }
+        name = metric.lower()
+        facts[metric] = _comparison_facts(getattr(pair.first, name), getattr(pair.second, name), found)
+    first, second = pair.first.by_corpus, pair.second.by_corpus
+    facts["UA_by_corpus"] = {
+        name: _comparison_facts(first[name].estimate, second[name].estimate, found)
+        for name, found in pair.by_corpus.items()
+    }
     return facts
+
+
+def _comparison_facts(first: float, second: float, found: "Comparison") -> dict[str, Any]:
+    return {
+        "first": first,
+        "second": second,
+        "difference": found.difference,
+        "interval": [found.interval.low, found.interval.high],
+        "clusters": found.interval.clusters,
+        "unit": found.interval.unit,
+        "p": found.p,
+        "permutations": found.permutations,
+        "exact": found.exact,
+        "reason": found.reason or found.interval.reason,
+    }
 
 
 def wide_console() -> Console:

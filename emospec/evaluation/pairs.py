@@ -23,6 +23,15 @@ class Pair:
         one, other = (speaker_counts(summary.runs) for summary in (self.first, self.second))
         return {metric: paired(one, other, metric) for metric in METRICS}
 
+    @cached_property
+    def by_corpus(self) -> dict[str, Comparison]:
+        """The difference in UA on each corpus of a pool; empty for a single corpus."""
+        found = {}
+        for name in self.first.by_corpus:
+            one, other = (speaker_counts(summary.runs, name) for summary in (self.first, self.second))
+            found[name] = paired(one, other, "UA")
+        return found
+
 
 def pair_up(first: Summary, second: Summary) -> Pair:
     """Two settings, each summed up over the runs that share repeat and fold.
