@@ -1,5 +1,6 @@
 """Sweeps are found among settings, dev chooses among them, and each is compared in pairs."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emospec.display import print_comparison
 from emospec.errors import ConfigError, RunError
 from emospec.evaluation.contrasts import contrasts
 from emospec.evaluation.pairs import choose_by_dev, compare, pair_up
@@ -158,6 +160,34 @@ def test_two_seeds_are_two_contrasts_and_no_sweep(tmp_path: Path) -> None:
     assert [c.variant for c in contrasts(summaries)] == ["dai2019-mel", "dai2019-mel, seed 1"]
     assert all(c.pair for c in contrasts(summaries))
     assert find_sweeps(summaries) == []
+
+
+def test_a_pool_is_compared_on_each_of_its_corpora_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = []
+    for name, weight, right in (("a", 0.3, 0.9), ("b", 0.0, 0.6)):
+        run = judged(tmp_path / name, right, weight=weight)
+        table = pd.read_csv(run.folder / "predictions.csv")
+        table["corpus"] = np.repeat(["emodb", "nemo"], len(table) // 2)
+        table.to_csv(run.folder / "predictions.csv", index=False)
+        runs.append(replace(run, meta=run.meta | {"corpora": [{"name": "emodb"}, {"name": "nemo"}]}))
+    pair = pair_up(*(summarise([run]) for run in runs))
+    assert list(pair.by_corpus) == ["emodb", "nemo"]
+    for half, found in enumerate(pair.by_corpus.values()):
+        own = [run.predictions()[half * 24 : half * 24 + 24] for run in runs]
+        one, other = ((t["target"] == t["predicted"]).groupby(t["target"]).mean().mean() for t in own)
+        assert found.difference == pytest.approx(one - other)
+        assert found.interval.clusters == SPEAKERS // 2
+    print_comparison(pair, as_json=False)
+    assert "UA, nemo" in capsys.readouterr().out
+    print_comparison(pair, as_json=True)
+    told = json.loads(capsys.readouterr().out)["UA_by_corpus"]
+    assert {name: facts["difference"] for name, facts in told.items()} == {
+        name: found.difference for name, found in pair.by_corpus.items()
+    }
+    alone = [judged(tmp_path / name, 0.8, weight=weight) for name, weight in (("c", 0.3), ("d", 0.0))]
+    assert pair_up(*(summarise([run]) for run in alone)).by_corpus == {}
 
 
 def test_compare_wants_one_setting_in_each_folder(tmp_path: Path) -> None:
