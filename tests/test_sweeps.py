@@ -171,7 +171,9 @@ def test_a_pool_is_compared_on_each_of_its_corpora_too(
         table = pd.read_csv(run.folder / "predictions.csv")
         table["corpus"] = np.repeat(["emodb", "nemo"], len(table) // 2)
         table.to_csv(run.folder / "predictions.csv", index=False)
-        runs.append(replace(run, meta=run.meta | {"corpora": [{"name": "emodb"}, {"name": "nemo"}]}))
+        protocol = run.meta["protocol"] | {"speaker_overlap": False}
+        both = {"corpora": [{"name": "emodb"}, {"name": "nemo"}], "protocol": protocol}
+        runs.append(replace(run, meta=run.meta | both))
     pair = pair_up(*(summarise([run]) for run in runs))
     assert list(pair.by_corpus) == ["emodb", "nemo"]
     for half, found in enumerate(pair.by_corpus.values()):
