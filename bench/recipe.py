@@ -1,8 +1,10 @@
 """Recipe research: what each change of the paper's recipe gives, one at a time, on dev alone.
 
-python -m bench.recipe RAVDESS NEMO OUT [--teacher FILE] trains what is missing under OUT (resumable) and prints the
-table of docs/recipe.md. RAVDESS and NEMO are packs. Only dev is looked at: of RAVDESS's folds 1 and 2 and of nEMO's
-first three one-speaker-out folds, two seeds each: ten pairs of runs. A change that is kept is part of all that come after.
+python -m bench.recipe PACKS OUT [--teacher FILE] trains what is missing under OUT (resumable) and prints the table of
+docs/recipe.md. PACKS is a folder of packs: `ravdess` and `nemo`, on which changes are judged, and `not-ravdess` and
+`not-nemo`, all other corpora, on which the change of that name is trained first. Only dev is looked at: of RAVDESS's
+folds 1 and 2 and of nEMO's first three one-speaker-out folds, two seeds each: ten pairs of runs. A change that is kept
+is part of all that come after it.
 """
 
 import argparse
@@ -23,7 +25,8 @@ SHORT = (
     "training.evaluate_every=25",
     "training.select_after=200",
 )
-TEACHER = "TEACHER"  # stands for the file
+FIRST = ("data.protocol=groups:10", "loss.weights=corpus", "training.steps=3000", "training.select_after=600")
+TEACHER, START = "TEACHER", "START"  # stand for the file, and for a run on all other corpora
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,16 @@ class Change:
 
 
 CHANGES = (
-    Change("narrower first convolutions", ("network.channels=[24,48,80,112]",)),
+    Change("narrower convolutions", ("network.channels=[16,32,64,96]",)),
     Change("batch normalisation", ("network.normalise=true",)),
-    Change("cosine schedule, weight averaging", ("training.schedule=cosine", "training.averaging=0.995")),
+    Change(
+        "cosine schedule from 1e-3, mean of weights",
+        ("training.schedule=cosine", "training.learning_rate=1e-3", "training.averaging=0.99"),
+    ),
     Change("masks", ("augmentation.masks=2",)),
     Change("speed and pitch", ("augmentation.speed=0.1", "augmentation.pitch=0.1")),
+    Change("distillation", (f"loss.teacher={TEACHER}",)),
+    Change("first all other corpora", (f"training.start_from={START}",)),
     Change("own mean", ("frontend.own_mean=true",)),
     Change("statistics pooling", ("network.pooling=statistics",)),
     Change("attention pooling", ("network.pooling=attention",)),
@@ -54,7 +62,6 @@ CHANGES = (
         ),
     ),
     Change("label smoothing", ("loss.label_smoothing=0.1",)),
-    Change("distillation", (f"loss.teacher={TEACHER}",)),
     Change("no centre loss", ("loss.center_weight=0",)),
 )
 
@@ -74,44 +81,77 @@ def merged(base: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return tuple({o.partition("=")[0]: o for o in (*base, *more)}.values())
 
 
-def runs_of(
-    overrides: tuple[str, ...], packs: dict[str, Path], out: Path, teacher: str
-) -> dict[tuple[str, int, int], Run]:
-    """The runs of one recipe, by corpus, fold and repeat; those that are missing are trained."""
-    told = tuple(o.replace(TEACHER, teacher) for o in overrides)
-    name = "_".join(sorted(o.replace(".", "-") for o in overrides)).replace("/", "-") or "paper"
-    found = {}
-    jobs = []
-    for corpus, folds in STUDIES.items():
-        arm = Arm("", "dai2019-mel", merged(SHORT, told))
-        jobs += plan(
-            [arm],
-            packs[corpus],
-            out / name / corpus,
-            folds=folds,
-            repeats=SEEDS,
-            command=f"python -m bench.recipe ({name})",
+@dataclass(frozen=True)
+class Study:
+    """Where everything lies."""
+
+    packs: Path
+    out: Path
+    teacher: str
+
+    def told(self, overrides: tuple[str, ...], start: Path | None = None) -> tuple[str, ...]:
+        """Overrides with the names of what is there."""
+        names = {TEACHER: self.teacher, START: str(start)}
+        return tuple(
+            o if (value := o.partition("=")[2]) not in names else o.replace(value, names[value])
+            for o in overrides
         )
-    for job, run in zip(jobs, run_jobs(jobs, resume=True), strict=True):
-        found[job.out.parent.name, job.fold, job.repeat] = run
-    return found
+
+    def started(self, overrides: tuple[str, ...]) -> dict[str, Path]:
+        """A run on all other corpora for each, by the same recipe; trained where it is missing."""
+        own = tuple(o for o in overrides if not o.endswith(START))
+        jobs = [
+            job
+            for corpus in STUDIES
+            for job in plan(
+                [Arm("", "dai2019-mel", merged((*SHORT, *FIRST), self.told(own)))],
+                self.packs / f"not-{corpus}",
+                self.out / "first" / name_of(own) / corpus,
+                folds=1,
+                command="python -m bench.recipe",
+            )
+        ]
+        return dict(zip(STUDIES, (run.folder for run in run_jobs(jobs, resume=True)), strict=True))
+
+    def runs_of(self, overrides: tuple[str, ...]) -> dict[tuple[str, int, int], Run]:
+        """The runs of one recipe, by corpus, fold and repeat; those that are missing are trained."""
+        first = any(o.endswith(START) for o in overrides)
+        starts = self.started(overrides) if first else {}
+        jobs = [
+            job
+            for corpus, folds in STUDIES.items()
+            for job in plan(
+                [Arm("", "dai2019-mel", merged(SHORT, self.told(overrides, starts.get(corpus))))],
+                self.packs / corpus,
+                self.out / name_of(overrides) / corpus,
+                folds=folds,
+                repeats=SEEDS,
+                command="python -m bench.recipe",
+            )
+        ]
+        runs = run_jobs(jobs, resume=True)
+        return {(job.out.parent.name, job.fold, job.repeat): run for job, run in zip(jobs, runs, strict=True)}
+
+
+def name_of(overrides: tuple[str, ...]) -> str:
+    """A folder's name."""
+    return "_".join(sorted(o.replace(".", "-") for o in overrides)) or "paper"
 
 
 def main() -> None:
     """Train what is missing, print the table as it grows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name in ("ravdess", "nemo", "out"):
+    for name in ("packs", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--teacher", default="")
+    parser.add_argument("--teacher", default="", help="a file of bench.teacher over all packs")
     parser.add_argument("--only", type=int, default=len(CHANGES), help="only the first so many changes")
     options = parser.parse_args()
-    packs = {"ravdess": options.ravdess, "nemo": options.nemo}
+    study = Study(options.packs, options.out, options.teacher)
     print("| change | RAVDESS dev UA | nEMO dev UA | gain [95%] | kept |\n|---|---|---|---|---|")
     for change, base in bases()[: options.only]:
-        if TEACHER in str(change.overrides) and not options.teacher:
+        if any(o.endswith(TEACHER) for o in change.overrides) and not options.teacher:
             continue
-        plain = runs_of(base, packs, options.out, options.teacher)
-        changed = runs_of(merged(base, change.overrides), packs, options.out, options.teacher)
+        plain, changed = (study.runs_of(recipe) for recipe in (base, merged(base, change.overrides)))
         gains = np.array(
             [100 * (changed[k].scores["dev"]["UA"] - plain[k].scores["dev"]["UA"]) for k in plain]
         )
