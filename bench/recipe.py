@@ -22,7 +22,7 @@ SEEDS = 2
 SHORT = (
     "training.steps=1000",
     "training.steps_for=0",
-    "training.evaluate_every=25",
+    "training.evaluate_every=50",
     "training.select_after=200",
 )
 FIRST = ("data.protocol=groups:10", "loss.weights=corpus", "training.steps=3000", "training.select_after=600")
