@@ -25,8 +25,8 @@ def functionals(smile: opensmile.Smile, files: list[Path]) -> NDArray[np.float64
     return np.concatenate([smile.process_file(str(file)).to_numpy() for file in files]).astype(np.float64)
 
 
-def machine(name: str) -> Pipeline:
+def machine(c: float) -> Pipeline:
     """Standardisation and a linear machine, classes weighted inversely to their frequency."""
     return make_pipeline(
-        StandardScaler(), LinearSVC(C=SETS[name], class_weight="balanced", random_state=0, max_iter=20_000)
+        StandardScaler(), LinearSVC(C=c, class_weight="balanced", random_state=0, max_iter=20_000)
     )

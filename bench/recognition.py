@@ -50,7 +50,7 @@ def _time_ours(model: Path, int8: bool, files: list[Path]) -> float:
 def _peer(name: str):  # type: ignore[no-untyped-def]
     smile = extractor(name)
     files = sorted((EMODB / "audio").iterdir())[:40]
-    return smile, machine(name).fit(functionals(smile, files), np.arange(len(files)) % 7)
+    return smile, machine(SETS[name]).fit(functionals(smile, files), np.arange(len(files)) % 7)
 
 
 def _time_peer(name: str, files: list[Path]) -> float:
@@ -99,7 +99,7 @@ def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
             said["emospec, int8" if int8 else "emospec, float"][test] = found
         for name in SETS:
             train = speakers != speaker
-            fitted = machine(name).fit(features[name][train], targets[train])
+            fitted = machine(SETS[name]).fit(features[name][train], targets[train])
             said[name][test] = fitted.predict(features[name][test])
     tested = np.flatnonzero(np.isin(speakers, list(made)))
     judged = [utterances[i] for i in tested]
