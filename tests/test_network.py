@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emospec.config import Network
 from emospec.learning.learner import Learner
-from emospec.learning.network import EmotionNetwork, steps_after_convolutions
+from emospec.learning.network import TIME_STRIDE, EmotionNetwork, one_of_few_lengths, steps_after_convolutions
 
 CLASSES = ("neutral", "angry", "happy", "sad")
 
@@ -137,6 +137,13 @@ def test_the_seed_alone_decides_the_weights() -> None:
     same, other = EmotionNetwork(128, 4, seed=5).state_dict(), EmotionNetwork(128, 4, seed=6).state_dict()
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["gru.weight_ih_l0"], other["gru.weight_ih_l0"])
+
+
+def test_batches_have_few_lengths() -> None:
+    found = {frames: one_of_few_lengths(frames) for frames in range(49, 2**15)}
+    assert all(frames <= length < 1.065 * frames + 16 for frames, length in found.items())
+    assert all(length % TIME_STRIDE == 0 for length in found.values())
+    assert len({length for length in found.values() if length > 2**10}) <= 16 * 5 + 1
 
 
 def varied(pooling: str = "statistics") -> EmotionNetwork:
