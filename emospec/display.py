@@ -144,6 +144,8 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if not models:
+        console.print("No model comes with this version of emospec.")
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 
