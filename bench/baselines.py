@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.peers import SETS, extractor, machine
-from bench.recognition import pooled
+from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.evaluation.results import Run, find_runs, summarise
 from emospec.evaluation.statistics import Interval
 from emospec.files import write_bytes
+from emospec.learning.distillation import read_teacher
 
 TEACHER_C = 1e-3  # the best of 1e-4 to 1e-1 on the dev sets of the recipe search
 
@@ -38,21 +39,20 @@ def functionals_of(pack: Pack, name: str, cache: Path) -> NDArray[np.float64]:
 
 def vectors_of(pack: Pack, teacher: Path) -> NDArray[np.float64]:
     """(utterances, dimensions) of a file of `bench.teacher`."""
-    with np.load(teacher, allow_pickle=False) as file:
-        places = {name: k for k, name in enumerate(file["id"].tolist())}
-        return file["vector"][[places[u.id] for u in pack.utterances]].astype(np.float64)
+    rows, vectors = read_teacher(str(teacher))
+    return vectors[[rows[u.id] for u in pack.utterances]].astype(np.float64)
 
 
 def judged(c: float, features: NDArray[np.float64], pack: Pack, runs: list[Run]) -> Interval:
     """UA of a machine trained for each run on what the run does not test, pooled over the runs' test sets."""
     places = {u.id: i for i, u in enumerate(pack.utterances)}
+    labels = np.array([u.emotion for u in pack.utterances])
     asked: list[Utterance] = []
     said: list[str] = []
     for run in runs:
         tables = run.predictions()
         test = [places[u] for u in tables.loc[tables["part"] == "test", "utterance"]]
         train = [places[u] for u in run.known_utterances()]
-        labels = np.array([u.emotion for u in pack.utterances])
         fitted = machine(c).fit(features[train], labels[train])
         asked += [pack.utterances[i] for i in test]
         said += fitted.predict(features[test]).tolist()
@@ -75,7 +75,7 @@ def main() -> None:
         found["teacher + linear SVC"] = judged(TEACHER_C, vectors_of(pack, options.teacher), pack, first)
     print("| what | UA % [95%] |\n|---|---|")
     for what, ua in found.items():
-        print(f"| {what} | {100 * ua.estimate:.1f} [{100 * ua.low:.1f}, {100 * ua.high:.1f}] |")
+        print(f"| {what} | {told(ua)} |")
 
 
 if __name__ == "__main__":

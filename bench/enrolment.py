@@ -6,11 +6,12 @@ The speakers are in five groups (speaker-independent); `--folds` tests the first
 
 import argparse
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from bench.recognition import pooled
+from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.evaluation.results import Run
@@ -26,16 +27,15 @@ RECIPE = ("data.protocol=groups:5", "training.evaluate_every=33")
 
 def train_all(pack: Path, out: Path, folds: int) -> dict[str, list[Run]]:
     """By the emotion they lack, "" for none: the models of each fold; the speakers of a fold are always the same."""
-    jobs = []
+    jobs = {}
     for left_out in ("", *EMOTIONS):
         classes = ",".join(f'"{name}"' for name in EMOTIONS if name != left_out)
         arm = Arm("", "dai2019-mel", (*RECIPE, f"data.classes=[{classes}]"))
         folder = out / (f"without-{left_out}" if left_out else "full")
-        jobs += plan([arm], pack, folder, folds=folds, command=f"python -m bench.enrolment ({folder.name})")
-    runs: dict[str, list[Run]] = {left_out: [] for left_out in ("", *EMOTIONS)}
-    for job, run in zip(jobs, run_jobs(jobs, resume=True), strict=True):
-        runs[job.out.parent.name.removeprefix("without-").replace("full", "")].append(run)
-    return runs
+        command = f"python -m bench.enrolment ({folder.name})"
+        jobs[left_out] = plan([arm], pack, folder, folds=folds, command=command)
+    runs = iter(run_jobs([job for some in jobs.values() for job in some], resume=True))
+    return {left_out: list(islice(runs, len(some))) for left_out, some in jobs.items()}
 
 
 def judged(runs: list[Run], pack: Pack, left_out: str) -> tuple[list[Utterance], list[str]]:
@@ -78,16 +78,12 @@ def main() -> None:
     for emotion in EMOTIONS:
         both = full, judged(runs[emotion], pack, emotion)
         cells = [_recall(*one, emotion) for one in both] + [pooled(*one) for one in both]
-        print(f"| {emotion} | {' | '.join(map(_told, cells))} |", flush=True)
+        print(f"| {emotion} | {' | '.join(map(told, cells))} |", flush=True)
 
 
 def _recall(asked: list[Utterance], said: list[str], emotion: str) -> Interval:
     own = [k for k, u in enumerate(asked) if u.emotion == emotion]
     return pooled([asked[k] for k in own], [said[k] for k in own], "WA")
-
-
-def _told(found: Interval) -> str:
-    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 if __name__ == "__main__":

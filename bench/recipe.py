@@ -26,7 +26,7 @@ SHORT = (
     "training.select_after=200",
 )
 FIRST = ("data.protocol=groups:10", "loss.weights=corpus", "training.steps=3000", "training.select_after=600")
-TEACHER, START = "TEACHER", "START"  # stand for the file, and for a run on all other corpora
+TEACHER, START = "{teacher}", "{start}"  # stand for the file, and for a run on all other corpora
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,7 @@ class Study:
 
     def told(self, overrides: tuple[str, ...], start: Path | None = None) -> tuple[str, ...]:
         """Overrides with the names of what is there."""
-        names = {TEACHER: self.teacher, START: str(start)}
-        return tuple(
-            o if (value := o.partition("=")[2]) not in names else o.replace(value, names[value])
-            for o in overrides
-        )
+        return tuple(o.format(teacher=self.teacher, start=start) for o in overrides)
 
     def started(self, overrides: tuple[str, ...]) -> dict[str, Path]:
         """A run on all other corpora for each, by the same recipe; trained where it is missing."""

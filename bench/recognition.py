@@ -82,6 +82,11 @@ def pooled(utterances: Sequence[Utterance], said: Sequence[str], metric: Metric 
     return interval(counts, metric)
 
 
+def told(found: Interval) -> str:
+    """In percent, for a table."""
+    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
 def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
     """UA over the pooled test predictions of all speakers: float, int8, and the peers on the same folds."""
     utterances = read_corpus("emodb", EMODB)
@@ -133,10 +138,7 @@ def main(runs: Path) -> str:
         for kind in ("float", "int8")
         for peer in SETS
     ]
-    lines = "\n".join(
-        f"| {name} | {100 * ua.estimate:.1f} [{100 * ua.low:.1f}, {100 * ua.high:.1f}] |"
-        for name, ua in scores.items()
-    )
+    lines = "\n".join(f"| {name} | {told(ua)} |" for name, ua in scores.items())
     return f"""## Recognition
 
 Files to emotions, decoding included, one core, one file at a time: {TIMED_FILES} files of EMO-DB, {audio:.0f} s of speech. The peers are

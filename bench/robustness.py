@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from scipy.signal import butter, fftconvolve, sosfilt
 
-from bench.recognition import pooled
+from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.evaluation.results import find_runs
@@ -126,10 +126,8 @@ def main() -> None:
         for corpus in corpora:
             own = [k for k, u in enumerate(utterances) if u.corpus == corpus]
             cells.append(pooled([utterances[k] for k in own], [words[k] for k in own]).estimate)
-        told = " | ".join(f"{100 * share:.1f}" for share in cells)
-        print(
-            f"| {name} | {100 * whole.estimate:.1f} [{100 * whole.low:.1f}, {100 * whole.high:.1f}] | {told} |"
-        )
+        each = " | ".join(f"{100 * share:.1f}" for share in cells)
+        print(f"| {name} | {told(whole)} | {each} |")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
         console.print(f"[bold]{escape(m.folder.name)}[/bold]: {', '.join(m.names)}")
         for corpus in m.about["training"]["corpora"]:
             learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers']} speakers"
-            console.print(f"  learned from {learned}; {corpus['licence']}", markup=False, soft_wrap=True)
+            console.print(
+                f"  learned from {learned}; {corpus['licence'] or 'not stated'}", markup=False, soft_wrap=True
+            )
         if judged := m.about.get("crossval"):
             protocol, overlap = judged["protocol"], SPEAKERS[judged["speaker_overlap"]]
             told = "; ".join(

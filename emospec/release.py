@@ -58,9 +58,9 @@ def export_model(
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
     try:
-        folds = find_runs([Path(crossval)]) if crossval else ()
-        card = model_card(source, folds, notes)
-        config = _config(source) | ({"crossval": _crossval(summarise(folds))} if folds else {})
+        whole = summarise(find_runs([Path(crossval)])) if crossval else None
+        card = model_card(source, whole, notes)
+        config = _config(source) | ({"crossval": _crossval(whole)} if whole else {})
     except KeyError as error:
         raise RunError(
             f"{run} was trained by an earlier version of emospec, which did not note {error}. Train it again"

@@ -339,9 +339,10 @@ def _model(named: str) -> str:
         return named
     from emospec.inference.model import bundled, load_model
 
-    if not bundled():
+    names = bundled()
+    if not names:
         raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
-    name = bundled()[0]
+    name = names[0]
     model = load_model(name)
     corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
     print(

@@ -4,7 +4,7 @@ In the form of Hugging Face's model cards: a YAML header for machines, Markdown 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -71,16 +71,16 @@ ONE_FOLD = """One run on one fold, tested on few speakers: `emospec crossval` gi
 GROUPS = ("sex", "language")
 
 
-def model_card(run: Run, crossval: Sequence[Run] = (), notes: str = "") -> str:
+def model_card(run: Run, whole: Summary | None = None, notes: str = "") -> str:
     """The model card of a finished run, in Markdown.
 
     Args:
         run: the model's own.
-        crossval: the runs of a cross-validation of its recipe, whose scores say more than its one fold's.
+        whole: a cross-validation of its recipe, whose scores say more than its one fold's.
         notes: Markdown to stand under Limits.
 
     Raises:
-        RunError: the runs of `crossval` do not belong together, or are of another recipe or other classes.
+        RunError: `whole` is of another recipe or other classes.
     """
     protocol = run.meta["protocol"]
     corpora = "\n".join(
@@ -89,7 +89,8 @@ def model_card(run: Run, crossval: Sequence[Run] = (), notes: str = "") -> str:
         for corpus in run.learned_from
     )
     counts = {part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()}
-    whole = _summed_up(run, crossval) if crossval else None
+    if whole:
+        _refuse_another_recipe(run, whole)
     return _header(run, whole) + CARD.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
@@ -108,8 +109,8 @@ def model_card(run: Run, crossval: Sequence[Run] = (), notes: str = "") -> str:
     )
 
 
-def _summed_up(run: Run, crossval: Sequence[Run]) -> Summary:
-    whole, free = summarise(crossval), ("data.protocol", "seed")
+def _refuse_another_recipe(run: Run, whole: Summary) -> None:
+    free = ("data.protocol", "seed")
     if whole.classes != run.classes:
         raise RunError(
             f"the cross-validation has the classes {', '.join(whole.classes)}, {run.folder} has others"
@@ -118,7 +119,6 @@ def _summed_up(run: Run, crossval: Sequence[Run]) -> Summary:
         raise RunError(
             f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
         )
-    return whole
 
 
 def _rows(run: Run, whole: Summary | None) -> Iterator[str]:

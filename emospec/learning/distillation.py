@@ -41,7 +41,7 @@ class Distillation(nn.Module):
         self, path: str, ids: Sequence[str], train: Sequence[int], learner: Learner, seed: int
     ) -> None:
         super().__init__()
-        places, vectors = _read(path)
+        places, vectors = read_teacher(path)
         missing = [ids[i] for i in train if ids[i] not in places]
         if missing:
             raise TrainingError(
@@ -71,7 +71,8 @@ class Distillation(nn.Module):
         return loss
 
 
-def _read(path: str) -> tuple[dict[str, int], NDArray[np.float32]]:
+def read_teacher(path: str) -> tuple[dict[str, int], NDArray[np.float32]]:
+    """Row by utterance id, and the vectors (rows, dimensions); TrainingError where it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             ids, vectors = file["id"], file["vector"]
