@@ -38,9 +38,9 @@ def functionals_of(pack: Pack, name: str, cache: Path) -> NDArray[np.float64]:
 
 
 def vectors_of(pack: Pack, teacher: Path) -> NDArray[np.float64]:
-    """(utterances, dimensions) of a file of `bench.teacher`."""
-    rows, vectors = read_teacher(str(teacher))
-    return vectors[[rows[u.id] for u in pack.utterances]].astype(np.float64)
+    """(utterances, 2 * dimensions): mean and deviation over the steps of a file of `bench.teacher`."""
+    known = read_teacher(str(teacher))
+    return np.stack([known.summary(known.places[u.id]) for u in pack.utterances]).astype(np.float64)
 
 
 def judged(c: float, features: NDArray[np.float64], pack: Pack, runs: list[Run]) -> Interval:

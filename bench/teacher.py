@@ -2,8 +2,8 @@
 
 python -m bench.teacher PACK OUT.npz needs `pip install --no-deps pipecat-ai==1.14` (BSD 2-clause), which carries an
 8 M-parameter encoder of Whisper-tiny's shape, int8, trained to tell whether somebody has finished speaking; what it was
-trained on is not told. A vector is mean and deviation over time of one layer's output (384 each), over the first 8 s.
-Layer 2 is best on the dev sets of the recipe search (linear SVM); none of it is part of emospec or of its models.
+trained on is not told. A step's vector is the mean of one layer's output (384) over 0.16 s, of the first 8 s. Layer 2 is
+best on the dev sets of the recipe search (linear SVM); none of it is part of emospec or of its models.
 """
 
 import argparse
@@ -19,14 +19,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from emospec.data.pack import Pack
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.files import write_bytes
 
-SAMPLES, HIDDEN_STEP = 128_000, 320  # what it takes at once; samples per step of its output
+SAMPLES, HIDDEN_SAMPLES = 128_000, 320  # what it takes at once; samples per output
+OUTPUTS = 8  # that make a step of the file
 NORM_BEFORE = {1: "node_layer_norm_2", 2: "node_layer_norm_4", 3: "node_layer_norm_6", 4: "node_layer_norm_8"}
 
 
 def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Waveform (samples,) at 16 kHz -> (768,) mean and deviation of a layer's output."""
+    """Waveform (samples,) at 16 kHz -> (steps, 384) of a layer's output."""
     found = importlib.util.find_spec("pipecat")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("the teacher's package is missing: pip install --no-deps pipecat-ai==1.14")
@@ -38,14 +40,13 @@ def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     model.graph.output.append(onnx.helper.make_tensor_value_info(wanted, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(model.SerializeToString())
 
-    def vector(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        steps = max(1, -(-min(len(waveform), SAMPLES) // HIDDEN_STEP))
+    def steps(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         heard = features["compute_whisper_log_mel_features"](waveform[:SAMPLES])
         (hidden,) = session.run([wanted], {"input_features": heard[None]})
-        own = hidden[0, :steps]
-        return np.concatenate([own.mean(axis=0), own.std(axis=0)]).astype(np.float32)
+        own = hidden[0, : max(1, -(-min(len(waveform), SAMPLES) // HIDDEN_SAMPLES))]
+        return np.stack([part.mean(axis=0) for part in np.split(own, range(OUTPUTS, len(own), OUTPUTS))])
 
-    return vector
+    return steps
 
 
 def main() -> None:
@@ -56,9 +57,15 @@ def main() -> None:
     parser.add_argument("--layer", type=int, choices=sorted(NORM_BEFORE), default=2)
     options = parser.parse_args()
     pack, hear = Pack(options.pack), encoder(options.layer)
-    vectors = np.stack([hear(pack.waveform(i)) for i in range(len(pack))])
+    vectors = [hear(pack.waveform(i)) for i in range(len(pack))]
     file = io.BytesIO()
-    np.savez(file, id=np.array([u.id for u in pack.utterances]), vector=vectors)
+    np.savez(
+        file,
+        id=np.array([u.id for u in pack.utterances]),
+        steps=np.array([len(v) for v in vectors]),
+        vector=np.concatenate(vectors).astype(np.float16),
+        seconds=np.float64(OUTPUTS * HIDDEN_SAMPLES / SAMPLE_RATE),
+    )
     write_bytes(options.out, file.getvalue())
 
 

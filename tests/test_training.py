@@ -243,8 +243,13 @@ EVERYTHING = (
 def teacher_file(pack: Pack, path: Path) -> str:
     """Vectors that tell the emotion, with a third dimension that tells nothing."""
     told = [[u.emotion == pack.utterances[0].emotion, u.speaker == "s1", True] for u in pack.utterances]
-    np.savez(path, id=[u.id for u in pack.utterances], vector=np.array(told, np.float32))
+    write_teacher(path, [u.id for u in pack.utterances], [np.array([row, row], np.float16) for row in told])
     return str(path)
+
+
+def write_teacher(path: Path, ids: list[str], vectors: list[np.ndarray], seconds: float = 0.16) -> None:
+    steps = [len(v) for v in vectors]
+    np.savez(path, id=ids, steps=steps, vector=np.concatenate(vectors), seconds=seconds)
 
 
 def test_resumed_is_uninterrupted_with_everything_on(hum_pack: Pack, tmp_path: Path) -> None:
@@ -303,8 +308,9 @@ def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Pa
 
     def loss() -> float:
         with torch.no_grad():
-            frames = learner.frontend.standardise(*store.batch(batch))
-            return float(trainer.teacher(learner.network.utterance(*frames), batch))
+            heard = learner.network.outputs(*learner.frontend.standardise(*store.batch(batch)))
+            summary = learner.network.pool(*heard)
+            return float(trainer.teacher(*heard, summary, batch, torch.ones(len(batch))))
 
     before = loss()
     for _ in range(40):
@@ -312,10 +318,28 @@ def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Pa
     assert loss() < 0.5 * before
 
 
+def test_a_teacher_is_heard_at_the_time_of_each_step(hum_pack: Pack, tmp_path: Path) -> None:
+    tenths = [np.arange(20 + i)[:, None] / 10 for i in range(len(hum_pack))]  # what it tells is the time
+    write_teacher(tmp_path / "teacher.npz", [u.id for u in hum_pack.utterances], tenths, seconds=0.1)
+    learner, store, task = make_task(hum_pack, f"loss.teacher={tmp_path / 'teacher.npz'}")
+    teacher = _Trainer(learner, store, task, tmp_path, Accelerator()).teacher
+    # The field of step j is frames 16 j to 16 j + 48; the second utterance is heard at twice its speed.
+    wanted, told = teacher._aligned(np.array([3, 5]), 20, torch.tensor([1.0, 2.0]))
+    centres = 0.16 * np.arange(20) + 0.24
+    for row, (speed, steps) in enumerate([(1, 23), (2, 25)]):
+        np.testing.assert_array_equal(told[row], speed * centres < steps / 10)
+        inside = told[row].numpy()
+        np.testing.assert_allclose(wanted[row, inside, 0], speed * centres[inside], atol=0.11)
+        assert not wanted[row, ~inside].any()
+
+
 def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
-    np.savez(tmp_path / "teacher.npz", id=["other"], vector=np.zeros((1, 3), np.float32))
+    write_teacher(tmp_path / "teacher.npz", ["other"], [np.zeros((1, 3), np.float32)])
     learner, store, task = make_task(hum_pack, f"loss.teacher={tmp_path / 'teacher.npz'}")
     with pytest.raises(TrainingError, match="training utterances, such as"):
+        fit(learner, store, task, tmp_path)
+    np.savez(tmp_path / "teacher.npz", id=["a", "b"], steps=[1, 2], vector=np.zeros((4, 3)), seconds=0.1)
+    with pytest.raises(TrainingError, match=r"2 ids, 2 numbers of steps and \(4, 3\) vectors"):
         fit(learner, store, task, tmp_path)
     (tmp_path / "teacher.npz").write_bytes(b"no archive")
     with pytest.raises(TrainingError, match="cannot be read as a teacher's file"):

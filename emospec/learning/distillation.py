@@ -1,10 +1,12 @@
 """What is learned from other models: a teacher's vectors foretold, an earlier run's weights taken over.
 
-A teacher's file is a NumPy archive (.npz) of two arrays: `id` (utterances, as in the pack) and `vector` (one row each).
-How it was made is its maker's affair; `bench/teacher.py` makes one.
+A teacher's file is a NumPy archive (.npz): `id` (utterances, as in the pack), `steps` (of each), `vector` (all steps of
+all utterances, one after the other, from the first that training keeps) and `seconds` (of a step). How it was made is
+its maker's affair; `bench/teacher.py` makes one.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +15,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
+from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import TrainingError
 from emospec.learning.device import to_device
 from emospec.learning.learner import Learner
+from emospec.learning.network import GRU_UNITS, TIME_STRIDE
 
 HIDDEN = 256
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 
 
 class Distillation(nn.Module):
-    """A head that foretells a teacher's vector from the network's summary of an utterance, and its loss.
+    """Heads that foretell a teacher's vectors from the network's, and their loss.
 
-    The mean squared error of each dimension, standardised over the training utterances (regression on a
-    teacher's features: Romero et al. 2015, FitNets). The head is thrown away after training.
+    One does so at every step of the GRU, one foretells mean and deviation over the utterance from the network's
+    summary of it. The mean squared error of each dimension, standardised over the training utterances (regression on
+    a teacher's features: Romero et al. 2015, FitNets). The heads are thrown away after training.
 
     Args:
         path: the teacher's file.
         ids: of every utterance of the pack, in its order.
         train: indices of the training utterances.
-        learner: gives the width of the summary.
-        seed: seeds the head's initial weights.
+        learner: gives the widths.
+        seed: seeds the heads' initial weights.
 
     Raises:
         TrainingError: the file cannot be read, or lacks utterances.
@@ -41,48 +48,118 @@ class Distillation(nn.Module):
         self, path: str, ids: Sequence[str], train: Sequence[int], learner: Learner, seed: int
     ) -> None:
         super().__init__()
-        places, vectors = read_teacher(path)
-        missing = [ids[i] for i in train if ids[i] not in places]
+        self._teacher = teacher = read_teacher(path)
+        missing = [ids[i] for i in train if ids[i] not in teacher.places]
         if missing:
             raise TrainingError(
                 f"{path} lacks {len(missing)} of {len(train)} training utterances, such as {missing[0]}. "
                 "Make it from the same pack"
             )
-        rows = vectors[[places[ids[i]] for i in train]]
-        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-        self._wanted = np.zeros((len(ids), vectors.shape[1]), np.float32)
-        self._wanted[list(train)] = (rows - mean) / np.maximum(deviation, 1e-4)
+        self._places = [teacher.places.get(name, -1) for name in ids]
+        self._steps, self._whole = (
+            _Standardiser(rows)
+            for rows in (
+                np.concatenate([teacher.steps(self._places[i]) for i in train]),
+                np.stack([teacher.summary(self._places[i]) for i in train]),
+            )
+        )
+        dimensions = teacher.vectors.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            width = learner.network.fc1.in_features
-            self.head = nn.Sequential(
-                nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, vectors.shape[1])
-            )
+            self.step_head = _head(2 * GRU_UNITS, dimensions)
+            self.head = _head(learner.network.fc1.in_features, 2 * dimensions)
 
-    def forward(self, utterance: Tensor, indices: NDArray[np.int64]) -> Tensor:
-        """The scalar loss.
+    def forward(
+        self, outputs: Tensor, valid: Tensor, utterance: Tensor, indices: NDArray[np.int64], stretch: Tensor
+    ) -> Tensor:
+        """The scalar loss, a mean over the utterances.
 
         Args:
-            utterance: (batch, 256 or 512), see `EmotionNetwork.utterance`.
+            outputs, valid: see `EmotionNetwork.outputs`.
+            utterance: see `EmotionNetwork.pool`.
             indices: (batch,) which utterances of the pack; of training.
+            stretch: (batch,) frames as stored per frame heard, where speed was changed.
         """
-        wanted = to_device(torch.from_numpy(self._wanted[indices]), utterance.device)
-        loss: Tensor = functional.mse_loss(self.head(utterance), wanted)
+        whole = np.stack([self._teacher.summary(self._places[i]) for i in indices])
+        of_whole = functional.mse_loss(self.head(utterance), self._whole(whole, outputs.device))
+        wanted, told = self._aligned(indices, outputs.shape[1], stretch)
+        told = to_device(told, outputs.device) & valid
+        errors = (self.step_head(outputs) - self._steps(wanted, outputs.device)).square().mean(dim=2)
+        of_steps = ((errors * told).sum(dim=1) / told.sum(dim=1).clamp(min=1)).mean()
+        loss: Tensor = of_whole + of_steps
         return loss
 
+    def _aligned(
+        self, indices: NDArray[np.int64], steps: int, stretch: Tensor
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """The teacher's vector at the centre of each step (batch, steps, dimensions), and where it has one."""
+        # A step is computed of MIN_FRAMES frames.
+        centre = (TIME_STRIDE * np.arange(steps) + MIN_FRAMES / 2) * HOP_SECONDS
+        place = (centre * stretch.numpy()[:, None] / self._teacher.seconds).astype(np.int64)
+        wanted = np.zeros((*place.shape, self._teacher.vectors.shape[1]), np.float32)
+        told = np.zeros(place.shape, bool)
+        for row, index in enumerate(indices):
+            known = self._teacher.steps(self._places[index])
+            told[row] = place[row] < len(known)
+            wanted[row, told[row]] = known[place[row, told[row]]]
+        return wanted, torch.from_numpy(told)
 
-def read_teacher(path: str) -> tuple[dict[str, int], NDArray[np.float32]]:
-    """Row by utterance id, and the vectors (rows, dimensions); TrainingError where it cannot be read."""
+
+class _Standardiser:
+    """Mean 0 and deviation 1 in each dimension of the rows (rows, dimensions) that it is made of."""
+
+    def __init__(self, rows: NDArray[np.float32]) -> None:
+        self.mean, self.deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
+
+    def __call__(self, rows: NDArray[np.float32], device: torch.device) -> Tensor:
+        return to_device(torch.from_numpy((rows - self.mean) / self.deviation), device)
+
+
+def _head(wide: int, dimensions: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(wide, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, dimensions))
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher's file, read.
+
+    Attributes:
+        places: utterance id -> its number in the file.
+        ends: (utterances + 1,) where in `vectors` each ends, from 0.
+        vectors: (steps of all utterances, dimensions).
+        seconds: of a step.
+    """
+
+    places: dict[str, int]
+    ends: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    seconds: float
+
+    def steps(self, place: int) -> NDArray[np.float32]:
+        """(steps, dimensions) of one utterance."""
+        return self.vectors[self.ends[place] : self.ends[place + 1]]
+
+    def summary(self, place: int) -> NDArray[np.float32]:
+        """(2 * dimensions,): mean and deviation over the steps of one utterance."""
+        steps = self.steps(place)
+        return np.concatenate([steps.mean(axis=0), steps.std(axis=0)])
+
+
+def read_teacher(path: str) -> Teacher:
+    """Read a teacher's file; TrainingError where it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            ids, vectors = file["id"], file["vector"]
+            ids, steps, vectors, seconds = (file[name] for name in ("id", "steps", "vector", "seconds"))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    if vectors.ndim != 2 or len(ids) != len(vectors):
+    if vectors.ndim != 2 or len(ids) != len(steps) or steps.sum() != len(vectors) or steps.min() < 1:
         raise TrainingError(
-            f"{path} holds {ids.shape} ids and {vectors.shape} vectors: it needs one row for each id"
+            f"{path} holds {len(ids)} ids, {len(steps)} numbers of steps and {vectors.shape} vectors: each id needs a "
+            "number, and as many vectors"
         )
-    return {name: i for i, name in enumerate(ids.tolist())}, np.asarray(vectors, np.float32)
+    ends = np.concatenate([[0], steps.cumsum()])
+    places = {name: i for i, name in enumerate(ids.tolist())}
+    return Teacher(places, ends, np.asarray(vectors, np.float32), float(seconds))
 
 
 def take_over(learner: Learner, run: Path) -> None:

@@ -42,6 +42,15 @@ def steps_after_convolutions(frames: Tensor) -> Tensor:
     return length
 
 
+def mean_and_deviation(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Over the steps (batch, steps, dimensions) that are inside (batch, steps, 1): (batch, dimensions) each."""
+    count = inside.sum(dim=1)
+    mean = (values * inside).sum(dim=1) / count
+    variance = ((values - mean[:, None]).square() * inside).sum(dim=1) / count
+    # The deviation of a single step is 0, where a square root has no gradient.
+    return mean, (variance + 1e-5).sqrt()
+
+
 class EmotionNetwork(nn.Module):
     """CNN -> bidirectional GRU -> z -> logits.
 
@@ -93,34 +102,30 @@ class EmotionNetwork(nn.Module):
         Returns:
             z (batch, 64) and logits (batch, classes), float32.
         """
-        return self.classify(self.utterance(frames, counts))
+        return self.classify(self.pool(*self.outputs(frames, counts)))
 
-    def utterance(self, frames: Tensor, counts: Tensor) -> Tensor:
-        """(batch, 256 or 512): the whole utterance, before z."""
+    def outputs(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The GRU's outputs (batch, T', 256), and which of them are of the utterance (batch, T')."""
         steps, lengths = self._convolve(frames, counts.cpu())
         packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-        outputs, last = self.gru(packed)
-        if self.design.pooling == "last":
-            return torch.cat([last[0], last[1]], dim=1)
-        padded, _ = pad_packed_sequence(outputs, batch_first=True)
-        valid = to_device(torch.arange(padded.shape[1]) < lengths[:, None], padded.device)
-        return self.pool(padded, valid)
+        outputs, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        return outputs, to_device(torch.arange(outputs.shape[1]) < lengths[:, None], outputs.device)
 
     def pool(self, outputs: Tensor, valid: Tensor) -> Tensor:
-        """The GRU's outputs (batch, T', 256) summed up over the valid steps (batch, T')."""
+        """(batch, 256 or 512): the whole utterance, of what `outputs` gives."""
         inside = valid[..., None]
+        if self.design.pooling == "last":
+            # Where the forward direction has read all, and where the backward one has.
+            last = outputs[torch.arange(len(outputs)), valid.sum(dim=1) - 1]
+            return torch.cat([last[:, :GRU_UNITS], outputs[:, 0, GRU_UNITS:]], dim=1)
         if self.attention is not None:
             scores = self.attention(outputs).masked_fill(~inside, -torch.inf)
             attended: Tensor = (outputs * scores.softmax(dim=1)).sum(dim=1)
             return attended
-        count = inside.sum(dim=1)
-        mean = (outputs * inside).sum(dim=1) / count
-        variance = ((outputs - mean[:, None]).square() * inside).sum(dim=1) / count
-        # The deviation of a single step is 0, where a square root has no gradient.
-        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+        return torch.cat(mean_and_deviation(outputs, inside), dim=1)
 
     def classify(self, utterance: Tensor) -> tuple[Tensor, Tensor]:
-        """Z (batch, 64) and logits (batch, classes) of what `utterance` gives."""
+        """Z (batch, 64) and logits (batch, classes) of what `pool` gives."""
         z: Tensor = self.prelu(self.fc1(utterance))
         return z, self.fc2(z)
 

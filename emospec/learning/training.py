@@ -205,7 +205,9 @@ class _Trainer:
         targets = to_device(torch.from_numpy(self.task.targets[indices]), self.accelerator.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        utterance = self.learner.network.utterance(*self._batch(indices))
+        frames, counts = self._batch(indices)
+        outputs, valid = self.learner.network.outputs(frames, counts)
+        utterance = self.learner.network.pool(outputs, valid)
         z, logits = self.learner.network.classify(utterance)
         weights, total = (
             to_device(values, self.accelerator.device).to(z.dtype)
@@ -216,7 +218,9 @@ class _Trainer:
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
             share = len(indices) / len(joint)
-            loss = loss + self.task.loss.teacher_weight * share * self.teacher(utterance, indices)
+            stretch = torch.from_numpy(self.store.counts[indices]) / counts
+            told = self.teacher(outputs, valid, utterance, indices, stretch)
+            loss = loss + self.task.loss.teacher_weight * share * told
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.ranks.sum_gradients(self.optimizer.param_groups[0]["params"])
