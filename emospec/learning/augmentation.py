@@ -54,22 +54,7 @@ class Augmenter:
         if s.speed or s.pitch:
             decibels, counts = self._stretch(decibels, counts, draw)
         if s.noise or s.reverberation or s.telephone:
-            inside = torch.arange(decibels.shape[1]) < counts[:, None]
-            valid = to_device(inside[..., None], decibels.device)
-            power = torch.where(valid, torch.pow(10.0, decibels / 10), 0.0)
-            if s.reverberation:
-                power = _reverberate(power, draw, s.reverberation)
-            if s.noise:
-                power = self._add_noise(power, counts, draw)
-            decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
-            if s.telephone:
-                low, high = TELEPHONE_HZ
-                outside = torch.from_numpy((self.frequencies < low) | (self.frequencies > high))
-                decibels = decibels + TELEPHONE_DB * (
-                    draw.chosen(s.telephone) & to_device(outside, decibels.device)
-                )
-            top = decibels.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True)
-            decibels = torch.maximum(decibels, top - DYNAMIC_RANGE_DB)
+            decibels = self._worsen(decibels, counts, draw)
         if s.gain_db:
             decibels = decibels + draw.between(-s.gain_db, s.gain_db)
         return decibels, counts
@@ -116,31 +101,57 @@ class Augmenter:
         grid = to_device(grid, decibels.device)
         return functional.grid_sample(decibels[:, None], grid, align_corners=True)[:, 0], stretched
 
-    def _add_noise(self, power: Tensor, counts: Tensor, draw: "_Draw") -> Tensor:
-        """Noise of a random slope, or the other utterances of the batch, at a random SNR."""
-        mean = power.sum(dim=(1, 2)) / (to_device(counts, power.device) * power.shape[2])
+    def _worsen(self, decibels: Tensor, counts: Tensor, draw: "_Draw") -> Tensor:
+        """Some of the utterances in a room, in noise, behind a telephone; nothing is computed on the others."""
+        s = self.settings
+        room, noise, telephone = (draw.chosen(share) for share in (s.reverberation, s.noise, s.telephone))
+        worse = (room | noise | telephone).nonzero()[:, 0]
+        if not len(worse):
+            return decibels
+        places, device = to_device(worse, decibels.device), decibels.device
+        inside = to_device((torch.arange(decibels.shape[1]) < counts[worse, None])[..., None], device)
+        power = torch.where(inside, torch.pow(10.0, decibels[places] / 10), 0.0)
+        for chosen, change in ((room, self._reverberate), (noise, self._add_noise)):
+            rows = chosen[worse].nonzero()[:, 0]
+            if len(rows):
+                changed = change(power, counts[worse], rows, draw.of(len(rows)))
+                power = power.index_copy(0, to_device(rows, device), changed)
+        found = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
+        low, high = TELEPHONE_HZ
+        outside = torch.from_numpy((self.frequencies < low) | (self.frequencies > high))
+        found = found + TELEPHONE_DB * to_device(telephone[worse, None, None] & outside, device)
+        top = found.masked_fill(~inside, -torch.inf).amax(dim=(1, 2), keepdim=True)
+        return decibels.index_copy(0, places, torch.maximum(found, top - DYNAMIC_RANGE_DB))
+
+    def _add_noise(self, power: Tensor, counts: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
+        """Some rows with noise of a random slope, or with other rows, at a random SNR."""
+        own = power[to_device(rows, power.device)]
+        mean = own.sum(dim=(1, 2)) / (to_device(counts[rows], power.device) * power.shape[2])
         octaves = torch.from_numpy(np.log2(np.maximum(self.frequencies, 50.0) / 1000.0)).float()
         slope = draw.between(*NOISE_DB_PER_OCTAVE) * to_device(octaves, power.device)
-        coloured = torch.pow(10.0, slope / 10) * draw.exponential(power.shape)
-        babble = torch.stack([power.roll(k, 0) for k in range(1, BABBLERS + 1)]).sum(dim=0)
-        noise = torch.where(draw.chosen(BABBLE_SHARE), babble, coloured)
+        noise = torch.pow(10.0, slope / 10) * draw.exponential(own.shape)
+        babble = draw.chosen(BABBLE_SHARE).nonzero()[:, 0]
+        if len(babble):
+            others = (rows[babble, None] + torch.arange(1, BABBLERS + 1)) % len(power)
+            voices = power[to_device(others, power.device)].sum(dim=1)
+            noise = noise.index_copy(0, to_device(babble, power.device), voices)
         noise = noise / noise.mean(dim=(1, 2), keepdim=True).clamp(min=POWER_FLOOR)
-        level = torch.pow(10.0, -draw.between(*SNR_DB) / 10) * draw.chosen(self.settings.noise)
-        return power + level * mean[:, None, None] * noise
+        level = torch.pow(10.0, -draw.between(*SNR_DB) / 10)
+        return own + level * mean[:, None, None] * noise
 
-
-def _reverberate(power: Tensor, draw: "_Draw", share: float) -> Tensor:
-    """Power with its own past in exponential decay: Polack's statistical room, without phases."""
-    hop = HOP_SAMPLES / SAMPLE_RATE
-    frames = round(ROOM_SECONDS[1] / hop)
-    seconds, level = draw.between(*ROOM_SECONDS), draw.between(*ROOM_LEVEL) * draw.chosen(share)
-    behind = torch.arange(1, frames + 1, device=power.device) * hop
-    room = level * torch.pow(10.0, -6.0 * behind / seconds)
-    room = functional.pad(room[:, 0], (1, 0))
-    size = power.shape[1] + frames
-    spectrum = torch.fft.rfft(room, size)[..., None] * torch.fft.rfft(power, size, dim=1)
-    smeared: Tensor = torch.fft.irfft(spectrum, size, dim=1)[:, : power.shape[1]].clamp(min=0.0)
-    return power + smeared
+    def _reverberate(self, power: Tensor, _: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
+        """Some rows with their own past in exponential decay: Polack's statistical room, without phases."""
+        own = power[to_device(rows, power.device)]
+        hop = HOP_SAMPLES / SAMPLE_RATE
+        frames = round(ROOM_SECONDS[1] / hop)
+        seconds, level = draw.between(*ROOM_SECONDS), draw.between(*ROOM_LEVEL)
+        behind = torch.arange(1, frames + 1, device=power.device) * hop
+        room = level * torch.pow(10.0, -6.0 * behind / seconds)
+        room = functional.pad(room[:, 0], (1, 0))
+        size = power.shape[1] + frames
+        spectrum = torch.fft.rfft(room, size)[..., None] * torch.fft.rfft(own, size, dim=1)
+        smeared: Tensor = torch.fft.irfft(spectrum, size, dim=1)[:, : power.shape[1]].clamp(min=0.0)
+        return own + smeared
 
 
 class _Draw:
@@ -156,7 +167,12 @@ class _Draw:
         return to_device(self.on_cpu(low, high), self.device)
 
     def chosen(self, share: float) -> Tensor:
-        return self.between(0.0, 1.0) < share
+        """(batch,) on the CPU: which."""
+        return self.on_cpu(0.0, 1.0)[:, 0, 0] < share
+
+    def of(self, batch: int) -> "_Draw":
+        """For a part of the batch."""
+        return _Draw(batch, self.device, self.generator)
 
     def stretch(self, axis: Tensor, length: Tensor, widest: Tensor | float) -> Tensor:
         """Where a stretch of random width and place lies on an axis."""

@@ -107,8 +107,11 @@ class EmotionNetwork(nn.Module):
     def outputs(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The GRU's outputs (batch, T', 256), and which of them are of the utterance (batch, T')."""
         steps, lengths = self._convolve(frames, counts.cpu())
-        packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        # Sorted here, on the CPU: left to torch, unpacking would wait for an accelerator.
+        order = lengths.argsort(descending=True, stable=True)
+        longest_first, back = (to_device(places, steps.device) for places in (order, order.argsort()))
+        packed = pack_padded_sequence(steps[longest_first], lengths[order], batch_first=True)
+        outputs = pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0][back]
         return outputs, to_device(torch.arange(outputs.shape[1]) < lengths[:, None], outputs.device)
 
     def pool(self, outputs: Tensor, valid: Tensor) -> Tensor:
@@ -116,7 +119,8 @@ class EmotionNetwork(nn.Module):
         inside = valid[..., None]
         if self.design.pooling == "last":
             # Where the forward direction has read all, and where the backward one has.
-            last = outputs[torch.arange(len(outputs)), valid.sum(dim=1) - 1]
+            rows = torch.arange(len(outputs), device=outputs.device)
+            last = outputs[rows, valid.sum(dim=1) - 1]
             return torch.cat([last[:, :GRU_UNITS], outputs[:, 0, GRU_UNITS:]], dim=1)
         if self.attention is not None:
             scores = self.attention(outputs).masked_fill(~inside, -torch.inf)
