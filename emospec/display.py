@@ -142,12 +142,10 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
             )
             console.print(f"  UA, {protocol}, {overlap}: {told}", markup=False, soft_wrap=True)
         console.print(
-            f"  licence of its weights: {'; '.join(m.licences)}; card: {m.folder / CARD}",
+            f"  licence of its weights: {m.terms}; card: {m.folder / CARD}",
             markup=False,
             soft_wrap=True,
         )
-    if not models:
-        console.print("No model comes with this version of emospec.")
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 

@@ -12,6 +12,7 @@ from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
 
+SHARED = Path(__file__).parents[2] / "shared" / "corpora"  # real recordings, where they are
 SHORT = [
     "training.steps=12",
     "training.steps_for=0",

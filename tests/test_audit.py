@@ -13,7 +13,7 @@ import soxr
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from conftest import tone
+from conftest import SHARED, tone
 from emospec.data import fingerprint as room
 from emospec.data.audit import Audit, Finding, Verdict, audit_fold, audit_lists, hash_ids
 from emospec.data.corpora import demo, read_corpus
@@ -30,7 +30,6 @@ from emospec.data.splits import Fold, make_split
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError, ProtocolError
 
-SHARED = Path(__file__).parents[2] / "shared" / "corpora"
 RATE = 16_000
 Samples = NDArray[np.float32]
 

@@ -44,6 +44,10 @@ def test_every_verb_of_use_works_without_torch(
     told = ask(lean, "predict", file, "--model", hum_model, "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)[0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    told = ask(lean, "predict", file, "--json")
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.startswith(b"model base: neutral, happy, angry, sad; learned from ")
+    assert json.loads(told.stdout)[0]["emotion"] in ("neutral", "happy", "angry", "sad")
     told = ask(lean, "predict", "-", "--model", hum_model, "--int8", stdin=file.read_bytes())
     assert told.returncode == 0, told.stderr
     told = ask(lean, "embed", file, "--model", hum_model, "--out", tmp_path / "z.npz")

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import SHARED
 from emospec.config import load_settings
 from emospec.data.audio import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.errors import ProtocolError
+from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy
+from emospec.inference.recognizer import Recognizer
 from emospec.job import open_pack, split_of
 from emospec.learning.batches import FrameStore
 from emospec.learning.learner import Learner
 from emospec.run import train
 
-SHARED = Path(__file__).parents[2] / "shared" / "corpora"
 pytestmark = [
     pytest.mark.full,
     pytest.mark.skipif(not SHARED.exists(), reason="the shared corpora are not beside the project"),
@@ -92,3 +94,15 @@ def test_default_classes_are_all_of_emodb(emodb: Pack) -> None:
     _, utterances, classes = open_pack(emodb.folder, load_settings("dai2019-mel"))
     assert len(utterances) == 535
     assert classes == ("neutral", "angry", "happy", "sad", "fearful", "disgusted", "bored")
+
+
+def test_the_model_that_comes_along_knows_what_it_learned_from(emodb: Pack) -> None:
+    """Front end, graph and weights still agree: on recordings most of which trained it, it is far above chance."""
+    recognizer = Recognizer("base")
+    names = recognizer.model.names
+    heard = [u for u in emodb.utterances if u.emotion in names]
+    said = [one.emotion for one in recognizer.predict([u.file for u in heard])]
+    targets, guesses = (
+        np.array([names.index(word) for word in words]) for words in ([u.emotion for u in heard], said)
+    )
+    assert unweighted_accuracy(confusion_matrix(targets, guesses, len(names))) > 0.75

@@ -321,6 +321,20 @@ def test_the_models_in_the_box(
     assert facts[0]["licences"] == ["not stated"]
 
 
+def test_the_model_that_comes_along_says_what_it_is() -> None:
+    model = load_model(module.DEFAULT)
+    assert module.bundled() == (module.DEFAULT,)
+    assert model.names == ("neutral", "happy", "angry", "sad")
+    assert (model.folder / "model.onnx").stat().st_size < 3e6
+    assert {c["name"] for c in model.about["training"]["corpora"]} == {"emodb", "ravdess", "nemo", "crema_d"}
+    text = (model.folder / "README.md").read_text(encoding="utf-8")
+    for licence in model.licences:
+        assert licence in text
+    assert model.about["crossval"]["protocol"] == "groups:5"
+    assert not model.about["crossval"]["speaker_overlap"]
+    assert model.terms.endswith("(so: not for commercial use)")
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of Hugging Face as `snapshot_download` asks for: one repository at one commit."""
 

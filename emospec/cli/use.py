@@ -9,7 +9,7 @@ import typer
 
 from emospec.cli.extras import needs
 from emospec.cli.predictions import Printer, counter, told_failure
-from emospec.errors import EmospecError, ModelError
+from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
     from emospec.inference.hearing import Recording
@@ -337,20 +337,16 @@ def _model(named: str) -> str:
     """The model that is named; else the default one, which says what it is and on what terms."""
     if named:
         return named
-    from emospec.inference.model import bundled, load_model
+    from emospec.inference.model import DEFAULT, load_model
 
-    names = bundled()
-    if not names:
-        raise ModelError("name a model: --model FOLDER, made by `emospec export RUN --out FOLDER`")
-    name = names[0]
-    model = load_model(name)
+    model = load_model(DEFAULT)
     corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
     print(
-        f"model {name}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
-        f"{'; '.join(model.licences)}. `emospec models` tells more, --model names another",
+        f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
+        f"{model.terms}. `emospec models` tells more, --model names another",
         file=sys.stderr,
     )
-    return name
+    return DEFAULT
 
 
 def _check_folders(*files: Path | None) -> None:

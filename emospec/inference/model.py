@@ -108,6 +108,12 @@ class Model:
         return tuple(sorted({c["licence"] or "not stated" for c in self.about["training"]["corpora"]}))
 
     @property
+    def terms(self) -> str:
+        """The licences, and what they come to."""
+        commercial = not any("NC" in licence.replace("-", " ").split() for licence in self.licences)
+        return "; ".join(self.licences) + ("" if commercial else " (so: not for commercial use)")
+
+    @property
     def has_enrolled(self) -> bool:
         """Whether classes were added by example: then the nearest centre decides."""
         return any(c.examples for c in self.classes)
