@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from emospec.data.waveform import SAMPLE_RATE
+
 HOP_SAMPLES = 160  # 10 ms at 16 kHz: 100 frames per second
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 MIN_FRAMES = 49  # 0.48 s: the shortest input that gives the network one step
 
 

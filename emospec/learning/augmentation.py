@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emospec.config import Augmentation
-from emospec.data.frames import HOP_SAMPLES
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.data.frames import HOP_SECONDS
 from emospec.learning.device import to_device
 from emospec.learning.spectrogram import DYNAMIC_RANGE_DB, POWER_FLOOR
 
@@ -142,10 +141,9 @@ class Augmenter:
     def _reverberate(self, power: Tensor, _: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
         """Some rows with their own past in exponential decay: Polack's statistical room, without phases."""
         own = power[to_device(rows, power.device)]
-        hop = HOP_SAMPLES / SAMPLE_RATE
-        frames = round(ROOM_SECONDS[1] / hop)
+        frames = round(ROOM_SECONDS[1] / HOP_SECONDS)
         seconds, level = draw.between(*ROOM_SECONDS), draw.between(*ROOM_LEVEL)
-        behind = torch.arange(1, frames + 1, device=power.device) * hop
+        behind = torch.arange(1, frames + 1, device=power.device) * HOP_SECONDS
         room = level * torch.pow(10.0, -6.0 * behind / seconds)
         room = functional.pad(room[:, 0], (1, 0))
         size = power.shape[1] + frames

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.data.frames import HOP_SECONDS, MIN_FRAMES
 from emospec.errors import TrainingError
 from emospec.learning.device import to_device
 from emospec.learning.learner import Learner
 from emospec.learning.network import GRU_UNITS, TIME_STRIDE
 
 HIDDEN = 256
-HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 
 
 class Distillation(nn.Module):
@@ -56,14 +54,11 @@ class Distillation(nn.Module):
                 "Make it from the same pack"
             )
         self._places = [teacher.places.get(name, -1) for name in ids]
-        self._steps, self._whole = (
-            _Standardiser(rows)
-            for rows in (
-                np.concatenate([teacher.steps(self._places[i]) for i in train]),
-                np.stack([teacher.summary(self._places[i]) for i in train]),
-            )
-        )
         dimensions = teacher.vectors.shape[1]
+        self._steps = _Standardiser(np.concatenate([teacher.steps(self._places[i]) for i in train]))
+        summaries = np.stack([teacher.summary(self._places[i]) for i in train])
+        self._whole = np.zeros((len(ids), 2 * dimensions), np.float32)
+        self._whole[list(train)] = _Standardiser(summaries)(summaries)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.step_head = _head(2 * GRU_UNITS, dimensions)
@@ -80,11 +75,12 @@ class Distillation(nn.Module):
             indices: (batch,) which utterances of the pack; of training.
             stretch: (batch,) frames as stored per frame heard, where speed was changed.
         """
-        whole = np.stack([self._teacher.summary(self._places[i]) for i in indices])
-        of_whole = functional.mse_loss(self.head(utterance), self._whole(whole, outputs.device))
+        whole = to_device(torch.from_numpy(self._whole[indices]), outputs.device)
+        of_whole = functional.mse_loss(self.head(utterance), whole)
         wanted, told = self._aligned(indices, outputs.shape[1], stretch)
         told = to_device(told, outputs.device) & valid
-        errors = (self.step_head(outputs) - self._steps(wanted, outputs.device)).square().mean(dim=2)
+        steps = to_device(torch.from_numpy(self._steps(wanted)), outputs.device)
+        errors = (self.step_head(outputs) - steps).square().mean(dim=2)
         of_steps = ((errors * told).sum(dim=1) / told.sum(dim=1).clamp(min=1)).mean()
         loss: Tensor = of_whole + of_steps
         return loss
@@ -111,8 +107,8 @@ class _Standardiser:
     def __init__(self, rows: NDArray[np.float32]) -> None:
         self.mean, self.deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
 
-    def __call__(self, rows: NDArray[np.float32], device: torch.device) -> Tensor:
-        return to_device(torch.from_numpy((rows - self.mean) / self.deviation), device)
+    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((rows - self.mean) / self.deviation, np.float32)
 
 
 def _head(wide: int, dimensions: int) -> nn.Sequential:

@@ -42,15 +42,6 @@ def steps_after_convolutions(frames: Tensor) -> Tensor:
     return length
 
 
-def mean_and_deviation(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the steps (batch, steps, dimensions) that are inside (batch, steps, 1): (batch, dimensions) each."""
-    count = inside.sum(dim=1)
-    mean = (values * inside).sum(dim=1) / count
-    variance = ((values - mean[:, None]).square() * inside).sum(dim=1) / count
-    # The deviation of a single step is 0, where a square root has no gradient.
-    return mean, (variance + 1e-5).sqrt()
-
-
 class EmotionNetwork(nn.Module):
     """CNN -> bidirectional GRU -> z -> logits.
 
@@ -126,7 +117,11 @@ class EmotionNetwork(nn.Module):
             scores = self.attention(outputs).masked_fill(~inside, -torch.inf)
             attended: Tensor = (outputs * scores.softmax(dim=1)).sum(dim=1)
             return attended
-        return torch.cat(mean_and_deviation(outputs, inside), dim=1)
+        count = inside.sum(dim=1)
+        mean = (outputs * inside).sum(dim=1) / count
+        variance = ((outputs - mean[:, None]).square() * inside).sum(dim=1) / count
+        # The deviation of a single step is 0, where a square root has no gradient.
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
     def classify(self, utterance: Tensor) -> tuple[Tensor, Tensor]:
         """Z (batch, 64) and logits (batch, classes) of what `pool` gives."""
