@@ -112,7 +112,7 @@ class Study:
 
 def name_of(overrides: tuple[str, ...]) -> str:
     """A folder's name."""
-    return "_".join(sorted(o.replace(".", "-") for o in overrides)) or "paper"
+    return "_".join(sorted(o.partition(".")[2].replace(".", "-") for o in overrides)) or "paper"
 
 
 def main() -> None:
