@@ -1,7 +1,8 @@
 """Baselines on the folds of a cross-validation: openSMILE's functionals, or a teacher's vectors, and a linear machine.
 
-python -m bench.baselines PACK RUNS CACHE [--teacher FILE] prints UA with intervals by speaker of the runs and, on the same
-test sets, of the machines, which learn from all that a fold does not test, dev too. CACHE keeps the functionals.
+python -m bench.baselines PACK RUNS CACHE [--teacher FILE] prints UA with intervals by speaker of the runs (the mean over
+repeats), of the repeats' mean probabilities, and, on the same test sets, of the machines, which learn from all that a
+fold does not test, dev too. CACHE keeps the functionals.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.peers import SETS, extractor, machine
@@ -52,11 +54,21 @@ def judged(c: float, features: NDArray[np.float64], pack: Pack, runs: list[Run])
     for run in runs:
         tables = run.predictions()
         test = [places[u] for u in tables.loc[tables["part"] == "test", "utterance"]]
-        train = [places[u] for u in run.known_utterances()]
+        train = [places[u] for u, part in run.known_utterances().items() if part != "earlier"]
         fitted = machine(c).fit(features[train], labels[train])
         asked += [pack.utterances[i] for i in test]
         said += fitted.predict(features[test]).tolist()
     return pooled(asked, said)
+
+
+def together(pack: Pack, runs: list[Run]) -> Interval:
+    """UA of the mean probabilities of all repeats, pooled over the folds."""
+    tables = pd.concat([run.predictions() for run in runs])
+    tests = tables[tables["part"] == "test"]
+    means = tests.groupby("utterance")[[f"p_{name}" for name in runs[0].classes]].mean()
+    known = {u.id: u for u in pack.utterances}
+    said = means.idxmax(axis=1).str.removeprefix("p_")
+    return pooled([known[u] for u in said.index], said.tolist())
 
 
 def main() -> None:
@@ -69,6 +81,9 @@ def main() -> None:
     pack, runs = Pack(options.pack), find_runs([options.runs])
     found = {runs[0].setting: summarise(runs).intervals["UA"]}
     first = [run for run in runs if run.place[0] == runs[0].place[0]]  # machines do not differ by repeat
+    repeats = len({run.place[0] for run in runs})
+    if repeats > 1:
+        found[f"mean probabilities of {repeats} models"] = together(pack, runs)
     for name, c in SETS.items():
         found[f"{name} + linear SVC"] = judged(c, functionals_of(pack, name, options.cache), pack, first)
     if options.teacher:
