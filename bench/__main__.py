@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from bench.measure import REPEATS, machine
+from emospec.errors import mistakes_in_one_line
 from emospec.provenance import commit
 
 BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth", "large")
@@ -59,4 +60,5 @@ def keep(section: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench"):
+        main()

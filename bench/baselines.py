@@ -18,6 +18,7 @@ from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE
+from emospec.errors import mistakes_in_one_line
 from emospec.evaluation.results import Run, find_runs, summarise
 from emospec.evaluation.statistics import Interval
 from emospec.files import write_bytes
@@ -94,4 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench.baselines"):
+        main()

@@ -14,6 +14,7 @@ import numpy as np
 from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
+from emospec.errors import mistakes_in_one_line
 from emospec.evaluation.results import Run
 from emospec.evaluation.statistics import Interval
 from emospec.experiment import Arm, plan, run_jobs
@@ -87,4 +88,5 @@ def _recall(asked: list[Utterance], said: list[str], emotion: str) -> Interval:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench.enrolment"):
+        main()

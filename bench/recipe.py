@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from emospec.errors import mistakes_in_one_line
 from emospec.evaluation.results import Run
 from emospec.experiment import Arm, plan, run_jobs
 
@@ -155,4 +156,5 @@ def told(runs: dict[tuple[str, int, int], Run]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench.recipe"):
+        main()

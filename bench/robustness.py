@@ -18,6 +18,7 @@ from scipy.signal import butter, fftconvolve, sosfilt
 from bench.recognition import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE, Waveform
+from emospec.errors import mistakes_in_one_line
 from emospec.evaluation.results import find_runs
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
@@ -125,10 +126,10 @@ def main() -> None:
         cells = []
         for corpus in corpora:
             own = [k for k, u in enumerate(utterances) if u.corpus == corpus]
-            cells.append(pooled([utterances[k] for k in own], [words[k] for k in own]).estimate)
-        each = " | ".join(f"{100 * share:.1f}" for share in cells)
-        print(f"| {name} | {told(whole)} | {each} |")
+            cells.append(pooled([utterances[k] for k in own], [words[k] for k in own]))
+        print(f"| {name} | {' | '.join(map(told, [whole, *cells]))} |")
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench.robustness"):
+        main()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE
+from emospec.errors import mistakes_in_one_line
 from emospec.files import write_bytes
 
 SAMPLES, HIDDEN_SAMPLES = 128_000, 320  # what it takes at once; samples per output
@@ -70,4 +71,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with mistakes_in_one_line("bench.teacher"):
+        main()

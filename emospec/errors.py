@@ -20,6 +20,10 @@
 The command line prints the message and exits with 2.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EmospecError(Exception):
     """The root: catch this to catch everything that emospec raises on purpose."""
@@ -91,3 +95,18 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
 
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def mistakes_in_one_line(program: str) -> Iterator[None]:
+    """An error of the user's ends the program with one line on standard error, that begins with its name, and code 2."""
+    try:
+        yield
+    except EmospecError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{program}: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

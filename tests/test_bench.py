@@ -1,5 +1,6 @@
 """The benchmarks measure the method: the plain reference takes the same steps, and operations are counted right."""
 
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,19 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path, monkeypatch: 
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.startswith("# Speed, measured\n")
     assert text.endswith("## One\n\nnew\n\n## Two\n\nsame\n")
+
+
+@pytest.mark.parametrize("name", ["bench.enrolment", "bench.recipe", "bench.robustness"])
+def test_a_wrong_folder_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [name, str(tmp_path / "nowhere"), str(tmp_path / "runs")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(name, run_name="__main__")
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.startswith(f"{name}: {tmp_path / 'nowhere'}")
+    assert error.count("\n") == 1
 
 
 def test_every_end_of_a_broken_recording_has_a_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import typer
 
 import emospec
 from emospec.cli import study, use
-from emospec.errors import EmospecError
+from emospec.errors import mistakes_in_one_line
 
 app = typer.Typer(
     name="emospec",
@@ -22,19 +22,12 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
-        app()
-    except EmospecError as error:
-        print(f"emospec: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        with mistakes_in_one_line("emospec"):
+            app()
     except BrokenPipeError:
         # The reader of our output has gone: silence the interpreter's own flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"emospec: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
 
 
 @app.callback(invoke_without_command=True)
