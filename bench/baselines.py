@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.peers import SETS, extractor, machine
-from bench.recognition import pooled, told
+from bench.scores import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.recognition import pooled, told
+from bench.scores import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import mistakes_in_one_line

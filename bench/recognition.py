@@ -2,7 +2,6 @@
 
 import statistics
 import tempfile
-from collections.abc import Sequence
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
@@ -12,12 +11,12 @@ import numpy as np
 from bench.corpus import EMODB
 from bench.measure import Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
 from bench.peers import SETS, extractor, functionals, machine
+from bench.scores import pooled, told
 from emospec.data.audio import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
-from emospec.data.utterances import Utterance
 from emospec.evaluation.results import find_runs
-from emospec.evaluation.statistics import Interval, Metric, count_by_speaker, interval
+from emospec.evaluation.statistics import Interval
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.release import export_model
 
@@ -66,25 +65,6 @@ def _memory(model: Path, files: list[Path]) -> list[int]:
         if done % (MANY_FILES // 10) == 0:
             held.append(anonymous_bytes())
     return held
-
-
-def pooled(utterances: Sequence[Utterance], said: Sequence[str], metric: Metric = "UA") -> Interval:
-    """UA or WA of what was said of test utterances of all folds, with its interval by speaker."""
-    names = sorted({u.emotion for u in utterances} | set(said))
-    counts = count_by_speaker(
-        np.zeros(len(said), np.int64),
-        np.array([u.voice for u in utterances]),
-        np.array([u.id for u in utterances]),
-        np.array([names.index(u.emotion) for u in utterances]),
-        np.array([names.index(word) for word in said]),
-        len(names),
-    )
-    return interval(counts, metric)
-
-
-def told(found: Interval) -> str:
-    """In percent, for a table."""
-    return f"{100 * found.estimate:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def accuracy(made: dict[str, Path]) -> dict[str, Interval]:

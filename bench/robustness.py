@@ -15,7 +15,7 @@ import soundfile
 import soxr
 from scipy.signal import butter, fftconvolve, sosfilt
 
-from bench.recognition import pooled, told
+from bench.scores import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import mistakes_in_one_line
