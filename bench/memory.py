@@ -82,7 +82,6 @@ every utterance judged.
 {chr(10).join(rows)}
 
 {many} h against {few} h: {words}; {each} for each utterance more.
-In `prepare` that is most of all the list of utterances that it is given. In `train` it is what is known of each
-utterance (index, lists, predictions, z) and the largest of the {STEPS} batches that chance draws. No audio and no
-frames are held.
+`prepare` holds the list of utterances that it is given; beside the activations of a batch what `train` knows of each
+(index, lists, predictions, z) is little. No audio and no frames are held.
 """
