@@ -6,7 +6,7 @@ import torch
 
 from conftest import tone
 from emospec.config import Augmentation
-from emospec.learning.augmentation import Augmenter
+from emospec.learning.augmentation import Augmenter, _Draw
 from emospec.learning.spectrogram import Kind, LogSpectrogram
 
 HZ = 1000.0
@@ -58,6 +58,7 @@ def test_nothing_set_is_nothing_done() -> None:
     same, same_counts = augmenter()(frames, counts, draw())
     assert torch.equal(same, frames)
     assert torch.equal(same_counts, counts)
+    assert augmenter(gain_db=1.0).hide(frames, counts, draw()) is frames
 
 
 def test_speed_changes_how_long_pitch_how_high() -> None:
@@ -95,6 +96,12 @@ def test_noise_raises_what_was_silent_by_its_snr() -> None:
     half, _ = augmenter(noise=0.5)(frames, counts, draw())
     changed = (half - frames).abs().amax(dim=(1, 2)) > 0.1
     assert 5 < int(changed.sum()) < 25
+
+
+def test_noise_scatters_as_the_power_of_gaussian_noise() -> None:
+    drawn = _Draw(1, torch.device("cpu"), draw()).exponential(torch.Size([200_000]))
+    for level in (0.1, 1.0, 3.0):
+        assert float((drawn > level).float().mean()) == pytest.approx(np.exp(-level), abs=5e-3)
 
 
 def test_a_telephone_keeps_its_band_and_the_dynamic_range() -> None:
