@@ -18,9 +18,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = f"""# Speed, measured
 
 Made by `make bench`, and `python -m bench recognition typicality start broken serving scoring --runs RUNS` with RUNS of `emospec crossval PACK --out RUNS`
-on EMO-DB (one speaker out, speaker-independent, seed 0). Every ratio compares two ways that took turns in one run, {REPEATS}
-repetitions after a warm-up; spread is the least and the largest of the repetitions. "Plain" is the method written
-naively: `bench/plain.py`.
+on EMO-DB (one speaker out, speaker-independent, seed 0), whose recordings lie in `../shared/corpora/emodb`. Every ratio compares two
+ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds of many requests); spread is the
+least and the largest of the repetitions. "Plain" is the method written naively: `bench/plain.py`.
 """
 
 

@@ -245,8 +245,8 @@ def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> 
     middle = statistics.median(efficient)
     return f"""## Bulk scoring
 
-`emospec score` of {files} synthesised files of {length:.1f} s on average, with z, in {SHARDS} shards, on the {CORES} cores of this machine; other
-work ran beside: the load was {busy:.1f}. Memory is RssAnon of the call and its workers together.
+`emospec score` of {files} synthesised files of {length:.1f} s on average, with z, in {SHARDS} shards, on the {CORES} cores of this machine;
+the load was {busy:.1f} when it began. Memory is RssAnon of the call and its workers together.
 
 {last["files_per_second"]:.0f} files/s, {last["files_per_second"] * length * 60 / 3600:.1f} hours of audio a minute. The most memory in each tenth of the way, MiB:
 {", ".join(f"{peak / MIB:.0f}" for peak in peaks)}: from 10 % of the way to the end it grows {growth:.3f}x (at most 1.05x: {_verdict(growth <= 1.05)}).

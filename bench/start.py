@@ -63,7 +63,7 @@ def main(runs: Path) -> str:
     return f"""## Cold start
 
 `emospec predict` of one recording of EMO-DB in a new process, against a new process that does no more than `{IMPORTS}`;
-{REPEATS} repetitions. Other work ran beside: the load was {busy:.1f} on {CORES} cores.
+{REPEATS} repetitions. The load was {busy:.1f} on {CORES} cores when it began.
 
 | seconds | predict | the imports | ratio, median | spread | at most |
 |---|---|---|---|---|---|

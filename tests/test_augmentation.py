@@ -98,6 +98,17 @@ def test_noise_raises_what_was_silent_by_its_snr() -> None:
     assert 5 < int(changed.sum()) < 25
 
 
+@pytest.mark.parametrize("babble", [0.0, 1.0])
+def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emospec.learning.augmentation.BABBLE_SHARE", babble)
+    monkeypatch.setattr("emospec.learning.augmentation.SNR_DB", (10.0, 10.0))
+    frames, counts = frames_of(*[1.0] * 6, 5.0)
+    noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
+    for clean, after, count in zip(frames, noisy, counts.tolist(), strict=True):
+        power, more = (10 ** (x[:count] / 10) for x in (clean, after))
+        assert 10 * torch.log10(power.sum() / (more - power).sum()) == pytest.approx(10.0, abs=0.3)
+
+
 def test_noise_scatters_as_the_power_of_gaussian_noise() -> None:
     drawn = _Draw(1, torch.device("cpu"), draw()).exponential(torch.Size([200_000]))
     for level in (0.1, 1.0, 3.0):

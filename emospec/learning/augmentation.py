@@ -128,7 +128,13 @@ class Augmenter:
     def _add_noise(self, power: Tensor, counts: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
         """Some rows with noise of a random slope, or with other rows, at a random SNR."""
         own = power[to_device(rows, power.device)]
-        mean = own.sum(dim=(1, 2)) / (to_device(counts[rows], power.device) * power.shape[2])
+        inside = to_device(torch.arange(power.shape[1]) < counts[rows, None], power.device)[..., None]
+
+        def mean(values: Tensor) -> Tensor:
+            """Over an utterance's own frames."""
+            of_own = (values * inside).sum(dim=(1, 2), keepdim=True)
+            return of_own / (inside.sum(dim=1, keepdim=True) * values.shape[2])
+
         octaves = torch.from_numpy(np.log2(np.maximum(self.frequencies, 50.0) / 1000.0)).float()
         slope = draw.between(*NOISE_DB_PER_OCTAVE) * to_device(octaves, power.device)
         noise = torch.pow(10.0, slope / 10) * draw.exponential(own.shape)
@@ -137,9 +143,8 @@ class Augmenter:
             others = (rows[babble, None] + torch.arange(1, BABBLERS + 1)) % len(power)
             voices = power[to_device(others, power.device)].sum(dim=1)
             noise = noise.index_copy(0, to_device(babble, power.device), voices)
-        noise = noise / noise.mean(dim=(1, 2), keepdim=True).clamp(min=POWER_FLOOR)
         level = torch.pow(10.0, -draw.between(*SNR_DB) / 10)
-        return own + level * mean[:, None, None] * noise
+        return own + level * mean(own) / mean(noise).clamp(min=POWER_FLOOR) * noise
 
     def _reverberate(self, power: Tensor, _: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
         """Some rows with their own past in exponential decay: Polack's statistical room, without phases."""
