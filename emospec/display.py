@@ -128,7 +128,7 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
 
     console = wide_console()
     for m in models:
-        console.print(f"[bold]{escape(m.folder.name)}[/bold]: {', '.join(m.names)}")
+        console.print(f"[bold]{escape(m.folder.name)}[/bold]: {escape(', '.join(m.names))}")
         for corpus in m.about["training"]["corpora"]:
             learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers']} speakers"
             console.print(
@@ -153,9 +153,10 @@ def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:
     """What a pack holds, of which corpora, and what was left out."""
     console = Console(highlight=False)
     for name, summary in corpora.items():
-        console.print(f"[bold]{name}[/bold]: {summary}")
+        console.print(f"[bold]{name}[/bold]: {escape(summary)}")
     state = "made" if new else "was valid already"
-    console.print(f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours")
+    words = f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours"
+    console.print(words, markup=False, soft_wrap=True)
     for skip in pack.skipped:
         console.print(f"left out {skip.id}: {skip.reason}", markup=False)
 
@@ -185,7 +186,7 @@ def print_summaries(
     runs, told = share_overrides([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
-        chosen = [(name, s) for name, s in named if s.runs[0].meta["protocol"]["speaker_overlap"] is overlap]
+        chosen = [(name, s) for name, s in named if s.speaker_overlap is overlap]
         if chosen:
             console.print(_table_of(SPEAKERS[overlap], chosen))
         for corpora in dict.fromkeys(s.runs[0].corpora for _, s in chosen if s.by_corpus):
@@ -198,7 +199,7 @@ def print_summaries(
     for sweep in sweeps:
         _print_choice(console, sweep)
     for what, place in places.items():
-        console.print(f"{what}: {Path(place).resolve()}", soft_wrap=True)
+        console.print(f"{what}: {Path(place).resolve()}", markup=False, soft_wrap=True)
 
 
 def _setting_facts(summary: "Summary") -> dict[str, Any]:
@@ -209,7 +210,7 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "corpus": "+".join(run.corpora),
         "classes": list(summary.classes),
         "protocol": protocol["name"],
-        "speaker_overlap": protocol["speaker_overlap"],
+        "speaker_overlap": summary.speaker_overlap,
         "hash": protocol["hash"],
         "runs": len(summary.runs),
         "how": summary.how,
@@ -238,7 +239,7 @@ def _table_of(title: str, named: "list[tuple[str, Summary]]") -> Table:
         run = s.runs[0]
         facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
         scores = _with_interval(s.ua, s.intervals["UA"]), _with_interval(s.wa, s.intervals["WA"])
-        table.add_row(name, *facts, *scores)
+        table.add_row(escape(name), *facts, *scores)
     return table
 
 
@@ -249,7 +250,7 @@ def _by_corpus(corpora: tuple[str, ...], named: "list[tuple[str, Summary]]") -> 
         table.add_column(escape(column), overflow="fold")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
-        table.add_row(name, s.runs[0].meta["protocol"]["name"], *cells, percent(s.corpora_mean))
+        table.add_row(escape(name), s.runs[0].meta["protocol"]["name"], *cells, percent(s.corpora_mean))
     return table
 
 
@@ -313,15 +314,18 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
         return
     (one, other), told = share_overrides([pair.first.runs[0], pair.second.runs[0]])
     named = [(one.setting, pair.first), (other.setting, pair.second)]
-    protocol, found = one.meta["protocol"], [*pair.comparisons.values(), *pair.by_corpus.values()]
+    found = [*pair.comparisons.values(), *pair.by_corpus.values()]
     console = wide_console()
-    title = f"{protocol['name']}, {SPEAKERS[protocol['speaker_overlap']]}"
+    title = f"{one.meta['protocol']['name']}, {SPEAKERS[pair.first.speaker_overlap]}"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in ("", *pair.comparisons, *(f"UA, {name}" for name in pair.by_corpus)):
         table.add_column(escape(column), overflow="fold")
     for name, s in named:
         table.add_row(
-            name, percent(s.ua), percent(s.wa), *(percent(s.by_corpus[c].estimate) for c in pair.by_corpus)
+            escape(name),
+            percent(s.ua),
+            percent(s.wa),
+            *(percent(s.by_corpus[c].estimate) for c in pair.by_corpus),
         )
     ends = (f"[{percent(c.interval.low)}, {percent(c.interval.high)}]" for c in found)
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in found))
@@ -342,13 +346,12 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
 
 def _pair_facts(pair: "Pair") -> dict[str, Any]:
     """What `--json` says of a comparison."""
-    protocol = pair.first.runs[0].meta["protocol"]
     facts: dict[str, Any] = {
         "first": pair.first.setting,
         "second": pair.second.setting,
         "runs": len(pair.first.runs),
-        "protocol": protocol["name"],
-        "speaker_overlap": protocol["speaker_overlap"],
+        "protocol": pair.first.runs[0].meta["protocol"]["name"],
+        "speaker_overlap": pair.first.speaker_overlap,
         "audit": sorted({run.audit.summary for s in (pair.first, pair.second) for run in s.runs}),
     }
     for metric, found in pair.comparisons.items():
@@ -421,19 +424,20 @@ def print_corpora(rows: list[dict[str, Any]]) -> None:
 def print_check(found: "CorpusCheck") -> None:
     """What a copy of a corpus holds beside what the whole corpus holds."""
     console = Console()
-    console.print(f"[bold]{found.corpus}[/bold]: {found.summary}", highlight=False)
+    console.print(f"[bold]{found.corpus}[/bold]: {escape(found.summary)}", highlight=False)
     table = Table("emotion", "found", "expected")
     for emotion, (n, expected) in found.classes.items():
-        table.add_row(emotion, str(n), "any" if expected is None else str(expected))
+        table.add_row(escape(emotion), str(n), "any" if expected is None else str(expected))
     console.print(table)
     for difference in found.differences:
-        console.print(f"differs: {difference}", highlight=False)
+        console.print(f"differs: {difference}", highlight=False, markup=False)
     console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
 
 
 def print_scores(scores: dict[str, Any]) -> None:
     """UA, WA and recall by class of one set of predictions."""
-    table = Table("UA %", "WA %", "utterances", *scores["classes"], title=SPEAKERS[scores["speaker_overlap"]])
+    classes = map(escape, scores["classes"])
+    table = Table("UA %", "WA %", "utterances", *classes, title=SPEAKERS[scores["speaker_overlap"]])
     recalls = (percent(value) for value in scores["recall"].values())
     table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
     console = wide_console()

@@ -20,9 +20,12 @@
 The command line prints the message and exits with 2.
 """
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class EmospecError(Exception):
@@ -106,7 +109,7 @@ def mistakes_in_one_line(program: str) -> Iterator[None]:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        print(f"{program}: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"{program}: {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

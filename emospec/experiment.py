@@ -15,14 +15,17 @@ from emospec.data.pack import Pack, prepare
 from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, nearest
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
-from emospec.job import Job, open_pack, split_of
+from emospec.job import Job, make_ready, open_pack, split_of
 from emospec.run import (
     Progress,
-    command_options,
+    command_of,
+    each,
     notable,
+    refuse_another,
     refuse_existing,
     refuse_leaks,
     run_job,
+    setting_options,
     stage,
 )
 from emospec.watch import Watch
@@ -86,10 +89,8 @@ def crossval(
         WorkersError: the cluster cannot be had, or a worker was lost; `resume` goes on.
     """
     arm = Arm("", preset, tuple(overrides))
-    command = (
-        f"emospec crossval {pack} --out {out}{command_options(preset, overrides, seed)} --repeats {repeats}"
-        + " --strict" * strict
-    )
+    asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed), "--repeats", repeats]
+    command = command_of("crossval", pack, *asked, *["--strict"] * strict)
     todo = plan([arm], pack, out, repeats=repeats, seed=seed, strict=strict, command=command)
     return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
@@ -121,12 +122,9 @@ def sweep(
     The other arguments and errors are those of `crossval`. Run folders are `out/KEY=VALUE/r0-f1` ...
     """
     arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
-    command = (
-        f"emospec sweep {pack} --out {out} --key {key} --values {','.join(values)}"
-        f"{command_options(preset, overrides, seed)} --repeats {repeats}"
-        + f" --folds {folds}" * bool(folds)
-        + " --strict" * strict
-    )
+    asked: list[object] = ["--out", out, "--key", key, "--values", ",".join(values)]
+    asked += [*setting_options(preset, overrides, seed), "--repeats", repeats]
+    command = command_of("sweep", pack, *asked, *["--folds", folds] * bool(folds), *["--strict"] * strict)
     todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
     return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
@@ -199,14 +197,9 @@ def reproduce(
             f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER))} Known: {', '.join(PAPER)}"
         )
     arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
-    command = (
-        f"emospec reproduce {pack} --out {out}"
-        + "".join(f" --part {part}" for part in parts)
-        + "".join(f" --set {o}" for o in overrides)
-        + f" --seed {seed} --repeats {repeats}"
-        + f" --folds {folds}" * bool(folds)
-        + " --strict" * strict
-    )
+    asked: list[object] = ["--out", out, *each("--part", parts), *each("--set", overrides), "--seed", seed]
+    asked += ["--repeats", repeats, *["--folds", folds] * bool(folds)]
+    command = command_of("reproduce", pack, *asked, *["--strict"] * strict)
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
     todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
     try:
@@ -277,7 +270,9 @@ def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) ->
     pack, _ = prepare(read_corpus("demo", out / "corpus"), out / "pack", progress=stage(progress, "prepare"))
     todo = []
     for name, overrides in (("without-centre-loss", ["loss.center_weight=0"]), ("with-centre-loss", [])):
-        command = f"emospec train {pack.folder} --out {out / name}{command_options('demo', overrides, seed)}"
+        command = command_of(
+            "train", pack.folder, "--out", out / name, *setting_options("demo", overrides, seed)
+        )
         todo.append(
             Job(pack.folder, out / name, load_settings("demo", overrides), seed=seed, command=command)
         )
@@ -299,6 +294,7 @@ def run_jobs(
 
     Raises:
         ProtocolError: a job is strict and its fold has a leak; nothing is trained then.
+        RunError: a folder holds a run of other settings; nothing is trained then.
         TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
         WorkersError: the cluster cannot be had, or a worker was lost.
     """
@@ -313,6 +309,8 @@ def run_jobs(
         )
     for job in todo:
         refuse_existing(job.out, resume)
+        if job.out.exists():
+            refuse_another(make_ready(job))
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)
     at_once = 0 if cluster else min(jobs or os.cpu_count() or 1, len(todo))

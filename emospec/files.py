@@ -11,7 +11,7 @@ from emospec.errors import OutputError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old one or the new one.
+    """Write a file so that a reader, or a kill or a power cut at any moment, leaves the old one or the new one.
 
     Raises:
         OutputError: there is no room for it, no right to write it, or no such folder.
@@ -21,6 +21,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with open(part, "wb") as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(part, path)
         finally:
             with suppress(OSError):  # on a file system that has become read-only

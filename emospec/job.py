@@ -54,11 +54,6 @@ class Job:
     overrides: tuple[str, ...] = ()
     strict: bool = False
 
-    @property
-    def name(self) -> str:
-        """What a progress calls it: the last two parts of its folder."""
-        return "/".join(self.out.parts[-2:])
-
 
 @dataclass(frozen=True)
 class Ready:

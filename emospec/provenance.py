@@ -48,8 +48,11 @@ def hardware(threads: int, device: str) -> dict[str, Any]:
 
 def commit() -> str | None:
     """The commit of a source checkout, with a `+` where files differ from it; None outside one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
+        # An environment may lie inside the checkout of another project.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
         commit = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -124,11 +124,10 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _crossval(whole: Summary) -> dict[str, Any]:
     """What a cross-validation of the recipe gave: UA with the ends of its interval."""
-    protocol = whole.runs[0].meta["protocol"]
     judged = {"all": whole.intervals["UA"]} | whole.by_corpus
     return {
-        "protocol": protocol["name"],
-        "speaker_overlap": protocol["speaker_overlap"],
+        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "speaker_overlap": whole.speaker_overlap,
         "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
     }
 

@@ -5,6 +5,8 @@ Drives learning and evaluation, and owns what a run folder holds: `config.toml`,
 and, when all else is there, `scores.json`.
 """
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -22,6 +24,7 @@ from emospec.files import told_as_output, write_json, write_text
 from emospec.inference.model import CARD
 from emospec.job import Job, Ready, make_ready
 from emospec.judgement import write_judgement
+from emospec.learning.task import CHECKPOINT
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
 if TYPE_CHECKING:
@@ -72,11 +75,8 @@ def train(
         0.78
     """
     settings = load_settings(preset, overrides)
-    command = (
-        f"emospec train {pack} --out {out}" + command_options(preset, overrides, seed) + f" --fold {fold}"
-    )
-    command += f" --repeat {repeat}" * bool(repeat)
-    command += " --strict" * strict
+    asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed), "--fold", fold]
+    command = command_of("train", pack, *asked, *["--repeat", repeat] * bool(repeat), *["--strict"] * strict)
     job = Job(
         Path(pack), Path(out), settings, fold, repeat, seed, threads, command, notable(overrides), strict
     )
@@ -89,8 +89,9 @@ def run_job(
     """Do one run, from its settings to its `scores.json`. `train` says what may go wrong."""
     refuse_existing(job.out, resume)
     ready = make_ready(job)
+    refuse_another(ready)
     if (job.out / "scores.json").is_file():
-        return _finished(job, ready.fingerprint)
+        return _finished(job)
 
     import torch
 
@@ -148,6 +149,10 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
         write_folds(ready.split, ready.utterances, out / "folds.csv")
         if ready.start:
             write_text(out / "earlier.csv", ready.start.known.to_csv(index=False))
+        else:
+            (out / "earlier.csv").unlink(
+                missing_ok=True
+            )  # of a run that was broken off before its first checkpoint
         write_json(out / "meta.json", meta)
 
     with ranks.main_first():
@@ -195,14 +200,27 @@ def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], No
     return show
 
 
-def _finished(job: Job, fingerprint: str) -> Run:
-    """A run that is there already, where it is the one asked for."""
-    run = read_run(job.out)
-    if run.meta.get("fingerprint") != fingerprint:
+def refuse_another(ready: Ready) -> None:
+    """RunError where the run's folder holds one of other settings, finished or begun: nothing of it is touched."""
+    out = ready.job.out
+    finished, meta = (out / "scores.json").is_file(), out / "meta.json"
+    if not meta.is_file() or not (finished or (out / CHECKPOINT).is_file()):
+        return
+    try:
+        known = json.loads(meta.read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{meta} cannot be read ({error}). Train into another folder") from error
+    if known != ready.fingerprint:
+        how = "finished run" if finished else "checkpoint"
+        go_on = "Resume with the settings of its config.toml, or name" if not finished else "Name"
         raise RunError(
-            f"{job.out} holds a finished run of other settings, utterances or another version. "
-            "Name another folder"
+            f"{out} holds a {how} of other settings, utterances or another version. {go_on} another folder"
         )
+
+
+def _finished(job: Job) -> Run:
+    """A run that is there already."""
+    run = read_run(job.out)
     if job.strict:
         run.audit.refuse_leaks()
     return run
@@ -219,9 +237,19 @@ def refuse_existing(out: Path, resume: bool) -> None:
         raise RunError(f"{out} exists and is not empty. Go on with it by --resume, or name another folder")
 
 
-def command_options(preset: str, overrides: Sequence[str], seed: int) -> str:
-    """The options of a command line that asks for these settings."""
-    return f" --preset {preset}" + "".join(f" --set {o}" for o in overrides) + f" --seed {seed}"
+def command_of(*words: object) -> str:
+    """A command line of emospec, as a shell takes it."""
+    return shlex.join(["emospec", *map(str, words)])
+
+
+def setting_options(preset: str, overrides: Sequence[str], seed: int) -> list[str]:
+    """The options of a command line that ask for these settings."""
+    return ["--preset", preset, *each("--set", overrides), "--seed", str(seed)]
+
+
+def each(option: str, values: Sequence[str]) -> list[str]:
+    """An option for each value."""
+    return [word for value in values for word in (option, value)]
 
 
 def notable(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The live state of many runs, read from what they write in their folders."""
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +32,11 @@ class Watch:
     def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
         self._todo, self._progress = todo, progress
         self._rows: dict[str, list[Job]] = {}
+        above = os.path.commonpath([job.out.parent.parent for job in todo]) if todo else ""
         for job in todo:
-            self._rows.setdefault(job.name if len(todo) <= FEW_RUNS else job.out.parent.name, []).append(job)
+            # Settings may be folders deep: a value of a sweep may be a path.
+            row = job.out if len(todo) <= FEW_RUNS else job.out.parent
+            self._rows.setdefault(os.path.relpath(row, above), []).append(job)
         if 1 < len(self._rows) < len(todo):
             self._rows = {ALL: list(todo)} | self._rows
         self._states: dict[Path, _State] = {}

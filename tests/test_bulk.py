@@ -261,6 +261,25 @@ def test_urls_are_fetched(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     assert errors["file"].to_pylist() == urls[1:]
 
 
+def test_a_name_is_told_as_it_was_given(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+    names = ["wide\u3000space.wav", "no-break\u00a0space.wav"]
+    shutil.copy(next(calls.parent.glob("*.wav")), tmp_path / names[0])
+    (tmp_path / "m.csv").write_text("\n".join(["file", *names]), encoding="utf-8")
+    score(tmp_path / "m.csv", tmp_path / "out", hum_model, jobs=1)
+    assert [row["recording"] for row in rows_of(tmp_path / "out")] == names
+    shutil.copy(next(calls.parent.glob("*.wav")), tmp_path / names[1])
+    found = score(tmp_path / "out" / "errors.parquet", tmp_path / "again", hum_model, jobs=1)
+    assert (found["files"], found["failed"]) == (1, 0)
+
+
+def test_a_damaged_shard_is_named(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+    again(calls, tmp_path / "out", hum_model)
+    (tmp_path / "out" / "part-00001.parquet").write_bytes(b"")
+    (tmp_path / "out" / "summary.json").unlink()
+    with pytest.raises(ScoringError, match=r"part-00001\.parquet is damaged .* Delete it, and call again"):
+        again(calls, tmp_path / "out", hum_model)
+
+
 def test_kinds_hold_no_names_and_no_numbers() -> None:
     assert kind_of("/a 1/b: c.wav: is truncated: 3 of 5", "/a 1/b: c.wav") == "is truncated"
     assert kind_of("s3://a/b: cannot be fetched (404)", "s3://a/b") == "cannot be fetched"

@@ -293,6 +293,14 @@ def test_failed_runs_are_named_and_the_others_go_on(hum_pack: Pack, tmp_path: Pa
     assert (tmp_path / "r0-f3" / "scores.json").is_file()
 
 
+def test_output_that_finds_no_room_is_one_line() -> None:
+    for verb in (["corpora"], ["presets", "demo"], ["corpora", "--json"]):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "emospec", *verb]
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert (ended.returncode, ended.stderr) == (2, "emospec: the output: No space left on device\n")
+
+
 def test_help_has_an_example_for_every_verb() -> None:
     for verb in (
         "demo",

@@ -335,6 +335,13 @@ def test_two_recordings_of_one_name(tmp_path: Path) -> None:
     assert "copy/03a01Fa.flac" in message
 
 
+def test_of_crema_d_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
+    stems = ["1001_DFA_ANG_XX", "1091_IEO_FEA_HI"]
+    touch(tmp_path, [f"AudioWAV/{stem}.wav" for stem in stems] + [f"AudioMP3/{stem}.mp3" for stem in stems])
+    read = read_corpus("crema_d", tmp_path)
+    assert [u.file for u in read] == [tmp_path / "AudioWAV" / f"{stem}.wav" for stem in stems]
+
+
 def test_pooled_corpora_have_unique_ids(tmp_path: Path) -> None:
     pool = [u for name in OFFICIAL for u in read_corpus(name, touch(tmp_path / name, OFFICIAL[name]))]
     assert len({u.id for u in pool}) == len(pool) == sum(map(len, OFFICIAL.values()))
@@ -410,6 +417,7 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
         (HEAD + "a.wav,ann,happy,,0,,\n", ":2: end 0.0 is not after start 0.0"),
         (HEAD + "a.wav,ann,happy,,,x,\n", ":2: sex 'x' is not one of f, female, m, male, or blank"),
         (HEAD + "a.wav,ann,happy,,,,tst\n", ":2: split 'tst' is not one of train, dev,"),
+        ('file,speaker,emotion,text\na.wav,ann,sad,"no\nb/c.wav,ann,sad,no\n', "unexpected end of data"),
         (
             HEAD + "a.wav,ann,happy,1,2,,\n./a.wav,bob,sad,1.0,2.0,,\n",
             ":3: the same recording, start and end as line 2",

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import emospec
 from conftest import SHORT
+from emospec.config import load_settings
 from emospec.data.pack import Pack
 from emospec.evaluation.results import summarise
 from emospec.experiment import sweep
+from emospec.job import Job
+from emospec.watch import Watch
 
 
 def test_progress_of_many_runs_is_by_setting_and_ends_whole(hum_pack: Pack, tmp_path: Path) -> None:
@@ -49,6 +52,21 @@ def test_progress_of_few_runs_is_by_run(hum_pack: Pack, tmp_path: Path) -> None:
     assert {name: word for name, word in last.items() if name != "spectrograms"} == {
         f"cv/{run.folder.name}": f"done, UA {100 * run.scores['test']['UA']:.1f}" for run in runs
     }
+
+
+def test_settings_that_are_paths_have_rows_of_their_own(hum_pack: Pack, tmp_path: Path) -> None:
+    rows: list[str] = []
+    jobs = [
+        Job(hum_pack.folder, tmp_path / f"loss.teacher={one}/t.npz" / f"r0-f{fold}", load_settings("demo"))
+        for one in "ab"
+        for fold in range(1, 6)
+    ]
+    for job in jobs:
+        job.out.mkdir(parents=True)
+        (job.out / "history.csv").write_text("step,dev_ua,dev_wa\n1,0.5,0.5\n")
+        (job.out / "meta.json").write_text('{"counts": {"train": {"a": 3}}}')
+    Watch(jobs, lambda name, *_: rows.append(name)).stop()
+    assert rows == ["all runs", "loss.teacher=a/t.npz", "loss.teacher=b/t.npz"]
 
 
 def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> None:

@@ -23,6 +23,14 @@ def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
     assert [g.name for g in by_group(table, "sex", ["a", "b"])] == ["f", "m"]
 
 
+def test_speakers_and_sentences_of_two_corpora_are_not_one() -> None:
+    table = pd.DataFrame({"corpus": ["one", "one", "two"], "text": ["a01", "a02", "a01"], "sex": list("fff")})
+    table = table.assign(target="a", predicted=["a", "a", "b"])
+    assert [g.name for g in by_group(table, "text", ["a", "b"])] == ["two/a01", "one/a01", "one/a02"]
+    assert [g.name for g in by_group(table[:2], "text", ["a", "b"])] == ["a01", "a02"]
+    assert by_group(table, "sex", ["a", "b"]) == []
+
+
 def test_one_known_group_is_no_comparison() -> None:
     table = pd.DataFrame(
         {"language": ["de", "de", ""], "target": ["a", "b", "a"], "predicted": ["a", "b", "b"]}

@@ -272,6 +272,22 @@ def test_a_busy_server_is_asked_again_when_it_says(
     assert page.is_hidden("#trouble")
 
 
+def test_a_recording_that_cannot_begin_lets_the_microphone_go(
+    open_page: Callable[..., Any], address: str
+) -> None:
+    page = open_page(address)
+    page.evaluate("""() => {
+      const lend = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (asked) => (window.lent = await lend(asked));
+      window.WebSocket = class { constructor() { throw new SyntaxError("no such protocol"); } };
+    }""")
+    page.click("#record")
+    page.wait_for_selector("#trouble:visible")
+    page.wait_for_function("lent.getTracks().every((track) => track.readyState === 'ended')")
+    assert page.is_enabled("#record")
+    assert page.is_hidden("#recording")
+
+
 def test_a_token_is_asked_for(open_page: Callable[..., Any], hum_model: Path, speech: Path) -> None:
     with served(hum_model, EMOSPEC_TOKEN="open-sesame") as address:
         page = open_page(address, "#token-form:visible")

@@ -27,6 +27,7 @@ from emospec.evaluation.metrics import (
     weighted_accuracy,
 )
 from emospec.evaluation.published import is_the_papers
+from emospec.display import SPEAKERS, print_summaries
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
 from emospec.evaluation.section import Section
@@ -313,13 +314,32 @@ def test_protocol_and_its_speaker_overlap_are_told(page: Page) -> None:
     [([False, False], False), ([False, True], True), ([False, None], None), ([None, True], True)],
 )
 def test_one_speaker_dependent_fold_makes_a_section_so(
-    tmp_path: Path, overlaps: list[bool | None], badge: bool | None
+    tmp_path: Path,
+    overlaps: list[bool | None],
+    badge: bool | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = [
         fake_run(tmp_path / str(i), fold=i, protocol={**INDEPENDENT, "speaker_overlap": overlap})
         for i, overlap in enumerate(overlaps, start=1)
     ]
     assert Section(1, tuple(runs)).speaker_overlap is badge
+    assert summarise(runs).speaker_overlap is badge
+    print_summaries([summarise(runs)], False, {})
+    assert SPEAKERS[badge][:20] in capsys.readouterr().out
+
+
+def test_of_many_folds_one_of_the_sections_verdict_is_told(tmp_path: Path) -> None:
+    runs = [
+        fake_run(
+            tmp_path / str(fold),
+            fold=fold,
+            protocol=INDEPENDENT | {"speaker_overlap": fold == 2, "overlap_words": f"words of {fold}"},
+        )
+        for fold in (1, 2, 3)
+    ]
+    assert Section(1, tuple(runs)).overlap_words == "words of 2; and so in some of the other folds"
+    assert Section(1, (runs[0], runs[2])).overlap_words == "words of 1; words of 3"
 
 
 def test_protocols_never_share_a_table_and_are_summed_up_each_in_its_way(tmp_path: Path) -> None:

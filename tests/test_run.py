@@ -1,7 +1,9 @@
 """One run: what its files say of protocol and audit, and a leak planted in the training itself."""
 
 import json
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import soundfile
 import emospec
 from conftest import SHORT
 from emospec import job
+from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
@@ -20,6 +23,7 @@ from emospec.evaluation.results import Run
 from emospec.evaluation.words import percent
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
+from emospec.provenance import commit
 
 CHECKS = [
     "speakers",
@@ -203,8 +207,64 @@ def test_a_source_that_is_not_there_is_refused(
 
 def test_a_start_with_another_network_is_refused(hum_pack: Pack, honest: Run, tmp_path: Path) -> None:
     more = [*SHORT, f"training.start_from={honest.folder}", "network.pooling=statistics"]
-    with pytest.raises(TrainingError, match=r"the network of .* is another: network.fc1.weight differs"):
+    with pytest.raises(
+        TrainingError, match=r"the network of .* is another: network.pooling is last there, statistics here"
+    ):
         emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", more)
+
+
+def test_a_resumption_with_other_settings_touches_nothing(hum_pack: Pack, tmp_path: Path) -> None:
+    out = tmp_path / "r0-f1"
+    settings = [*SHORT, "training.checkpoint_seconds=0"]
+    emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", settings, jobs=1)
+    others = [*settings, "training.learning_rate=1e-3"]
+    for how, words in (
+        ("finished run", "Name another folder"),
+        ("checkpoint", "Resume with the settings of"),
+    ):
+        before = {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()}
+        with pytest.raises(RunError, match=f"holds a {how} of other settings.* {words}"):
+            emospec.train(hum_pack.folder, out, "dai2019-mel", others, resume=True)
+        with pytest.raises(RunError, match="of other settings"):  # none of its folds is trained
+            emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", others, resume=True)
+        assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()} == before
+        (out / "scores.json").unlink()
+    assert emospec.train(hum_pack.folder, out, "dai2019-mel", settings, resume=True).scores["test"]
+
+
+def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:
+    rows = [f"{u.file},{u.speaker},{int(u.emotion == 'sad')}" for u in make_utterances(tmp_path / "audio")]
+    (tmp_path / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
+    pack, _ = prepare(read_corpus("csv", tmp_path / "own.csv"), tmp_path / "pack")
+    run = emospec.train(pack.folder, tmp_path / "run", "dai2019-mel", SHORT)
+    assert run.classes == ("0", "1")
+    assert set(run.predictions()["target"]) == {"0", "1"}
+    assert emospec.evaluate(run.folder)[0].ua == run.scores["test"]["UA"]
+
+
+def test_the_command_of_a_run_is_one_for_a_shell(hum_pack: Pack, tmp_path: Path) -> None:
+    chosen = 'data.classes=["angry", "sad"]'
+    run = emospec.train(hum_pack.folder, tmp_path / "a run", "dai2019-mel", [*SHORT, chosen])
+    words = shlex.split(run.meta["command"])
+    assert words[:5] == ["emospec", "train", str(hum_pack.folder), "--out", str(tmp_path / "a run")]
+    assert words[words.index(chosen) - 1] == "--set"
+    assert run.meta["command"] in (run.folder / "model" / "README.md").read_text()
+
+
+def test_the_commit_is_emospecs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of a project whose checkout holds the environment."""
+    installed = tmp_path / ".venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    monkeypatch.setattr("emospec.provenance.__file__", str(installed))
+    assert commit() is None
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    assert commit() is None
+    for words in (["add", "-f", installed], [*who, "commit", "-q", "-m", "ours"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    assert len(commit() or "") == 40
 
 
 def test_a_start_whose_model_is_damaged_is_refused(hum_pack: Pack, honest: Run, tmp_path: Path) -> None:

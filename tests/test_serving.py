@@ -277,6 +277,8 @@ def test_other_sites_are_refused_unless_allowed(
         assert answer.headers["access-control-allow-origin"] == origin["Origin"]
         assert client.options("/v1/predict", headers=origin | asked).status_code == 200
         fault(client.get("/v1/models", headers={"Host": f"evil.example:{other.port}"}), 403, "forbidden")
+        for malformed in ({"Host": "["}, {"Origin": "http://["}):
+            fault(client.post("/v1/predict", files=content, headers=malformed), 403, "forbidden")
 
 
 def test_a_token_guards_the_api(hum_model: Path) -> None:

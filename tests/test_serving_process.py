@@ -177,6 +177,9 @@ def test_mistakes_are_one_line(hum_model: Path, tmp_path: Path) -> None:
             (["--model", str(hum_model), "--port", port], "cannot be bound"),
             (["--model", str(hum_model), "--host", "no such host"], "cannot be bound"),
             (["--model", str(tmp_path), "--port", "0"], "is not a model"),
+            (["--model", str(hum_model), "--token", "YWJj/Zw=="], "which no WebSocket can bear"),
+            (["--model", str(hum_model), "--allow-origin", "https://a.example/"], "is no origin"),
+            (["--model", str(hum_model), "--allow-origin", "http://[x"], "is no origin"),
         ):
             told = subprocess.run([*EMOSPEC, "serve", *arguments], capture_output=True, text=True, timeout=60)
             assert told.returncode == 2

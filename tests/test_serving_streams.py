@@ -1,6 +1,7 @@
 """Sound over a WebSocket: what a timeline of the same sound tells, and errors in the one shape."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -107,6 +108,16 @@ def test_an_error_has_the_one_shape_and_closes(
     else:
         assert (last["type"], last["error"]["code"], closed["code"]) == ("error", code, 1008)
         assert last["error"]["fix"]
+
+
+def test_frames_of_nothing_do_not_keep_a_place(hum_model: Path) -> None:
+    with served(hum_model, Limits(seconds=0.5, body_seconds=0.5)) as server, opened(server) as socket:
+        with suppress(ConnectionClosed):
+            for _ in range(100):
+                socket.send(b"")
+                time.sleep(0.1)
+        *_, last, closed = told(socket)
+    assert (last["error"]["code"], closed["code"]) == ("too_long", 1008)
 
 
 def test_more_streams_than_allowed_wait_outside(server: Served) -> None:

@@ -122,6 +122,18 @@ def test_a_choice_rests_on_the_folds_that_all_values_have(tmp_path: Path) -> Non
     assert [sweep.dev_ua(s) for s in sweep.summaries] == [0.5, 0.9, 0.8]
 
 
+def test_centre_loss_is_chosen_by_dev_on_folds_that_all_have(tmp_path: Path) -> None:
+    dev = {0.0: (0.5, 0.5), 0.3: (0.9, 0.4), 3.0: (0.8,)}
+    runs = [
+        judged(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
+        for weight, each in dev.items()
+        for fold, ua in enumerate(each, start=1)
+    ]
+    [contrast] = contrasts(summarise_settings(runs))
+    assert contrast.with_ is not None
+    assert contrast.with_.runs[0].config["loss"]["center_weight"] == 0.3
+
+
 def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None:
     runs = [
         judged(tmp_path / "plain", 0.6, weight=0.0, dev_ua=0.5),

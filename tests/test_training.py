@@ -1,6 +1,7 @@
 """The loop against METHOD, resume against an uninterrupted run, and a loss that is not finite."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -341,6 +342,12 @@ def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Pa
     np.savez(tmp_path / "teacher.npz", id=["a", "b"], steps=[1, 2], vector=np.zeros((4, 3)), seconds=0.1)
     with pytest.raises(TrainingError, match=r"2 ids, 2 numbers of steps and \(4, 3\) vectors"):
         fit(learner, store, task, tmp_path)
-    (tmp_path / "teacher.npz").write_bytes(b"no archive")
-    with pytest.raises(TrainingError, match="cannot be read as a teacher's file"):
+    np.savez(tmp_path / "teacher.npz", id=[], steps=[], vector=np.zeros((0, 3)), seconds=0.1)
+    with pytest.raises(TrainingError, match="0 ids"):
         fit(learner, store, task, tmp_path)
+    whole, array = (tmp_path / "teacher.npz").read_bytes(), io.BytesIO()
+    np.save(array, np.zeros(3))
+    for content in (b"no archive", b"", whole[: len(whole) // 2], array.getvalue()):
+        (tmp_path / "teacher.npz").write_bytes(content)
+        with pytest.raises(TrainingError, match="cannot be read as a teacher's file"):
+            fit(learner, store, task, tmp_path)

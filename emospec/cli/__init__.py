@@ -23,11 +23,21 @@ def main() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
         with mistakes_in_one_line("emospec"):
-            app()
-    except BrokenPipeError:
-        # The reader of our output has gone: silence the interpreter's own flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            try:
+                app()
+            finally:
+                _flush()
+    except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
+
+
+def _flush() -> None:
+    """Write what is left of the output: at the interpreter's exit nobody could say in a line that it cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 @app.callback(invoke_without_command=True)

@@ -291,8 +291,12 @@ def _opened(
 
 def printable(name: str) -> str:
     """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in as_text(name))
+
+
+def as_text(name: str) -> str:
+    """A file's name as a cell of a table can hold it: only what is no UTF-8 is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:

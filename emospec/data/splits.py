@@ -342,7 +342,7 @@ def _at_least_three(groups: Mapping[str, object] | Mapping[int, object], protoco
 def _read_folds(file: str) -> dict[str, int]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+            rows = list(csv.DictReader(stream, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ProtocolError(f"fold list {file!r}: cannot be read ({reason})") from error

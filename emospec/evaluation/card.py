@@ -130,7 +130,7 @@ def _rows(run: Run, whole: Summary | None) -> Iterator[str]:
     )
     if whole is not None:
         protocol = whole.runs[0].meta["protocol"]
-        name = f"its recipe: {protocol['name']}, {whole.how}, {SPEAKERS[protocol['speaker_overlap']]}"
+        name = f"its recipe: {protocol['name']}, {whole.how}, {SPEAKERS[whole.speaker_overlap]}"
         yield _row(name, whole.intervals)
         for corpus, ua in whole.by_corpus.items():
             yield _row(f"its recipe, on {corpus} alone", {"UA": ua})
@@ -203,7 +203,7 @@ def _header(run: Run, whole: Summary | None) -> str:
         "task": {"type": "audio-classification", "name": "speech emotion recognition"},
         "dataset": {
             "name": f"{', '.join(run.corpora)}, {protocol['name']}, {judged_on} "
-            f"({SPEAKERS[protocol['speaker_overlap']]})",
+            f"({SPEAKERS[whole.speaker_overlap if whole else protocol['speaker_overlap']]})",
             "type": "-".join(run.corpora),
         },
         "metrics": metrics,

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from emospec.evaluation.pairs import Pair, pair_up
+from emospec.evaluation.pairs import Pair, dev_ua_on, pair_up, shared_places
 from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
 from emospec.evaluation.words import count, p_words, percent, signed
 
@@ -87,7 +87,7 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     for group in groups.values():
         without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
         with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
-        best = max(with_, key=lambda s: s.dev_ua) if with_ else None
+        best = max(with_, key=partial(dev_ua_on, shared_places(with_))) if with_ else None
         found.append(Contrast(group[0].runs[0].variant, without[0] if without else None, best, len(with_)))
     return found
 

@@ -47,8 +47,12 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
         [('m', 0.0), ('f', 1.0)]
     """
     known = predictions[predictions[column].astype(str) != ""]
+    names = known[column].astype(str)
+    # Of a pool: another corpus's speaker or sentence of the same name is another.
+    if column in ("speaker", "text") and "corpus" in known and known["corpus"].nunique() > 1:
+        names = known["corpus"] + "/" + names
     groups = []
-    for name, rows in known.groupby(known[column].astype(str)):
+    for name, rows in known.groupby(names):
         confusion = predicted_confusion(rows, classes)
         present = int((confusion.sum(axis=1) > 0).sum())
         groups.append(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from emospec.errors import RunError
 from emospec.evaluation.results import METRICS, Run, Summary, evaluate, speaker_counts, sum_up
 from emospec.evaluation.statistics import Comparison, Metric, paired
@@ -67,6 +69,17 @@ def compare(first: Path | str, second: Path | str) -> Pair:
             raise RunError(f"{folder} holds {len(found)} settings. Name the folder of one, such as {one}")
         summaries += found
     return pair_up(*summaries)
+
+
+def shared_places(summaries: Sequence[Summary]) -> set[tuple[int, int]]:
+    """Repeat and fold of the runs that all settings have: what a choice among them rests on."""
+    return set.intersection(*({run.place for run in summary.runs} for summary in summaries))
+
+
+def dev_ua_on(places: set[tuple[int, int]], summary: Summary) -> float:
+    """A setting's mean dev UA over some folds; over its own where it has none of them."""
+    runs = [run for run in summary.runs if run.place in places] or summary.runs
+    return float(np.mean([run.scores["dev"]["UA"] for run in runs]))
 
 
 def choose_by_dev(summaries: Sequence[Summary]) -> Summary:

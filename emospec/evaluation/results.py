@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emospec.data.audit import Audit
+from emospec.data.splits import any_overlap
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
@@ -113,9 +114,10 @@ class Run:
 
     @cached_property
     def _predictions(self) -> pd.DataFrame:
-        return pd.read_csv(
-            self._file("predictions.csv"), keep_default_na=False, dtype={"speaker": str, "text": str}
-        )
+        # Classes may be called 0 and 1, or true and false.
+        words = ("utterance", "corpus", "speaker", "sex", "language", "text", "target", "predicted")
+        path = self._file("predictions.csv")
+        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(words, str))
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
@@ -185,6 +187,11 @@ class Summary:
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the confusion matrix."""
         return self.runs[0].classes
+
+    @property
+    def speaker_overlap(self) -> bool | None:
+        """Whether any run's test speakers were trained or selected on; None where that is unknown."""
+        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
 
     @cached_property
     def intervals(self) -> dict[Metric, Interval]:

@@ -86,9 +86,14 @@ class Section:
 
     @property
     def overlap_words(self) -> str:
-        """Whether test speakers are in training or dev; of many folds, the first."""
+        """Whether test speakers are in training or dev; of many folds, the first of the section's verdict."""
         words = self.told("overlap_words")
-        return "; ".join(words) if len(words) <= 2 else f"{words[0]}; and so in the other folds"
+        if len(words) <= 2:
+            return "; ".join(words)
+        told = (run.meta["protocol"] for run in self.runs)
+        first = next(p["overlap_words"] for p in told if p["speaker_overlap"] is self.speaker_overlap)
+        alike = len({run.meta["protocol"]["speaker_overlap"] for run in self.runs}) == 1
+        return f"{first}; and so in {'the other' if alike else 'some of the other'} folds"
 
     def told(self, key: str) -> list[str]:
         """The different values of a key of the runs' protocols."""

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from emospec.errors import RunError
-from emospec.evaluation.pairs import choose_by_dev, pair_up
+from emospec.evaluation.pairs import choose_by_dev, dev_ua_on, pair_up, shared_places
 from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
 from emospec.evaluation.statistics import Comparison, holm
 
@@ -64,13 +62,12 @@ class Sweep:
 
     @cached_property
     def shared(self) -> set[tuple[int, int]]:
-        """Repeat and fold of the runs that all values have: what a choice among them rests on."""
-        return set.intersection(*({run.place for run in summary.runs} for summary in self.summaries))
+        """Repeat and fold of the runs that all values have."""
+        return shared_places(self.summaries)
 
     def dev_ua(self, summary: Summary) -> float:
         """Mean dev UA over the folds that all values have run; over its own where there are none such."""
-        runs = [run for run in summary.runs if run.place in self.shared] or summary.runs
-        return float(np.mean([run.scores["dev"]["UA"] for run in runs]))
+        return dev_ua_on(self.shared, summary)
 
     @cached_property
     def best(self) -> Summary:

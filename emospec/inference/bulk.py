@@ -207,9 +207,7 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
     unfinished = order.out / f"{ERRORS}.part"
     with parquet.ParquetWriter(unfinished, _ERRORS) as writer:
         for shard in range(len(plan["shards"])):
-            # As `read_table` would, without the 25 MB that its import takes.
-            with parquet.ParquetFile(part_of(order.out, shard)) as file:
-                table = file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
+            table = _columns_of(part_of(order.out, shard))
             failed = table.filter(pc.is_valid(table["error"]))
             if failed.num_rows:
                 errors = _errors(failed, order.base)
@@ -231,10 +229,20 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
         stray.unlink()  # of workers that were killed while they wrote
 
 
+def _columns_of(path: Path) -> pa.Table:
+    """What a summary needs of a shard, as `read_table` would read it, without the 25 MB that its import takes."""
+    try:
+        with parquet.ParquetFile(path) as file:
+            return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
+    except pa.ArrowException as error:
+        raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
+
+
 def _errors(failed: pa.Table, base: Path) -> pa.Table:
     """The failures of a shard as a manifest of their own, so that they can be scored again."""
-    places = [printable(location(base, one)) for one in failed["recording"].to_pylist()]
-    kinds = [kind_of(error, place) for error, place in zip(failed["error"].to_pylist(), places, strict=True)]
+    places = [location(base, one) for one in failed["recording"].to_pylist()]
+    errors = failed["error"].to_pylist()
+    kinds = [kind_of(error, printable(place)) for error, place in zip(errors, places, strict=True)]
     return pa.table([failed["row"], places, kinds, failed["error"]], schema=_ERRORS)
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from emospec.data.audio import printable
+from emospec.data.audio import as_text, printable
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
 from emospec.files import write_bytes
@@ -118,7 +118,7 @@ def score_shard(order: Order, shard: int, first: int, rows: Sequence[Row]) -> tu
         )
         _write(part_of(order.out, shard, "timelines"), _timelines(model.names, timelines))
     cells = [
-        {"row": first + k, "recording": printable(row[0])}
+        {"row": first + k, "recording": as_text(row[0])}
         | dict(zip((field.name for field in order.kept), row[1:], strict=True))
         | _cells(said)
         for k, (row, (said, _)) in enumerate(zip(rows, scored, strict=True))
@@ -207,7 +207,7 @@ def _timelines(names: Sequence[str], heard: Iterator[tuple[int, Row, Timeline | 
     columns = [("row", pa.int64()), ("recording", words), ("start", seconds), ("end", seconds)]
     columns += [("emotion", words), ("confidence", seconds), *((f"p_{name}", seconds) for name in names)]
     cells = [
-        {"row": number, "recording": printable(row[0]), "start": one.start_seconds, "end": one.end_seconds}
+        {"row": number, "recording": as_text(row[0]), "start": one.start_seconds, "end": one.end_seconds}
         | {"emotion": one.emotion, "confidence": one.confidence}
         | {f"p_{name}": share for name, share in zip(names, one.probabilities, strict=False)}
         for number, row, timeline in heard

@@ -49,7 +49,7 @@ class Timing:
 
     @property
     def latency_seconds(self) -> float:
-        """How long after its middle a hop is first judged: half a window and half a hop, and computing."""
+        """How long after its start a hop is first judged: half a window and half a hop, and computing."""
         return (self.window_seconds + self.hop_seconds) / 2
 
 

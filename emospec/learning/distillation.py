@@ -5,6 +5,7 @@ all utterances, one after the other, from the first that training keeps) and `se
 its maker's affair; `bench/teacher.py` makes one.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,12 @@ class Teacher:
 def read_teacher(path: str) -> Teacher:
     """Read a teacher's file; TrainingError where it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             ids, steps, vectors, seconds = (file[name] for name in ("id", "steps", "vector", "seconds"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    if vectors.ndim != 2 or len(ids) != len(steps) or steps.sum() != len(vectors) or steps.min() < 1:
+    right = vectors.ndim == 2 and len(ids) == len(steps) > 0
+    if not right or steps.sum() != len(vectors) or steps.min() < 1:
         raise TrainingError(
             f"{path} holds {len(ids)} ids, {len(steps)} numbers of steps and {vectors.shape} vectors: each id needs a "
             "number, and as many vectors"
@@ -165,12 +167,18 @@ def take_over(learner: Learner, run: Path) -> None:
         RunError: its model is damaged.
         TrainingError: its network is another.
     """
-    theirs, own = Learner.load(run / "model").network.state_dict(), learner.network.state_dict()
-    wanted = [name for name in own if not name.startswith("fc2.")]
-    other = [name for name in wanted if name not in theirs or theirs[name].shape != own[name].shape]
-    if other:
+    source = Learner.load(run / "model")
+    theirs, own = (
+        {"frontend." + k: v for k, v in one.frontend.about().items() if k != "max_frames"}
+        | {"network." + k: v for k, v in one.network.design.model_dump().items()}
+        for one in (source, learner)
+    )
+    if other := [key for key in own if theirs[key] != own[key]]:
         raise TrainingError(
-            f"the network of {run} is another: network.{min(other)} differs. Start from a run of the same "
-            "front end and [network] settings"
+            f"the network of {run} is another: {other[0]} is {theirs[other[0]]} there, {own[other[0]]} here. "
+            "Start from a run of the same front end and [network] settings"
         )
-    learner.network.load_state_dict({name: theirs[name] for name in wanted}, strict=False)
+    weights = source.network.state_dict()
+    learner.network.load_state_dict(
+        {name: values for name, values in weights.items() if not name.startswith("fc2.")}, strict=False
+    )

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emospec.config import Augmentation, Loss, Training
+
+CHECKPOINT = Path("checkpoint") / "state.safetensors"
+"""Where a run folder holds it."""
 
 
 @dataclass(frozen=True)

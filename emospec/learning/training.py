@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emospec.config import Training
+from emospec.data.frames import MIN_FRAMES
 from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
@@ -37,7 +38,7 @@ from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
 from emospec.learning.ranks import Ranks
-from emospec.learning.task import Fit, Row, Task
+from emospec.learning.task import CHECKPOINT, Fit, Row, Task
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
@@ -183,7 +184,7 @@ class _Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint" / "state.safetensors"
+        return self.folder / CHECKPOINT
 
     def _frames_to_fit(self) -> Iterator[NDArray[np.float32]]:
         """The frames of the training utterances, each noted as it is handed out: the audit asks."""
@@ -218,7 +219,7 @@ class _Trainer:
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
             share = len(indices) / len(joint)
-            stretch = torch.from_numpy(self.store.counts[indices]) / counts
+            stretch = torch.from_numpy(self.store.counts[indices]).clamp(min=MIN_FRAMES) / counts
             told = self.teacher(outputs, valid, utterance, indices, stretch)
             loss = loss + self.task.loss.teacher_weight * share * told
         self.optimizer.zero_grad(set_to_none=True)
@@ -262,15 +263,8 @@ class _Trainer:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
         loss, softmax_loss, center_loss = (self.ranks.sum(self.sums) / self.steps_in_row).tolist()
         if not math.isfinite(loss):
-            kept = (
-                f"the checkpoint of step {self._saved_step()} is kept"
-                if self.checkpoint.is_file()
-                else "no checkpoint was due yet"
-            )
-            raise TrainingError(
-                f"the loss is {loss} between steps {self.step - self.steps_in_row} and {self.step}; {kept}. "
-                "Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
-            )
+            first = self.step - self.steps_in_row
+            raise TrainingError(f"the loss is {loss} between steps {first} and {self.step}; {self._kept()}")
         dev_ua = dev_wa = None
         if self.step > self.select_after and self.step % self.task.training.evaluate_every == 0:
             dev_ua, dev_wa = self._judge_dev()
@@ -294,6 +288,8 @@ class _Trainer:
         outputs = self.ranks.judge(self.judged, self.store, self.dev, self.precision)
         self.selected_on.update(self.dev)
         targets = self.task.targets[self.dev]
+        if not np.isfinite(outputs.probabilities).all():
+            raise TrainingError(f"the network says NaN of dev at step {self.step}; {self._kept()}")
         confusion = confusion_matrix(targets, outputs.probabilities.argmax(axis=1), len(self.learner.classes))
         return unweighted_accuracy(confusion), weighted_accuracy(confusion)
 
@@ -365,8 +361,15 @@ class _Trainer:
         if self.ranks.main:
             write_text(self.folder / "history.csv", _to_csv(self.rows))
 
-    def _saved_step(self) -> int:
-        return int(json.loads(load_tensors(self.checkpoint)[1]["state"])["step"])
+    def _kept(self) -> str:
+        """What is left after a training that broke down, and what to do."""
+        kept = "no checkpoint was due yet"
+        if self.checkpoint.is_file():
+            step = json.loads(load_tensors(self.checkpoint)[1]["state"])["step"]
+            kept = f"the checkpoint of step {step} is kept"
+        return (
+            f"{kept}. Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
+        )
 
     def finish(self) -> Fit:
         """Make the learner the best model, in float32."""

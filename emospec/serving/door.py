@@ -105,11 +105,15 @@ class Door:
     def _refusal(self, scope: Scope) -> RefusedError | None:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+        try:
+            called, sender = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
+        except ValueError:  # such as a bracket that is never closed
+            return RefusedError("forbidden")
+        if self._hosts and called not in self._hosts:
             fix = f"call it {self._hosts[0]}, or start it with --allow-origin ORIGIN"
             return RefusedError("forbidden", "the server is not called so", fix)
         sends = scope["type"] == "websocket" or scope["method"] == "POST"
-        if sends and origin and urlsplit(origin).netloc != host and not {origin, "*"} & {*self._origins}:
+        if sends and origin and sender != host and not {origin, "*"} & {*self._origins}:
             return RefusedError("forbidden")
         borne = headers.get("authorization", "").removeprefix("Bearer ") or _offered(headers)
         guarded = self._token and scope["path"].startswith(GUARDED)

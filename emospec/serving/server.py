@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import resource
 import socket
 import sys
@@ -21,6 +22,8 @@ from emospec.serving.service import Service
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_FRAME_BYTES = 2**20  # of a WebSocket
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/\[\]:@]+|\[[0-9a-f:.]+\])(:\d+)?")
 CLOSING_SECONDS = 60  # to finish what there is
 
 
@@ -58,9 +61,10 @@ def serve(
         limits: what is taken at most.
 
     Raises:
-        ServingError: the address cannot be bound.
+        ServingError: the address cannot be bound, or a token or an origin is none.
         ModelError: there is no such model.
     """
+    _refuse_unusable(token, origins)
     bound = bind(host, port)
     if host not in LOOPBACK and not token:
         print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
@@ -77,6 +81,19 @@ def serve(
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
         with suppress(KeyboardInterrupt):
             _Server(config_of(app)).run(sockets=[bound])
+
+
+def _refuse_unusable(token: str, origins: tuple[str, ...]) -> None:
+    """ServingError for a token that no WebSocket can bear (RFC 6455, section 4.1), or an origin that no browser sends."""
+    if token and not TOKEN.fullmatch(token):
+        raise ServingError(
+            "the token holds a sign other than letters, digits and !#$%&'*+-.^_`|~, which no WebSocket can bear. "
+            "`openssl rand -hex 32` makes one"
+        )
+    if wrong := [origin for origin in origins if origin != "*" and not ORIGIN.fullmatch(origin)]:
+        raise ServingError(
+            f"--allow-origin {wrong[0]!r} is no origin. Say SCHEME://HOST or SCHEME://HOST:PORT, and nothing behind it"
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:

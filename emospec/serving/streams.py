@@ -99,7 +99,11 @@ async def _listen(socket: WebSocket, service: Service) -> None:
     classes = list(service.recognizer.model.names)
     latency = asked.timing.latency_seconds
     await socket.send_json({"type": "ready", "classes": classes, "latency_seconds": latency})
+    clock, most = asyncio.get_running_loop().time, service.limits.seconds + service.limits.body_seconds
+    began = clock()
     while (frame := await _frame(socket, service.limits.body_seconds)) is not None:
+        if clock() - began > most:  # frames of nothing would keep its place for ever
+            raise RefusedError("too_long", f"the stream was open for over {most:g} s", "open another")
         for piece in pieces(frame):
             await _say(socket, await service.in_thread(lambda piece=piece: heard.push(piece)))  # type: ignore[misc]
             _check_length(heard, service)

@@ -32,7 +32,11 @@ FEMALE = frozenset(
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has a CREMA-D name; the emotion is the intended one."""
+    """Read every recording that has a CREMA-D name; the emotion is the intended one.
+
+    The release has each twice, in AudioWAV and in AudioMP3: where there is an AudioWAV, it alone is read.
+    """
+    waves = root / "AudioWAV"
     return [
         Utterance(
             id=f"crema_d/{stem}",
@@ -45,7 +49,7 @@ def read(root: Path) -> list[Utterance]:
             language="en",
             text=part["text"],
         )
-        for file, stem, part in scan(root, NAME)
+        for file, stem, part in scan(waves if waves.is_dir() else root, NAME)
     ]
 
 

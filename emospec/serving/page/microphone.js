@@ -6,7 +6,7 @@ const RATE = 16000; // Hz, the model's own
 
 /**
  * Start recording. `onBlock(samples, peakDb, seconds)` gets each block, Int16Array, its peak re full scale and the
- * length so far. Returns { sampleRate, stop }, where stop gives the WAV file.
+ * length so far. Returns { sampleRate, stop, release }, where stop gives the WAV file and release only lets go.
  */
 export async function record(onBlock) {
   if (!navigator.mediaDevices) {
@@ -24,6 +24,19 @@ export async function record(onBlock) {
         "Plug one in, or choose a file.");
   }
   const [context, source] = sourceOf(stream);
+  const release = () => {
+    stream.getTracks().forEach((track) => track.stop());
+    return context.close();
+  };
+  try {
+    return { ...await listenTo(context, source, onBlock, release), release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+async function listenTo(context, source, onBlock, release) {
   const blocks = [];
   let length = 0;
   await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
@@ -44,8 +57,7 @@ export async function record(onBlock) {
   async function stop() {
     node.port.postMessage("end");
     await ended;
-    stream.getTracks().forEach((track) => track.stop());
-    await context.close();
+    await release();
     return wavOf(blocks, length, context.sampleRate);
   }
   return { sampleRate: context.sampleRate, stop };

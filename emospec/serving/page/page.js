@@ -184,6 +184,10 @@ async function startRecording() {
     });
     live = microphone.live = listen(microphone.sampleRate, showMoment,
       () => showWaiting("The server gives no live answer. The recording goes on."));
+  } catch (error) {
+    microphone?.release();
+    microphone = null;
+    throw error;
   } finally {
     at("record").disabled = false;
   }
