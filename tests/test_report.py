@@ -15,6 +15,7 @@ import pytest
 
 from emospec.config import load_settings
 from emospec.data.audit import Audit, Finding
+from emospec.display import SPEAKERS, print_summaries
 from emospec.errors import RunError
 from emospec.evaluation import figures
 from emospec.evaluation.calibration import calibrate
@@ -27,7 +28,6 @@ from emospec.evaluation.metrics import (
     weighted_accuracy,
 )
 from emospec.evaluation.published import is_the_papers
-from emospec.display import SPEAKERS, print_summaries
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
 from emospec.evaluation.section import Section
