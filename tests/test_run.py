@@ -217,7 +217,7 @@ def test_a_resumption_with_other_settings_touches_nothing(hum_pack: Pack, tmp_pa
     out = tmp_path / "r0-f1"
     settings = [*SHORT, "training.checkpoint_seconds=0"]
     emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", settings, jobs=1)
-    others = [*settings, "training.learning_rate=1e-3"]
+    others = [*settings, "training.learning_rate=2e-3"]
     for how, words in (
         ("finished run", "Name another folder"),
         ("checkpoint", "Resume with the settings of"),
