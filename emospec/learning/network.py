@@ -48,7 +48,9 @@ class EmotionNetwork(nn.Module):
     The utterances of a batch are laid end to end along time, each at a multiple of the time
     stride, and convolved as one long spectrogram. Convolutions and pools are unpadded, so no
     step of an utterance reads a frame past its own; steps that straddle two utterances are
-    dropped. Nothing is computed on padding, and an utterance alone equals itself in any batch.
+    dropped. Next to nothing is computed on padding, and in use an utterance alone equals itself in
+    any batch. Where `design.normalise` is set, a batch's statistics in training are over the whole
+    strip, the steps that are dropped included.
 
     Args:
         bins: frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
