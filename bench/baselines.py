@@ -1,6 +1,6 @@
 """Baselines on the folds of a cross-validation: openSMILE's functionals, or a teacher's vectors, and a linear machine.
 
-python -m bench.baselines PACK RUNS CACHE [--teacher FILE] prints UA with intervals by speaker of the runs (the mean over
+python -m bench.baselines PACK RUNS CACHE [--teacher FILE] [--folds 1,6] prints UA with intervals by speaker of the runs (the mean over
 repeats), of the repeats' mean probabilities, and, on the same test sets, of the machines, which learn from all that a
 fold does not test, dev too. CACHE keeps the functionals.
 """
@@ -78,8 +78,11 @@ def main() -> None:
     for name in ("pack", "runs", "cache"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--folds", help="only these, such as 1,6")
     options = parser.parse_args()
     pack, runs = Pack(options.pack), find_runs([options.runs])
+    if options.folds:
+        runs = [run for run in runs if str(run.place[1]) in options.folds.split(",")]
     found = {runs[0].setting: summarise(runs).intervals["UA"]}
     first = [run for run in runs if run.place[0] == runs[0].place[0]]  # machines do not differ by repeat
     repeats = len({run.place[0] for run in runs})
