@@ -378,6 +378,24 @@ def test_preparing_stores_the_fingerprints(packed: Pack) -> None:
     assert (strong_bits(packed.fingerprints) > FEWEST_BITS).all()
 
 
+def test_windows_that_slide_over_one_recording_are_duplicates(tmp_path: Path) -> None:
+    samples = default_rng(0).normal(0, 0.1, 8 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", samples, RATE)
+    made = [
+        Utterance(
+            f"csv/{start}", "csv", tmp_path / "long.wav", "ann", "sad", "sad", start=start, end=start + 3.0
+        )
+        for start in (0.0, 2.0, 3.0, 5.0)
+    ]
+    pack, _ = prepare(made, tmp_path / "pack")
+    found = finding(audit_fold(pack, Fold((0,), (3,), (1,)), made), "duplicates")
+    assert (found.verdict, found.evidence) == ("fail", (("csv/2.0", "csv/0.0"),))
+    assert found.words == "the same samples in two sets: 1 pair in test and training: csv/2.0 and csv/0.0"
+    apart = audit_fold(pack, Fold((0,), (3,), (2,)), made)  # 0 to 3, 3 to 6 and 5 to 8 s
+    assert finding(apart, "duplicates").evidence == (("csv/3.0", "csv/5.0"),)
+    assert finding(audit_fold(pack, Fold((0,), (), (2,)), made), "duplicates").verdict == "pass"
+
+
 def test_lost_fingerprints_are_named(corpus: list[Utterance], tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     prepare(corpus[:3], folder)

@@ -6,6 +6,8 @@ stops nothing by itself.
 
 import hashlib
 import json
+import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -140,7 +142,7 @@ def audit_fold(
         raise ProtocolError(
             f"{pack.folder} does not hold {missing}. Prepare it from the same corpus"
         ) from error
-    same = _same_samples(pack, places)
+    same = list(dict.fromkeys([*_same_samples(pack, places), *_shared_stretches(parts, places)]))
     return Audit(
         (
             _speakers(parts, protocol),
@@ -207,7 +209,7 @@ def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Findin
 
 
 def _duplicates(pack: Pack, pairs: Sequence[tuple[str, str, tuple[int, int]]]) -> Finding:
-    """The same decoded samples in two sets."""
+    """The same decoded samples in two sets, whole recordings or parts of them."""
     if not pairs:
         return _finding("duplicates", "pass", "no recording is in two sets with the same samples")
     rows = _named(pack, [pair for _, _, pair in pairs])
@@ -225,6 +227,30 @@ def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> list[tuple
             by_hash[hashes[i]].append(i)
         pairs += [(one, other, (i, j)) for i in places[one] for j in by_hash.get(hashes[i], ())]
     return pairs
+
+
+def _shared_stretches(
+    parts: Mapping[str, Sequence[Utterance]], places: Mapping[str, Sequence[int]]
+) -> list[tuple[str, str, tuple[int, int]]]:
+    """As `_same_samples`, for stretches of one recording that overlap, such as windows that slide."""
+    by_file: dict[str, list[tuple[float, float, str, int]]] = defaultdict(list)
+    for part in PARTS:
+        for u, place in zip(parts[part], places[part], strict=True):
+            end = math.inf if u.end is None else u.end
+            by_file[os.path.normpath(u.file)].append((u.start, end, part, place))
+    pairs: list[dict[str, int]] = []
+    for stretches in by_file.values():
+        begun: list[tuple[float, float, str, int]] = []
+        for start, end, part, place in sorted(stretches):
+            begun = [other for other in begun if other[1] > start]
+            pairs += [{part: place, before: at} for _, _, before, at in begun if before != part]
+            begun.append((start, end, part, place))
+    return [
+        (one, other, (pair[one], pair[other]))
+        for one, other in _set_pairs()
+        for pair in pairs
+        if pair.keys() == {one, other}
+    ]
 
 
 def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set[tuple[int, int]]) -> Finding:
