@@ -266,6 +266,7 @@ def test_corpora(tmp_path: Path) -> None:
         (("sweep", "nowhere", "--out", "x", "--key", "loss.center_weight", "--values", "1:0:1"), "is empty"),
         (("compare", "nowhere", "elsewhere"), "holds no finished run"),
         (("evaluate", "nowhere"), "holds no finished run"),
+        (("evaluate", "nowhere", "--out", "x.csv"), "name it by --on PACK"),
         (("report", "nowhere", "--out", "x"), "holds no finished run"),
     ],
 )

@@ -332,6 +332,8 @@ def evaluate(
 
     with _needs_training():
         if on is None:
+            if out is not None:
+                raise RunError("--out is for the predictions on another pack: name it by --on PACK")
             print_summaries(emospec.evaluate(*runs), as_json, {})
             return
         from emospec.evaluation.results import read_run
