@@ -149,10 +149,8 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
         write_folds(ready.split, ready.utterances, out / "folds.csv")
         if ready.start:
             write_text(out / "earlier.csv", ready.start.known.to_csv(index=False))
-        else:
-            (out / "earlier.csv").unlink(
-                missing_ok=True
-            )  # of a run that was broken off before its first checkpoint
+        else:  # one may be left of a run that was broken off before its first checkpoint
+            (out / "earlier.csv").unlink(missing_ok=True)
         write_json(out / "meta.json", meta)
 
     with ranks.main_first():
