@@ -1,8 +1,8 @@
 """Baselines on the folds of a cross-validation: openSMILE's functionals, or a teacher's vectors, and a linear machine.
 
-python -m bench.baselines PACK RUNS CACHE [--teacher FILE] [--folds 1,6] prints UA with intervals by speaker of the runs (the mean over
-repeats), of the repeats' mean probabilities, and, on the same test sets, of the machines, which learn from all that a
-fold does not test, dev too. CACHE keeps the functionals.
+python -m bench.baselines PACK RUNS CACHE [--teacher FILE] [--folds 1,6] prints UA with intervals by speaker of the runs
+(the mean over repeats), of the repeats' mean probabilities, and, on the same test sets, of the machines, which learn
+from all that a fold does not test, dev too. CACHE keeps the functionals.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from bench.scores import pooled, told
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import RunError, mistakes_in_one_line
 from emospec.evaluation.results import Run, find_runs, summarise
 from emospec.evaluation.statistics import Interval
 from emospec.files import write_bytes
@@ -83,6 +83,8 @@ def main() -> None:
     pack, runs = Pack(options.pack), find_runs([options.runs])
     if options.folds:
         runs = [run for run in runs if str(run.place[1]) in options.folds.split(",")]
+    if not runs:
+        raise RunError(f"{options.runs} holds no run of the folds {options.folds}. Name some that were run")
     found = {runs[0].setting: summarise(runs).intervals["UA"]}
     first = [run for run in runs if run.place[0] == runs[0].place[0]]  # machines do not differ by repeat
     repeats = len({run.place[0] for run in runs})

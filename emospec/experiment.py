@@ -309,7 +309,7 @@ def run_jobs(
         )
     for job in todo:
         refuse_existing(job.out, resume)
-        if job.out.exists():
+        if (job.out / "meta.json").is_file():
             refuse_another(make_ready(job))
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)

@@ -21,12 +21,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with open(part, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            put_in_place(part, path)
         finally:
             with suppress(OSError):  # on a file system that has become read-only
                 part.unlink(missing_ok=True)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Rename a finished file to its name, once the disk has it: a power cut does not leave an empty one there."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import emospec
 from emospec.data.audio import printable
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
-from emospec.files import told_as_output, write_json
+from emospec.files import put_in_place, told_as_output, write_json
 from emospec.inference.manifest import FILE, Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
@@ -215,7 +215,7 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
                 failures.update(errors["kind"].to_pylist())
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
-    os.replace(unfinished, order.out / ERRORS)
+    put_in_place(unfinished, order.out / ERRORS)
     facts = {
         "files": plan["files"],
         "failed": failures.total(),
