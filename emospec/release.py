@@ -29,6 +29,7 @@ def export_model(
     out: Path | str,
     *,
     int8: Path | str | None = None,
+    float16: bool = False,
     crossval: Path | str | None = None,
     notes: str = "",
 ) -> Model:
@@ -40,6 +41,7 @@ def export_model(
         run: the run folder.
         out: the model folder, made here.
         int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
+        float16: store the graphs' weights in 16 bits: about half the files, computed as before.
         crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
         notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
 
@@ -51,7 +53,7 @@ def export_model(
         RunError: the run is not finished, or damaged; or `crossval` is of another recipe.
         ExportError: the graph does not give what the network gives.
     """
-    from emospec.learning.export import export, quantise
+    from emospec.learning.export import export, halve, quantise
     from emospec.learning.learner import Learner, save_tensors
 
     source, out = read_run(Path(run)), Path(out)
@@ -73,6 +75,8 @@ def export_model(
         if int8 is not None:
             deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
             config |= {"int8_deviation": deviation}
+        if float16:
+            config |= {"float16_deviation": max(halve(graph) for graph in sorted(part.glob("*.onnx")))}
         save_tensors(part / WEIGHTS, learner.state_dict(), {})
         write_text(part / CARD, card)
         sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}

@@ -17,7 +17,7 @@ from emospec.config import Network
 from emospec.data.audio import read_audio
 from emospec.errors import ExportError
 from emospec.learning import export as module
-from emospec.learning.export import export, quantise
+from emospec.learning.export import export, halve, quantise
 from emospec.learning.learner import Learner
 from emospec.learning.spectrogram import Kind
 
@@ -192,6 +192,43 @@ def test_int8_refuses_what_it_cannot_use(graphs: Graphs, tmp_path: Path) -> None
     with pytest.raises(ExportError, match="export the learner first"):
         quantise(tmp_path / "x.onnx", tmp_path / "int8.onnx", utterances()[:1])
     assert not (tmp_path / "int8.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("int8", [False, True])
+def test_weights_in_16_bits_say_nearly_the_same_from_half_the_file(
+    graphs: Graphs, tmp_path: Path, kind: Kind, int8: bool
+) -> None:
+    source, halved = tmp_path / "source.onnx", tmp_path / "halved.onnx"
+    source.write_bytes(graphs(kind)[1].read_bytes())
+    if int8:
+        quantise(graphs(kind)[1], source, utterances()[:5])
+    halved.write_bytes(source.read_bytes())
+    assert 0 < halve(halved) < 2e-3
+    waveforms = utterances()[:5]
+    exact, rounded = run(source, waveforms), run(halved, waveforms)
+    np.testing.assert_allclose(rounded[0], exact[0], atol=2e-3)
+    np.testing.assert_allclose(rounded[2], exact[2], atol=2e-3 * np.abs(exact[2]).max())
+    assert halved.stat().st_size < 0.65 * source.stat().st_size
+    before = {t.name: t for t in onnx.load(source).graph.initializer}
+    after = {t.name: t for t in onnx.load(halved).graph.initializer}
+    for name in before.keys() & after.keys():
+        assert before[name] == after[name], "what is not halved stays as it was, such as the front end"
+    assert {n for n in before.keys() - after.keys() if not n.startswith("network.")} == set()
+    content = halved.read_bytes()
+    assert halve(halved) == 0
+    assert halved.read_bytes() == content
+
+
+def test_weights_beyond_16_bits_are_refused_and_the_file_kept(tmp_path: Path) -> None:
+    learner = learner_of("log-mel")
+    with torch.no_grad():
+        learner.network.fc1.weight[0, 0] = 1e5
+    export(learner, tmp_path / "large.onnx")
+    content = (tmp_path / "large.onnx").read_bytes()
+    with pytest.raises(ExportError, match=r"fc1.* too large for 16 bits: export without --float16"):
+        halve(tmp_path / "large.onnx")
+    assert (tmp_path / "large.onnx").read_bytes() == content
 
 
 @pytest.mark.full

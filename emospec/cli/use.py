@@ -243,6 +243,9 @@ def export(
         Path | None,
         typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
     ] = None,
+    float16: Annotated[
+        bool, typer.Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
+    ] = False,
     crossval: Annotated[
         Path | None,
         typer.Option(
@@ -257,7 +260,7 @@ def export(
         from emospec.release import export_model
 
         told = _text_of(notes) if notes else ""
-        made = export_model(run, out, int8=int8, crossval=crossval, notes=told)
+        made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=told)
     if as_json:
         from emospec.display import print_json
 
@@ -267,6 +270,9 @@ def export(
     if int8 is not None:
         deviation = made.about["int8_deviation"]
         print(f"int8: probabilities of training utterances move by at most {deviation:.3f}")
+    if float16:
+        deviation = made.about["float16_deviation"]
+        print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
 @app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")

@@ -1,4 +1,4 @@
-"""A learner as one ONNX graph: waveforms in; probabilities, logits and z out. And its int8 variant.
+"""A learner as one ONNX graph: waveforms in; probabilities, logits and z out. Its int8 variant; weights in 16 bits.
 
 The front end is inside, so that use cannot differ from training. The graph is compared with the
 learner before it is written.
@@ -24,6 +24,7 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 
@@ -42,6 +43,7 @@ TOLERANCE = 1e-4  # between graph and learner: of a probability, and of z (where
 # (samples, level): single sample, silence, faint noise, more than 1400 frames.
 _CHECKED = ((1, 0.05), (1_600, 0.05), (8_000, 0.0), (48_000, 1e-4), (230_000, 0.05))
 _QUANTISED = ("Conv", "Relu", "MaxPool")
+_HALVED = 1024  # numbers, of a matrix, from which 16 bits are worth a node more
 
 
 def export(learner: Learner, path: Path) -> None:
@@ -147,17 +149,22 @@ def _listen(session: onnxruntime.InferenceSession, waveform: NDArray[np.float32]
     return cast(Sequence[Rows], session.run(["probabilities", "z"], feed))
 
 
+def _noise() -> tuple[Rows, NDArray[np.int64]]:
+    """(batch, samples) seeded noise of several lengths and levels, and the samples of each."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([samples for samples, _ in _CHECKED])
+    levels = np.array([level for _, level in _CHECKED])
+    return (levels[:, None] * rng.normal(size=(len(lengths), lengths.max()))).astype(np.float32), lengths
+
+
 def _compare(learner: Learner, content: bytes) -> None:
     """Seeded noise of several lengths and levels, alone and padded, through graph and learner.
 
     Raises:
         ExportError: a probability or a feature differs by more than 1e-4.
     """
-    rng = np.random.default_rng(0)
     session = _open(content)
-    lengths = np.array([samples for samples, _ in _CHECKED])
-    levels = np.array([level for _, level in _CHECKED])
-    batch = (levels[:, None] * rng.normal(size=(len(lengths), lengths.max()))).astype(np.float32)
+    batch, lengths = _noise()
     z, probabilities = learner.listen(torch.from_numpy(batch), torch.from_numpy(lengths))
     padded = session.run(["probabilities", "z"], {"waveforms": batch, "lengths": lengths})
     alone = [_listen(session, row[:n]) for row, n in zip(batch, lengths, strict=True)]
@@ -219,6 +226,49 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
     exact, rounded = _open(source.read_bytes()), _open(content)
     deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in waveforms]
     write_bytes(target, content)
+    return float(max(deviations))
+
+
+def halve(path: Path) -> float:
+    """Store the network's weights in an exported graph as float16, in place: about half the file.
+
+    They become float32 again as the graph is loaded, so that everything computes as before, just as
+    fast, with weights rounded to 11 bits.
+
+    Args:
+        path: a file of `export` or `quantise`.
+
+    Returns:
+        The greatest difference of a probability that this makes, over seeded noise.
+
+    Raises:
+        ExportError: a weight is beyond float16's range. The file stays as it was.
+    """
+    before = path.read_bytes()
+    model = onnx.load_from_string(before)
+    graph = model.graph
+    elsewhere = {name for node in graph.node if not node.name.startswith("network/") for name in node.input}
+    casts = []
+    for tensor in graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.dtype != np.float32 or weights.size < _HALVED or tensor.name in elsewhere:
+            continue
+        if np.abs(weights).max() > np.finfo(np.float16).max:
+            raise ExportError(f"weights of {tensor.name} are too large for 16 bits: export without --float16")
+        name, stored = tensor.name, f"{tensor.name}.float16"
+        tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), stored))
+        casts.append(
+            helper.make_node("Cast", [stored], [name], name=f"network/Cast_{name}", to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString(deterministic=True)
+    exact, rounded = _open(before), _open(content)
+    heard = [row[:samples] for row, samples in zip(*_noise(), strict=True)]
+    deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in heard]
+    write_bytes(path, content)
     return float(max(deviations))
 
 
