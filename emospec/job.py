@@ -108,8 +108,12 @@ class Ready:
         start = self.start
         if start is None:
             return audit
-        known = start.known_utterances(), start.known_voices()
-        return Audit((*audit.findings, audit_start(self.fold, self.utterances, str(start.folder), *known)))
+        parts = start.parts_of(self.utterances, self.pack)
+        known = (u.id for u, part in zip(self.utterances, parts, strict=True) if part)
+        voices = start.known_voices()
+        return Audit(
+            (*audit.findings, audit_start(self.fold, self.utterances, str(start.folder), known, voices))
+        )
 
     def part(self, name: str) -> list[int]:
         """Indices into the pack of train, dev or test."""

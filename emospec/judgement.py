@@ -39,8 +39,7 @@ def judge(run: Run, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
     utterances = [u for u in opened.utterances if u.emotion in run.classes]
     if not utterances:
         raise RunError(f"{pack} holds no utterance of the run's classes: {', '.join(run.classes)}")
-    known = run.known_utterances()
-    parts = [known.get(u.id, "test") for u in utterances]
+    parts = [part or "test" for part in run.parts_of(utterances, opened)]
     if "test" not in parts:
         raise RunError(f"{pack} holds no utterance that is new to the model: all trained or selected it")
     learner = Learner.load(run.folder / "model")

@@ -146,7 +146,8 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
         with told_as_output(out):
             out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.toml", to_toml(settings))
-        write_folds(ready.split, ready.utterances, out / "folds.csv")
+        samples = ready.pack.samples_of(ready.utterances)
+        write_folds(ready.split, ready.utterances, samples, out / "folds.csv")
         if ready.start:
             write_text(out / "earlier.csv", ready.start.known.to_csv(index=False))
         else:  # one may be left of a run that was broken off before its first checkpoint

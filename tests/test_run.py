@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.evaluation.results import Run
 from emospec.evaluation.words import percent
+from emospec.judgement import judge
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
 from emospec.provenance import commit
@@ -188,6 +190,40 @@ def test_a_start_that_knew_test_is_a_leak_also_at_second_hand(
     third = [*SHORT, f"training.start_from={second.folder}"]
     with pytest.raises(ProtocolError, match="12 of 12 test utterances"):
         emospec.train(hum_pack.folder, tmp_path / "third", "dai2019-mel", third, fold=3, strict=True)
+
+
+@pytest.fixture(scope="module")
+def renamed(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """The same recordings as another corpus, of which nothing but the samples tells."""
+    others = [replace(u, id=f"other/{k}", corpus="other") for k, u in enumerate(hum_pack.utterances)]
+    return prepare(others, tmp_path_factory.mktemp("renamed") / "pack")[0]
+
+
+def test_what_made_the_model_is_known_by_its_samples_under_another_name(
+    honest: Run, hum_pack: Pack, renamed: Pack
+) -> None:
+    own, other = (honest.parts_of(pack.utterances, pack) for pack in (hum_pack, renamed))
+    assert own == other
+    assert [own.count(part) for part in ("train", "dev", "")] == [12, 12, 12]
+    test = [u.id for u, part in zip(renamed.utterances, other, strict=True) if not part]
+    assert judge(honest, renamed.folder).query("part == 'test'")["utterance"].tolist() == test
+    earlier = honest.known.drop(columns="samples")  # as versions before wrote it
+    old = Run(honest.folder, honest.config, honest.meta, honest.scores)
+    old.__dict__["known"] = earlier
+    assert old.parts_of(hum_pack.utterances, hum_pack) == own
+    assert set(old.parts_of(renamed.utterances, renamed)) == {""}
+
+
+def test_a_start_that_knew_test_under_another_name_is_a_leak(
+    honest: Run, renamed: Pack, tmp_path: Path
+) -> None:
+    more = [*SHORT, f"training.start_from={honest.folder}"]
+    with pytest.raises(ProtocolError, match="from which the weights come, was made with 12 of 12 test"):
+        emospec.train(renamed.folder, tmp_path / "strict", "dai2019-mel", more, fold=2, strict=True)
+    second = emospec.train(renamed.folder, tmp_path / "second", "dai2019-mel", more, fold=2)
+    third = [*SHORT, f"training.start_from={second.folder}"]
+    with pytest.raises(ProtocolError, match="12 of 12 test utterances"):
+        emospec.train(renamed.folder, tmp_path / "third", "dai2019-mel", third, fold=3, strict=True)
 
 
 @pytest.mark.parametrize(

@@ -331,15 +331,17 @@ def test_unknown_speakers_leave_the_overlap_unknown() -> None:
 def test_fold_lists_are_written_as_csv(tmp_path: Path) -> None:
     utterances = crowd(3)
     split = make_split(utterances, "one-speaker-out")
-    write_folds(split, utterances, tmp_path / "folds.csv")
+    samples = [f"{k:016x}" for k in range(len(utterances))]
+    write_folds(split, utterances, samples, tmp_path / "folds.csv")
     with open(tmp_path / "folds.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["fold", "part", "utterance", "speaker"]
-    assert {(name, voice) for *_, name, voice in rows[1:]} == {(u.id, u.voice) for u in utterances}
+    assert rows[0] == ["fold", "part", "utterance", "speaker", "samples"]
+    expected = {(u.id, u.voice, told) for u, told in zip(utterances, samples, strict=True)}
+    assert {tuple(row[2:]) for row in rows[1:]} == expected
     assert len(rows) == 1 + 3 * len(utterances)
     for number, fold in enumerate(split.folds, start=1):
         for part in ("train", "dev", "test"):
-            assert {name for n, p, name, _ in rows[1:] if (n, p) == (str(number), part)} == ids(
+            assert {name for n, p, name, *_ in rows[1:] if (n, p) == (str(number), part)} == ids(
                 fold, part, utterances
             )
 

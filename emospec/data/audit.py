@@ -174,7 +174,7 @@ def audit_start(
     Args:
         fold, utterances: as in `audit_fold`.
         run: its folder, for the words.
-        known: ids of the utterances that made it, train and dev, and those of the runs it started from.
+        known: ids of those utterances that made it, as train or dev, or made a run it started from.
         voices: their speakers, as `Utterance.voice`; an empty one where a speaker is unknown.
     """
     check, known, voices = "start", set(known), set(voices)

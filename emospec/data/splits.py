@@ -111,14 +111,20 @@ def make_split(
     return Split(protocol, words, repeat, tuple(folds), _hash(folds, utterances), overlap)
 
 
-def write_folds(split: Split, utterances: Sequence[Utterance], path: Path) -> None:
-    """Write the fold lists as plain CSV: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty)."""
+def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
+    """Write the fold lists as plain CSV.
+
+    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty), and of `samples`, a hash
+    of each utterance's waveform, what tells it under any name.
+    """
     content = io.StringIO()
     writer = csv.writer(content)
-    writer.writerow(["fold", "part", "utterance", "speaker"])
+    writer.writerow(["fold", "part", "utterance", "speaker", "samples"])
     for number, fold in enumerate(split.folds, start=1):
         for part in PARTS:
-            writer.writerows([number, part, utterances[i].id, utterances[i].voice] for i in fold.part(part))
+            writer.writerows(
+                [number, part, utterances[i].id, utterances[i].voice, samples[i]] for i in fold.part(part)
+            )
     write_text(path, content.getvalue())
 
 

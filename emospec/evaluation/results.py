@@ -17,7 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emospec.data.audit import Audit
+from emospec.data.pack import Pack
 from emospec.data.splits import any_overlap
+from emospec.data.utterances import Utterance
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
@@ -122,6 +124,19 @@ class Run:
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
         return dict(zip(self.known["utterance"], self.known["part"], strict=True))
+
+    def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
+        """The part that each utterance of a pack had in making the model, as above; empty where it had none.
+
+        It is known by its id, or by its samples, such as in a pack that calls its corpus otherwise.
+        """
+        by_name, by_samples = self.known_utterances(), {}
+        if "samples" in self.known:  # earlier versions did not note them
+            by_samples = dict(zip(self.known["samples"], self.known["part"], strict=True))
+        return [
+            by_name.get(u.id) or by_samples.get(samples, "")
+            for u, samples in zip(utterances, pack.samples_of(utterances), strict=True)
+        ]
 
     def known_voices(self) -> set[str]:
         """The speakers that made the model, as `CORPUS/SPEAKER`; an empty one where a speaker is unknown."""
