@@ -266,6 +266,10 @@ def test_corpora(tmp_path: Path) -> None:
         (("sweep", "nowhere", "--out", "x", "--key", "loss.center_weight", "--values", "1:0:1"), "is empty"),
         (("compare", "nowhere", "elsewhere"), "holds no finished run"),
         (("evaluate", "nowhere"), "holds no finished run"),
+        (("predict",), "Missing argument 'FILE|FOLDER|-...'. `emospec predict --help` tells more"),
+        (("predikt", "a.wav"), "No such command 'predikt'"),
+        (("predict", "a.wav", "--abstain-below", "2"), "'--abstain-below': 2.0 is not in the range"),
+        (("train", "nowhere", "--otu", "x"), "No such option: --otu"),
         (("evaluate", "nowhere", "--out", "x.csv"), "name it by --on PACK"),
         (("report", "nowhere", "--out", "x"), "holds no finished run"),
     ],
@@ -274,6 +278,17 @@ def test_mistakes_are_one_line_and_exit_2(arguments: tuple[str, ...], words: str
     monkeypatch.chdir(tmp_path)
     assert words in error_of(monkeypatch, capsys, *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_verb_the_help_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["emospec"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    shown = capsys.readouterr()
+    assert "predict" in shown.out + shown.err
 
 
 def test_a_fold_that_is_not_there(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip

@@ -2,13 +2,15 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import emospec
 from emospec.cli import study, use
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import EmospecError, mistakes_in_one_line
+
+UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
 
 app = typer.Typer(
     name="emospec",
@@ -24,11 +26,22 @@ def main() -> None:
     try:
         with mistakes_in_one_line("emospec"):
             try:
-                app()
+                sys.exit(_run())
             finally:
                 _flush()
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
+
+
+def _run() -> int:
+    """The exit code of what was asked for; what is no command line is told in a line, not in typer's box."""
+    try:
+        return app(standalone_mode=False) or 0
+    except UsageError as error:
+        if error.ctx is None or len(sys.argv) == 1:  # nothing asked for: typer shows the help
+            return app() or 0
+        words = error.format_message().rstrip(".")
+        raise EmospecError(f"{words}. `{error.ctx.command_path} --help` tells more") from error
 
 
 def _flush() -> None:
