@@ -178,7 +178,7 @@ def _prepare(
     return made, new, {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
 
 
-@app.command(epilog="Example: emospec train packs/emodb --out runs/emodb --set loss.center_weight=0")
+@app.command(epilog="Example: emospec train packs/emodb --out runs/one --set loss.center_weight=0")
 def train(
     pack: PackFolder,
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
@@ -317,7 +317,7 @@ def reproduce(
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
 
 
-@app.command(epilog="Example: emospec evaluate runs/emodb --on packs/ravdess")
+@app.command(epilog="Example: emospec evaluate runs/one --on packs/ravdess")
 def evaluate(
     runs: Runs,
     on: Annotated[

@@ -235,7 +235,7 @@ def score(
     _exit(found["failed"], found["files"])
 
 
-@app.command(epilog="Example: emospec export runs/emodb/r0-f1 --out models/emodb")
+@app.command(epilog="Example: emospec export runs/one --out models/emodb")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
