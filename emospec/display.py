@@ -30,7 +30,7 @@ MOST_LEAKS = 5
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 SPEAKERS = {
     False: "speaker-independent",
-    True: "speaker-DEPENDENT: test speakers are also in training",
+    True: "speaker-DEPENDENT: test speakers are also in training or dev",
     None: "speakers unknown",
 }
 
@@ -130,7 +130,7 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
     for m in models:
         console.print(f"[bold]{escape(m.folder.name)}[/bold]: {escape(', '.join(m.names))}")
         for corpus in m.about["training"]["corpora"]:
-            learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers']} speakers"
+            learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers"
             console.print(
                 f"  learned from {learned}; {corpus['licence'] or 'not stated'}", markup=False, soft_wrap=True
             )
@@ -297,7 +297,9 @@ def _print_choice(console: Console, sweep: "Sweep") -> None:
     dev = ", ".join(
         f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
-    words = f"sweep of {sweep.symbol}: dev chooses {sweep.best_value} (dev UA %: {dev})"
+    run = sweep.summaries[0].runs[0]
+    of = f"{sweep.symbol}, {run.meta['protocol']['name']}, {'+'.join(run.corpora)}"
+    words = f"sweep of {of}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
         found = sweep.by_dev.intervals["UA"]
         ends = f"[{percent(found.low)}, {percent(found.high)}]"

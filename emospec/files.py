@@ -69,3 +69,8 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(inner) for inner in value]
     return value
+
+
+def as_text(name: str) -> str:
+    """A file's name as a cell of a table can hold it: only what is no UTF-8 is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.data.audio import Source, decode, read_audio
+from emospec.data.audio import Source, decode, find_recordings, read_audio
 from emospec.data.waveform import MAX_CHANNELS, SAMPLE_RATE
 from emospec.errors import AudioError
 
@@ -403,3 +403,13 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     file.write_bytes(encoded(tone(16_000)))
     file.chmod(0)
     assert "cannot be read (Permission denied)" in error(file)
+
+
+def test_what_macos_leaves_beside_recordings_is_none(tmp_path: Path) -> None:
+    hidden = tmp_path / ".hidden"
+    for place in (tmp_path, hidden, tmp_path / ".trash"):
+        place.mkdir(exist_ok=True)
+        for name in ("a.wav", "._a.wav"):
+            (place / name).touch()
+    assert find_recordings(tmp_path) == [tmp_path / "a.wav"]
+    assert find_recordings(hidden) == [hidden / "a.wav"]

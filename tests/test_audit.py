@@ -232,8 +232,16 @@ def test_shared_sentences_are_a_note(packed: Pack, corpus: list[Utterance]) -> N
     said = [replace(u, text=f"t{i % 3}") for i, u in enumerate(corpus)]
     found = finding(audit_fold(packed, fold, said), "sentences")
     assert found.verdict == "note"
-    assert found.words == "3 of the 3 sentences of test are also in training"
+    assert found.words == "3 of the 3 sentences or prompts of test are also in training"
     assert found.evidence == (("demo/t0",), ("demo/t1",), ("demo/t2",))
+
+
+def test_what_could_not_be_told_stands_beside_no_leak(packed: Pack, corpus: list[Utterance]) -> None:
+    fold = make_split(corpus, "groups:3").folds[0]
+    anonymous = [replace(u, speaker="") for u in corpus]
+    assert audit_fold(packed, fold, anonymous).summary == "audit: no leak; could not be told: speakers"
+    said = [replace(u, text="t" if i in fold.test else "") for i, u in enumerate(corpus)]
+    assert finding(audit_fold(packed, fold, said), "sentences").verdict == "not applicable"
 
 
 def test_an_audit_survives_json(packed: Pack, corpus: list[Utterance]) -> None:

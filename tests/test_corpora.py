@@ -1,6 +1,7 @@
 """Corpora: official names, flattened copies and other suffixes are read alike; counts and errors are true."""
 
 import csv
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -434,6 +435,20 @@ def test_csv_missing_or_not_text(tmp_path: Path) -> None:
     assert "manifest.csv:2: not UTF-8" in error(lambda: read_corpus("csv", tmp_path))
     (tmp_path / "manifest.csv").write_text('file,speaker,emotion\n"' + "x" * 200_000)
     assert "field larger than field limit" in error(lambda: read_corpus("csv", tmp_path))
+
+
+def test_folders_whose_names_are_no_utf8_and_other_suffixes(tmp_path: Path) -> None:
+    touch(tmp_path, [os.fsdecode(b"gl\xfccklich/ann/\xfc.wav"), "joy/a.oga", "joy/b.aifc", "joy/._a.wav"])
+    found = read_corpus("folders", tmp_path)
+    assert [u.id for u in found] == ["folders/gl\\udcfccklich/ann/\\udcfc", "folders/joy/a", "folders/joy/b"]
+    assert found[0].file.is_file()
+    for word in (found[0].id, found[0].label, found[0].emotion, found[0].speaker):
+        word.encode()
+
+
+def test_a_home_that_is_not_there_is_a_line() -> None:
+    with pytest.raises(CorpusError, match=r"~nobody-of-this-name/x does not exist"):
+        read_corpus("emodb", "~nobody-of-this-name/x")
 
 
 def test_folders(tmp_path: Path) -> None:

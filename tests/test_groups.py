@@ -13,6 +13,7 @@ def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
         ("s3", "", "b", "a"),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["speaker", "sex", "target", "predicted"])
+    table["utterance"] = [f"u{k}" for k in range(len(rows))]
     speakers = by_group(table, "speaker", ["a", "b"])
     assert [(g.name, g.utterances, g.classes, g.ua) for g in speakers] == [
         ("s3", 1, 1, 0.0),
@@ -21,10 +22,13 @@ def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
     ]
     assert speakers[1].wa == pytest.approx(2 / 3)
     assert [g.name for g in by_group(table, "sex", ["a", "b"])] == ["f", "m"]
+    repeated = by_group(pd.concat([table, table]), "speaker", ["a", "b"])
+    assert repeated == speakers, "what two runs judged is no more utterances"
 
 
 def test_speakers_and_sentences_of_two_corpora_are_not_one() -> None:
     table = pd.DataFrame({"corpus": ["one", "one", "two"], "text": ["a01", "a02", "a01"], "sex": list("fff")})
+    table["utterance"] = ["one/1", "one/2", "two/1"]
     table = table.assign(target="a", predicted=["a", "a", "b"])
     assert [g.name for g in by_group(table, "text", ["a", "b"])] == ["two/a01", "one/a01", "one/a02"]
     assert [g.name for g in by_group(table[:2], "text", ["a", "b"])] == ["a01", "a02"]
@@ -33,6 +37,11 @@ def test_speakers_and_sentences_of_two_corpora_are_not_one() -> None:
 
 def test_one_known_group_is_no_comparison() -> None:
     table = pd.DataFrame(
-        {"language": ["de", "de", ""], "target": ["a", "b", "a"], "predicted": ["a", "b", "b"]}
+        {
+            "utterance": list("uvw"),
+            "language": ["de", "de", ""],
+            "target": ["a", "b", "a"],
+            "predicted": ["a", "b", "b"],
+        }
     )
     assert by_group(table, "language", ["a", "b"]) == []

@@ -292,6 +292,9 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
     emospec.crossval(hum_pack.folder, tmp_path / "other", overrides=other, jobs=1)
     with pytest.raises(RunError, match="the cross-validation is of dai2019-mel, λ 0"):
         export_model(hum_run, tmp_path / "no", crossval=tmp_path / "other")
+    elsewhere = [dataclasses.replace(r, meta=r.meta | {"corpora": [{"name": "ravdess"}]}) for r in runs]
+    with pytest.raises(RunError, match=r"the cross-validation is of ravdess, .* learned from hum"):
+        card.model_card(read_run(hum_run), summarise(elsewhere))
     assert not (tmp_path / "no").exists()
 
 

@@ -298,8 +298,13 @@ def test_corpora_are_summed_up_apart(tmp_path: Path) -> None:
 
 def test_settings_that_share_a_name_and_differ_are_refused(tmp_path: Path) -> None:
     one = fake_run(tmp_path / "one", ONE)
-    assert "different settings under one name" in error(
-        one, fake_run(tmp_path / "two", TWO, fold=2, steps=900)
+    told = error(one, fake_run(tmp_path / "two", TWO, fold=2, steps=900))
+    assert "different settings under one name" in told
+    assert told.endswith(
+        "one has {'training.steps': 1000}, " + f"{tmp_path / 'two'} has " + "{'training.steps': 900}"
     )
+    plain = [fake_run(tmp_path / f"p{k}", ONE, weight=0.0, fold=k) for k in (1, 2)]
+    plain[1].config["loss"]["center_rate"] = 0.9  # without centre loss it means nothing
+    assert len(summarise(plain).runs) == 2
     patient = fake_run(tmp_path / "three", TWO, fold=2, checkpoint_seconds=600.0)
     assert summarise([one, patient]).runs == (one, patient)

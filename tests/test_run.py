@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,6 +212,24 @@ def test_what_made_the_model_is_known_by_its_samples_under_another_name(
     old.__dict__["known"] = earlier
     assert old.parts_of(hum_pack.utterances, hum_pack) == own
     assert set(old.parts_of(renamed.utterances, renamed)) == {""}
+
+
+def test_corpora_of_ones_own_are_told_apart_by_their_samples(honest: Run, hum_pack: Pack) -> None:
+    """Two CSVs may both have a speaker 1 and a file a.wav."""
+    names = pd.Series(honest.known["utterance"])
+    known = honest.known.assign(utterance="csv/" + names, samples="another")
+    run = Run(honest.folder, honest.config, honest.meta, honest.scores)
+    run.__dict__["known"] = known
+    mine = [replace(u, id=f"csv/{u.id}", corpus="csv") for u in hum_pack.utterances]
+
+    class Renamed(Pack):
+        def samples_of(self, utterances: Sequence[Utterance]) -> list[str]:
+            return ["mine"] * len(utterances)
+
+    pack = Renamed(hum_pack.folder)
+    assert set(run.parts_of(mine, pack)) == {""}
+    official = [replace(u, corpus="emodb") for u in mine]  # another format of it has other samples
+    assert run.parts_of(official, pack).count("") == 12
 
 
 def test_a_start_that_knew_test_under_another_name_is_a_leak(

@@ -65,6 +65,33 @@ def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
     assert find_sweeps(summarise_settings(runs[:2])) == []  # lambda 0 and 0.3: a contrast, no sweep
 
 
+def test_a_sweep_is_of_one_protocol_and_corpus(tmp_path: Path) -> None:
+    runs = [
+        judged(
+            tmp_path / f"{corpus}-{protocol}-{weight}", 0.8, corpus=corpus, protocol=protocol, weight=weight
+        )
+        for corpus in ("emodb", "ravdess")
+        for protocol in ("dai2019", "one-speaker-out")
+        for weight in (0.0, 0.3)
+    ]
+    assert find_sweeps(summarise_settings(runs)) == []
+    more = [judged(tmp_path / "more", 0.8, corpus="ravdess", protocol="dai2019", weight=3.0)]
+    [sweep] = find_sweeps(summarise_settings([*runs, *more]))
+    assert {(s.runs[0].corpora, s.runs[0].meta["protocol"]["name"]) for s in sweep.summaries} == {
+        (("ravdess",), "dai2019")
+    }
+
+
+def test_one_protocol_that_was_asked_for_in_two_ways_is_one(tmp_path: Path) -> None:
+    one, other = judged(tmp_path / "a", 0.8), judged(tmp_path / "b", 0.7, weight=0.0)
+    other.config["data"] = {"protocol": "groups:5", "classes": "all"}
+    [found] = contrasts(summarise_settings([one, other]))
+    assert found.pair is not None
+    twin = judged(tmp_path / "c", 0.7, fold=2)
+    twin.config["data"] = {"protocol": "groups:5", "classes": "all"}
+    assert len(summarise([one, twin]).runs) == 2
+
+
 def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None:
     right = {0.0: 0.5, 0.3: 0.95, 3.0: 0.6}
     runs = [

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from emospec.data import containers, mp3
 from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
 from emospec.errors import AudioError, ConfigError, LongAudioError
+from emospec.files import as_text
 
 # libsndfile opens more, without a word where one of them is truncated.
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
@@ -137,7 +138,13 @@ def find_recordings(place: Path) -> list[Path]:
     try:
         if not place.is_dir():
             return [place]
-        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = sorted(
+            p
+            for p in place.rglob("*")
+            if p.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in p.relative_to(place).parts)  # macOS's ._a.wav
+            and p.is_file()
+        )
     except OSError:  # a name too long, a folder closed to us: the reader says so of this one
         return [place]
     if not found:
@@ -292,11 +299,6 @@ def _opened(
 def printable(name: str) -> str:
     """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in as_text(name))
-
-
-def as_text(name: str) -> str:
-    """A file's name as a cell of a table can hold it: only what is no UTF-8 is escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:

@@ -27,6 +27,7 @@ Ids = tuple[str, ...]
 
 SPEAKER_DEPENDENT = ("dai2019",)
 """Protocols that share speakers by design."""
+NOT_TRAINED = "not trained yet"
 MOST_EVIDENCE = 100  # rows kept of a finding: it goes into every run's meta.json
 _SETS = {"train": "training", "dev": "dev", "test": "test"}
 
@@ -65,7 +66,9 @@ class Audit:
         if not self.findings:
             return "audit: not made"
         if not self.leaks:
-            return "audit: no leak"
+            mute = (f for f in self.findings if f.verdict == "not applicable" and f.words != NOT_TRAINED)
+            untold = [f.check for f in mute if f.check != "sentences"]  # which are no leak
+            return "audit: no leak" + f"; could not be told: {', '.join(untold)}" * bool(untold)
         names = "; ".join(f"{f.check}: {f.words}" for f in self.leaks)
         return f"audit: {len(self.leaks)} leak{'s' * (len(self.leaks) > 1)}: {names}"
 
@@ -285,7 +288,7 @@ def _list_used(
     """Whether the list that was used, known by its hash, is that of one part."""
     asked = f"the {len(ids[right])} {_SETS[right]} utterances"
     if used is None:
-        return _finding(check, "not applicable", "not trained yet")
+        return _finding(check, "not applicable", NOT_TRAINED)
     if used == (expected := hash_ids(ids[right])):
         return _finding(check, "pass", f"{verb} on {asked} and no other (sha256 {used[:12]})")
     unions = [names for n in (1, 2, 3) for names in combinations(PARTS, n)]
@@ -298,12 +301,12 @@ def _list_used(
 
 
 def _sentences(parts: Mapping[str, Sequence[Utterance]]) -> Finding:
-    """Sentences both trained on and tested."""
+    """Sentences, or prompts and dialogues where these alone are known, both trained on and tested."""
     texts = {p: {f"{u.corpus}/{u.text}" for u in parts[p] if u.text} for p in ("train", "test")}
-    if not texts["test"]:
-        return _finding("sentences", "not applicable", "what is said in the test utterances is unknown")
+    if not all(texts.values()):
+        return _finding("sentences", "not applicable", "what is said in training or test is unknown")
     shared = sorted(texts["train"] & texts["test"])
-    words = f"{len(shared)} of the {len(texts['test'])} sentences of test are also in training"
+    words = f"{len(shared)} of the {len(texts['test'])} sentences or prompts of test are also in training"
     return _finding("sentences", "note", words, [(text,) for text in shared])
 
 

@@ -110,12 +110,15 @@ def model_card(run: Run, whole: Summary | None = None, notes: str = "") -> str:
 
 
 def _refuse_another_recipe(run: Run, whole: Summary) -> None:
-    free = ("data.protocol", "seed")
+    if whole.runs[0].corpora != run.corpora:
+        raise RunError(
+            f"the cross-validation is of {', '.join(whole.runs[0].corpora)}, {run.folder} learned from {', '.join(run.corpora)}"
+        )
     if whole.classes != run.classes:
         raise RunError(
             f"the cross-validation has the classes {', '.join(whole.classes)}, {run.folder} has others"
         )
-    if run.but_for(*free) != whole.runs[0].but_for(*free):
+    if run.but_for("seed") != whole.runs[0].but_for("seed"):
         raise RunError(
             f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
         )

@@ -25,7 +25,7 @@ from sklearn.decomposition import PCA
 
 from emospec.evaluation.calibration import Calibration
 from emospec.evaluation.palette import FAINT, INK, RULE, class_color
-from emospec.evaluation.published import published
+from emospec.evaluation.published import WHERE, published
 from emospec.evaluation.results import Run, Summary
 from emospec.evaluation.sweeps import SYMBOLS, Sweep
 from emospec.files import write_bytes
@@ -299,7 +299,7 @@ def sweep_bars(sweep: Sweep) -> Figure:
         theirs = np.array([getattr(paper, name) if paper else np.nan for paper in beside])
         marks = axes.scatter(
             places + shift, theirs, 22, marker="D", facecolor="white", edgecolor=INK, linewidth=1, zorder=3,
-            label="published, IEMOCAP, dai2019",
+            label=f"published, {WHERE}",
         )  # fmt: skip
     axes.set_xticks(places, sweep.values)
     axes.set_ylim(0, max(highest, *(paper.ua for paper in beside if paper), 0) + 0.1)

@@ -17,7 +17,7 @@ class Group:
 
     Attributes:
         name: the group, such as `f`.
-        utterances: test predictions of it, over all runs.
+        utterances: of it in test; those that several runs judged count once.
         classes: how many classes it has; its UA is over these alone.
         ua: in [0, 1].
         wa: in [0, 1].
@@ -43,6 +43,7 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
 
     Example:
         >>> table = pd.DataFrame({"sex": list("fm"), "target": ["a", "b"], "predicted": ["a", "a"]})
+        >>> table["utterance"] = ["demo/1", "demo/2"]
         >>> [(g.name, g.ua) for g in by_group(table, "sex", ["a", "b"])]
         [('m', 0.0), ('f', 1.0)]
     """
@@ -56,6 +57,12 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
         confusion = predicted_confusion(rows, classes)
         present = int((confusion.sum(axis=1) > 0).sum())
         groups.append(
-            Group(str(name), len(rows), present, unweighted_accuracy(confusion), weighted_accuracy(confusion))
+            Group(
+                str(name),
+                rows["utterance"].nunique(),
+                present,
+                unweighted_accuracy(confusion),
+                weighted_accuracy(confusion),
+            )
         )
     return sorted(groups, key=lambda g: (g.ua, g.name)) if len(groups) > 1 else []

@@ -62,9 +62,8 @@ def is_the_papers(run: Run) -> bool:
     theirs = load_settings(preset, center).model_dump(
         exclude={"data": True, "training": {"checkpoint_seconds"}}
     )
-    ours = {name: table for name, table in run.settings.items() if name != "data"}
     return (
-        ours == theirs
+        run.settings == theirs
         and run.corpora == ("iemocap",)
         and set(run.classes) == set(CLASS_SETS["iemocap4"])
         and run.meta["protocol"]["name"] == "dai2019"

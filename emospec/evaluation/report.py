@@ -57,9 +57,9 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
     """
     if not runs:
         raise RunError("there are no runs to report: give at least one finished run folder")
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.meta["protocol"]["name"], run.corpora, run.classes), []).append(run)
+        groups.setdefault(run.section, []).append(run)
     sections = []
     for number, group in enumerate(groups.values(), start=1):
         renamed, shared = share_overrides(group)

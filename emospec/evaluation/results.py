@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emospec.data.audit import Audit
+from emospec.data.corpora import YOUR_OWN
 from emospec.data.pack import Pack
 from emospec.data.splits import any_overlap
 from emospec.data.utterances import Utterance
@@ -77,10 +78,15 @@ class Run:
         return Audit.from_dict(self.meta.get("audit", {"findings": []}))
 
     @property
+    def section(self) -> tuple[object, ...]:
+        """Protocol, corpora and classes: what is said of several runs is said of those that share it."""
+        return self.meta["protocol"]["name"], self.corpora, self.classes
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """What of `config` can move a result."""
+        """What of `config` can move a result, but for `section`, which `config` can name in several ways."""
         training = {k: v for k, v in self.config.get("training", {}).items() if k != "checkpoint_seconds"}
-        return self.config | {"training": training}
+        return {k: v for k, v in self.config.items() if k != "data"} | {"training": training}
 
     @property
     def setting(self) -> str:
@@ -128,13 +134,15 @@ class Run:
     def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
         """The part that each utterance of a pack had in making the model, as above; empty where it had none.
 
-        It is known by its id, or by its samples, such as in a pack that calls its corpus otherwise.
+        It is known by its samples, such as in a pack that calls its corpus otherwise; or by its id, which
+        tells more than samples where a corpus comes in several formats, and nothing in corpora of one's own.
         """
         by_name, by_samples = self.known_utterances(), {}
-        if "samples" in self.known:  # earlier versions did not note them
+        noted = "samples" in self.known  # earlier versions did not
+        if noted:
             by_samples = dict(zip(self.known["samples"], self.known["part"], strict=True))
         return [
-            by_name.get(u.id) or by_samples.get(samples, "")
+            by_samples.get(samples) or ("" if noted and u.corpus in YOUR_OWN else by_name.get(u.id, ""))
             for u, samples in zip(utterances, pack.samples_of(utterances), strict=True)
         ]
 
@@ -154,7 +162,7 @@ class Run:
             return own
         earlier = pd.read_csv(self._file("earlier.csv"), dtype=str, keep_default_na=False)
         both = pd.concat([own, earlier.assign(part="earlier")])
-        return both.drop_duplicates("utterance")
+        return both.drop_duplicates([name for name in ("utterance", "samples") if name in both])
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
@@ -340,12 +348,13 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
     for run in runs:
         protocol = run.meta["protocol"]
         mate = repeats.setdefault(protocol["repeat"], run)
+        own, firsts = _differing(run, first)
         for what, other, a, b in (
             ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
             ("classes", first, run.classes, first.classes),
             ("corpora", first, run.corpora, first.corpora),
             ("setting", first, run.setting, first.setting),
-            ("settings under one name", first, run.settings, first.settings),
+            ("settings under one name", first, own, firsts),
             ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
         ):
             if a != b:
@@ -359,12 +368,20 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
             )
 
 
+def _differing(one: Run, other: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of each run's settings the other has otherwise; alpha says nothing without centre loss."""
+    mine, theirs = (
+        {k: v for k, v in run.flat.items() if k != RATE or run.flat[WEIGHT]} for run in (one, other)
+    )
+    keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
+    return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
+
+
 def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
     """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        key = (run.setting, run.meta["protocol"]["name"], run.corpora, run.classes)
-        groups.setdefault(key, []).append(run)
+        groups.setdefault((run.setting, *run.section), []).append(run)
     return [summarise(group) for group in groups.values()]
 
 

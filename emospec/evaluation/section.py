@@ -240,8 +240,8 @@ def _limits_of_speech(section: Section) -> list[str]:
     styles = distinct(str(corpus["speech"]) for corpus in section.corpora if corpus.get("speech"))
     covered += f", {' and '.join(styles)} speech" if styles else ""
     overlap = {
-        True: "Test speakers were also heard in training: the numbers say nothing about unknown speakers.",
-        False: "No test speaker was heard in training.",
+        True: "Test speakers were also heard in training or dev: the numbers say nothing about unknown speakers.",
+        False: "No test speaker was heard in training or dev.",
         None: "Not all speakers are known: the test may hold speakers that were heard in training.",
     }
     return [
@@ -252,7 +252,9 @@ def _limits_of_speech(section: Section) -> list[str]:
 
 
 def _limits_of_counts(section: Section) -> list[str]:
-    totals = dict(zip(section.classes, section.summaries[0].confusion.sum(axis=1).tolist(), strict=True))
+    judged = pd.concat([run.predictions() for run in section.summaries[0].runs]).query("part == 'test'")
+    found_of = judged.drop_duplicates("utterance")["target"].value_counts()  # not once a repeat
+    totals = {name: int(found_of.get(name, 0)) for name in section.classes}
     few = [f"{name} ({n})" for name, n in totals.items() if 0 < n < FEW_UTTERANCES]
     none = [name for name, n in totals.items() if n == 0]
     found = []

@@ -108,10 +108,19 @@ class Sweep:
 
 
 def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
-    """The sweeps among settings of one section: two or more values of a key, three or more of lambda or alpha.
+    """The sweeps among settings: two or more values of a key, three or more of lambda or alpha.
 
-    Without centre loss alpha means nothing, so lambda 0 belongs to a sweep of lambda at any alpha.
+    A sweep is of one protocol, on the same corpora and classes. Without centre loss alpha means nothing, so
+    lambda 0 belongs to a sweep of lambda at any alpha.
     """
+    sections: dict[tuple[object, ...], list[Summary]] = {}
+    for summary in summaries:
+        sections.setdefault(summary.runs[0].section, []).append(summary)
+    return [sweep for alike in sections.values() for sweep in _sweeps_of(alike)]
+
+
+def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
+    """`find_sweeps` among settings of one section."""
     flats = [summary.runs[0].flat for summary in summaries]
     differ = {key for flat in flats for key, value in flat.items() if value != flats[0].get(key)}
     keys = sorted(differ - {"preset", "seed"})  # two seeds are two draws, two presets no values of a key

@@ -1,5 +1,6 @@
 """Numbers as the words of a report: percent, differences, intervals, durations."""
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable
@@ -63,5 +64,6 @@ def duration(seconds: float) -> str:
 
 
 def slug(words: str) -> str:
-    """A file name from words: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", words.replace("λ", "lambda").replace("α", "alpha"))
+    """A file name from words: letters, digits, dots and dashes; of long ones the start and a hash."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", words.replace("λ", "lambda").replace("α", "alpha"))
+    return name if len(name) <= 120 else f"{name[:111]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"

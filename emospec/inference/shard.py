@@ -21,10 +21,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from emospec.data.audio import as_text, printable
+from emospec.data.audio import printable
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
-from emospec.files import write_bytes
+from emospec.files import as_text, write_bytes
 from emospec.inference.manifest import Row, is_url, location
 from emospec.inference.model import Model, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer

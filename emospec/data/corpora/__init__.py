@@ -4,6 +4,7 @@ Each corpus is one file here that turns names into utterances, and one row in `C
 Nothing here opens audio.
 """
 
+import os
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -45,6 +46,8 @@ CORPORA: dict[str, Corpus] = {
     )
 }
 """Every corpus by its name."""
+YOUR_OWN = frozenset(corpus.name for corpus in CORPORA.values() if not corpus.source)
+"""Names under which anybody's recordings go."""
 
 
 def get_corpus(name: str) -> Corpus:
@@ -71,7 +74,7 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
     """
     corpus = get_corpus(name)
     # Absolute, so that a root of "." still has the folder name that some layouts need.
-    root = Path(root).expanduser().absolute()
+    root = Path(os.path.expanduser(root)).absolute()  # that of pathlib raises for a user who is not there
     if not root.exists():
         raise CorpusError(f"{root} does not exist. Give the folder of {corpus.title}: {corpus.layout}")
     utterances = sorted(corpus.read(root), key=attrgetter("id"))

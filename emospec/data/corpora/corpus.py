@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emospec.data.audio import SUFFIXES
 from emospec.data.utterances import Utterance
-
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class Corpus:
     note: str = ""
 
 
-def walk(root: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
+def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """All files under `root` with one of the suffixes (in any case), in a fixed order.
 
     Names that start with a dot are skipped: they are no recordings, though macOS gives some a `.wav`.

@@ -4,11 +4,12 @@ The first folder under the root is the emotion; the second, where there is one, 
 deeper ones mean nothing. Without speakers no split can keep them apart: use `csv` to say more.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from emospec.data.corpora.corpus import Corpus, walk
 from emospec.data.utterances import Utterance, common_emotion
 from emospec.errors import CorpusError
+from emospec.files import as_text
 
 
 def read(root: Path) -> list[Utterance]:
@@ -21,7 +22,7 @@ def read(root: Path) -> list[Utterance]:
 
 
 def _utterance(root: Path, file: Path) -> Utterance:
-    place = file.relative_to(root)
+    place = PurePath(as_text(str(file.relative_to(root))))
     folders = place.parts[:-1]
     if not folders:
         raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")
