@@ -55,7 +55,9 @@ class Augmentation(_Table):
 
     speed: float = Field(0.0, ge=0, lt=1, description="time is stretched by up to this share")
     pitch: float = Field(0.0, ge=0, lt=1, description="frequencies are moved by up to this share")
-    gain_db: float = Field(0.0, ge=0, description="the level is moved by up to so many dB")
+    gain_db: float = Field(
+        0.0, ge=0, description="the level is moved by up to so many dB; own_mean undoes it"
+    )
     noise: float = Field(0.0, ge=0, le=1, description="share of utterances with noise of 0 to 30 dB SNR")
     telephone: float = Field(0.0, ge=0, le=1, description="share of utterances behind a telephone's filter")
     reverberation: float = Field(0.0, ge=0, le=1, description="share of utterances in a room of 0.1 to 0.8 s")

@@ -298,8 +298,8 @@ def _print_choice(console: Console, sweep: "Sweep") -> None:
         f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
     run = sweep.summaries[0].runs[0]
-    of = f"{sweep.symbol}, {run.meta['protocol']['name']}, {'+'.join(run.corpora)}"
-    words = f"sweep of {of}: dev chooses {sweep.best_value} (dev UA %: {dev})"
+    where = f"{'+'.join(run.corpora)}, {run.meta['protocol']['name']}"
+    words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
         found = sweep.by_dev.intervals["UA"]
         ends = f"[{percent(found.low)}, {percent(found.high)}]"

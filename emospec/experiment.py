@@ -3,12 +3,13 @@
 import math
 import os
 import re
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from emospec.config import load_settings
+from emospec.config import Settings, load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
@@ -77,7 +78,7 @@ def crossval(
         overrides: `table.key=value` each.
         repeats: how often the protocol is drawn anew.
         seed: seeds the splits, the initial weights and the batches.
-        jobs: runs side by side; 0 means one per core, of one thread each.
+        jobs: runs side by side; 0 means one per core. Where there are fewer runs than cores, they share the cores.
         cluster: the address of a Dask scheduler, whose workers see the same files; each run has one thread.
         resume: go on with interrupted runs, and keep finished ones.
         strict: refuse folds with a leak, which otherwise is a warning that travels with the number.
@@ -196,6 +197,11 @@ def reproduce(
         raise ConfigError(
             f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER))} Known: {', '.join(PAPER)}"
         )
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):
+        raise ConfigError(
+            f"{fixed[0]} is what the paper's experiment varies. Vary it otherwise with `emospec sweep`"
+        )
     arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
     asked: list[object] = ["--out", out, *each("--part", parts), *each("--set", overrides), "--seed", seed]
     asked += ["--repeats", repeats, *["--folds", folds] * bool(folds)]
@@ -231,10 +237,8 @@ def plan(
         command: how the user asked for them.
     """
     settings = [load_settings(arm.preset, arm.overrides) for arm in arms]
-    counts = []
-    for setting in settings:
-        _, utterances, _ = open_pack(Path(pack), setting)
-        counts.append(len(split_of(utterances, setting, 0, seed).folds))
+    _refuse_equal(arms, settings)
+    counts = [_count_folds(Path(pack), setting, repeats, seed) for setting in settings]
     return [
         Job(
             Path(pack),
@@ -244,7 +248,7 @@ def plan(
             repeat,
             seed,
             command=command,
-            overrides=notable(arm.overrides),
+            overrides=notable(setting, arm.preset),
             strict=strict,
         )
         for repeat in range(repeats)
@@ -252,6 +256,23 @@ def plan(
         for arm, setting, count in zip(arms, settings, counts, strict=True)
         if fold <= count
     ]
+
+
+def _count_folds(pack: Path, setting: Settings, repeats: int, seed: int) -> int:
+    """The folds of a split, of which every draw is tried."""
+    _, utterances, _ = open_pack(pack, setting)
+    return {len(split_of(utterances, setting, repeat, seed).folds) for repeat in range(repeats)}.pop()
+
+
+def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:
+    """ConfigError where two arms are one setting, such as two alphas without centre loss."""
+    seen: dict[str, Arm] = {}
+    for arm, setting in zip(arms, settings, strict=True):
+        idle = set() if setting.loss.center_weight else {"center_rate"}
+        exclude = {"training": {"checkpoint_seconds"}, "loss": idle}
+        other = seen.setdefault(setting.model_dump_json(exclude=exclude), arm)
+        if other is not arm:
+            raise ConfigError(f"{other.folder} and {arm.folder} are one and the same setting. Leave one out")
 
 
 def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) -> Path:
@@ -298,8 +319,8 @@ def run_jobs(
         TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
         WorkersError: the cluster cannot be had, or a worker was lost.
     """
+    import joblib
     import torch
-    from joblib import delayed
 
     from emospec.workers import side_by_side
 
@@ -313,7 +334,7 @@ def run_jobs(
             refuse_another(make_ready(job))
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)
-    at_once = 0 if cluster else min(jobs or os.cpu_count() or 1, len(todo))
+    at_once = 0 if cluster else min(jobs or joblib.cpu_count(), len(todo))
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()
     # A cluster that grows is told of all of them.
@@ -322,7 +343,9 @@ def run_jobs(
         watch = Watch(todo, progress) if progress else None
         try:
             # The runs' own folders were judged above, all before the first one started.
-            each = (delayed(_run_safely)(replace(job, threads=threads), folder, parent) for job in todo)
+            each = (
+                joblib.delayed(_run_safely)(replace(job, threads=threads), folder, parent) for job in todo
+            )
             outcomes = dict(work(each))
         finally:
             if watch:
@@ -339,7 +362,11 @@ def run_jobs(
 def _each_fold_once(todo: Iterable[Job]) -> list[Job]:
     """One job for each fold of each draw: settings that share the data share its audit."""
     folds = {
-        (job.pack, job.settings.data.model_dump_json(), job.fold, job.repeat, job.seed): job for job in todo
+        (
+            *(job.pack, job.settings.data.model_dump_json(), job.settings.training.start_from),
+            *(job.fold, job.repeat, job.seed),
+        ): job
+        for job in todo
     }
     return list(folds.values())
 
@@ -369,6 +396,9 @@ def _run_safely(job: Job, folder: Path, parent: int) -> tuple[Path, str]:
         run_job(job, resume=True, progress=stay_wanted)
     except EmospecError as error:
         return job.out, str(error)
+    except Exception as error:  # such as no memory on the accelerator: the other runs go on
+        traceback.print_exc()
+        return job.out, f"{type(error).__name__}: {error}"
     return job.out, ""
 
 

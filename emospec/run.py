@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import emospec
-from emospec.config import load_settings, to_toml
+from emospec.config import Settings, load_settings, to_toml
 from emospec.data.audit import Audit
 from emospec.data.splits import PARTS, overlap_words, write_folds
 from emospec.errors import RunError
 from emospec.evaluation.card import model_card
-from emospec.evaluation.results import Run, read_run
+from emospec.evaluation.results import Run, flatten, read_run
 from emospec.files import told_as_output, write_json, write_text
 from emospec.inference.model import CARD
 from emospec.job import Job, Ready, make_ready
@@ -78,7 +78,16 @@ def train(
     asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed), "--fold", fold]
     command = command_of("train", pack, *asked, *["--repeat", repeat] * bool(repeat), *["--strict"] * strict)
     job = Job(
-        Path(pack), Path(out), settings, fold, repeat, seed, threads, command, notable(overrides), strict
+        Path(pack),
+        Path(out),
+        settings,
+        fold,
+        repeat,
+        seed,
+        threads,
+        command,
+        notable(settings, preset),
+        strict,
     )
     return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress)
 
@@ -251,11 +260,12 @@ def each(option: str, values: Sequence[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
-def notable(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that nothing else in a setting's name tells, sorted, without spaces; of a key its last."""
+def notable(settings: Settings, preset: str) -> tuple[str, ...]:
+    """What differs from the preset, `table.key=value` without spaces, sorted, but for what a setting's name tells."""
     told = ("loss.center_weight", "loss.center_rate", "data.protocol")
-    values = dict("".join(text.split()).partition("=")[::2] for text in overrides)
-    return tuple(f"{key}={value}" for key, value in sorted(values.items()) if key not in told)
+    own, theirs = (flatten(each.model_dump()) for each in (settings, load_settings(preset)))
+    changed = sorted((k, v) for k, v in own.items() if v != theirs[k] and k not in told)
+    return tuple("".join(f"{key}={value}".split()) for key, value in changed)
 
 
 def _meta(ready: Ready) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def _on_cluster(client: "Client", ahead: int) -> Workers:
                 workers = len(client.nthreads())  # of a cluster that may have grown
             except OSError as error:
                 raise WorkersError(f"the cluster was lost ({error}). {_KEPT}") from error
-            for function, arguments, named in islice(left, max(ahead * workers - handed_out.count(), 0)):
+            for function, arguments, named in islice(
+                left, max(ahead * max(workers, 1) - handed_out.count(), 0)
+            ):
                 handed_out.add(client.submit(function, *arguments, **named, pure=False))
 
         hand_out()
@@ -136,5 +138,6 @@ def refuse_unwanted() -> None:
 
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
-    if worker.status != Status.running or task is None or task.state != "executing":
+    at_work = worker.status in (Status.running, Status.paused)  # paused, it takes no further tasks
+    if not at_work or task is None or task.state != "executing":
         raise WorkersError("the cluster has given this task up")

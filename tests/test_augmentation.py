@@ -109,6 +109,15 @@ def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch
         assert 10 * torch.log10(power.sum() / (more - power).sum()) == pytest.approx(10.0, abs=0.3)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nobody_is_the_babble_behind_himself(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emospec.learning.augmentation.BABBLE_SHARE", 1.0)
+    frames, counts = frames_of(*[1.0] * batch)
+    noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
+    for clean, after, count in zip(frames, noisy, counts.tolist(), strict=True):
+        assert float((after - clean)[:count].std()) > 0.1, "a louder copy of itself would be no noise"
+
+
 def test_noise_scatters_as_the_power_of_gaussian_noise() -> None:
     drawn = _Draw(1, torch.device("cpu"), draw()).exponential(torch.Size([200_000]))
     for level in (0.1, 1.0, 3.0):

@@ -1,5 +1,6 @@
 """Batches see every utterance once an epoch; the frame store gives what the front end gives."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_the_store_is_made_once(hum_pack: Pack) -> None:
     FrameStore(hum_pack, LogSpectrogram("log-stft"), lambda done, _: calls.append(done))
     assert not calls
     assert not list(Path(hum_pack.folder).glob("*.part"))
+
+
+def test_a_shard_that_was_cut_short_is_made_again(hum_pack: Pack, tmp_path: Path) -> None:
+    pack = Pack(shutil.copytree(hum_pack.folder, tmp_path / "pack"))
+    store = FrameStore(pack, LogSpectrogram("log-mel"))
+    whole = [store.frames(i).copy() for i in range(len(pack))]
+    for path in (tmp_path / "pack").glob("frames-*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    again = FrameStore(pack, LogSpectrogram("log-mel"))
+    for i, frames in enumerate(whole):
+        np.testing.assert_array_equal(again.frames(i), frames)
 
 
 def test_buckets_hold_everything_once_in_bounded_memory(hum_pack: Pack) -> None:

@@ -164,7 +164,7 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
     assert dev[choice["chosen"]] == max(choice["dev_UA"])
     assert choice["by_dev"]["runs"] == 1
     shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / "p")]).stdout
-    assert f"sweep of λ: dev chooses {choice['chosen']} (dev UA %: 0 " in shown
+    assert f"sweep of λ on hum, groups:3: dev chooses {choice['chosen']} (dev UA %: 0 " in shown
     report = Path(str(paper["report"])).read_text(encoding="utf-8")
     assert "UA and WA over λ" in report
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").rglob("scores.json")}

@@ -1,18 +1,29 @@
 """Many runs: what their progress tells, and that a worker does not outlive its parent."""
 
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
 
 import emospec
 from conftest import SHORT
 from emospec.config import load_settings
-from emospec.data.pack import Pack
-from emospec.evaluation.results import summarise
-from emospec.experiment import sweep
+from emospec.data.pack import Pack, prepare
+from emospec.data.utterances import Utterance
+from emospec.errors import ConfigError, ProtocolError, TrainingError
+from emospec.evaluation.results import Run, summarise
+from emospec.experiment import reproduce, sweep
 from emospec.job import Job
+from emospec.run import notable, run_job
 from emospec.watch import Watch
 
 
@@ -67,6 +78,88 @@ def test_settings_that_are_paths_have_rows_of_their_own(hum_pack: Pack, tmp_path
         (job.out / "meta.json").write_text('{"counts": {"train": {"a": 3}}}')
     Watch(jobs, lambda name, *_: rows.append(name)).stop()
     assert rows == ["all runs", "loss.teacher=a/t.npz", "loss.teacher=b/t.npz"]
+
+
+def test_a_setting_has_one_name_however_it_is_spelt(hum_pack: Pack, tmp_path: Path) -> None:
+    spelt = ["training.learning_rate=1e-3", "frontend.own_mean=false", "loss.warmup_steps = 4"]
+    other = ["training.learning_rate=0.001", "loss.warmup_steps=4"]
+    one, two = [load_settings("dai2019-mel", overrides) for overrides in (spelt, other)]
+    assert notable(one, "dai2019-mel") == notable(two, "dai2019-mel")
+    assert notable(one, "dai2019-mel") == ("loss.warmup_steps=4", "training.learning_rate=0.001")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda pack, out: reproduce(pack, out, overrides=["loss.center_rate=0.7"]),
+            "loss.center_rate is what",
+        ),
+        (
+            lambda pack, out: sweep(
+                pack, out, "loss.center_rate", ["0.1", "0.5"], overrides=["loss.center_weight=0"]
+            ),
+            "loss.center_rate=0.1 and loss.center_rate=0.5 are one and the same setting",
+        ),
+    ],
+)
+def test_settings_that_would_be_one_are_refused_before_training(
+    hum_pack: Pack, tmp_path: Path, call: Callable[[Path, Path], object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        call(hum_pack.folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_later_draw_that_cannot_be_dealt_is_told_before_training(tmp_path: Path) -> None:
+    """Ten speakers in five groups, a class of which two have all: the second draw leaves it out of training."""
+    rng = np.random.default_rng(0)
+    utterances = []
+    for speaker in range(10):
+        for emotion in ("angry", "sad", *["bored"] * (speaker < 2)):
+            file = tmp_path / f"{speaker}-{emotion}.wav"
+            soundfile.write(file, rng.normal(0, 0.1, 12_000), 16_000)
+            utterances.append(Utterance(f"demo/{file.stem}", "demo", file, str(speaker), emotion, emotion))
+    pack, _ = prepare(utterances, tmp_path / "pack")
+    with pytest.raises(ProtocolError, match="bored"):
+        emospec.crossval(
+            pack.folder,
+            tmp_path / "out",
+            overrides=[*SHORT, "data.classes=all", "data.protocol=groups:5"],
+            repeats=2,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_start_of_a_sweep_is_looked_at_before_training(
+    hum_pack: Pack, hum_run: Path, tmp_path: Path
+) -> None:
+    """The second value knows nobody of test: the first does, and is what --strict must find."""
+    stranger = tmp_path / "stranger"
+    shutil.copytree(hum_run, stranger)
+    folds = pd.read_csv(stranger / "folds.csv", dtype=str)
+    folds["utterance"], folds["speaker"], folds["samples"] = "x/" + folds["utterance"], "x/1", "0"
+    folds.to_csv(stranger / "folds.csv", index=False)
+    with pytest.raises(ProtocolError, match="from which the weights come"):
+        sweep(
+            hum_pack.folder, tmp_path / "out", "training.start_from", [str(hum_run), str(stranger)],
+            overrides=SHORT, strict=True,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_of_one_run_lets_the_others_go_on(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_or_die(job: Job, **more: Any) -> Run:
+        if job.fold == 1:
+            raise RuntimeError("CUDA out of memory")
+        return run_job(job, **more)
+
+    monkeypatch.setattr("emospec.experiment.run_job", run_or_die)
+    with pytest.raises(TrainingError, match=r"1 of 3 runs failed.*r0-f1: RuntimeError: CUDA out of memory"):
+        emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", SHORT, jobs=1)
+    assert sorted(path.parent.name for path in tmp_path.glob("*/scores.json")) == ["r0-f2", "r0-f3"]
 
 
 def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class Augmenter:
         slope = draw.between(*NOISE_DB_PER_OCTAVE) * to_device(octaves, power.device)
         noise = torch.pow(10.0, slope / 10) * draw.exponential(own.shape)
         babble = draw.chosen(BABBLE_SHARE).nonzero()[:, 0]
-        if len(babble):
+        if len(babble) and len(power) > BABBLERS:  # else some would be their own company
             others = (rows[babble, None] + torch.arange(1, BABBLERS + 1)) % len(power)
             voices = power[to_device(others, power.device)].sum(dim=1)
             noise = noise.index_copy(0, to_device(babble, power.device), voices)

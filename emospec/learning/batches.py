@@ -23,7 +23,7 @@ from emospec.data.buckets import buckets
 from emospec.data.frames import frame_count
 from emospec.data.pack import Pack
 from emospec.data.shards import SHARD_BYTES, Shards
-from emospec.files import told_as_output
+from emospec.files import put_in_place, told_as_output
 from emospec.learning.device import has_room, to_device
 from emospec.learning.spectrogram import LogSpectrogram
 
@@ -124,7 +124,7 @@ class FrameStore:
         """Make the shards that are missing."""
         for shard in range(len(self._shards)):
             path = self._shards.path(shard)
-            if path.is_file():
+            if path.is_file() and path.stat().st_size == self._shards.size(shard):
                 continue
             part = path.with_name(f"{path.name}.{os.getpid()}.part")
             try:
@@ -133,7 +133,7 @@ class FrameStore:
                 self._fill(shard, rows, pack, frontend, progress)
                 del rows  # which writes what is left
                 with told_as_output(path):
-                    os.replace(part, path)
+                    put_in_place(part, path)
             finally:
                 part.unlink(missing_ok=True)
 

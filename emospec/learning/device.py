@@ -11,6 +11,11 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
+def keep_float32_whole() -> None:
+    """Have an accelerator multiply float32 as such, where it would round to TF32 first."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def has_room(device: torch.device, size: int) -> bool:
     """Whether so many bytes may stay on an accelerator throughout a training."""
     return device.type == "cuda" and size <= _SHARE_FOR_FRAMES * torch.cuda.mem_get_info(device)[0]

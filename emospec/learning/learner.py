@@ -22,6 +22,7 @@ from emospec.errors import RunError
 from emospec.files import write_bytes, write_json
 from emospec.inference.model import CONFIG, WEIGHTS
 from emospec.learning.batches import FrameStore
+from emospec.learning.device import keep_float32_whole
 from emospec.learning.losses import CenterLoss
 from emospec.learning.network import FEATURES, EmotionNetwork
 from emospec.learning.spectrogram import Kind, LogSpectrogram
@@ -94,6 +95,7 @@ class Learner(nn.Module):
             indices: which utterances.
             precision: of the convolutions.
         """
+        keep_float32_whole()
         order: list[int] = []
         z, probabilities = [], []
         before, self.network.precision = self.network.precision, precision

@@ -33,7 +33,7 @@ from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, we
 from emospec.files import write_text
 from emospec.learning.augmentation import Augmenter
 from emospec.learning.batches import FrameStore, batch_indices
-from emospec.learning.device import to_device
+from emospec.learning.device import keep_float32_whole, to_device
 from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
@@ -46,7 +46,7 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 def bfloat16_is_fast() -> bool:
     """Whether this machine multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
@@ -101,6 +101,7 @@ def fit(
             is of another task.
     """
     reuse_freed_memory()
+    keep_float32_whole()
     if tensorboard:
         import_module("tensorboard")  # accelerate would leave a missing tracker out in silence
     accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=folder)
@@ -223,7 +224,7 @@ class _Trainer:
             told = self.teacher(outputs, valid, utterance, indices, stretch)
             loss = loss + self.task.loss.teacher_weight * share * told
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+        loss.backward()
         self.ranks.sum_gradients(self.optimizer.param_groups[0]["params"])
         self.optimizer.step()
         self.learner.center_loss.update(z, targets, center_rate, self.ranks.sum)
