@@ -16,12 +16,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutputError: there is no room for it, no right to write it, or no such folder.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    place = Path(os.path.realpath(path))  # a link stays one
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
     with told_as_output(path):
+        if place.exists() and not (place.is_file() or place.is_dir()):  # such as a pipe
+            place.write_bytes(content)
+            return
         try:
             with open(part, "wb") as file:
                 file.write(content)
-            put_in_place(part, path)
+            put_in_place(part, place)
         finally:
             with suppress(OSError):  # on a file system that has become read-only
                 part.unlink(missing_ok=True)

@@ -413,3 +413,41 @@ def test_what_macos_leaves_beside_recordings_is_none(tmp_path: Path) -> None:
             (place / name).touch()
     assert find_recordings(tmp_path) == [tmp_path / "a.wav"]
     assert find_recordings(hidden) == [hidden / "a.wav"]
+
+
+def test_links_are_followed_to_each_folder_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.wav").touch()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "tree" / "loop").symlink_to(tmp_path / "tree")
+    assert find_recordings(tmp_path / "tree") == [tmp_path / "tree" / "link" / "a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.wav").touch()
+    plain = os.scandir
+
+    def scandir(place: str) -> object:
+        if Path(place).name == "shut":  # root, who runs tests in containers, may read all
+            raise PermissionError(13, "Permission denied", str(place))
+        return plain(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(AudioError, match=r"shut: the folder cannot be read \(Permission denied\)"):
+        find_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [k for k in FORMATS if k[0] in ("FLAC", "OGG", "MP3")], ids="-".join)
+def test_a_recording_behind_another_is_not_left_unheard(kind: tuple[str, str]) -> None:
+    one, two = (
+        encoded(np.random.default_rng(k).normal(0, 0.1, n), 16_000, kind)
+        for k, n in ((1, 16_000), (2, 40_000))
+    )
+    for whole in (one, two):
+        read_audio(whole)
+    assert "another recording begins where it ends" in error(one + two)
+    if kind[0] == "MP3":
+        assert "another recording begins where it ends" in error(one + b"ID3\x04\0\0\0\0\0\x02ab" + two)
+        assert read_audio(one + b"TAG".ljust(128, b"\0")).shape == read_audio(one).shape

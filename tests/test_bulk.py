@@ -216,6 +216,13 @@ def test_a_folder_and_a_parquet_manifest(calls: Path, hum_model: Path, tmp_path:
     score(tmp_path / "m.parquet", tmp_path / "two", hum_model, keep=["n"], jobs=1)
     kept = parquet.read_table(tmp_path / "two" / "part-00000.parquet")
     assert kept["n"].type == pa.int32()
+    nanoseconds = pa.array([1_700_000_000_123_456_789, None], pa.timestamp("ns"))
+    parquet.write_table(table.append_column("at", nanoseconds), tmp_path / "m.parquet")
+    score(tmp_path / "m.parquet", tmp_path / "three", hum_model, keep=["n", "at", "n"], jobs=1)
+    stamped = parquet.read_table(tmp_path / "three" / "part-00000.parquet")
+    assert stamped["at"].type == pa.timestamp("us")
+    assert stamped["at"].cast(pa.int64()).to_pylist() == [1_700_000_000_123_456, None]
+    assert stamped.column_names.count("n") == 1
     assert kept["n"].to_pylist() == [7, None]
     for own, first in zip(kept.to_pylist(), rows[1:], strict=False):
         assert all(own[name] == first[name] for name in first if name not in ("row", "recording"))
@@ -278,6 +285,36 @@ def test_a_damaged_shard_is_named(calls: Path, hum_model: Path, tmp_path: Path) 
     (tmp_path / "out" / "summary.json").unlink()
     with pytest.raises(ScoringError, match=r"part-00001\.parquet is damaged .* Delete it, and call again"):
         again(calls, tmp_path / "out", hum_model)
+
+
+def test_damage_inside_a_shard_is_told_as_such(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+    again(calls, tmp_path / "out", hum_model)
+    part = tmp_path / "out" / "part-00001.parquet"
+    place = parquet.ParquetFile(part).metadata.row_group(0)
+    column = next(c for c in map(place.column, range(place.num_columns)) if c.path_in_schema == "emotion")
+    content = bytearray(part.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + 12] = b"\xff" * 12
+    part.write_bytes(content)
+    (tmp_path / "out" / "summary.json").unlink()
+    with pytest.raises(ScoringError, match=r"(?s)part-00001\.parquet is damaged .* Delete it, and call again"):
+        again(calls, tmp_path / "out", hum_model)
+
+
+def test_two_calls_at_once_do_not_tidy_each_others_files(
+    calls: Path, hum_model: Path, tmp_path: Path
+) -> None:
+    tried: list[str] = []
+
+    def once_more(*_: object) -> None:
+        if not tried:
+            with pytest.raises(ScoringError) as caught:
+                again(calls, tmp_path / "out", hum_model)
+            tried.append(str(caught.value))
+
+    found = again(calls, tmp_path / "out", hum_model, progress=once_more)
+    assert "another call scores into it still" in tried[0]
+    assert again(calls, tmp_path / "out", hum_model) == found
 
 
 def test_kinds_hold_no_names_and_no_numbers() -> None:

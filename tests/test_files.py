@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,20 @@ def test_nan_becomes_null_wherever_it_stands() -> None:
 def test_numbers_survive_json_exactly() -> None:
     numbers = [0.1, 1 / 3, 5e-324, 1.7976931348623157e308, 2**53 + 1]
     assert json.loads(to_json(numbers)) == numbers
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_into(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    write_text(tmp_path / "there" / "a.txt", "old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "there" / "a.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "there" / "a.txt").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    write_text(tmp_path / "pipe", "through it")
+    reader.join()
+    assert read == ["through it"]
+    assert (tmp_path / "pipe").is_fifo()

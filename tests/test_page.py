@@ -191,6 +191,30 @@ def test_a_recorded_voice_gets_the_answer_of_predict(
     assert np.median(alike) > 0.95, alike
 
 
+def test_a_recording_is_kept_whatever_the_server_says_and_ends_within_its_limits(
+    open_page: Callable[..., Any], address: str
+) -> None:
+    page = open_page("about:blank", ready="html")
+
+    def tell_less(route: Any) -> None:
+        known = route.fetch().json()
+        route.fulfill(json=known | {"limits": known["limits"] | {"bytes": 150_000}})
+
+    page.route("**/v1/models", tell_less)
+    page.route("**/v1/timeline*", lambda route: route.abort())
+    page.goto(address)
+    page.wait_for_selector("#record:enabled")
+    page.keyboard.press("r")
+    page.wait_for_selector("#recording:visible")
+    page.wait_for_selector("#recording", state="hidden", timeout=20_000)  # it stops by itself
+    page.wait_for_selector("#trouble:visible")
+    with page.expect_download() as download:
+        page.click("#wav")
+    content = Path(download.value.path()).read_bytes()
+    assert 100_000 < len(content) < 150_000
+    assert read_audio(content).size > 3 * SAMPLE_RATE
+
+
 def likeness(part: np.ndarray, whole: np.ndarray) -> float:
     """The highest correlation of a part with as long a stretch of the whole.
 

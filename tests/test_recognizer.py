@@ -255,6 +255,14 @@ def test_exported_in_16_bits_it_says_nearly_the_same(
             )
 
 
+def test_a_model_that_is_for_reading_only_can_be_saved_elsewhere(copied: Path, tmp_path: Path) -> None:
+    os.chmod(copied, 0o555)
+    load_model(copied).save(tmp_path / "own")
+    assert os.stat(tmp_path / "own").st_mode & 0o700 == 0o700
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+    os.chmod(copied, 0o755)
+
+
 def test_the_card_is_one_that_the_hub_reads(hum_model: Path) -> None:
     _, header, text = (hum_model / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     facts = yaml.safe_load(header)

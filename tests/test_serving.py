@@ -130,6 +130,19 @@ def test_timelines_are_the_command_lines(
     query = {"format": form, "window": 2, "hop": 0.5, "smoothing": 0, "minimum": 0.5, "speech": bool(speech)}
     answer = client.post("/v1/timeline", params=query, files={"file": (file.name, file.read_bytes())})
     assert answer.status_code == 200, answer.text
+    if speech:  # of which there are no hops
+        assert (
+            client.post(
+                "/v1/timeline", params=query | {"hop": 9}, files={"file": file.read_bytes()}
+            ).status_code
+            == 200
+        )
+        assert (
+            CliRunner()
+            .invoke(app, ["timeline", str(file), "--model", str(hum_model), "--hop", "9", *speech])
+            .exit_code
+            == 0
+        )
     if form == "json":
         assert _rounded(answer.json()) == _rounded(json.loads(told.stdout))
     else:

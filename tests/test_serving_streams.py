@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -18,6 +19,7 @@ from emospec.data.waveform import from_samples
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.serving.limits import Limits
+from emospec.serving.server import config_of
 from served import Served, served, until
 
 CHANGING = np.concatenate([tone(300, 4.0), tone(900, 4.3)])
@@ -108,6 +110,24 @@ def test_an_error_has_the_one_shape_and_closes(
     else:
         assert (last["type"], last["error"]["code"], closed["code"]) == ("error", code, 1008)
         assert last["error"]["fix"]
+
+
+def test_a_small_message_does_not_become_a_large_one(server: Served) -> None:
+    """Compressed by its sender, a megabyte of zeros is a kilobyte, which no limit would have counted."""
+    with opened(server, compression="deflate") as socket:
+        assert socket.response is not None
+        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+
+def test_who_sends_first_and_reads_later_is_not_cut_off(server: Served) -> None:
+    assert config_of(FastAPI()).ws_ping_interval is None
+    with opened(server, ping_interval=None) as socket:
+        for _ in range(190):
+            socket.send(bytes(3200))
+        time.sleep(0.5)
+        socket.send("end")
+        *said, closed = told(socket)
+    assert (said[-1]["type"], closed["code"]) == ("end", 1000)
 
 
 def test_frames_of_nothing_do_not_keep_a_place(hum_model: Path) -> None:

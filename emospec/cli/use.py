@@ -104,7 +104,8 @@ def timeline(
             import matplotlib  # noqa: F401
     recognizer = _open(model, int8, threads)
     source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
-    timing = Timing(window, hop, smoothing, minimum, abstain_below)
+    # With --speech there are no hops, so none can be mistaken.
+    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
     heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech))
     if out is None:
         print(render(form, heard), end="")
@@ -356,8 +357,10 @@ def _model(named: str) -> str:
 
 
 def _check_folders(*files: Path | None) -> None:
-    """Refuse a file whose folder is missing, before there is work to lose."""
+    """Refuse a file that is a folder, or whose folder is missing, before there is work to lose."""
     for file in files:
+        if file is not None and file.is_dir():
+            raise EmospecError(f"{file} is a folder. Name a file")
         if file is not None and not file.absolute().parent.is_dir():
             raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
 

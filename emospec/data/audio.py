@@ -6,7 +6,7 @@ which goes by content, not by suffix.
 
 import io
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,24 +129,45 @@ def read_part(
         return _decoded(file, name, *stretch), samples / SAMPLE_RATE, start / SAMPLE_RATE
 
 
+def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """All files under `root` with one of the suffixes (in any case), in a fixed order.
+
+    Links are followed, to each folder once. Names that start with a dot are skipped: they are no recordings,
+    though macOS gives some a `.wav`.
+
+    Raises:
+        AudioError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise AudioError(f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror})")
+
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        found += [file for file in visible if file.suffix.lower() in suffixes]
+    return found
+
+
 def find_recordings(place: Path) -> list[Path]:
     """A file as it is named, or all recordings below a folder, by suffix, in order of their paths.
 
     Raises:
-        AudioError: the folder holds none.
+        AudioError: the folder holds none, or it or one below it cannot be read.
     """
     try:
         if not place.is_dir():
             return [place]
-        found = sorted(
-            p
-            for p in place.rglob("*")
-            if p.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") for part in p.relative_to(place).parts)  # macOS's ._a.wav
-            and p.is_file()
-        )
     except OSError:  # a name too long, a folder closed to us: the reader says so of this one
         return [place]
+    found = sorted(walk(place))
     if not found:
         raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
     return found
@@ -278,6 +299,8 @@ def _opened(
             )
             file = stack.enter_context(_SoundFile(content, closefd=False))
             uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
+            if file.format == "MP3" and mp3.has_another_behind(stream):
+                raise AudioError(f"{name}: {containers.ANOTHER_BEHIND}")
             if mended := _mended(file, stream, uncounted):
                 file = stack.enter_context(_SoundFile(mended))
             _check_header(file, name)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _RF64_UNKNOWN_BYTES = 2**62
 _LONGEST_OGG_PAGE_BYTES = 65_307
+_READ_BYTES = 2**20
+# A FLAC's mark, and the head of its first block, which is the last or not (RFC 9639, sections 6 and 8.1).
+_FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+ANOTHER_BEHIND = (
+    "another recording begins where it ends, and would not be heard. Split them, or write them as one"
+)
 _MOST_CHUNKS = 1000  # before the samples; bounds the search in a hostile file
 
 
@@ -31,7 +37,10 @@ def spliced(head: bytes, stream: BinaryIO | None = None, start: int = 0, end: in
 
 
 def check_whole(stream: BinaryIO, name: str) -> None:
-    """Refuse a WAV, AIFF or Ogg whose end is missing; decoding tells it of FLAC and MP3."""
+    """Refuse a WAV, AIFF or Ogg whose end is missing; decoding tells it of FLAC and MP3.
+
+    And an Ogg or FLAC behind which another begins: decoders end with the first.
+    """
     size = stream.seek(0, os.SEEK_END)
     if chunk := _samples_chunk(stream):
         declared, found = chunk[1], size - chunk[0]
@@ -40,13 +49,19 @@ def check_whole(stream: BinaryIO, name: str) -> None:
                 f"{name}: is truncated: {found} of {declared} bytes of samples are there. Copy it again"
             )
     stream.seek(0)
-    if stream.read(4) == b"OggS":
+    kind = stream.read(4)
+    if kind == b"fLaC" and _holds(stream, _FLAC_STARTS):
+        raise AudioError(f"{name}: {ANOTHER_BEHIND}")
+    if kind == b"OggS":
+        streams = _ogg_streams(stream)
         stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
         tail = stream.read()
         # RFC 3533: flags at byte 5, of which 4 marks the last page; segments counted at 26, their lengths at 27.
         page = tail[tail.rfind(b"OggS") :].ljust(27, b"\0")
         if not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
             raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
+        if page[14:18] not in streams:
+            raise AudioError(f"{name}: {ANOTHER_BEHIND}")
 
 
 def piped_wav(stream: BinaryIO) -> BinaryIO | None:
@@ -62,6 +77,30 @@ def piped_wav(stream: BinaryIO) -> BinaryIO | None:
     if not (riff_bytes + 8 <= len(head) or _is_unknown(riff_bytes)):
         return None
     return spliced(head[:-4] + b"\xff\xff\xff\xff", stream, len(head), size)
+
+
+def _ogg_streams(stream: BinaryIO) -> set[bytes]:
+    """The numbers of the streams that an Ogg begins with: of each the first page stands before all others."""
+    streams: set[bytes] = set()
+    place = 0
+    while len(streams) < _MOST_CHUNKS:
+        stream.seek(place)
+        page = stream.read(27 + 255)
+        if len(page) < 27 or page[:4] != b"OggS" or not page[5] & 2:
+            break
+        streams.add(page[14:18])
+        place += 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return streams
+
+
+def _holds(stream: BinaryIO, words: tuple[bytes, ...]) -> bool:
+    """Whether one of some words of equal length stands in what follows."""
+    before = b""
+    while piece := stream.read(_READ_BYTES):
+        if any(word in before + piece for word in words):
+            return True
+        before = (before + piece)[1 - len(words[0]) :]
+    return False
 
 
 def _is_unknown(declared_bytes: int) -> bool:

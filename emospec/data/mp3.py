@@ -15,6 +15,7 @@ _KBITS = {
 }
 _HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SIDE_BYTES = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}  # MPEG 1, mono
+_FRAMES_OF_ANOTHER = 3
 _COUNTS = (b"Xing", b"Info", b"VBRI")
 
 
@@ -23,6 +24,30 @@ def says_its_length(stream: BinaryIO) -> bool:
     stream.seek(_tag_bytes(stream))
     first = stream.read(64)
     return any(word in first for word in _COUNTS)
+
+
+def has_another_behind(stream: BinaryIO) -> bool:
+    """Whether frames follow where an MP3 ends by what its first frame says of its bytes.
+
+    Some writers do not count that first frame, so a single further frame is none of another recording.
+    """
+    start = _tag_bytes(stream)
+    stream.seek(start)
+    first = stream.read(64)
+    place = max(first.find(word) for word in (b"Xing", b"Info"))
+    if place < 0 or not int.from_bytes(first[place + 4 : place + 8], "big") & 2:
+        return False
+    counts = first[place + 8 :]
+    if int.from_bytes(first[place + 4 : place + 8], "big") & 1:  # the frames' number stands before the bytes'
+        counts = counts[4:]
+    end = start + int.from_bytes(counts[:4], "big")
+    end += _tag_bytes(stream, end)
+    for _ in range(_FRAMES_OF_ANOTHER):
+        frame = _frame_bytes(_at(stream, end))
+        if not frame:
+            return False
+        end += frame
+    return True
 
 
 def counted(stream: BinaryIO) -> BinaryIO | None:
@@ -52,9 +77,9 @@ def _is_end(following: bytes) -> bool:
     return following[:3] in (b"", b"TAG", b"APE", b"\0\0\0")
 
 
-def _tag_bytes(stream: BinaryIO) -> int:
-    """Length of the ID3v2 tag at the beginning, 0 without one."""
-    stream.seek(0)
+def _tag_bytes(stream: BinaryIO, place: int = 0) -> int:
+    """Length of the ID3v2 tag at a place, 0 without one."""
+    stream.seek(place)
     head = stream.read(10)
     if head[:3] != b"ID3" or len(head) < 10:
         return 0

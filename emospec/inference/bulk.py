@@ -5,13 +5,14 @@ the same call goes on. `shard` says what a worker does.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ def score(
     _check_protocols(census)
     plan = _plan(order, census, shard_files)
     _keep_plan(out, plan)
+    with _alone_in(out):
+        return _score(order, manifest, plan, workers, progress, started)
+
+
+def _score(
+    order: Order,
+    manifest: Manifest,
+    plan: dict[str, Any],
+    workers: AbstractContextManager[Workers],
+    progress: Progress | None,
+    started: float,
+) -> dict[str, Any]:
+    out = order.out
     left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
     if left or not (out / SUMMARY).is_file():
         done = _score_shards(order, manifest, plan, left, workers, progress)
@@ -147,6 +161,24 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """ScoringError where another call, such as cron's last, scores into a folder still: each would tidy the other's files."""
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ScoringError(
+            f"{out}: another call scores into it still. Wait for it, or name another folder"
+        ) from error
+    except OSError:  # a file system that knows no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _check_protocols(census: Census) -> None:
@@ -234,7 +266,7 @@ def _columns_of(path: Path) -> pa.Table:
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
 
 

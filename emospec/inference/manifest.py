@@ -72,7 +72,7 @@ class Manifest:
                 raise ScoringError(
                     f"{self.source}: it must have one column {name!r}{nearest(name, schema.names)}; its columns: {found}"
                 )
-        return tuple(schema.field(name) for name in keep)
+        return tuple(_in_microseconds(schema.field(name)) for name in dict.fromkeys(keep))
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order.
@@ -120,7 +120,13 @@ class Manifest:
             if self._is_parquet:
                 with parquet.ParquetFile(self.source) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                        yield batch.select(names)
+                        columns = [
+                            column.cast(_in_microseconds(field).type, safe=False)
+                            for field, column in zip(
+                                batch.select(names).schema, batch.select(names), strict=True
+                            )
+                        ]
+                        yield pa.RecordBatch.from_arrays(columns, names)
             else:
                 with self._csv(names) as reader:
                     yield from reader
@@ -139,6 +145,18 @@ class Manifest:
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names),
         )
+
+
+def _in_microseconds(field: pa.Field) -> pa.Field:
+    """A column of times in nanoseconds, which Python's do not have, as one in microseconds."""
+    kind = field.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return field.with_type(pa.timestamp("us", kind.tz))
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return field.with_type(pa.duration("us"))
+    if pa.types.is_time64(kind) and kind.unit == "ns":
+        return field.with_type(pa.time64("us"))
+    return field
 
 
 def is_url(recording: str) -> bool:

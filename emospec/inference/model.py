@@ -162,6 +162,7 @@ class Model:
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         try:
             shutil.copytree(self.folder, part)
+            part.chmod(part.stat().st_mode | 0o700)  # a copy of what is for reading only is for writing
             write_json(part / CONFIG, about)
             os.replace(part, folder)
         finally:

@@ -125,7 +125,7 @@ async def timeline(
     known = format_named(form)
     if len(file) > 1:
         raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
-    timing = Timing(window, hop, smoothing, minimum, abstain_below)
+    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
     work = service.timeline(file[0], timing, speech)
     heard = await _unless_gone(request, service.limits.timeline_seconds, work)
     name = quote(PurePath(file[0].name).stem + known.suffix)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
+from emospec.data.audio import walk
 from emospec.data.corpora import (
     crema_d,
     demo,
@@ -23,7 +24,7 @@ from emospec.data.corpora import (
     tess,
 )
 from emospec.data.corpora.check import CorpusCheck, compare
-from emospec.data.corpora.corpus import Corpus, walk
+from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 

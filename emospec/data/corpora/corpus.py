@@ -1,15 +1,14 @@
-"""What a corpus is, and the one walk over files that all readers share.
+"""What a corpus is, and how recordings are found by their names, as all readers share it.
 
 A reader turns names into utterances. Nothing here opens audio, and nothing here knows a single corpus.
 """
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emospec.data.audio import SUFFIXES
+from emospec.data.audio import walk
 from emospec.data.utterances import Utterance
 
 
@@ -53,19 +52,6 @@ class Corpus:
     folds: dict[str, int] = field(default_factory=dict)
     speech: str = ""
     note: str = ""
-
-
-def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """All files under `root` with one of the suffixes (in any case), in a fixed order.
-
-    Names that start with a dot are skipped: they are no recordings, though macOS gives some a `.wav`.
-    """
-    found: list[Path] = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        found += [file for file in visible if file.suffix.lower() in suffixes]
-    return found
 
 
 def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict[str, str]]]:

@@ -6,7 +6,8 @@ deeper ones mean nothing. Without speakers no split can keep them apart: use `cs
 
 from pathlib import Path, PurePath
 
-from emospec.data.corpora.corpus import Corpus, walk
+from emospec.data.audio import walk
+from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance, common_emotion
 from emospec.errors import CorpusError
 from emospec.files import as_text

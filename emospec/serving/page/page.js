@@ -94,13 +94,16 @@ async function judge(given, made = false) {
   const own = job = new AbortController();
   [file, point] = [given, null];
   track.clear();
+  URL.revokeObjectURL(at("wav").href);
+  // Before anything can fail: what was recorded here is nowhere else.
+  Object.assign(at("wav"), { href: made ? URL.createObjectURL(file) : "", download: file.name, hidden: !made });
   at("time").hidden = false;
   showSegments([]);
   at("time-title").textContent = `Along its time: ${file.name}`;
   showWaiting(`Listening to ${file.name} …`);
   showMap();
   if (file.size > limits.bytes) {
-    at("time").hidden = true;
+    at("time").hidden = !made;
     showWaiting(START);
     const [size, most] = [file.size, limits.bytes].map((bytes) => Math.floor(bytes / 1e6));
     throw new Trouble("too_large", `${file.name} has ${size} MB; this server takes ${most} MB.`,
@@ -112,14 +115,9 @@ async function judge(given, made = false) {
   });
   await Promise.all([
     orElse(predict(own), () => showWaiting("No answer.")),
-    orElse(showTimeline(own), () => { at("time").hidden = true; }),
-    showSound(own, made),
+    orElse(showTimeline(own), () => { at("time").hidden = !made; }),
+    track.open(file, own.signal),
   ]);
-}
-
-async function showSound({ signal }, made) {
-  await track.open(file, signal);
-  if (!signal.aborted) Object.assign(at("wav"), { href: track.audio.src, download: file.name, hidden: !made });
 }
 
 async function predict({ signal }) {
@@ -180,7 +178,8 @@ async function startRecording() {
       at("level").setAttribute("aria-valuenow", Math.max(-60, peakDb).toFixed(0));
       at("level").firstElementChild.style.transform = `scaleX(${Math.max(0, 1 + peakDb / 60)})`;
       at("recorded").textContent = clock(seconds);
-      if (microphone && seconds > limits.seconds - 1) toggleRecording();
+      const most = Math.min(limits.seconds - 1, (limits.bytes - 2000) / (2 * microphone?.sampleRate)); // a form and a header
+      if (microphone && seconds > most) toggleRecording();
     });
     live = microphone.live = listen(microphone.sampleRate, showMoment,
       () => showWaiting("The server gives no live answer. The recording goes on."));
