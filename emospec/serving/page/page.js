@@ -178,8 +178,8 @@ async function startRecording() {
       at("level").setAttribute("aria-valuenow", Math.max(-60, peakDb).toFixed(0));
       at("level").firstElementChild.style.transform = `scaleX(${Math.max(0, 1 + peakDb / 60)})`;
       at("recorded").textContent = clock(seconds);
-      const most = Math.min(limits.seconds - 1, (limits.bytes - 2000) / (2 * microphone?.sampleRate)); // a form and a header
-      if (microphone && seconds > most) toggleRecording();
+      const most = Math.min(limits.seconds, limits.bytes / (2 * microphone?.sampleRate)); // of 16 bits
+      if (microphone && seconds > most - 1) toggleRecording();
     });
     live = microphone.live = listen(microphone.sampleRate, showMoment,
       () => showWaiting("The server gives no live answer. The recording goes on."));
