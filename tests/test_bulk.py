@@ -297,7 +297,9 @@ def test_damage_inside_a_shard_is_told_as_such(calls: Path, hum_model: Path, tmp
     content[start : start + 12] = b"\xff" * 12
     part.write_bytes(content)
     (tmp_path / "out" / "summary.json").unlink()
-    with pytest.raises(ScoringError, match=r"(?s)part-00001\.parquet is damaged .* Delete it, and call again"):
+    with pytest.raises(
+        ScoringError, match=r"(?s)part-00001\.parquet is damaged .* Delete it, and call again"
+    ):
         again(calls, tmp_path / "out", hum_model)
 
 

@@ -152,7 +152,10 @@ def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
         seen.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        found += [file for file in visible if file.suffix.lower() in suffixes]
+        alike = (file for file in visible if file.suffix.lower() in suffixes)
+        found += [
+            file for file in alike if file.is_file() or file.is_symlink()
+        ]  # no pipe; the reader tells a dead link
     return found
 
 
