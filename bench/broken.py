@@ -21,7 +21,7 @@ MOST_SECONDS, MOST_BYTES = 10.0, 2**30
 REASONS = (
     "cannot be decoded", "is truncated", "is empty", "holds no samples", "there is no such file", "is a folder",
     "is a pipe", "cannot be read", "nothing in it says how long", "NaN", "sample rate", "channels",
-    "shorter than one sample", "memory does not hold", "not WAV",
+    "shorter than one sample", "memory does not hold", "another recording begins", "not WAV",
 )  # fmt: skip
 """Words of each error that a recording can end in; one more names a format that is not read."""
 

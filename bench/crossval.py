@@ -63,12 +63,12 @@ def main() -> str:
     ]
     return f"""## Cross-validation
 
-{FOLDS} folds of {corpus}, `dai2019`, {STEPS} steps each and 2 looks at dev, from settings to `scores.json`; starting the processes is
-in the time.
+{FOLDS} folds of {corpus}, `dai2019`, {STEPS} steps each and 2 looks at dev, from settings to `scores.json`, by processes that are
+there already.
 
 {table(rows)}
 
 What it can be: one thread makes more than half of the utterances per second that {CORES} threads make (Training, above), so
 {CORES} processes of one thread can win no more than {CORES} times that share, less what they take from each other's cache and
-memory. The rest of the time is starting processes and judging every utterance in float32.
+memory. The rest of the time is reading and judging every utterance in float32.
 """

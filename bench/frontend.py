@@ -79,7 +79,8 @@ def main() -> str:
     return f"""## Front end
 
 Waveforms in memory to frames in dB, one file at a time, one thread, both warm: {FILES} files, {audio:.0f} s of audio with
-IEMOCAP's durations. Seconds of audio per second.
+IEMOCAP's durations. Seconds of audio per second. `librosa.feature.melspectrogram` makes its filters at every call: of a file of 4.6 s
+that is about a fifth of its time.
 
 {table(rows)}
 """

@@ -74,7 +74,7 @@ def main() -> str:
     each = ", ".join(f"{(peaks[what, many] - peaks[what, few]) / more / 1000:.1f} kB" for what in growth)
     return f"""## Memory
 
-Peak anonymous memory (RssAnon), one process and one thread each; `train` is a whole run: audit, {STEPS} steps, dev, and
+Peak anonymous memory (RssAnon) of one process; `prepare` decodes on all cores, `train` has one thread and is a whole run: audit, {STEPS} steps, dev, and
 every utterance judged.
 
 | hours of corpus | utterances | prepare, MiB | train, MiB |

@@ -133,7 +133,14 @@ def main() -> None:
         if any(o.endswith(TEACHER) for o in overrides) and not options.teacher:
             continue
         changed = study.runs_of(merged(base, overrides))
-        gains = np.array([dev_ua(changed[k]) - dev_ua(plain[k]) for k in plain])
+        # Two seeds of a fold share its speakers: a fold is one observation.
+        folds = sorted({(corpus, fold) for corpus, fold, _ in plain})
+        gains = np.array(
+            [
+                np.mean([dev_ua(changed[k]) - dev_ua(plain[k]) for k in plain if k[:2] == fold])
+                for fold in folds
+            ]
+        )
         half, kept = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains), gains.mean() > 0
         print(
             f"| {name} | {told(changed)} | {gains.mean():+.1f} [{gains.mean() - half:+.1f}, {gains.mean() + half:+.1f}] "

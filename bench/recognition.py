@@ -128,7 +128,8 @@ openSMILE's functionals and a linear support vector machine. Seconds of audio pe
 
 Anonymous memory after each tenth of {MANY_FILES} files, MiB: {", ".join(f"{b / 2**20:.0f}" for b in held)}.
 
-UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(made)} speakers:
+UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(made)} speakers. The linear machines learn from training and dev speakers,
+emospec from training speakers alone.
 
 | what | UA % [95%] |
 |---|---|

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -159,11 +159,14 @@ def namespace() -> Iterator[tuple[str, tuple[str, ...]] | None]:
     try:
         for step in steps:
             subprocess.run(step, check=True, capture_output=True)
-        yield here, inside
+        made = True
     except (OSError, subprocess.CalledProcessError):
-        yield None
+        made = False
+    try:
+        yield (here, inside) if made else None
     finally:
-        subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
+        with suppress(OSError):
+            subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
 
 
 def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:

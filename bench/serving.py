@@ -269,7 +269,7 @@ the first byte sent to the last one read; every answer compared with what the re
 
 {table([ratio for _, ratios in made for ratio in ratios])}
 
-At twice its capacity ({rate:.0f} requests/s for {told.wall:.0f} s, whether answered or not): {told.statuses[200]} answered ({told.rate:.0f}/s; p50, p95,
+At twice its capacity ({rate:.0f} requests/s until {told.statuses.total()} were sent, whether answered or not): {told.statuses[200]} answered (in {told.wall:.0f} s, with what waited at the end; p50, p95,
 p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. Anonymous memory of all its processes before, in the
 middle and after, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
 

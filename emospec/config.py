@@ -203,9 +203,9 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 def to_toml(settings: Settings) -> str:
     """The settings as TOML that `load_settings` reads back."""
     values = settings.model_dump()
-    lines = [f"name = {_toml_value(values.pop('name'))}"]
+    lines = [f"name = {toml_value(values.pop('name'))}"]
     for table, content in values.items():
-        lines += ["", f"[{table}]", *(f"{key} = {_toml_value(value)}" for key, value in content.items())]
+        lines += ["", f"[{table}]", *(f"{key} = {toml_value(value)}" for key, value in content.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -221,7 +221,7 @@ def explain_preset(preset: str) -> str:
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
         for key, field in type(values).model_fields.items():
-            told = f"{key} = {_toml_value(getattr(values, key))}"
+            told = f"{key} = {toml_value(getattr(values, key))}"
             lines.append(f"{told:<28}# {field.description}" if field.description else told)
     return "\n".join(lines[1:]) + "\n"
 
@@ -257,11 +257,12 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str):
         # A JSON string is a TOML string but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -274,8 +274,11 @@ def _print_leaks(console: Console, named: "list[tuple[str, Summary]]") -> None:
 
 def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
     """What `--json` says of a sweep: dev of each value, dev's choice, and the result of choosing by dev."""
-    by_dev = sweep.by_dev
+    by_dev, run = sweep.by_dev, sweep.summaries[0].runs[0]
     return {
+        "corpus": "+".join(run.corpora),
+        "classes": list(run.classes),
+        "protocol": run.meta["protocol"]["name"],
         "key": sweep.key,
         "variant": sweep.variant,
         "values": sweep.values,

@@ -236,6 +236,8 @@ def plan(
         strict: refuse folds with a leak.
         command: how the user asked for them.
     """
+    if repeats < 1:
+        raise ConfigError(f"repeats is {repeats}: choose 1 or more")
     settings = [load_settings(arm.preset, arm.overrides) for arm in arms]
     _refuse_equal(arms, settings)
     counts = [_count_folds(Path(pack), setting, repeats, seed) for setting in settings]

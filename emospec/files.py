@@ -1,4 +1,4 @@
-"""Whole files or none: every file is written under a temporary name and renamed."""
+"""Whole files or none: every file is written under a temporary name and renamed; a pipe is written into."""
 
 import json
 import os
@@ -19,8 +19,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     place = Path(os.path.realpath(path))  # a link stays one
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     with told_as_output(path):
-        if place.exists() and not (place.is_file() or place.is_dir()):  # such as a pipe
-            place.write_bytes(content)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # such as /dev/stdout, a pipe
+            path.write_bytes(content)
             return
         try:
             with open(part, "wb") as file:

@@ -41,7 +41,8 @@ def export_model(
         run: the run folder.
         out: the model folder, made here.
         int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
-        float16: store the graphs' weights in 16 bits: about half the files, computed as before.
+        float16: store the graphs' weights in 16 bits: about half the files, computed as before. How far int8 moves
+            probabilities is told from before that.
         crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
         notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
 

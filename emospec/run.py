@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import emospec
-from emospec.config import Settings, load_settings, to_toml
+from emospec.config import Settings, load_settings, to_toml, toml_value
 from emospec.data.audit import Audit
 from emospec.data.splits import PARTS, overlap_words, write_folds
 from emospec.errors import RunError
@@ -262,10 +262,11 @@ def each(option: str, values: Sequence[str]) -> list[str]:
 
 def notable(settings: Settings, preset: str) -> tuple[str, ...]:
     """What differs from the preset, `table.key=value` without spaces, sorted, but for what a setting's name tells."""
-    told = ("loss.center_weight", "loss.center_rate", "data.protocol")
+    told = ("loss.center_weight", "loss.center_rate", "data.protocol", "training.checkpoint_seconds")
     own, theirs = (flatten(each.model_dump()) for each in (settings, load_settings(preset)))
     changed = sorted((k, v) for k, v in own.items() if v != theirs[k] and k not in told)
-    return tuple("".join(f"{key}={value}".split()) for key, value in changed)
+    words = ((key, value if isinstance(value, str) else toml_value(value)) for key, value in changed)
+    return tuple("".join(f"{key}={value}".split()) for key, value in words)
 
 
 def _meta(ready: Ready) -> dict[str, Any]:

@@ -439,6 +439,18 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
         find_recordings(tmp_path)
 
 
+@pytest.mark.parametrize("zeros", [(4, 8), (0, 4), (0, 8)])  # of the frames, of the bytes
+def test_an_mp3_whose_writer_was_killed_before_it_had_counted_is_read_to_its_end(
+    zeros: tuple[int, int],
+) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    whole = encoded(samples, 16_000, ("MP3", "MPEG_LAYER_III"))
+    place = max(whole[:64].find(word) for word in (b"Xing", b"Info")) + 8
+    killed = bytearray(whole)
+    killed[place + zeros[0] : place + zeros[1]] = bytes(zeros[1] - zeros[0])
+    assert len(read_audio(bytes(killed))) >= 32_000
+
+
 @pytest.mark.parametrize("kind", [k for k in FORMATS if k[0] in ("FLAC", "OGG", "MP3")], ids="-".join)
 def test_a_recording_behind_another_is_not_left_unheard(kind: tuple[str, str]) -> None:
     one, two = (

@@ -1,10 +1,13 @@
 """Many runs: what their progress tells, and that a worker does not outlive its parent."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from emospec.experiment import reproduce, sweep
 from emospec.job import Job
 from emospec.run import notable, run_job
 from emospec.watch import Watch
+from served import until
 
 
 def test_progress_of_many_runs_is_by_setting_and_ends_whole(hum_pack: Pack, tmp_path: Path) -> None:
@@ -85,7 +89,12 @@ def test_a_setting_has_one_name_however_it_is_spelt(hum_pack: Pack, tmp_path: Pa
     other = ["training.learning_rate=0.001", "loss.warmup_steps=4"]
     one, two = [load_settings("dai2019-mel", overrides) for overrides in (spelt, other)]
     assert notable(one, "dai2019-mel") == notable(two, "dai2019-mel")
-    assert notable(one, "dai2019-mel") == ("loss.warmup_steps=4", "training.learning_rate=0.001")
+    told = notable(one, "dai2019-mel")
+    assert told == ("loss.warmup_steps=4", "training.learning_rate=0.001")
+    many = ["frontend.own_mean=true", "network.channels=[1, 2, 3, 4]", 'loss.teacher="a b.npz"']
+    told = notable(load_settings("dai2019-mel", [*many, "training.checkpoint_seconds=9"]), "dai2019-mel")
+    assert told == ("frontend.own_mean=true", "loss.teacher=ab.npz", "network.channels=[1,2,3,4]")
+    load_settings("dai2019-mel", told)
 
 
 @pytest.mark.parametrize(
@@ -175,14 +184,19 @@ def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> N
         "--jobs",
         "2",
     ]
-    process = subprocess.Popen(list(map(str, [*command, *sets])), stderr=subprocess.DEVNULL)
-    histories = [tmp_path / "cv" / f"r0-f{fold}" / "history.csv" for fold in (1, 2)]
-    while not all(path.is_file() for path in histories):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    time.sleep(3)
-    sizes = [path.stat().st_size for path in histories]
-    time.sleep(2)
-    assert [path.stat().st_size for path in histories] == sizes
+    process = subprocess.Popen(
+        list(map(str, [*command, *sets])), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        histories = [tmp_path / "cv" / f"r0-f{fold}" / "history.csv" for fold in (1, 2)]
+        while not all(path.is_file() for path in histories):
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

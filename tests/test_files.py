@@ -67,9 +67,9 @@ def test_a_link_stays_one_and_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert (tmp_path / "there" / "a.txt").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()), daemon=True)
     reader.start()
     write_text(tmp_path / "pipe", "through it")
-    reader.join()
+    reader.join(timeout=30)
     assert read == ["through it"]
     assert (tmp_path / "pipe").is_fifo()

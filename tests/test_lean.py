@@ -1,6 +1,7 @@
 """What `pip install emospec` gives, without extras: a model at work, no torch, and not much to install."""
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -24,7 +25,13 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lean") / "venv"
     venv.create(folder, with_pip=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q", "install"]
-    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(ROOT)], check=True)
+    source = (
+        folder.parent / "source"
+    )  # a build leaves what it made beside its source, for the next one to find
+    shutil.copytree(ROOT / "emospec", source / "emospec")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), str(source)], check=True)
     return folder / "bin"
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -244,16 +243,12 @@ def test_examples_play_and_lie_on_the_map(open_page: Callable[..., Any], address
     assert colors > 50  # a spectrogram, no empty canvas
 
 
-def test_it_is_up_soon_and_asks_nobody_else(
-    browser: Any, open_page: Callable[..., Any], address: str
-) -> None:
+def test_it_asks_nobody_else(browser: Any, open_page: Callable[..., Any], address: str) -> None:
     page = open_page(address)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    start = time.perf_counter()
     page.reload()
     page.wait_for_selector("#record:enabled")
-    assert time.perf_counter() - start < 3
     page.wait_for_selector("#plane .points")
     assert len(asked) > 5
     assert {url for url in asked if not url.startswith(address)} == set()

@@ -212,6 +212,11 @@ def test_what_made_the_model_is_known_by_its_samples_under_another_name(
     old.__dict__["known"] = earlier
     assert old.parts_of(hum_pack.utterances, hum_pack) == own
     assert set(old.parts_of(renamed.utterances, renamed)) == {""}
+    # An earlier run knew the same ids of other samples, or noted none: what the run's own lists say comes first.
+    both = pd.concat([honest.known, honest.known.assign(part="earlier", samples=float("nan"))])
+    old.__dict__["known"] = both
+    assert old.known_utterances() == honest.known_utterances()
+    assert old.parts_of(hum_pack.utterances, hum_pack) == own
 
 
 def test_corpora_of_ones_own_are_told_apart_by_their_samples(honest: Run, hum_pack: Pack) -> None:

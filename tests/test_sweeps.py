@@ -90,6 +90,8 @@ def test_one_protocol_that_was_asked_for_in_two_ways_is_one(tmp_path: Path) -> N
     twin = judged(tmp_path / "c", 0.7, fold=2)
     twin.config["data"] = {"protocol": "groups:5", "classes": "all"}
     assert len(summarise([one, twin]).runs) == 2
+    twin.meta["overrides"] = ["data.classes=all"]
+    assert len(summarise_settings([one, twin])) == 1
 
 
 def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ def _run() -> int:
     except UsageError as error:
         if error.ctx is None or len(sys.argv) == 1:  # nothing asked for: typer shows the help
             return app() or 0
-        words = error.format_message().rstrip(".")
-        raise EmospecError(f"{words}. `{error.ctx.command_path} --help` tells more") from error
+        words = error.format_message()
+        words += "." * (words[-1:] not in (".", "?"))
+        raise EmospecError(f"{words} `{error.ctx.command_path} --help` tells more") from error
 
 
 def _flush() -> None:

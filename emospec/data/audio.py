@@ -140,7 +140,9 @@ def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """
 
     def refuse(error: OSError) -> None:
-        raise AudioError(f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror})")
+        raise AudioError(
+            f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror}). Name a folder without it, or get the right"
+        )
 
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()

@@ -1,6 +1,6 @@
 """How long a WAV, AIFF or Ogg says it is, and whether all of it is there.
 
-Reads headers, never samples. A header written before there were samples (a pipe) is made to declare them.
+Reads headers and marks, decodes nothing. A header written before there were samples (a pipe) is made to declare them.
 """
 
 import io
@@ -48,7 +48,7 @@ def check_whole(stream: BinaryIO, name: str) -> None:
             raise AudioError(
                 f"{name}: is truncated: {found} of {declared} bytes of samples are there. Copy it again"
             )
-    stream.seek(0)
+    stream.seek(tag_bytes(stream))
     kind = stream.read(4)
     if kind == b"fLaC" and _holds(stream, _FLAC_STARTS):
         raise AudioError(f"{name}: {ANOTHER_BEHIND}")
@@ -62,6 +62,15 @@ def check_whole(stream: BinaryIO, name: str) -> None:
             raise AudioError(f"{name}: is truncated: the stream ends before its last page. Copy it again")
         if page[14:18] not in streams:
             raise AudioError(f"{name}: {ANOTHER_BEHIND}")
+
+
+def tag_bytes(stream: BinaryIO, place: int = 0) -> int:
+    """Length of the ID3v2 tag at a place, 0 without one."""
+    stream.seek(place)
+    head = stream.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def piped_wav(stream: BinaryIO) -> BinaryIO | None:
@@ -83,7 +92,7 @@ def _ogg_streams(stream: BinaryIO) -> set[bytes]:
     """The numbers of the streams that an Ogg begins with: of each the first page stands before all others."""
     streams: set[bytes] = set()
     place = 0
-    while len(streams) < _MOST_CHUNKS:
+    for _ in range(_MOST_CHUNKS):
         stream.seek(place)
         page = stream.read(27 + 255)
         if len(page) < 27 or page[:4] != b"OggS" or not page[5] & 2:

@@ -5,9 +5,10 @@ ISO/IEC 11172-3, section 2.4.2.3, and 13818-3 for the low rates; the Xing frame 
 """
 
 import os
+import struct
 from typing import BinaryIO
 
-from emospec.data.containers import spliced
+from emospec.data.containers import spliced, tag_bytes
 
 _KBITS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
@@ -16,14 +17,12 @@ _KBITS = {
 _HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SIDE_BYTES = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}  # MPEG 1, mono
 _FRAMES_OF_ANOTHER = 3
-_COUNTS = (b"Xing", b"Info", b"VBRI")
 
 
 def says_its_length(stream: BinaryIO) -> bool:
     """Whether the first frame of an MP3, after any ID3v2 tag, counts the frames."""
-    stream.seek(_tag_bytes(stream))
-    first = stream.read(64)
-    return any(word in first for word in _COUNTS)
+    frames, _ = _counts(stream)
+    return frames != 0
 
 
 def has_another_behind(stream: BinaryIO) -> bool:
@@ -31,17 +30,11 @@ def has_another_behind(stream: BinaryIO) -> bool:
 
     Some writers do not count that first frame, so a single further frame is none of another recording.
     """
-    start = _tag_bytes(stream)
-    stream.seek(start)
-    first = stream.read(64)
-    place = max(first.find(word) for word in (b"Xing", b"Info"))
-    if place < 0 or not int.from_bytes(first[place + 4 : place + 8], "big") & 2:
+    _, size = _counts(stream)
+    if not size:
         return False
-    counts = first[place + 8 :]
-    if int.from_bytes(first[place + 4 : place + 8], "big") & 1:  # the frames' number stands before the bytes'
-        counts = counts[4:]
-    end = start + int.from_bytes(counts[:4], "big")
-    end += _tag_bytes(stream, end)
+    end = tag_bytes(stream) + size
+    end += tag_bytes(stream, end)
     for _ in range(_FRAMES_OF_ANOTHER):
         frame = _frame_bytes(_at(stream, end))
         if not frame:
@@ -52,7 +45,7 @@ def has_another_behind(stream: BinaryIO) -> bool:
 
 def counted(stream: BinaryIO) -> BinaryIO | None:
     """An MP3 with a first frame that counts the others; None where its frames cannot be followed to its end."""
-    size, start = stream.seek(0, os.SEEK_END), _tag_bytes(stream)
+    size, start = stream.seek(0, os.SEEK_END), tag_bytes(stream)
     place, frames = start, 0
     while frame := _frame_bytes(_at(stream, place)):
         place, frames = place + frame, frames + 1
@@ -67,6 +60,21 @@ def counted(stream: BinaryIO) -> BinaryIO | None:
     return spliced(counting, stream, start, place)
 
 
+def _counts(stream: BinaryIO) -> tuple[int | None, int]:
+    """Frames and bytes that the first frame counts, each 0 where it does not; frames None where it is of another kind.
+
+    A writer that was killed leaves zeros.
+    """
+    stream.seek(tag_bytes(stream))
+    first = stream.read(64)
+    place = max(first.find(word) for word in (b"Xing", b"Info"))
+    if place < 0:
+        return (None if b"VBRI" in first else 0), 0
+    flags, *numbers = struct.unpack(">3I", first[place + 4 : place + 16].ljust(12, b"\0"))
+    frames = numbers.pop(0) if flags & 1 else 0
+    return frames, numbers[0] if flags & 2 else 0
+
+
 def _at(stream: BinaryIO, place: int) -> bytes:
     stream.seek(place)
     return stream.read(4)
@@ -75,15 +83,6 @@ def _at(stream: BinaryIO, place: int) -> bytes:
 def _is_end(following: bytes) -> bool:
     """Whether nothing, a tag or padding follows the last frame."""
     return following[:3] in (b"", b"TAG", b"APE", b"\0\0\0")
-
-
-def _tag_bytes(stream: BinaryIO, place: int = 0) -> int:
-    """Length of the ID3v2 tag at a place, 0 without one."""
-    stream.seek(place)
-    head = stream.read(10)
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def _frame_bytes(head: bytes) -> int:

@@ -112,6 +112,11 @@ class Run:
         """`table.key` -> value of what can move a result, with `preset` and `seed`."""
         return {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """`flat` without what means nothing: alpha where there is no centre loss."""
+        return {key: value for key, value in self.flat.items() if key != RATE or self.flat[WEIGHT]}
+
     def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
         """What of `flat` tells runs apart, but for some keys: equal where these alone may differ."""
         return frozenset((name, repr(value)) for name, value in self.flat.items() if name not in keys)
@@ -129,7 +134,8 @@ class Run:
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
-        return dict(zip(self.known["utterance"], self.known["part"], strict=True))
+        own_first = self.known.drop_duplicates("utterance")
+        return dict(zip(own_first["utterance"], own_first["part"], strict=True))
 
     def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
         """The part that each utterance of a pack had in making the model, as above; empty where it had none.
@@ -137,12 +143,13 @@ class Run:
         It is known by its samples, such as in a pack that calls its corpus otherwise; or by its id, which
         tells more than samples where a corpus comes in several formats, and nothing in corpora of one's own.
         """
-        by_name, by_samples = self.known_utterances(), {}
-        noted = "samples" in self.known  # earlier versions did not
-        if noted:
-            by_samples = dict(zip(self.known["samples"], self.known["part"], strict=True))
+        known = self.known.reindex(columns=["utterance", "part", "samples"])
+        noted = known["samples"].notna()  # not so of runs of earlier versions
+        by_samples = dict(zip(known["samples"][noted], known["part"][noted], strict=True))
+        by_name, nameless = self.known_utterances(), set(known["utterance"][~noted])
         return [
-            by_samples.get(samples) or ("" if noted and u.corpus in YOUR_OWN else by_name.get(u.id, ""))
+            by_samples.get(samples)
+            or (by_name.get(u.id, "") if u.corpus not in YOUR_OWN or u.id in nameless else "")
             for u, samples in zip(utterances, pack.samples_of(utterances), strict=True)
         ]
 
@@ -152,7 +159,7 @@ class Run:
 
     @cached_property
     def known(self) -> pd.DataFrame:
-        """The utterances that made the model, one row each: `folds.csv`'s and those of the run it started from.
+        """The utterances that made the model: the rows of `folds.csv`, then those of the run it started from.
 
         What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
         """
@@ -353,8 +360,7 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
             ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
             ("classes", first, run.classes, first.classes),
             ("corpora", first, run.corpora, first.corpora),
-            ("setting", first, run.setting, first.setting),
-            ("settings under one name", first, own, firsts),
+            ("settings", first, own, firsts),
             ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
         ):
             if a != b:
@@ -370,9 +376,7 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
 
 def _differing(one: Run, other: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """What of each run's settings the other has otherwise; alpha says nothing without centre loss."""
-    mine, theirs = (
-        {k: v for k, v in run.flat.items() if k != RATE or run.flat[WEIGHT]} for run in (one, other)
-    )
+    mine, theirs = one.told, other.told
     keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
     return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
 
@@ -381,7 +385,9 @@ def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
     """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.setting, *run.section), []).append(run)
+        groups.setdefault((frozenset((k, repr(v)) for k, v in run.told.items()), *run.section), []).append(
+            run
+        )
     return [summarise(group) for group in groups.values()]
 
 

@@ -267,6 +267,8 @@ def _columns_of(path: Path) -> pa.Table:
         with parquet.ParquetFile(path) as file:
             return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+            raise ScoringError(f"{path} cannot be read ({error.strerror})") from error
         raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
 
 

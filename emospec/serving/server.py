@@ -117,7 +117,7 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         log_level="warning",
         ws_max_size=LARGEST_FRAME_BYTES,
         ws_per_message_deflate=False,  # else a small message can become any number of bytes in memory
-        ws_ping_interval=None,  # a client that sends faster than it reads answers late; silence has its own limit
+        ws_ping_interval=None,  # a client that sends faster than it reads answers late; silence and deafness have limits of their own
         timeout_graceful_shutdown=CLOSING_SECONDS,
         server_header=False,
     )

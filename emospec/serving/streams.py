@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from emospec.serving.service import Service
 log = logging.getLogger(__name__)
 router = APIRouter()
 
+Tell = Callable[..., Awaitable[None]]
 NORMAL, REFUSED, FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
 
 
@@ -98,19 +100,28 @@ async def _listen(socket: WebSocket, service: Service) -> None:
     heard, pieces = service.recognizer.stream(asked.sample_rate, asked.timing), Pieces(asked)
     classes = list(service.recognizer.model.names)
     latency = asked.timing.latency_seconds
-    await socket.send_json({"type": "ready", "classes": classes, "latency_seconds": latency})
+
+    async def tell(**facts: Any) -> None:
+        """To a client; one that takes nothing for so long is taken for gone."""
+        try:
+            async with asyncio.timeout(service.limits.body_seconds):
+                await socket.send_json(facts)
+        except TimeoutError:
+            raise WebSocketDisconnect(NORMAL) from None
+
+    await tell(type="ready", classes=classes, latency_seconds=latency)
     clock, most = asyncio.get_running_loop().time, service.limits.seconds + service.limits.body_seconds
     began = clock()
     while (frame := await _frame(socket, service.limits.body_seconds)) is not None:
         if clock() - began > most:  # frames of nothing would keep its place for ever
             raise RefusedError("too_long", f"the stream was open for over {most:g} s", "open another")
         for piece in pieces(frame):
-            await _say(socket, await service.in_thread(lambda piece=piece: heard.push(piece)))  # type: ignore[misc]
+            await _say(tell, await service.in_thread(lambda piece=piece: heard.push(piece)))  # type: ignore[misc]
             _check_length(heard, service)
     moments, segments = await service.in_thread(heard.finish)
-    await _say(socket, moments)
-    await _say_segments(socket, segments)
-    await socket.send_json({"type": "end", "seconds": heard.seconds})
+    await _say(tell, moments)
+    await _say_segments(tell, segments)
+    await tell(type="end", seconds=heard.seconds)
 
 
 def _check_length(heard: Stream, service: Service) -> None:
@@ -138,13 +149,13 @@ async def _frame(socket: WebSocket, seconds: float) -> bytes | None:
     return bytes(message["bytes"])
 
 
-async def _say(socket: WebSocket, moments: list[Moment]) -> None:
+async def _say(tell: Tell, moments: list[Moment]) -> None:
     for moment in moments:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
-        await socket.send_json({"type": "moment", **facts})
-        await _say_segments(socket, moment.segments)
+        await tell(type="moment", **facts)
+        await _say_segments(tell, moment.segments)
 
 
-async def _say_segments(socket: WebSocket, segments: list[Segment] | tuple[Segment, ...]) -> None:
+async def _say_segments(tell: Tell, segments: list[Segment] | tuple[Segment, ...]) -> None:
     for segment in segments:
-        await socket.send_json({"type": "segment", **asdict(segment)})
+        await tell(type="segment", **asdict(segment))

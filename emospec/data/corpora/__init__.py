@@ -72,6 +72,7 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
     Raises:
         CorpusError: the name is unknown, the root is missing or holds nothing of this corpus, two
             files have one id, or the corpus's own labels are damaged.
+        AudioError: a folder below the root cannot be read.
     """
     corpus = get_corpus(name)
     # Absolute, so that a root of "." still has the folder name that some layouts need.
