@@ -6,10 +6,12 @@ A task should not outlive the call that asked for it: the same call again would 
 import logging
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?[^\s/]+:\d+")  # Dask itself hangs on others
 CLUSTER_SECONDS = 10  # to be reached, and then to have a worker
+_watched: set[int] = set()  # parents
 _KEPT = "What is done is kept: the same call goes on, of runs with --resume"
 
 Workers = Callable[[Iterable[Any]], Iterator[Any]]
@@ -127,9 +130,20 @@ def _on_cluster(client: "Client", ahead: int) -> Workers:
 
 
 def leave_with(parent: int) -> None:
-    """End this process where it is a worker whose parent was killed, and could not end it."""
-    if parent not in (os.getpid(), os.getppid()):
+    """End this process where it is a worker whose parent was killed, and could not end it; from now on, idle or at work."""
+    if parent == os.getpid():
+        return
+    if parent != os.getppid():
         os._exit(1)
+    if parent not in _watched:
+        _watched.add(parent)
+        Thread(target=_leave_after, args=(parent,), daemon=True).start()
+
+
+def _leave_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def refuse_unwanted() -> None:

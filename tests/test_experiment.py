@@ -200,3 +200,26 @@ def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> N
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_idle_workers_leave_with_a_killed_parent_too() -> None:
+    program = """
+import os, sys, time
+from joblib import delayed
+from emospec.workers import leave_with, side_by_side
+
+def at_work(parent):
+    leave_with(parent)
+    time.sleep(0.5)
+    return os.getpid()
+
+with side_by_side(2) as work:
+    print(*set(work(delayed(at_work)(os.getpid()) for _ in range(4))), flush=True)
+    time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = process.stdout.readline().split()
+        assert len(workers) == 2
+        process.kill()
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
