@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
     from emospec.evaluation.pairs import Pair
-    from emospec.evaluation.results import Summary
+    from emospec.evaluation.results import Run, Summary
     from emospec.evaluation.statistics import Comparison, Interval
     from emospec.evaluation.sweeps import Sweep
     from emospec.inference.model import Model
@@ -202,14 +202,18 @@ def print_summaries(
         console.print(f"{what}: {Path(place).resolve()}", markup=False, soft_wrap=True)
 
 
+def _where(run: "Run") -> dict[str, Any]:
+    """What `Run.section` is, for `--json`."""
+    protocol, corpora, classes = run.meta["protocol"]["name"], run.corpora, run.classes
+    return {"corpus": "+".join(corpora), "classes": list(classes), "protocol": protocol}
+
+
 def _setting_facts(summary: "Summary") -> dict[str, Any]:
     """What `--json` says of a setting."""
     run, protocol = summary.runs[0], summary.runs[0].meta["protocol"]
     return {
         "setting": summary.setting,
-        "corpus": "+".join(run.corpora),
-        "classes": list(summary.classes),
-        "protocol": protocol["name"],
+        **_where(run),
         "speaker_overlap": summary.speaker_overlap,
         "hash": protocol["hash"],
         "runs": len(summary.runs),
@@ -276,9 +280,7 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
     """What `--json` says of a sweep: dev of each value, dev's choice, and the result of choosing by dev."""
     by_dev, run = sweep.by_dev, sweep.summaries[0].runs[0]
     return {
-        "corpus": "+".join(run.corpora),
-        "classes": list(run.classes),
-        "protocol": run.meta["protocol"]["name"],
+        **_where(run),
         "key": sweep.key,
         "variant": sweep.variant,
         "values": sweep.values,

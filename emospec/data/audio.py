@@ -155,9 +155,8 @@ def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
         alike = (file for file in visible if file.suffix.lower() in suffixes)
-        found += [
-            file for file in alike if file.is_file() or file.is_symlink()
-        ]  # no pipe; the reader tells a dead link
+        # No pipe; of a dead link the reader tells.
+        found += [file for file in alike if file.is_file() or file.is_symlink()]
     return found
 
 

@@ -48,12 +48,13 @@ def check_whole(stream: BinaryIO, name: str) -> None:
             raise AudioError(
                 f"{name}: is truncated: {found} of {declared} bytes of samples are there. Copy it again"
             )
-    stream.seek(tag_bytes(stream))
+    start = tag_bytes(stream)
+    stream.seek(start)
     kind = stream.read(4)
     if kind == b"fLaC" and _holds(stream, _FLAC_STARTS):
         raise AudioError(f"{name}: {ANOTHER_BEHIND}")
     if kind == b"OggS":
-        streams = _ogg_streams(stream)
+        streams = _ogg_streams(stream, start)
         stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
         tail = stream.read()
         # RFC 3533: flags at byte 5, of which 4 marks the last page; segments counted at 26, their lengths at 27.
@@ -88,10 +89,9 @@ def piped_wav(stream: BinaryIO) -> BinaryIO | None:
     return spliced(head[:-4] + b"\xff\xff\xff\xff", stream, len(head), size)
 
 
-def _ogg_streams(stream: BinaryIO) -> set[bytes]:
-    """The numbers of the streams that an Ogg begins with: of each the first page stands before all others."""
+def _ogg_streams(stream: BinaryIO, place: int) -> set[bytes]:
+    """The numbers of the streams that an Ogg, from a place on, begins with: of each the first page stands before all others."""
     streams: set[bytes] = set()
-    place = 0
     for _ in range(_MOST_CHUNKS):
         stream.seek(place)
         page = stream.read(27 + 255)
@@ -106,9 +106,10 @@ def _holds(stream: BinaryIO, words: tuple[bytes, ...]) -> bool:
     """Whether one of some words of equal length stands in what follows."""
     before = b""
     while piece := stream.read(_READ_BYTES):
-        if any(word in before + piece for word in words):
+        joined = before + piece
+        if any(word in joined for word in words):
             return True
-        before = (before + piece)[1 - len(words[0]) :]
+        before = joined[1 - len(words[0]) :]
     return False
 
 

@@ -118,7 +118,8 @@ def _refuse_another_recipe(run: Run, whole: Summary) -> None:
         raise RunError(
             f"the cross-validation has the classes {', '.join(whole.classes)}, {run.folder} has others"
         )
-    if run.but_for("seed") != whole.runs[0].but_for("seed"):
+    own, theirs = ((one.meta["preset"], one.settings) for one in (run, whole.runs[0]))
+    if own != theirs:
         raise RunError(
             f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
         )

@@ -109,13 +109,9 @@ class Run:
 
     @property
     def flat(self) -> dict[str, Any]:
-        """`table.key` -> value of what can move a result, with `preset` and `seed`."""
-        return {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """`flat` without what means nothing: alpha where there is no centre loss."""
-        return {key: value for key, value in self.flat.items() if key != RATE or self.flat[WEIGHT]}
+        """`table.key` -> value of what can move a result, with `preset` and `seed`: no alpha without centre loss."""
+        flat = {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
+        return flat if flat[WEIGHT] else {key: value for key, value in flat.items() if key != RATE}
 
     def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
         """What of `flat` tells runs apart, but for some keys: equal where these alone may differ."""
@@ -375,8 +371,8 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
 
 
 def _differing(one: Run, other: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of each run's settings the other has otherwise; alpha says nothing without centre loss."""
-    mine, theirs = one.told, other.told
+    """What of each run's settings the other has otherwise."""
+    mine, theirs = one.flat, other.flat
     keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
     return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
 
@@ -385,9 +381,7 @@ def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
     """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault((frozenset((k, repr(v)) for k, v in run.told.items()), *run.section), []).append(
-            run
-        )
+        groups.setdefault((run.but_for(), *run.section), []).append(run)
     return [summarise(group) for group in groups.values()]
 
 

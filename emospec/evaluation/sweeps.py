@@ -7,7 +7,7 @@ from typing import Any
 
 from emospec.errors import RunError
 from emospec.evaluation.pairs import choose_by_dev, dev_ua_on, pair_up, shared_places
-from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
+from emospec.evaluation.results import RATE, WEIGHT, Summary
 from emospec.evaluation.statistics import Comparison, holm
 
 SYMBOLS = {WEIGHT: "λ", RATE: "α"}
@@ -129,7 +129,7 @@ def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
         groups: dict[frozenset[tuple[str, str]], list[int]] = {}
         for i, flat in enumerate(flats):
             if key != RATE or flat[WEIGHT]:
-                groups.setdefault(_rest(summaries[i].runs[0], key), []).append(i)
+                groups.setdefault(summaries[i].runs[0].but_for(key), []).append(i)
         if key == WEIGHT:
             plain = {rest: group for rest, group in groups.items() if not flats[group[0]][WEIGHT]}
             groups = {rest: group for rest, group in groups.items() if rest not in plain}
@@ -140,11 +140,6 @@ def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
                 ordered = sorted(group, key=lambda i: _order(flats[i][key]))
                 found.append(Sweep(key, tuple(summaries[i] for i in ordered)))
     return found
-
-
-def _rest(run: Run, key: str) -> frozenset[tuple[str, str]]:
-    """All settings but a key's, and but alpha without centre loss."""
-    return run.but_for(key) if run.flat[WEIGHT] else run.but_for(key, RATE)
 
 
 def _order(value: Any) -> tuple[bool, float, str]:

@@ -104,25 +104,13 @@ def score(
     plan = _plan(order, census, shard_files)
     _keep_plan(out, plan)
     with _alone_in(out):
-        return _score(order, manifest, plan, workers, progress, started)
-
-
-def _score(
-    order: Order,
-    manifest: Manifest,
-    plan: dict[str, Any],
-    workers: AbstractContextManager[Workers],
-    progress: Progress | None,
-    started: float,
-) -> dict[str, Any]:
-    out = order.out
-    left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
-    if left or not (out / SUMMARY).is_file():
-        done = _score_shards(order, manifest, plan, left, workers, progress)
-        took = {"files": done, "seconds": time.perf_counter() - started}
-        with told_as_output(out):
-            _finish(order, plan, took)
-    return _read(out / SUMMARY)
+        left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
+        if left or not (out / SUMMARY).is_file():
+            done = _score_shards(order, manifest, plan, left, workers, progress)
+            took = {"files": done, "seconds": time.perf_counter() - started}
+            with told_as_output(out):
+                _finish(order, plan, took)
+        return _read(out / SUMMARY)
 
 
 def _plan(order: Order, census: Census, shard_files: int) -> dict[str, Any]:
