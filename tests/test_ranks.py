@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,6 @@ def trained(
     processes: int, pack: Pack, out: Path, dtype: str, denominators: str = "right"
 ) -> dict[str, Tensor]:
     """All that a training ends with: the last state, Adam's, the best, and what each process holds."""
-    out.mkdir(parents=True)
     ended(launched([*TORCHRUN, str(processes), RANKED, str(pack.folder), str(out), dtype, denominators], out))
     tensors, about = load_tensors(out / "checkpoint" / "state.safetensors")
     assert json.loads(about["state"])["step"] == STEPS
@@ -55,6 +55,20 @@ def trained(
         final = load_tensors(out / f"ends-{rank}.safetensors")[0]
         assert all(torch.equal(final[name], tensors[f"best.{name}"]) for name in final)
     return tensors
+
+
+class Alone(NamedTuple):
+    """One process: what it computes in, where, and what it ends with."""
+
+    dtype: str
+    folder: Path
+    tensors: dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def alone(request: pytest.FixtureRequest, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    folder = tmp_path_factory.mktemp("alone")
+    return Alone(request.param, folder, trained(1, hum_pack, folder, request.param))
 
 
 def differences(some: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, float]:
@@ -73,21 +87,20 @@ def test_a_share_lacks_a_class_that_the_joint_batch_has(hum_pack: Pack) -> None:
     assert sum(lacking) > STEPS / 4
 
 
-@pytest.mark.parametrize(("dtype", "most"), [("float64", 1e-9), ("float32", 2e-3)])
-def test_two_processes_are_one(dtype: str, most: float, hum_pack: Pack, tmp_path: Path) -> None:
-    alone = trained(1, hum_pack, tmp_path / "alone", dtype)
-    together = trained(2, hum_pack, tmp_path / "together", dtype)
-    assert max(differences(alone, together).values()) < most
+@pytest.mark.parametrize("alone", ["float64"], indirect=True)
+def test_denominators_of_each_process_are_found(alone: Alone, hum_pack: Pack, tmp_path: Path) -> None:
+    wrong = trained(2, hum_pack, tmp_path, alone.dtype, "wrong")
+    assert max(differences(alone.tensors, wrong).values()) > 1e-4
+
+
+@pytest.mark.parametrize(("alone", "most"), [("float64", 1e-9), ("float32", 2e-3)], indirect=["alone"])
+def test_two_processes_are_one(alone: Alone, most: float, hum_pack: Pack, tmp_path: Path) -> None:
+    together = trained(2, hum_pack, tmp_path, alone.dtype)
+    assert max(differences(alone.tensors, together).values()) < most
     rows = [
-        pd.read_csv(tmp_path / one / "history.csv").drop(columns="seconds") for one in ("alone", "together")
+        pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (alone.folder, tmp_path)
     ]
     pd.testing.assert_frame_equal(*rows, rtol=max(most, 1e-6))  # whose sums are float32
-
-
-def test_denominators_of_each_process_are_found(hum_pack: Pack, tmp_path: Path) -> None:
-    alone = trained(1, hum_pack, tmp_path / "alone", "float64")
-    wrong = trained(2, hum_pack, tmp_path / "wrong", "float64", "wrong")
-    assert max(differences(alone, wrong).values()) > 1e-4
 
 
 def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_path: Path) -> None:
