@@ -240,10 +240,14 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
 def test_exported_in_16_bits_it_says_nearly_the_same(
     hum_model: Path, recognizer: Recognizer, hum_run: Path, hum_pack: Pack, files: list[Path], tmp_path: Path
 ) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("Fails on ferries.\n", encoding="utf-8")
     asked = ["export", hum_run, "--out", tmp_path / "half", "--int8", hum_pack.folder, "--float16"]
+    asked += ["--notes", notes]
     told = CliRunner().invoke(app, [*map(str, asked)], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     assert "float16: probabilities of noise move by at most" in told.output
+    assert "Fails on ferries." in (tmp_path / "half" / "README.md").read_text(encoding="utf-8")
     for graph, exact in (("model.onnx", recognizer), ("model.int8.onnx", Recognizer(hum_model, int8=True))):
         assert (tmp_path / "half" / graph).stat().st_size < 0.7 * (hum_model / graph).stat().st_size
         half = Recognizer(tmp_path / "half", int8="int8" in graph, threads=1)

@@ -20,6 +20,7 @@ import soundfile
 
 from conftest import tone
 from emospec.serving.server import bind
+from served import wav
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -55,7 +56,8 @@ def running(arguments: list[str], env: dict[str, str] | None = None) -> Iterator
 
 @pytest.fixture(scope="module")
 def address(hum_model: Path) -> Iterator[str]:
-    with running(["serve", "--model", str(hum_model), "--port", "0"]) as url:
+    most = ["--max-seconds", "5", "--max-megabytes", "1"]
+    with running(["serve", "--model", str(hum_model), "--port", "0", *most]) as url:
         yield url
 
 
@@ -63,6 +65,13 @@ def address(hum_model: Path) -> Iterator[str]:
 def folder(tmp_path: Path) -> Path:
     soundfile.write(tmp_path / "call.wav", tone(440, 4.0), 16_000)
     return tmp_path
+
+
+def test_the_limits_are_those_asked_for(address: str) -> None:
+    limits = httpx.get(f"{address}/v1/models").json()["limits"]
+    assert (limits["seconds"], limits["bytes"]) == (5.0, 1_000_000)
+    told = httpx.post(f"{address}/v1/predict", files={"files": ("a.wav", wav(tone(440, 5.1)))})
+    assert (told.status_code, told.json()["error"]["code"]) == (413, "too_long")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
