@@ -17,10 +17,11 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 HEAD = f"""# Speed, measured
 
-Made by `make bench`, and `python -m bench recognition typicality start broken serving scoring --runs RUNS` with RUNS of `emospec crossval PACK --out RUNS`
-on EMO-DB (one speaker out, speaker-independent, seed 0), whose recordings lie in `../shared/corpora/emodb`. Every ratio compares two
-ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds of many requests); spread is the
-least and the largest of the repetitions. "Plain" is the method written naively: `bench/plain.py`.
+Made by `make bench` on an idle machine (Memory needs some 20 GB in `TMPDIR`), or `python -m bench NAME`; what is of a model, by
+`python -m bench {" ".join(OF_RUNS)} --runs RUNS` with RUNS of `emospec prepare emodb=EMODB --pack packs/emodb` and
+`emospec crossval packs/emodb --out RUNS` (one speaker out, speaker-independent, seed 0), and EMO-DB where the variable EMODB says, else in
+`../shared/corpora/emodb`. Every ratio compares two ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds
+of many requests; Memory: one of each); spread is the least and the largest of the repetitions. "Plain" is the method written naively: `bench/plain.py`.
 """
 
 
@@ -48,9 +49,9 @@ def main() -> None:
 
 def keep(section: str) -> None:
     """Put a section in its place in RESULTS.md, or at its end; the others stay."""
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else HEAD
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else ""
     title = section.partition("\n")[0]
-    parts = [part for part in re.split(r"(?m)^(?=## )", old) if part.strip()]
+    parts = [HEAD, *re.split(r"(?m)^(?=## )", old)[1:]]
     places = {part.partition("\n")[0]: i for i, part in enumerate(parts)}
     if title in places:
         parts[places[title]] = section

@@ -3,7 +3,9 @@
 import statistics
 from functools import cache
 
-from bench.measure import CORES, REPEATS, seconds, worker
+import numpy as np
+
+from bench.measure import CORES, in_turn, seconds, worker
 
 LENGTHS_SECONDS = (1, 2, 4, 8, 14)
 LENGTHS_UNCROPPED = (1, 14, 30, 60)
@@ -25,7 +27,7 @@ def _learner(max_frames: int):  # type: ignore[no-untyped-def]
 
 
 def _cost(max_frames: int, length_seconds: float, batch: int) -> float:
-    """Milliseconds of a training step per second of audio; the median of some, after a warm-up."""
+    """Milliseconds of a training step, after a warm-up."""
     import torch
 
     from emospec.learning.losses import weighted_cross_entropy
@@ -45,30 +47,52 @@ def _cost(max_frames: int, length_seconds: float, batch: int) -> float:
         learner.center_loss.update(z, targets, 0.5)
 
     step()
-    return 1000 * statistics.median(seconds(step) for _ in range(REPEATS)) / (batch * length_seconds)
+    return 1000 * seconds(step)
 
 
-def _series(title: str, name: str, costs: dict[float, float]) -> str:
-    head = f"| {name} | " + " | ".join(f"{value:g}" for value in costs) + " |"
-    row = "| ms per second of audio | " + " | ".join(f"{cost:.2f}" for cost in costs.values()) + " |"
-    return f"{title}\n\n{head}\n{'|---' * (len(costs) + 1)}|\n{row}\n"
+def _series(title: str, name: str, audio: dict[float, float], took: dict[str, list[float]]) -> str:
+    """A table over points that have so many seconds of audio, and how far each is from a line through all."""
+    steps = np.array([statistics.median(took[str(value)]) for value in audio])
+    heard = np.array([*audio.values()])
+    more, fixed = np.polyfit(heard, steps, 1, w=1 / steps)
+    off = steps / (fixed + more * heard) - 1
+    cells = {
+        name: [f"{value:g}" for value in audio],
+        "ms per second of audio": [f"{ms:.2f}" for ms in steps / heard],
+        "spread": [
+            f"{min(t) / s:.2f} to {max(t) / s:.2f}" for t, s in zip(took.values(), heard, strict=True)
+        ],
+        "off the line": [f"{100 * share:+.0f}%" for share in off],
+    }
+    head, *rows = (f"| {row} | {' | '.join(values)} |" for row, values in cells.items())
+    words = f"The line: {fixed:.0f} ms a step and {more:.2f} ms per second of audio."
+    return "\n".join([f"{title}\n", head, "|---" * (len(audio) + 1) + "|", *rows, "", words, ""])
 
 
 def main() -> str:
     """The section of the report."""
     with worker(CORES) as pool:
 
-        def cost(max_frames: int, length: float, batch: int) -> float:
-            return pool.submit(_cost, max_frames, length, batch).result()
+        def series(
+            title: str, name: str, points: dict[float, tuple[float, int]], max_frames: int = 1400
+        ) -> str:
+            ways = {
+                str(value): lambda at=at: pool.submit(_cost, max_frames, *at).result()  # type: ignore[misc]
+                for value, at in points.items()
+            }
+            return _series(title, name, {v: s * b for v, (s, b) in points.items()}, in_turn(ways))
 
-        lengths = {s: cost(1400, s, BATCH) for s in LENGTHS_SECONDS}
-        uncropped = {s: cost(0, s, 8) for s in LENGTHS_UNCROPPED}
-        batches = {b: cost(1400, LENGTH_SECONDS, b) for b in BATCHES}
+        tables = [
+            series(f"Length, batch {BATCH}:", "seconds", {s: (s, BATCH) for s in LENGTHS_SECONDS}),
+            series(
+                "Length with the crop off, batch 8:", "seconds", {s: (s, 8) for s in LENGTHS_UNCROPPED}, 0
+            ),
+            series(f"Batch, {LENGTH_SECONDS} s each:", "batch", {b: (LENGTH_SECONDS, b) for b in BATCHES}),
+        ]
     return "\n".join(
         [
-            f"## How cost grows\n\nA training step, log-Mel, {CORES} threads, all utterances of one length. Level means linear.\n",
-            _series(f"Length, batch {BATCH}:", "seconds", lengths),
-            _series("Length with the crop off, batch 8:", "seconds", uncropped),
-            _series(f"Batch, {LENGTH_SECONDS} s each:", "batch", batches),
+            f"## How cost grows\n\nA training step, log-Mel, {CORES} threads, all utterances of one length. A line, fitted to "
+            "relative errors, has what a step costs whatever is in it, and what a second of audio adds.\n",
+            *tables,
         ]
     )

@@ -84,7 +84,7 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
         read(path)
 
     store._read = read_from_disk  # type: ignore[method-assign]
-    return _Trainer(learner, store, task, Path(pack), Accelerator())
+    return _Trainer(learner, store, task, Path(pack), Accelerator(cpu=True))
 
 
 def _steps_of_a_window(pack: str, window_gb: float) -> int:

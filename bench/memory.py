@@ -37,33 +37,36 @@ def _synthesise_and_count(folder: Path, hours: float) -> int:
     return len(synthesise(folder / "audio", drawn[drawn.cumsum() <= hours * 3600]))
 
 
-def _prepare(folder: Path) -> int:
+def _prepare(folder: Path) -> tuple[int, int]:
+    """The peak, and what of it is the list of utterances."""
     from emospec.data.pack import prepare
 
-    return _peak_of(lambda: prepare(utterances_of(sorted((folder / "audio").iterdir())), folder / "pack"))
+    before = anonymous_bytes()
+    utterances = utterances_of(sorted((folder / "audio").iterdir()))
+    held = anonymous_bytes() - before
+    return _peak_of(lambda: prepare(utterances, folder / "pack")), held
 
 
-def _train(folder: Path) -> int:
+def _train(folder: Path) -> tuple[int, int]:
     import emospec
 
     changed = [f"training.steps={STEPS}", "training.steps_for=0", "training.min_steps=1"]
     changed += ["training.select_after=1", f"training.evaluate_every={STEPS // 2}"]
-    return _peak_of(lambda: emospec.train(folder / "pack", folder / "run", overrides=changed))
+    return _peak_of(lambda: emospec.train(folder / "pack", folder / "run", overrides=changed)), 0
 
 
 def main() -> str:
     """The section of the report."""
-    rows, peaks, counts = [], {}, {}
+    rows, peaks, counts, lists = [], {}, {}, {}
     for hours in HOURS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             count = counts[hours] = _synthesise_and_count(folder, hours)
             for what, work in (("prepare", _prepare), ("train", _train)):
                 with worker(1) as pool:
-                    peaks[what, hours] = pool.submit(work, folder).result()
-            rows.append(
-                f"| {hours} | {count} | {peaks['prepare', hours] / MIB:.0f} | {peaks['train', hours] / MIB:.0f} |"
-            )
+                    peaks[what, hours], lists[what, hours] = pool.submit(work, folder).result()
+            cells = (peaks["prepare", hours], lists["prepare", hours], peaks["train", hours])
+            rows.append(f"| {hours} | {count} | {' | '.join(f'{cell / MIB:.0f}' for cell in cells)} |")
     few, many = HOURS
     growth = {what: peaks[what, many] / peaks[what, few] for what in ("prepare", "train")}
     words = "; ".join(
@@ -77,11 +80,11 @@ def main() -> str:
 Peak anonymous memory (RssAnon) of one process; `prepare` decodes on all cores, `train` has one thread and is a whole run: audit, {STEPS} steps, dev, and
 every utterance judged.
 
-| hours of corpus | utterances | prepare, MiB | train, MiB |
-|---|---|---|---|
+| hours of corpus | utterances | prepare, MiB | of that the list of utterances | train, MiB |
+|---|---|---|---|---|
 {chr(10).join(rows)}
 
 {many} h against {few} h: {words}; {each} for each utterance more.
-`prepare` holds the list of utterances that it is given; beside the activations of a batch what `train` knows of each
+`prepare` holds the list of utterances that it is given, their ids and the files' times; beside the activations of a batch what `train` knows of each
 (index, lists, predictions, z) is little. No audio and no frames are held.
 """

@@ -78,7 +78,8 @@ def crossval(
         overrides: `table.key=value` each.
         repeats: how often the protocol is drawn anew.
         seed: seeds the splits, the initial weights and the batches.
-        jobs: runs side by side; 0 means one per core. Where there are fewer runs than cores, they share the cores.
+        jobs: runs side by side; 0 means one per core, or one where there is a GPU. Where there are fewer runs than
+            cores, they share the cores.
         cluster: the address of a Dask scheduler, whose workers see the same files; each run has one thread.
         resume: go on with interrupted runs, and keep finished ones.
         strict: refuse folds with a leak, which otherwise is a warning that travels with the number.
@@ -313,7 +314,7 @@ def run_jobs(
 ) -> list[Run]:
     """Do runs side by side, one process each, and return them in the order given.
 
-    N runs of one thread finish sooner than one after the other with N threads each.
+    N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
 
     Raises:
         ProtocolError: a job is strict and its fold has a leak; nothing is trained then.
@@ -336,7 +337,7 @@ def run_jobs(
             refuse_another(make_ready(job))
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)
-    at_once = 0 if cluster else min(jobs or joblib.cpu_count(), len(todo))
+    at_once = 0 if cluster else min(jobs or _at_once(), len(todo))
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()
     # A cluster that grows is told of all of them.
@@ -359,6 +360,14 @@ def run_jobs(
             f"{len(failed)} of {len(todo)} runs failed; --resume repeats them. The first, {out}: {error}"
         )
     return [read_run(job.out) for job in todo]
+
+
+def _at_once() -> int:
+    """Runs side by side where no number is asked for; a GPU's memory may not hold as many as there are cores."""
+    import joblib
+    import torch
+
+    return 1 if torch.cuda.is_available() else int(joblib.cpu_count())
 
 
 def _each_fold_once(todo: Iterable[Job]) -> list[Job]:
@@ -408,7 +417,9 @@ def _prepare_frames(todo: Sequence[Job], progress: Progress | None) -> None:
     """Compute each pack's frames once, before the runs that share them start."""
     from emospec.learning.batches import FrameStore
     from emospec.learning.spectrogram import LogSpectrogram
+    from emospec.learning.training import reuse_freed_memory
 
+    reuse_freed_memory()
     for pack, frontend in dict.fromkeys((job.pack, job.settings.frontend) for job in todo):
         FrameStore(
             Pack(pack),

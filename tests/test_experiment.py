@@ -24,7 +24,7 @@ from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, TrainingError
 from emospec.evaluation.results import Run, summarise
-from emospec.experiment import reproduce, sweep
+from emospec.experiment import _at_once, reproduce, sweep
 from emospec.job import Job
 from emospec.run import notable, run_job
 from emospec.watch import Watch
@@ -67,6 +67,13 @@ def test_progress_of_few_runs_is_by_run(hum_pack: Pack, tmp_path: Path) -> None:
     assert {name: word for name, word in last.items() if name != "spectrograms"} == {
         f"cv/{run.folder.name}": f"done, UA {100 * run.scores['test']['UA']:.1f}" for run in runs
     }
+
+
+def test_runs_side_by_side_are_one_per_core_or_one_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    for gpu, many in ((False, 3), (True, 1)):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        assert _at_once() == many
 
 
 def test_settings_that_are_paths_have_rows_of_their_own(hum_pack: Pack, tmp_path: Path) -> None:

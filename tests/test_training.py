@@ -114,6 +114,17 @@ def test_the_best_dev_model_is_returned(hum_pack: Pack, tmp_path: Path) -> None:
     )
 
 
+def test_judging_in_batches_of_like_length_is_listening_to_each(hum_pack: Pack) -> None:
+    learner, store, _ = make_task(hum_pack)
+    indices = [5, 0, 30, 17, 8, 21]
+    judged = learner.judge(store, indices)
+    for place, index in enumerate(indices):
+        waveform = torch.from_numpy(hum_pack.waveform(index))
+        z, probabilities = learner.listen(waveform[None], torch.tensor([len(waveform)]))
+        np.testing.assert_allclose(judged.z[place], z[0], atol=1e-5)
+        np.testing.assert_allclose(judged.probabilities[place], probabilities[0], atol=1e-5)
+
+
 def test_the_front_end_is_fitted_on_training_utterances_alone(hum_pack: Pack, tmp_path: Path) -> None:
     learner, store, task = make_task(hum_pack)
     fit(learner, store, task, tmp_path)

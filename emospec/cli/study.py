@@ -32,7 +32,7 @@ Overrides = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
 Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
-Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")]
 Cluster = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
 ]
