@@ -103,7 +103,7 @@ def test_padding_changes_nothing_even_when_it_is_garbage(kind: str) -> None:
     for row, count, waveform in zip(frames, counts, waveforms, strict=True):
         own, own_count = frontend(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
         assert count == own_count[0]
-        torch.testing.assert_close(row[:count], own[0, :count], atol=1e-4, rtol=0)
+        torch.testing.assert_close(row[:count], own[0, :count], atol=1e-5, rtol=0)
         assert not row[count:].any()
 
 

@@ -29,7 +29,7 @@ from emospec.learning.spectrogram import LogSpectrogram
 
 Progress = Callable[[int, int], None]
 
-STORE_VERSION = 3  # raise it when the front end's frames change
+STORE_VERSION = 4  # raise it when the front end's frames change
 _READ_AT_ONCE = 2**22
 _FRAMES_AT_ONCE = 8192  # bounds the memory of a forward pass over many utterances
 

@@ -29,7 +29,7 @@ STFT_OFFSET = 1e-8  # added to the log-STFT's power
 DYNAMIC_RANGE_DB = 80.0  # below the utterance's own maximum
 MAX_FRAMES = 1400  # 14 s: longer utterances keep their central frames
 
-_FRAMES_AT_ONCE = 512  # over the batch: their spectra stay in a core's cache
+_FRAMES_AT_ONCE = 512  # their spectra stay in a core's cache
 _BANDS_AT_ONCE = 16
 
 
@@ -122,7 +122,7 @@ class LogSpectrogram(nn.Module):
 
         Args:
             waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
-            lengths: (batch,) samples of each, at least 1.
+            lengths: (batch,) samples of each, at least 1; best on the CPU.
 
         Returns:
             frames (batch, time, bins), zero past each utterance's own, and their counts (batch,),
@@ -140,31 +140,33 @@ class LogSpectrogram(nn.Module):
         Returns:
             frames (batch, time, bins), zero past each utterance's own, and their counts (batch,).
         """
-        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-        power = self._power(torch.where(inside, waveforms, 0.0))
-        decibels = _log10(power.clamp_(min=POWER_FLOOR)).mul_(10)
+        decibels = _log10(self._power(waveforms, lengths).clamp_(min=POWER_FLOOR)).mul_(10)
         counts = frame_count(lengths)
         valid = torch.arange(decibels.shape[1], device=counts.device) < counts[:, None]
         top = decibels.amax(dim=2).masked_fill(~valid, -torch.inf).amax(dim=1)
         decibels.clamp_(min=(top - DYNAMIC_RANGE_DB)[:, None, None]).mul_(valid[..., None])
         return self._crop(decibels, counts)
 
-    def _power(self, waveforms: Tensor) -> Tensor:
-        """(batch, time, bins): |X|^2 of centred frames, in Mel bands or with the log-STFT's offset."""
+    def _power(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, time, bins): |X|^2 of each utterance's centred frames, in Mel bands or with the log-STFT's offset."""
         margin = DFT_LENGTH // 2
-        frames = functional.pad(waveforms, (margin, margin)).unfold(1, DFT_LENGTH, HOP_SAMPLES)
-        result = waveforms.new_empty(*frames.shape[:2], self.bins)
-        step = max(_FRAMES_AT_ONCE // len(waveforms), 1)
-        for first in range(0, frames.shape[1], step):
-            part, at = frames[:, first : first + step], result[:, first : first + step]
-            spectrum = torch.view_as_real(torch.fft.rfft(part * self.get_buffer("window"))).square_()
-            if self.kind == "log-stft":
-                torch.add(spectrum[..., 0], spectrum[..., 1], out=at).add_(STFT_OFFSET)
-                continue
-            power = spectrum[..., 0] + spectrum[..., 1]
-            for bands, bins in _mel_blocks():
-                at[..., bands] = power[..., bins] @ self.get_buffer("filters")[bins, bands]
-        return result
+        padded = functional.pad(waveforms, (margin, margin))
+        power = waveforms.new_zeros(len(waveforms), frame_count(waveforms.shape[1]), self.bins)
+        for samples, rows, length in zip(padded, power, lengths.tolist(), strict=True):
+            samples[margin + length :] = 0.0
+            count = frame_count(length)
+            frames = samples.unfold(0, DFT_LENGTH, HOP_SAMPLES)[:count]
+            for part, at in zip(
+                frames.split(_FRAMES_AT_ONCE), rows[:count].split(_FRAMES_AT_ONCE), strict=True
+            ):
+                spectrum = torch.view_as_real(torch.fft.rfft(part * self.get_buffer("window"))).square_()
+                if self.kind == "log-stft":
+                    torch.add(spectrum[..., 0], spectrum[..., 1], out=at).add_(STFT_OFFSET)
+                    continue
+                own = spectrum[..., 0] + spectrum[..., 1]
+                for bands, bins in _mel_blocks():
+                    torch.mm(own[:, bins], self.get_buffer("filters")[bins, bands], out=at[:, bands])
+        return power
 
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if not self.max_frames or frames.shape[1] <= self.max_frames:
