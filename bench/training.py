@@ -190,6 +190,20 @@ def ladder(pack: str) -> list[Ratio]:
     ]
 
 
+def _profile(pack: str, kind: str) -> str:
+    """The operations of a step that take most of its time, with their shares, in words."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        _take_ours(pack, kind, 0, 2)
+    averages = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    total = sum(one.self_cpu_time_total for one in averages)
+    shares = (
+        f"{one.key.removeprefix('aten::')} {100 * one.self_cpu_time_total / total:.0f}%" for one in averages
+    )
+    return ", ".join(itertools.islice(shares, 6))
+
+
 def _bfloat16_deviation(pack: str, kind: str) -> tuple[float, float]:
     """How far bfloat16 convolutions move z, and how far company in the batch does, over the mean |z|."""
     import torch
@@ -217,11 +231,12 @@ def main() -> str:
         settings = [(kind, threads) for kind in STEPS for threads in sorted({1, CORES})]
         measured = [throughput(pack, kind, threads) for kind, threads in settings]
         rungs = ladder(pack)
-        deviations = []
+        deviations, profiles = [], []
         with worker(CORES) as pool:
             for kind in STEPS:
                 for step in range(10):
                     pool.submit(_take_ours, pack, kind, step, 1).result()
+                profiles.append(f"{kind}: {pool.submit(_profile, pack, kind).result()}")
                 precise, company = pool.submit(_bfloat16_deviation, pack, kind).result()
                 deviations.append(f"{kind}: {precise:.1e} and {company:.1e}")
     drawn = durations(UTTERANCES)
@@ -239,6 +254,8 @@ padding the frames, inside the step: what a thread that reads ahead could win at
 | input, threads | whole step | limit in bfloat16 | limit in float32 | share of the bfloat16 limit, aim {100 * AIM:.0f}% | loading |
 |---|---|---|---|---|---|
 {chr(10).join(row for _, row in measured)}
+
+Where the time of a step goes on {CORES} threads, by torch's profiler (`mm` and `addmm` are the GRU's): {"; ".join(profiles)}.
 
 What each fast path is worth, log-Mel, {CORES} threads, each rung against the one before:
 
