@@ -236,9 +236,9 @@ def main() -> str:
             for kind in STEPS:
                 for step in range(10):
                     pool.submit(_take_ours, pack, kind, step, 1).result()
-                profiles.append(f"{kind}: {pool.submit(_profile, pack, kind).result()}")
                 precise, company = pool.submit(_bfloat16_deviation, pack, kind).result()
                 deviations.append(f"{kind}: {precise:.1e} and {company:.1e}")
+                profiles.append(f"{kind}: {pool.submit(_profile, pack, kind).result()}")
     drawn = durations(UTTERANCES)
     return f"""## Training
 
