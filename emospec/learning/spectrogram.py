@@ -122,7 +122,7 @@ class LogSpectrogram(nn.Module):
 
         Args:
             waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
-            lengths: (batch,) samples of each, at least 1; best on the CPU.
+            lengths: (batch,) samples of each, at least 1.
 
         Returns:
             frames (batch, time, bins), zero past each utterance's own, and their counts (batch,),
