@@ -32,7 +32,7 @@ test: $(STAMP)  ## the tests, with coverage
 test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end, the page in Chromium
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,browser]'
 	-@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m full
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m full --durations=10
 
 bench: $(STAMP)  ## measure speed on an idle machine, write bench/RESULTS.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

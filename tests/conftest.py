@@ -32,7 +32,7 @@ def tone(hz: float, seconds: float, rate: int = 16_000, level: float = 0.3) -> N
 
 @pytest.fixture(scope="session")
 def make_utterances() -> Callable[[Path], list[Utterance]]:
-    """Six speakers who hum low when sad and high when angry, in noise, 0.3 to 0.9 s long."""
+    """Six speakers who hum low when sad and high when angry, each with an offset, 0.3 to 0.9 s long."""
 
     def make(root: Path) -> list[Utterance]:
         root.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,7 @@ def make_utterances() -> Callable[[Path], list[Utterance]]:
                 rng = np.random.default_rng([speaker, k])
                 emotion = ("angry", "sad")[k % 2]
                 hz = {"angry": 900.0, "sad": 300.0}[emotion] * rng.uniform(0.9, 1.1)
-                waveform = tone(hz, rng.uniform(0.3, 0.9))
-                waveform += rng.normal(0, 0.02, len(waveform)).astype(np.float32)
+                waveform = tone(hz, rng.uniform(0.3, 0.9)) + rng.normal(0, 0.02, 1).astype(np.float32)
                 file = root / f"s{speaker}_{emotion}_{k}.wav"
                 soundfile.write(file, waveform, 16_000)
                 sex = "f" if speaker % 2 else "m"
