@@ -140,33 +140,27 @@ class LogSpectrogram(nn.Module):
         Returns:
             frames (batch, time, bins), zero past each utterance's own, and their counts (batch,).
         """
-        decibels = _log10(self._power(waveforms, lengths).clamp_(min=POWER_FLOOR)).mul_(10)
-        counts = frame_count(lengths)
-        valid = torch.arange(decibels.shape[1], device=counts.device) < counts[:, None]
-        top = decibels.amax(dim=2).masked_fill(~valid, -torch.inf).amax(dim=1)
-        decibels.clamp_(min=(top - DYNAMIC_RANGE_DB)[:, None, None]).mul_(valid[..., None])
+        margin, counts = DFT_LENGTH // 2, frame_count(lengths)
+        padded = functional.pad(waveforms, (margin, margin))
+        decibels = waveforms.new_zeros(len(waveforms), frame_count(waveforms.shape[1]), self.bins)
+        for samples, rows, length in zip(padded, decibels, lengths.tolist(), strict=True):
+            samples[margin + length :] = 0.0
+            own = rows[: frame_count(length)]
+            self._power(samples.unfold(0, DFT_LENGTH, HOP_SAMPLES)[: len(own)], own)
+            _log10(own.clamp_(min=POWER_FLOOR)).mul_(10)
+            own.clamp_(min=own.max() - DYNAMIC_RANGE_DB)
         return self._crop(decibels, counts)
 
-    def _power(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, time, bins): |X|^2 of each utterance's centred frames, in Mel bands or with the log-STFT's offset."""
-        margin = DFT_LENGTH // 2
-        padded = functional.pad(waveforms, (margin, margin))
-        power = waveforms.new_zeros(len(waveforms), frame_count(waveforms.shape[1]), self.bins)
-        for samples, rows, length in zip(padded, power, lengths.tolist(), strict=True):
-            samples[margin + length :] = 0.0
-            count = frame_count(length)
-            frames = samples.unfold(0, DFT_LENGTH, HOP_SAMPLES)[:count]
-            for part, at in zip(
-                frames.split(_FRAMES_AT_ONCE), rows[:count].split(_FRAMES_AT_ONCE), strict=True
-            ):
-                spectrum = torch.view_as_real(torch.fft.rfft(part * self.get_buffer("window"))).square_()
-                if self.kind == "log-stft":
-                    torch.add(spectrum[..., 0], spectrum[..., 1], out=at).add_(STFT_OFFSET)
-                    continue
-                own = spectrum[..., 0] + spectrum[..., 1]
-                for bands, bins in _mel_blocks():
-                    torch.mm(own[:, bins], self.get_buffer("filters")[bins, bands], out=at[:, bands])
-        return power
+    def _power(self, frames: Tensor, out: Tensor) -> None:
+        """|X|^2 of an utterance's centred frames (time, 1024) to (time, bins), in Mel bands or with the log-STFT's offset."""
+        for part, at in zip(frames.split(_FRAMES_AT_ONCE), out.split(_FRAMES_AT_ONCE), strict=True):
+            spectrum = torch.view_as_real(torch.fft.rfft(part * self.get_buffer("window"))).square_()
+            if self.kind == "log-stft":
+                torch.add(spectrum[..., 0], spectrum[..., 1], out=at).add_(STFT_OFFSET)
+                continue
+            power = spectrum[..., 0] + spectrum[..., 1]
+            for bands, bins in _mel_blocks():
+                torch.mm(power[:, bins], self.get_buffer("filters")[bins, bands], out=at[:, bands])
 
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if not self.max_frames or frames.shape[1] <= self.max_frames:
