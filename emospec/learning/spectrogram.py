@@ -153,7 +153,8 @@ class LogSpectrogram(nn.Module):
 
     def _power(self, frames: Tensor, out: Tensor) -> None:
         """|X|^2 of an utterance's centred frames (time, 1024) to (time, bins), in Mel bands or with the log-STFT's offset."""
-        for part, at in zip(frames.split(_FRAMES_AT_ONCE), out.split(_FRAMES_AT_ONCE), strict=True):
+        for first in range(0, len(frames), _FRAMES_AT_ONCE):
+            part, at = frames[first : first + _FRAMES_AT_ONCE], out[first : first + _FRAMES_AT_ONCE]
             spectrum = torch.view_as_real(torch.fft.rfft(part * self.get_buffer("window"))).square_()
             if self.kind == "log-stft":
                 torch.add(spectrum[..., 0], spectrum[..., 1], out=at).add_(STFT_OFFSET)
