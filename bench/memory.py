@@ -37,44 +37,46 @@ def _synthesise_and_count(folder: Path, hours: float) -> int:
     return len(synthesise(folder / "audio", drawn[drawn.cumsum() <= hours * 3600]))
 
 
-def _prepare(folder: Path) -> tuple[int, int]:
-    """The peak, and what of it is the list of utterances."""
+def _prepare(folder: Path) -> dict[str, int]:
+    """The peak of `prepare`, and what of it is the list of utterances."""
     from emospec.data.pack import prepare
 
     before = anonymous_bytes()
     utterances = utterances_of(sorted((folder / "audio").iterdir()))
     held = anonymous_bytes() - before
-    return _peak_of(lambda: prepare(utterances, folder / "pack")), held
+    return {"prepare": _peak_of(lambda: prepare(utterances, folder / "pack")), "list": held}
 
 
-def _train(folder: Path) -> tuple[int, int]:
+def _train(folder: Path) -> dict[str, int]:
     import emospec
 
     changed = [f"training.steps={STEPS}", "training.steps_for=0", "training.min_steps=1"]
     changed += ["training.select_after=1", f"training.evaluate_every={STEPS // 2}"]
-    return _peak_of(lambda: emospec.train(folder / "pack", folder / "run", overrides=changed)), 0
+    return {"train": _peak_of(lambda: emospec.train(folder / "pack", folder / "run", overrides=changed))}
 
 
 def main() -> str:
     """The section of the report."""
-    rows, peaks, counts, lists = [], {}, {}, {}
+    rows, peaks, counts = [], {}, {}
     for hours in HOURS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             count = counts[hours] = _synthesise_and_count(folder, hours)
-            for what, work in (("prepare", _prepare), ("train", _train)):
+            peaks[hours] = {}
+            for work in (_prepare, _train):
                 with worker(1) as pool:
-                    peaks[what, hours], lists[what, hours] = pool.submit(work, folder).result()
-            cells = (peaks["prepare", hours], lists["prepare", hours], peaks["train", hours])
-            rows.append(f"| {hours} | {count} | {' | '.join(f'{cell / MIB:.0f}' for cell in cells)} |")
+                    peaks[hours] |= pool.submit(work, folder).result()
+            rows.append(
+                f"| {hours} | {count} | {' | '.join(f'{b / MIB:.0f}' for b in peaks[hours].values())} |"
+            )
     few, many = HOURS
-    growth = {what: peaks[what, many] / peaks[what, few] for what in ("prepare", "train")}
+    growth = {what: peaks[many][what] / peaks[few][what] for what in ("prepare", "train")}
     words = "; ".join(
         f"`{what}` {times:.2f}x (at most 1.1x: {'reached' if times <= 1.1 else 'missed'})"
         for what, times in growth.items()
     )
     more = sum(counts.values()) - 2 * counts[few]
-    each = ", ".join(f"{(peaks[what, many] - peaks[what, few]) / more / 1000:.1f} kB" for what in growth)
+    each = ", ".join(f"{(peaks[many][what] - peaks[few][what]) / more / 1000:.1f} kB" for what in growth)
     return f"""## Memory
 
 Peak anonymous memory (RssAnon) of one process; `prepare` decodes on all cores, `train` has one thread and is a whole run: audit, {STEPS} steps, dev, and

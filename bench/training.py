@@ -79,21 +79,23 @@ def _take_ours(pack: str, kind: str, step: int, steps: int) -> float:
     return seconds(lambda: [trainer.take_step() for _ in range(steps)])
 
 
-def _operations_of(pack: str, kind: str, step: int, steps: int) -> int:
-    """Operations of some steps."""
+def _batches(step: int, steps: int) -> list[list[int]]:
+    """The utterances of some steps."""
     from emospec.learning.batches import batch_indices
 
-    store = _ours(pack, kind).store
-    drawn = [batch_indices(s, UTTERANCES, BATCH, 0) for s in range(step, step + steps)]
-    return operations(np.maximum(store.counts[np.concatenate(drawn)], MIN_FRAMES).tolist(), store.bins)
+    return [batch_indices(s, UTTERANCES, BATCH, 0).tolist() for s in range(step, step + steps)]
+
+
+def _operations_of(pack: str, kind: str, step: int, steps: int) -> int:
+    """Operations of some steps."""
+    store, drawn = _ours(pack, kind).store, np.concatenate(_batches(step, steps))
+    return operations(np.maximum(store.counts[drawn], MIN_FRAMES).tolist(), store.bins)
 
 
 def _loading(pack: str, kind: str, steps: int) -> float:
     """Seconds in which the frames of so many steps are read and padded."""
-    from emospec.learning.batches import batch_indices
-
-    store = _ours(pack, kind).store
-    return seconds(lambda: [store.batch(batch_indices(s, UTTERANCES, BATCH, 0)) for s in range(steps)])
+    store, batches = _ours(pack, kind).store, _batches(0, steps)
+    return seconds(lambda: [store.batch(batch) for batch in batches])
 
 
 @cache
@@ -112,10 +114,7 @@ def _plain(pack: str, kind: str, ways: Ways) -> Training:
 
 
 def _take_plain(pack: str, kind: str, ways: Ways, step: int, steps: int) -> float:
-    from emospec.learning.batches import batch_indices
-
-    training = _plain(pack, kind, ways)
-    batches = [batch_indices(s, UTTERANCES, BATCH, 0).tolist() for s in range(step, step + steps)]
+    training, batches = _plain(pack, kind, ways), _batches(step, steps)
     return seconds(lambda: [training.step(batch) for batch in batches])
 
 
