@@ -17,11 +17,11 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 HEAD = f"""# Speed, measured
 
-Made by `make bench` on an idle machine (Memory needs some 20 GB in `TMPDIR`), or `python -m bench NAME`; what is of a model, by
-`python -m bench {" ".join(OF_RUNS)} --runs RUNS` with RUNS of `emospec prepare emodb=EMODB --pack packs/emodb` and
-`emospec crossval packs/emodb --out RUNS` (one speaker out, speaker-independent, seed 0), and EMO-DB where the variable EMODB says, else in
+Made by `make bench` on an idle machine (Memory needs some 20 GB in `TMPDIR`), or `python -m bench NAME`; what needs a model, by
+`python -m bench {" ".join(OF_RUNS)} --runs RUNS` RUNS made by `emospec prepare emodb=EMODB --pack packs/emodb` and
+`emospec crossval packs/emodb --out RUNS` (one speaker out, speaker-independent, seed 0), and EMO-DB at $EMODB, else in
 `../shared/corpora/emodb`. Every ratio compares two ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds
-of many requests; Memory: one of each); spread is the least and the largest of the repetitions. "Plain" is the method written naively: `bench/plain.py`.
+of many requests, the first without a warm-up; Memory: one of each); spread is the smallest and largest repetition. A + marks a commit with changes. "Plain" is the method written naively: `bench/plain.py`.
 """
 
 
@@ -38,13 +38,19 @@ def main() -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(every)}")
     if options.runs is None and (of_runs := [name for name in options.names if name in OF_RUNS]):
         parser.error(f"{of_runs[0]} needs --runs, a one-speaker-out crossval on EMO-DB")
+    code = _code()  # before RESULTS.md is one of its changes
     for name in options.names or (every if options.runs else BENCHMARKS):
         started = time.perf_counter()
         measure = importlib.import_module(f"bench.{name}").main
         section = measure(options.runs) if name in OF_RUNS else measure()
-        section += f"\nMeasured at {(commit() or 'an unknown commit')[:7]}, {date.today()}, on {machine()}.\n"
+        section += f"\nMeasured at {code}, {date.today()}, on {machine()}.\n"
         keep(section)
         print(f"{section}\n({name}: {time.perf_counter() - started:.0f} s)\n", flush=True)
+
+
+def _code() -> str:
+    found = commit()
+    return f"{found[:7]}{'+' * found.endswith('+')}" if found else "an unknown commit"
 
 
 def keep(section: str) -> None:

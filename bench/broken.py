@@ -88,5 +88,5 @@ emotion, or an error of one line. Memory is all that the process holds (VmHWM), 
 {chr(10).join(rows_of(ends))}
 
 No crash, none over {MOST_SECONDS:.0f} processor seconds, never over {MOST_BYTES >> 20} MiB: {"reached" if good else "missed"}. `long_silence` is ten minutes, judged by a
-timeline in 600 windows of 3 s, silent or not. The clock sees what runs beside: the load was {busy:.1f} on {CORES} cores when it began.
+timeline in 600 windows of 3 s, silent or not. The clock includes other work: the load was {busy:.1f} on {CORES} cores at the start.
 """

@@ -72,8 +72,8 @@ def main() -> str:
     )
     return f"""## Cross-validation
 
-{FOLDS} folds of {corpus}, `dai2019`, {STEPS} steps each and 2 looks at dev, from settings to `scores.json`, by processes that are
-there already. A number of folds that {AT_ONCE} does not divide leaves cores idle at its end.
+{FOLDS} folds of {corpus}, `dai2019`, {STEPS} steps each and 2 looks at dev, from settings to `scores.json`, by processes already
+running. A number of folds that {AT_ONCE} does not divide leaves cores idle at its end.
 
 {table(rows)}
 

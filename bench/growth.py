@@ -22,7 +22,7 @@ def _learner(max_frames: int):  # type: ignore[no-untyped-def]
 
     reuse_freed_memory()
     learner = Learner("log-mel", max_frames, ["a", "b", "c", "d"])
-    learner.network.precision = torch.bfloat16 if bfloat16_is_fast() else torch.float32
+    learner.network.precision = torch.bfloat16 if bfloat16_is_fast(torch.device("cpu")) else torch.float32
     return learner, torch.optim.Adam(learner.parameters(), 3e-4, fused=True)
 
 
@@ -92,7 +92,7 @@ def main() -> str:
     return "\n".join(
         [
             f"## How cost grows\n\nA training step, log-Mel, {CORES} threads, all utterances of one length. A line, fitted to "
-            "relative errors, has what a step costs whatever is in it, and what a second of audio adds.\n",
+            "relative errors, gives a step's fixed cost and the cost of a second of audio.\n",
             *tables,
         ]
     )

@@ -149,6 +149,6 @@ def main() -> str:
 
 Each repetition draws one window and reads the next. The {HOURS} hours are {times} times the same {BLOCK_SHARDS} shards of frames, hard-linked; the system is
 told to forget each before it is read: {", ".join(f"{b / 1e9:.1f}" for b in from_disk)} GB came from disk in each repetition. Anonymous memory after each, MiB, of
-the {HOURS} hours: {_mib(held["large"])}; of the {small.seconds / 3600:.1f}: {_mib(held["small"])}. It levels off alike in
-both: it is what is kept for each length of a batch that has occurred, kernels and freed blocks.
+the {HOURS} hours: {_mib(held["large"])}; of the {small.seconds / 3600:.1f}: {_mib(held["small"])}. It levels off in
+both: kernels and freed blocks are kept for each new batch length. The first value of each list is the warm-up's.
 """

@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -110,6 +111,35 @@ def anonymous_bytes(process: int | str = "self") -> int:
     """Anonymous memory of a process: RssAnon, so mapped pages do not count."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+
+def family(process: int) -> list[int]:
+    """A process and all below it, whichever of its threads started them."""
+    found = [process]
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        found += [one for child in task.read_text().split() for one in family(int(child))]
+    return found
+
+
+@contextmanager
+def most_held(process: int) -> Iterator[list[int]]:
+    """The most anonymous memory that a process and those below it hold together meanwhile, looked at every 0.1 s."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            try:
+                peak[0] = max(peak[0], sum(map(anonymous_bytes, family(process))))
+            except (OSError, IndexError):  # one of them has just ended
+                continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
 
 
 def machine() -> str:

@@ -86,7 +86,7 @@ every utterance judged.
 |---|---|---|---|---|
 {chr(10).join(rows)}
 
-{many} h against {few} h: {words}; {each} for each utterance more.
+{many} h against {few} h: {words}; {each} per extra utterance.
 `prepare` holds the list of utterances that it is given, their ids and the files' times; beside the activations of a batch what `train` knows of each
 (index, lists, predictions, z) is little. No audio and no frames are held.
 """

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from pyarrow import parquet
 
-from bench.measure import CORES, REPEATS, anonymous_bytes
+from bench.measure import CORES, REPEATS, anonymous_bytes, family
 from emospec.data.corpora.demo import EMOTIONS, SPEAKERS, utterance
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.evaluation.results import find_runs
@@ -57,14 +57,6 @@ def _done(out: Path) -> int:
     return len(list(out.glob("part-*.parquet")))
 
 
-def _family(process: int) -> list[int]:
-    """A process and all below it."""
-    found = [process]
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        found += [one for child in task.read_text().split() for one in _family(int(child))]
-    return found
-
-
 def watched(asked: Sequence[str], out: Path) -> list[int]:
     """Run it; the most anonymous memory that it and its workers held during each tenth of the way."""
     peaks = [0] * 10
@@ -72,7 +64,7 @@ def watched(asked: Sequence[str], out: Path) -> list[int]:
         while running.poll() is None:
             tenth = min(9, 10 * _done(out) // SHARDS)
             try:
-                held = sum(map(anonymous_bytes, _family(running.pid)))
+                held = sum(map(anonymous_bytes, family(running.pid)))
             except (OSError, IndexError):  # one of them has just ended
                 continue
             peaks[tenth] = max(peaks[tenth], held)
@@ -88,6 +80,8 @@ def killed(asked: Sequence[str], out: Path, took: float) -> int:
     for _ in range(KILLS):
         with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             time.sleep(rng.uniform(0.05, 0.95) * took / KILLS)
+            if running.poll() is not None:
+                raise RuntimeError(f"there was nothing to kill: it had ended with {running.returncode}")
             running.send_signal(signal.SIGKILL)
     left = _done(out)
     subprocess.run(asked, check=True, capture_output=True)
@@ -178,6 +172,8 @@ def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:
         with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             while running.poll() is None and _done(out) < SHARDS // 2:
                 time.sleep(0.05)
+            if running.poll() is not None:
+                raise RuntimeError(f"the call ended with {running.returncode} before a worker was killed")
             first.kill()
         if running.returncode:
             raise RuntimeError(f"the cluster's call ended with {running.returncode}")

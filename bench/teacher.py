@@ -2,7 +2,7 @@
 
 python -m bench.teacher PACK OUT.npz needs `pip install --no-deps pipecat-ai==1.14` (BSD 2-clause), which carries an
 8 M-parameter encoder of Whisper-tiny's shape, int8, trained to tell whether somebody has finished speaking; what it was
-trained on is not told. A step's vector is the mean of one layer's output (384) over 0.16 s, of the first 8 s. Layer 2 is
+trained on is not told. A step's vector is the mean of one layer's output (384) over 0.16 s, of the first 8 s of what training keeps. Layer 2 is
 best on the dev sets of the recipe search (linear SVM); none of it is part of emospec or of its models.
 """
 
@@ -18,10 +18,12 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from emospec.data.frames import HOP_SAMPLES, frame_count
 from emospec.data.pack import Pack
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import mistakes_in_one_line
 from emospec.files import write_bytes
+from emospec.learning.spectrogram import MAX_FRAMES
 
 SAMPLES, HIDDEN_SAMPLES = 128_000, 320  # what it takes at once; samples per output
 OUTPUTS = 8  # that make a step of the file
@@ -42,6 +44,8 @@ def encoder(layer: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     session = onnxruntime.InferenceSession(model.SerializeToString())
 
     def steps(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        first = max(0, frame_count(len(waveform)) - MAX_FRAMES) // 2 * HOP_SAMPLES  # that training keeps
+        waveform = waveform[first : first + MAX_FRAMES * HOP_SAMPLES]
         heard = features["compute_whisper_log_mel_features"](waveform[:SAMPLES])
         (hidden,) = session.run([wanted], {"input_features": heard[None]})
         own = hidden[0, : max(1, -(-min(len(waveform), SAMPLES) // HIDDEN_SAMPLES))]

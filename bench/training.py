@@ -92,9 +92,9 @@ def _operations_of(pack: str, kind: str, step: int, steps: int) -> int:
     return operations(np.maximum(store.counts[drawn], MIN_FRAMES).tolist(), store.bins)
 
 
-def _loading(pack: str, kind: str, steps: int) -> float:
-    """Seconds in which the frames of so many steps are read and padded."""
-    store, batches = _ours(pack, kind).store, _batches(0, steps)
+def _loading(pack: str, kind: str, step: int, steps: int) -> float:
+    """Seconds in which the frames of some steps are read and padded."""
+    store, batches = _ours(pack, kind).store, _batches(step, steps)
     return seconds(lambda: [store.batch(batch) for batch in batches])
 
 
@@ -143,7 +143,11 @@ def throughput(pack: str, kind: str, threads: int) -> tuple[Ratio, str]:
             ours.submit(_operations_of, pack, kind, steps * (1 + r), steps).result()
             for r in range(len(took["ours"]))
         ]
-        loading = ours.submit(_loading, pack, kind, steps).result()
+        # Of the steps that were timed: their frames are in the system's memory for both.
+        loading = statistics.median(
+            ours.submit(_loading, pack, kind, steps * (1 + r), steps).result()
+            for r in range(len(took["ours"]))
+        )
         limit = statistics.median([before, ours.submit(limit_gflops, "bfloat16").result()])
         single = ours.submit(limit_gflops, "float32").result()
     rates = [count / s / 1e9 for count, s in zip(counted, took["ours"], strict=True)]
@@ -248,19 +252,20 @@ memory already. Durations like IEMOCAP's: median {np.median(drawn):.2f} s, mean 
 
 How near the machine's limit: operations of the step, those on padding not counted, against a product of two
 4096 x 4096 matrices by the same process on the same threads (10^9 operations per second). Loading is reading and
-padding the frames, inside the step: what a thread that reads ahead could win at most.
+padding the frames, inside the step: the most that prefetching could save.
 
 | input, threads | whole step | limit in bfloat16 | limit in float32 | share of the bfloat16 limit, aim {100 * AIM:.0f}% | loading |
 |---|---|---|---|---|---|
 {chr(10).join(row for _, row in measured)}
 
-Where the time of a step goes on {CORES} threads, by torch's profiler (`mm` and `addmm` are the GRU's): {"; ".join(profiles)}.
+Where the time of a step goes on {CORES} threads, by torch's profiler (`mm` is the GRU's): {"; ".join(profiles)}.
 
-What each fast path is worth, log-Mel, {CORES} threads, each rung against the one before:
+What each fast path is worth, log-Mel, {CORES} threads, each added to the one before (one step a repetition, of other batches
+than above: compare ratios, not speeds):
 
 {table(rungs)}
 
 How far bfloat16 convolutions move z, over its mean size, and how far an utterance alone then differs from itself in a batch
-({BATCH} utterances, 10 steps of training): {"; ".join(deviations)}. In float32 the tests hold company to 1e-5, a step's gradients
+({BATCH} utterances, 10 steps of training): {"; ".join(deviations)}. In float32 the tests bound batch effects by 1e-5, a step's gradients
 to 0.2% of the plain way's (max-pooling passes a gradient to one of two values that are equal but for rounding) and log-Mel's weights after three steps to 2e-5.
 """

@@ -80,14 +80,17 @@ def main(runs: Path) -> str:
                 "speech": recognizer.predict([u.file for u in utterances if u.speaker == speaker]),
                 **{
                     sound: recognizer.predict(
-                        [make(np.random.default_rng([k, len(sound)])) for k in range(CLIPS)], RATE
+                        [make(np.random.default_rng([k, len(sound), int(speaker)])) for k in range(CLIPS)],
+                        RATE,
                     )
                     for sound, make in SOUNDS.items()
                 },
             }
             for sound, results in told.items():
-                for one in (r for r in results if isinstance(r, Prediction)):
-                    scores["typicality"].setdefault(sound, []).append(one.typicality or 0.0)
+                for one in results:
+                    if not isinstance(one, Prediction) or one.typicality is None:
+                        raise RuntimeError(f"{sound}: no typicality ({one})")
+                    scores["typicality"].setdefault(sound, []).append(one.typicality)
                     scores["confidence"].setdefault(sound, []).append(one.confidence)
     rows = []
     for sound in SOUNDS:

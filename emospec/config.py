@@ -231,7 +231,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
     if path.suffix == ".toml":
         name = path.stem
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # as Windows' editors write it
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"preset file {preset}: cannot be read ({reason})") from error

@@ -452,3 +452,6 @@ def print_scores(scores: dict[str, Any]) -> None:
     console.print(scores["overlap_words"], markup=False, soft_wrap=True)
     if scores["left_out"]:
         console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")
+    if scores["other_emotions"]:
+        others = ", ".join(f"{emotion} {n}" for emotion, n in scores["other_emotions"].items())
+        console.print(f"left out, as the model does not know them: {others}", markup=False, soft_wrap=True)

@@ -2,12 +2,13 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from emospec.errors import OutputError
+from emospec.errors import EmospecError, OutputError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -48,6 +49,40 @@ def told_as_output(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({error.strerror or error}). What was finished is kept: make room, or name "
             "another folder"
         ) from error
+
+
+@contextmanager
+def alone_in(folder: Path, otherwise: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold a folder, so that no other call, such as cron's last, writes into it meanwhile.
+
+    Args:
+        folder: one that exists.
+        otherwise: raised where another call holds it.
+        wait_seconds: how long to wait for that call.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        last = time.monotonic() + wait_seconds
+        while not _locked(held, folder):
+            if time.monotonic() >= last:
+                raise otherwise
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(held)
+
+
+def _locked(held: int, folder: Path) -> bool:
+    import fcntl  # which Windows has not; a model at work locks nothing
+
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that knows no locks
+        pass
+    # Who had it may have moved it away.
+    return folder.exists() and os.path.samestat(os.fstat(held), os.stat(folder))
 
 
 def write_text(path: Path, content: str) -> None:

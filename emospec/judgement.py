@@ -1,6 +1,7 @@
 """What a model says of utterances, as tables and scores: of a run's own sets, and of another pack."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,23 @@ def judge(run: Run, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
     return table
 
 
-def score_new(run: Run, predictions: pd.DataFrame) -> dict[str, Any]:
-    """Score what is new to a run's model of what `judge` gave.
+def score_new(run: Run, predictions: pd.DataFrame, pack: Path | str) -> dict[str, Any]:
+    """Score what is new to a run's model of what `judge` gave of a pack.
 
     Returns:
-        As `score`, and `left_out`, the utterances that made the model; `speaker_overlap`, whether speakers of the
-        others did too (None where unknown), with `overlap_words`.
+        As `score`, and `left_out`, the utterances that made the model; `other_emotions`, how many utterances of
+        the pack are of each emotion that is none of the model's classes; `speaker_overlap`, whether speakers of
+        what was judged made the model too (None where unknown), with `overlap_words`.
     """
+    others = Counter(u.emotion for u in Pack(pack).utterances if u.emotion not in run.classes)
     new = predictions[predictions["part"] == "test"]
     overlap, words = overlap_of(set(voices(new)), run.known_voices())
-    told = {"left_out": len(predictions) - len(new), "speaker_overlap": overlap, "overlap_words": words}
+    told = {
+        "left_out": len(predictions) - len(new),
+        "other_emotions": dict(sorted(others.items())),
+        "speaker_overlap": overlap,
+        "overlap_words": words,
+    }
     return score(new, run.classes) | told
 
 

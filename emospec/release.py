@@ -1,6 +1,7 @@
 """A finished run -> a model folder that works anywhere, without torch and without the run."""
 
 import hashlib
+import math
 import os
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from emospec.files import write_json, write_text
 from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
 
 CLOUD_POINTS = 600
-CALIBRATION_UTTERANCES = 64
+CALIBRATION_UTTERANCES = 64  # at most
 
 Floats = NDArray[np.float64]
 
@@ -162,7 +163,7 @@ def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
 def _calibration(run: Run, pack: Pack) -> list[NDArray[np.float32]]:
     """Waveforms of some training utterances, spread over the fold."""
     train = [name for name, part in run.known_utterances().items() if part == "train"]
-    chosen = set(train[:: max(1, len(train) // CALIBRATION_UTTERANCES)])
+    chosen = set(train[:: math.ceil(len(train) / CALIBRATION_UTTERANCES)])
     places = [i for i, utterance in enumerate(pack.utterances) if utterance.id in chosen]
     if len(places) < len(chosen):
         raise ModelError(

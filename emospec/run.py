@@ -20,7 +20,7 @@ from emospec.data.splits import PARTS, overlap_words, write_folds
 from emospec.errors import RunError
 from emospec.evaluation.card import model_card
 from emospec.evaluation.results import Run, flatten, read_run
-from emospec.files import told_as_output, write_json, write_text
+from emospec.files import alone_in, told_as_output, write_json, write_text
 from emospec.inference.model import CARD
 from emospec.job import Job, Ready, make_ready
 from emospec.judgement import write_judgement
@@ -29,7 +29,10 @@ from emospec.provenance import commit, corpus_facts, hardware, versions
 
 if TYPE_CHECKING:
     from emospec.learning.learner import Learner, Outputs
+    from emospec.learning.ranks import Ranks
     from emospec.learning.task import Fit, Row
+
+_LEAVING_SECONDS = 60.0  # that a killed call's run may take to notice it, on a cluster within some steps
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the run's name, steps done, steps in all, and a word on how it stands."""
@@ -121,20 +124,42 @@ def refuse_leaks(job: Job) -> None:
 
 
 def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Progress | None) -> Run:
-    import torch
-
-    from emospec.learning.batches import FrameStore
-    from emospec.learning.learner import Learner
     from emospec.learning.ranks import Ranks
-    from emospec.learning.training import fit, resolve_precision
 
-    job, settings, out = ready.job, ready.job.settings, ready.job.out
+    job, out = ready.job, ready.job.out
     ranks = Ranks()
     ranks.wait()  # every process has looked at the folder before the first writes into it
     progress = progress if ranks.main else None
     audit = ready.audit()
     if job.strict:
         audit.refuse_leaks()
+    meta = _meta(ready)
+    if not ranks.main:
+        return _train_alone(ready, meta, audit, ranks, resume, tensorboard, progress)
+    with told_as_output(out):
+        out.mkdir(parents=True, exist_ok=True)
+    held = RunError(f"{out}: another call trains it still. Wait for it, or name another folder")
+    with alone_in(out, held, _LEAVING_SECONDS):
+        return _train_alone(ready, meta, audit, ranks, resume, tensorboard, progress)
+
+
+def _train_alone(
+    ready: Ready,
+    meta: dict[str, Any],
+    audit: Audit,
+    ranks: "Ranks",
+    resume: bool,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> Run:
+    """The training and judging of a run whose folder nobody else writes into."""
+    import torch
+
+    from emospec.learning.batches import FrameStore
+    from emospec.learning.learner import Learner
+    from emospec.learning.training import fit
+
+    job, settings, out = ready.job, ready.job.settings, ready.job.out
     learner = Learner(
         settings.frontend.kind,
         settings.frontend.max_frames,
@@ -144,16 +169,13 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
         settings.frontend.own_mean,
     )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    meta = _meta(ready) | {
+    meta |= {
         "hardware": hardware(torch.get_num_threads(), device) | {"processes": ranks.count},
-        "precision": str(resolve_precision(settings.training)).removeprefix("torch."),
         "usual_seconds": ready.usual_seconds(),
         "parameters": sum(p.numel() for p in learner.network.parameters()),
         "audit": audit.to_dict(),
     }
     if ranks.main:
-        with told_as_output(out):
-            out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.toml", to_toml(settings))
         samples = ready.pack.samples_of(ready.utterances)
         write_folds(ready.split, ready.utterances, samples, out / "folds.csv")
@@ -188,6 +210,7 @@ def _write_results(
     """All that a run folder holds of a trained model; `scores.json` last, by which the run is finished."""
     out, settings = ready.job.out, ready.job.settings
     meta |= {"audit": audit.to_dict(), "steps": result.steps, "seconds": round(result.seconds, 1)}
+    meta["precision"] = result.precision
     write_json(out / "meta.json", meta)
     scores = write_judgement(out, ready.utterances, ready.classes, ready.fold, outputs, meta["protocol"])
     scores |= {"selected_step": result.selected_step, "audit": audit.summary}
@@ -261,12 +284,12 @@ def each(option: str, values: Sequence[str]) -> list[str]:
 
 
 def notable(settings: Settings, preset: str) -> tuple[str, ...]:
-    """What differs from the preset, `table.key=value` without spaces, sorted, but for what a setting's name tells."""
+    """What differs from the preset, `table.key=value`, sorted, except what a setting's name tells."""
     told = ("loss.center_weight", "loss.center_rate", "data.protocol", "training.checkpoint_seconds")
     own, theirs = (flatten(each.model_dump()) for each in (settings, load_settings(preset)))
     changed = sorted((k, v) for k, v in own.items() if v != theirs[k] and k not in told)
-    words = ((key, value if isinstance(value, str) else toml_value(value)) for key, value in changed)
-    return tuple("".join(f"{key}={value}".split()) for key, value in words)
+    words = ((k, v if isinstance(v, str) else toml_value(v).replace(" ", "")) for k, v in changed)
+    return tuple(f"{key}={value}" for key, value in words)
 
 
 def _meta(ready: Ready) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from emospec.errors import EmospecError
 from emospec.evaluation.results import Run, read_run, summarise
 from emospec.job import Job
 from emospec.run import Progress
@@ -54,10 +56,13 @@ class Watch:
         stopped = False
         while not stopped:
             stopped = self._stopped.wait(0.5)
+            # What another process writes may be half there; it is looked at again.
             for job in self._todo:
-                self._look(job)
+                with suppress(EmospecError, OSError, ValueError, KeyError):
+                    self._look(job)
             for name, jobs in self._rows.items():
-                self._show(name, jobs)
+                with suppress(EmospecError, OSError, ValueError, KeyError):
+                    self._show(name, jobs)
 
     def _show(self, name: str, jobs: Sequence[Job]) -> None:
         states = [self._states[job.out] for job in jobs if job.out in self._states]

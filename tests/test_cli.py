@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import emospec
 from conftest import SHORT
 from emospec.cli import app, main
 from emospec.config import explain_preset, preset_names
-from emospec.data.pack import Pack
+from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import EmospecError, WorkersError
 from emospec.evaluation.metrics import unweighted_accuracy
@@ -222,6 +223,18 @@ def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path
     np.testing.assert_allclose(there["p_sad"], own["p_sad"], atol=1e-5)
 
 
+def test_evaluate_on_a_pack_of_other_emotions_too(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
+    new = set(
+        read_run(two_runs / "center").predictions().query("part == 'test' and target == 'sad'")["utterance"]
+    )
+    renamed = [replace(u, emotion="bored") if u.id in new else u for u in hum_pack.utterances]
+    prepare(renamed, tmp_path / "pack")
+    verb = ["evaluate", str(two_runs / "center"), "--on", str(tmp_path / "pack")]
+    scores = run(*verb)
+    assert (scores["utterances"], scores["other_emotions"]) == (6, {"bored": 6})
+    assert "as the model does not know them: bored 6" in CliRunner().invoke(app, verb).stdout
+
+
 def test_prepare_own_csv_and_a_broken_file(tmp_path: Path, make_utterances: Callable[[Path], list[Utterance]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     rows = ["file,speaker,emotion"]
     rows += [f"audio/{u.file.name},{u.speaker},{u.label}" for u in make_utterances(tmp_path / "audio")]
@@ -269,6 +282,8 @@ def test_corpora(tmp_path: Path) -> None:
         (("predict",), "Missing argument 'FILE|FOLDER|-...'. `emospec predict --help` tells more"),
         (("predikt", "a.wav"), "No such command 'predikt'"),
         (("predict", "a.wav", "--abstain-below", "2"), "'--abstain-below': 2.0 is not in the range"),
+        (("predict", "a.wav", "--abstain-below", "nan"), "nan is no number that can be used"),
+        (("serve", "--max-seconds", "inf"), "inf is no number that can be used"),
         (("train", "nowhere", "--otu", "x"), "No such option: --otu"),
         (("evaluate", "nowhere", "--out", "x.csv"), "name it by --on PACK"),
         (("report", "nowhere", "--out", "x"), "holds no finished run"),
@@ -359,7 +374,7 @@ def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pip install 'emospec[train]'" in done.stderr
+    assert "pip install '.[train]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -203,7 +203,7 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "short.toml"
     file.write_text(
         '[frontend]\nkind = "log-mel"\n[loss]\ncenter_weight = 1\n[training]\nsteps = 10\nselect_after = 0\n',
-        encoding="utf-8",
+        encoding="utf-8-sig",  # as Windows' editors write it
     )
     found = load_settings(str(file), ["training.steps=20"])
     assert found.name == "short"

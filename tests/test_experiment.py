@@ -100,7 +100,7 @@ def test_a_setting_has_one_name_however_it_is_spelt(hum_pack: Pack, tmp_path: Pa
     assert told == ("loss.warmup_steps=4", "training.learning_rate=0.001")
     many = ["frontend.own_mean=true", "network.channels=[1, 2, 3, 4]", 'loss.teacher="a b.npz"']
     told = notable(load_settings("dai2019-mel", [*many, "training.checkpoint_seconds=9"]), "dai2019-mel")
-    assert told == ("frontend.own_mean=true", "loss.teacher=ab.npz", "network.channels=[1,2,3,4]")
+    assert told == ("frontend.own_mean=true", "loss.teacher=a b.npz", "network.channels=[1,2,3,4]")
     load_settings("dai2019-mel", told)
 
 

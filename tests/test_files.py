@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emospec.cores import cores
 from emospec.files import to_json, write_bytes, write_json, write_text
 
 
@@ -73,3 +74,15 @@ def test_a_link_stays_one_and_a_pipe_is_written_into(tmp_path: Path) -> None:
     reader.join(timeout=30)
     assert read == ["through it"]
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("share", "allowed"), [("150000 100000", 2), ("20000 100000", 1), ("max 100000", 64)]
+)
+def test_a_containers_share_of_cores(
+    share: str, allowed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(f"{share}\n")
+    monkeypatch.setattr("emospec.cores._QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert cores() == allowed

@@ -78,7 +78,7 @@ def test_what_needs_an_extra_says_so(
     model = ["--model", hum_model] if arguments[0] in ("listen", "timeline", "serve") else []
     told = ask(lean, *arguments, *model)
     assert told.returncode == 2
-    assert f"pip install 'emospec[{extra}]'".encode() in told.stderr
+    assert f"pip install '.[{extra}]'".encode() in told.stderr
     assert told.stderr.count(b"\n") == 1
 
 

@@ -222,9 +222,25 @@ def test_a_valid_pack_survives_a_failed_prepare(recordings: Recordings, tmp_path
 
 
 def test_what_a_killed_prepare_left_is_cleaned_up(recordings: Recordings, tmp_path: Path) -> None:
-    (tmp_path / "pack.part").mkdir()
-    (tmp_path / "pack.part" / "int16.bin").write_bytes(b"half")
-    prepare(recordings, tmp_path / "pack")
+    for name in ("new", "old"):  # as between moving the old pack away and the new one there
+        (tmp_path / "pack.part" / name).mkdir(parents=True)
+        (tmp_path / "pack.part" / name / "int16-00000.bin").write_bytes(b"half")
+    (tmp_path / "pack.part" / "int16.bin").write_bytes(b"as earlier versions left it")
+    pack, made = prepare(recordings, tmp_path / "pack")
+    assert made
+    assert len(pack) == len(recordings)
+    assert not parts(tmp_path / "pack")
+
+
+def test_two_calls_at_once_do_not_harm_each_other(recordings: Recordings, tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    def once_more(*_: int) -> None:
+        tried.append(error(lambda: prepare(recordings, tmp_path / "pack")))
+
+    pack, _ = prepare(recordings, tmp_path / "pack", progress=once_more)
+    assert "another call makes it still" in tried[0]
+    assert len(pack) == len(recordings)
     assert not parts(tmp_path / "pack")
 
 

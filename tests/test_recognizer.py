@@ -25,7 +25,7 @@ from emospec.cli import app
 from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
 from emospec.data.waveform import from_samples
-from emospec.errors import AudioError, ModelError, RunError
+from emospec.errors import AudioError, EmospecError, ModelError, RunError, TimelineError
 from emospec.evaluation import card
 from emospec.evaluation.results import read_run, summarise
 from emospec.evaluation.statistics import Interval
@@ -34,6 +34,7 @@ from emospec.inference import model as module
 from emospec.inference.listening import warnings_of
 from emospec.inference.model import Class, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.streaming import Timing
 from emospec.learning.learner import Learner
 from emospec.release import export_model
 
@@ -121,9 +122,36 @@ def test_of_a_long_recording_the_central_part_is_judged(
 
 
 def test_abstaining(recognizer: Recognizer, files: list[Path]) -> None:
-    said = recognizer.predict(files[0])
-    assert recognizer.predict(files[0], abstain_below=said.confidence + 1e-6).emotion is None
-    assert recognizer.predict(files[0], abstain_below=said.confidence - 1e-6).emotion == said.emotion
+    file = min(files, key=lambda one: recognizer.predict(one).confidence)
+    said = recognizer.predict(file)
+    assert recognizer.predict(file, abstain_below=said.confidence + 1e-6).emotion is None
+    assert recognizer.predict(file, abstain_below=said.confidence - 1e-6).emotion == said.emotion
+    for beyond in (1.1, -0.1, float("nan")):
+        for asked in (files[0], files[:2]):
+            with pytest.raises(ModelError, match=f"abstain_below is {beyond:g}: choose 0"):
+                recognizer.predict(asked, abstain_below=beyond)
+
+
+def test_windows_too_short_to_split_speech_by(recognizer: Recognizer) -> None:
+    heard = tone(300, 2.0)
+    with pytest.raises(TimelineError, match=r"a window of 0\.1 s is too short to split long speech by"):
+        recognizer.timeline(heard, 16_000, timing=Timing(0.1, 0.1), speech=True)
+    recognizer.timeline(heard, 16_000, timing=Timing(0.2, 0.2), speech=True)
+
+
+@pytest.mark.parametrize("verb", ["timeline", "embed"])
+def test_a_recording_is_not_written_over(
+    verb: str, files: list[Path], hum_model: Path, tmp_path: Path
+) -> None:
+    recording = tmp_path / "folder" / "a.wav"
+    recording.parent.mkdir()
+    recording.write_bytes(files[0].read_bytes())
+    (tmp_path / "link.wav").symlink_to(recording)
+    named = recording if verb == "timeline" else recording.parent
+    asked = [verb, str(named), "--out", str(tmp_path / "link.wav"), "--model", str(hum_model)]
+    with pytest.raises(EmospecError, match=r"link\.wav is the recording itself\. Name another file"):
+        CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert recording.read_bytes() == files[0].read_bytes()
 
 
 def test_typicality_is_the_share_of_dev_that_lies_farther(

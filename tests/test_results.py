@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -235,8 +236,26 @@ def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
             find_runs([folder])
 
 
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fold in (1, 2):
+        fake_run(tmp_path / f"r0-f{fold}", ONE)
+    assert len(find_runs([tmp_path])) == 2
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("r0-f2"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)  # root may read all
+    with pytest.raises(RunError, match=r"r0-f2: the folder cannot be read \(Permission denied\)"):
+        find_runs([tmp_path])
+
+
 @pytest.mark.parametrize("name", ["config.toml", "meta.json", "scores.json"])
-@pytest.mark.parametrize("content", [b"= {", b"\xff"])
+@pytest.mark.parametrize("content", [b"= {", b"\xff", b"[]"])
 def test_a_damaged_run_folder_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
     run = fake_run(tmp_path / "run", ONE)
     (run.folder / name).write_bytes(content)
@@ -278,8 +297,23 @@ def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
 def test_features_hold_no_pickle(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", ONE)
     np.savez(run.folder / "features.npz", z=np.array([object()]))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(RunError, match=r"features\.npz is damaged \(.*allow_pickle=False"):
         run.features()
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "folds.csv", "history.csv", "features.npz"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'a,b\n"1,2'])
+def test_a_damaged_table_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
+    run = fake_run(tmp_path / "run", ONE)
+    (run.folder / name).write_bytes(content)
+    reads = {
+        "predictions.csv": run.predictions,
+        "folds.csv": run.known_utterances,
+        "history.csv": run.history,
+        "features.npz": run.features,
+    }
+    with pytest.raises(RunError, match=f"{name} is damaged"):
+        reads[name]()
 
 
 def test_predictions_make_the_confusion_matrix() -> None:

@@ -291,6 +291,27 @@ def test_a_resumption_with_other_settings_touches_nothing(hum_pack: Pack, tmp_pa
     assert emospec.train(hum_pack.folder, out, "dai2019-mel", settings, resume=True).scores["test"]
 
 
+def test_two_calls_do_not_train_one_run(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emospec.run._LEAVING_SECONDS", 0.1)
+    tried: list[str] = []
+
+    def once_more(name: str, *_: object) -> None:
+        if name == "run" and not tried:
+            for more in ([], ["training.learning_rate=2e-3"]):  # before the first checkpoint is there too
+                with pytest.raises(RunError) as caught:
+                    emospec.train(
+                        hum_pack.folder, tmp_path / "run", "dai2019-mel", [*SHORT, *more], resume=True
+                    )
+                tried.append(str(caught.value))
+
+    run = emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", SHORT, progress=once_more)
+    assert all("another call trains it still" in words for words in tried)
+    assert len(tried) == 2
+    assert run.scores["test"]
+
+
 def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:
     rows = [f"{u.file},{u.speaker},{int(u.emotion == 'sad')}" for u in make_utterances(tmp_path / "audio")]
     (tmp_path / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))

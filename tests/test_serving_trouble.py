@@ -273,6 +273,14 @@ def test_passes_hold_what_is_alike_and_skip_what_was_cancelled() -> None:
         batcher.submit(np.zeros(7, np.float32))
 
 
+def offspring(pid: int) -> list[int]:
+    """Children of all its threads, and theirs."""
+    own = [
+        int(one) for file in Path(f"/proc/{pid}/task").glob("*/children") for one in file.read_text().split()
+    ]
+    return own + [further for one in own for further in offspring(one)]
+
+
 def test_shutdown_finishes_what_it_has(
     hum_model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -295,11 +303,12 @@ def test_shutdown_finishes_what_it_has(
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(client.post, "/v1/predict", files={"files": (name, CLIP)}) for _ in range(8)]
             until(lambda: "emospec_queue_depth 0.0" not in client.get("/metrics").text or asked[-1].done())
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            started = offspring(process.pid)
             process.send_signal(signal.SIGTERM)
             assert [one.result().status_code for one in asked] == [200] * 8
     assert process.wait(30) in (0, -signal.SIGTERM)
-    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    assert len(started) >= 2  # what forks decoders, and a decoder
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
     process.stdout.close()
     log.seek(0)
     said = log.read()

@@ -23,6 +23,7 @@ from emospec.config import load_settings
 from emospec.data.pack import Pack
 from emospec.data.utterances import select_classes
 from emospec.errors import TrainingError
+from emospec.learning import training
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner, load_tensors
 from emospec.learning.task import Row, Task
@@ -114,6 +115,26 @@ def test_the_best_dev_model_is_returned(hum_pack: Pack, tmp_path: Path) -> None:
     )
 
 
+def test_weights_that_are_not_finite_are_not_kept(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Dev, which is judged from then on, would find it too.
+    learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.select_after=6")
+    step = _Trainer.take_step
+
+    def overflow(trainer: _Trainer) -> None:
+        step(trainer)
+        if trainer.step == 6:
+            with torch.no_grad():
+                learner.network.fc2.bias.fill_(float("inf"))
+
+    monkeypatch.setattr(_Trainer, "take_step", overflow)
+    with pytest.raises(TrainingError, match="not finite after step 6; the checkpoint of step 3 is kept"):
+        fit(learner, store, task, tmp_path)
+    tensors, _ = load_tensors(tmp_path / "checkpoint" / "state.safetensors")
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
 def test_judging_in_batches_of_like_length_is_listening_to_each(hum_pack: Pack) -> None:
     learner, store, _ = make_task(hum_pack)
     indices = [5, 0, 30, 17, 8, 21]
@@ -173,6 +194,25 @@ def test_resume_is_bit_for_bit_the_uninterrupted_run(hum_pack: Pack, tmp_path: P
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
+def test_a_resumption_elsewhere_keeps_the_precision(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(row: Row, _: int) -> None:
+        raise KeyboardInterrupt
+
+    settings = ("training.checkpoint_seconds=0", "training.precision=auto")
+    monkeypatch.setattr(training, "bfloat16_is_fast", lambda _: True)
+    learner, store, task = make_task(hum_pack, *settings)
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner, store, task, tmp_path, progress=interrupted)
+    monkeypatch.setattr(training, "bfloat16_is_fast", lambda _: False)
+    learner, store, task = make_task(hum_pack, *settings)
+    assert fit(learner, store, task, tmp_path, resume=True).precision == "bfloat16"
+    learner, store, task = make_task(hum_pack, *settings)
+    (tmp_path / "new").mkdir()
+    assert fit(learner, store, task, tmp_path / "new").precision == "float32"
+
+
 def test_a_checkpoint_of_other_settings_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
     learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0")
     fit(learner, store, task, tmp_path)
@@ -222,8 +262,9 @@ def test_a_step_waits_for_no_accelerator(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A meta tensor has no values: whatever asks for one, as waiting for a device does, is an error.
-    learner, store, task = make_task(hum_pack)
+    learner, store, task = make_task(hum_pack, "training.averaging=0.9", "network.normalise=true")
     trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    trainer.average.to("meta")
     meta = torch.device("meta")
     monkeypatch.setattr(trainer.accelerator.state, "device", meta)
     trainer.learner, trainer.weights = learner.to(meta), trainer.weights.to(meta)
@@ -351,9 +392,9 @@ def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Pa
     with pytest.raises(TrainingError, match="training utterances, such as"):
         fit(learner, store, task, tmp_path)
     np.savez(tmp_path / "teacher.npz", id=["a", "b"], steps=[1, 2], vector=np.zeros((4, 3)), seconds=0.1)
-    with pytest.raises(TrainingError, match=r"2 ids, 2 numbers of steps and \(4, 3\) vectors"):
+    with pytest.raises(TrainingError, match=r"2 ids, 2 numbers of steps of 0.1 s and \(4, 3\) vectors"):
         fit(learner, store, task, tmp_path)
-    np.savez(tmp_path / "teacher.npz", id=[], steps=[], vector=np.zeros((0, 3)), seconds=0.1)
+    np.savez(tmp_path / "teacher.npz", id=[], steps=np.zeros(0, np.int64), vector=np.zeros((0, 3)), seconds=0.1)
     with pytest.raises(TrainingError, match="0 ids"):
         fit(learner, store, task, tmp_path)
     whole, array = (tmp_path / "teacher.npz").read_bytes(), io.BytesIO()

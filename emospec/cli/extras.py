@@ -18,5 +18,5 @@ def needs(extra: str) -> Iterator[None]:
             raise
         named = _OF_EXTRA.get(error.name or "", extra)
         raise EmospecError(
-            f"this needs an extra ({error.name} is not installed): pip install 'emospec[{named}]'"
+            f"this needs the extra {named} ({error.name} is not installed): in the sources, pip install '.[{named}]'"
         ) from error

@@ -39,7 +39,9 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
     try:
         import sounddevice
     except ModuleNotFoundError as error:
-        raise EmospecError("a microphone needs an extra: pip install 'emospec[mic]'") from error
+        raise EmospecError(
+            "a microphone needs the extra mic: in the sources, pip install '.[mic]'"
+        ) from error
     except OSError as error:
         raise AudioError("a microphone needs PortAudio; on Debian: apt-get install libportaudio2") from error
     waiting: queue.Queue[_Chunk] = queue.Queue(round(WAITING_SECONDS / CHUNK_SECONDS))

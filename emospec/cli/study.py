@@ -344,7 +344,7 @@ def evaluate(
                 f"--on judges with one run's model, found {len(runs)} folders. Name one run folder"
             )
         run = read_run(runs[0])
-        scores = score_new(run, judge(run, on, out))
+        scores = score_new(run, judge(run, on, out), on)
     if as_json:
         print_json(scores)
         return

@@ -1,5 +1,6 @@
 """The verbs of use: a saved model on recordings. They need no torch, but for `export`."""
 
+import math
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +13,21 @@ from emospec.cli.predictions import Printer, counter, told_failure
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emospec.inference.hearing import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
+
+
+def _finite(value: float) -> float:
+    """NaN and infinity pass typer's ranges."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that can be used")
+    return value
+
 
 _Result = TypeVar("_Result", "Prediction | Failure", "Timeline")
 
@@ -30,7 +41,8 @@ ModelName = Annotated[
 Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
 AbstainBelow = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="No emotion where the confidence is lower.")
+    float,
+    typer.Option(min=0.0, max=1.0, callback=_finite, help="No emotion where the confidence is lower."),
 ]
 Window = Annotated[float, typer.Option(help="Seconds that are judged at once.")]
 Hop = Annotated[float, typer.Option(help="Seconds from one window to the next.")]
@@ -98,7 +110,7 @@ def timeline(
     from emospec.inference.streaming import Timing
 
     format_named(form)  # before a long recording is judged
-    _check_folders(out, plot)
+    _check_files(out, plot, apart_from=[recording])
     if plot is not None:
         with needs("plot"):
             import matplotlib  # noqa: F401
@@ -119,7 +131,9 @@ def timeline(
 def listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
-    seconds: Annotated[float, typer.Option(min=0.0, help="How long to listen; 0 until Ctrl-C.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, callback=_finite, help="How long to listen; 0 until Ctrl-C.")
+    ] = 0.0,
     window: Window = 3.0,
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
@@ -163,8 +177,9 @@ def embed(
     from emospec.files import write_bytes
     from emospec.inference.recognizer import Prediction
 
-    _check_folders(out)
+    _check_files(out, apart_from=recordings)
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
+    _check_files(out, apart_from=found)
     names, z, failures = [], [], 0
     with counter("embedded", len(found)) as step:
         for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
@@ -293,7 +308,9 @@ def serve(
             show_default=False,
         ),
     ] = "",
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="The longest recording.")] = 3600.0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.1, callback=_finite, help="The longest recording.")
+    ] = 3600.0,
     max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
@@ -356,13 +373,19 @@ def _model(named: str) -> str:
     return DEFAULT
 
 
-def _check_folders(*files: Path | None) -> None:
-    """Refuse a file that is a folder, or whose folder is missing, before there is work to lose."""
+def _check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:
+    """Refuse a file that is a folder, whose folder is missing, or that is a recording, before there is work to lose."""
     for file in files:
         if file is not None and file.is_dir():
             raise EmospecError(f"{file} is a folder. Name a file")
         if file is not None and not file.absolute().parent.is_dir():
             raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
+        if file is not None and file.is_file() and any(_is_file(one, file) for one in apart_from):
+            raise EmospecError(f"{file} is the recording itself. Name another file")
+
+
+def _is_file(recording: "Recording", file: Path) -> bool:
+    return isinstance(recording, (str, Path)) and Path(recording).is_file() and file.samefile(recording)
 
 
 def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:

@@ -85,7 +85,7 @@ class Match:
 
 
 def fingerprint(waveform: Waveform) -> Fingerprints:
-    """Fingerprint a waveform; takes about 1 ms.
+    """Fingerprint a waveform; takes some milliseconds.
 
     Args:
         waveform: (samples,), 16 kHz; of a long one, the 2 s around the centroid of its energy count.

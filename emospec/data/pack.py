@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.cores import cores
 from emospec.data.audio import decode
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.index import read_members, write_members
@@ -33,7 +34,7 @@ from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
-from emospec.files import told_as_output
+from emospec.files import alone_in, told_as_output
 
 FORMAT = 3
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
@@ -182,17 +183,24 @@ def prepare(
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
             return pack, False
     place = folder.resolve()  # a link to a pack stays a link
-    part = place.with_name(place.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with told_as_output(folder):
-            part.mkdir(parents=True)
-            _decode_into(part, utterances, sources, skip_bad, progress)
-            if place.exists():
-                shutil.rmtree(place)
-            os.replace(part, place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    work = place.with_name(place.name + ".part")
+    new, old = work / "new", work / "old"
+    with told_as_output(folder):
+        work.mkdir(parents=True, exist_ok=True)
+    with alone_in(
+        work, PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
+    ):
+        try:
+            with told_as_output(folder):
+                for left in work.iterdir():  # by a killed call
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                new.mkdir()
+                _decode_into(new, utterances, sources, skip_bad, progress)
+                if place.exists():
+                    os.replace(place, old)
+                os.replace(new, place)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return Pack(folder), True
 
 
@@ -262,7 +270,7 @@ def _decode_into(
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
     """`_decode_one` of each, in order, by threads that run a bounded number of recordings ahead."""
-    threads = os.cpu_count() or 1
+    threads = cores()
     ahead: deque[Future[_Decoded | str]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

@@ -164,7 +164,7 @@ def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple
             parts[(start + place) % DAI_PARTS].append(int(i))
     folds = [_fold_of_groups(parts, test=2 * k + 1, dev=[2 * k]) for k in range(DAI_PARTS // 2)]
     words = (
-        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex and emotion, shuffled, dealt into "
+        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, shuffled, dealt into "
         "10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the other 8. The same speakers "
         "are in training and test, and half of the corpus is ever tested. UA and WA are means over the runs."
     )

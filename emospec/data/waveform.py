@@ -25,7 +25,7 @@ def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
     """Samples in memory as mono float32 at 16 kHz, as `read_audio` gives those of a file.
 
     Args:
-        samples: (samples,) or (samples, channels): floats, nominally in [-1, 1], or integers of full scale.
+        samples: (samples,) or (samples, channels): floats, nominally in [-1, 1], or signed integers of full scale.
         sample_rate: Hz, 1 to 384 kHz.
 
     Raises:
@@ -91,7 +91,7 @@ class Resampler:
         if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
             raise AudioError(
                 f"{self._name}: its samples are {samples.dtype} of shape {samples.shape}, allowed are floats "
-                "in [-1, 1] of shape (samples,) or (samples, channels). Divide 16-bit integers by 32768"
+                "in [-1, 1] of shape (samples,) or (samples, channels)"
             )
         if samples.ndim == 2:
             check_channels(samples.shape[1], self._name)

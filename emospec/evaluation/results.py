@@ -5,8 +5,11 @@ share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
 """
 
 import json
+import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -125,8 +128,8 @@ class Run:
     def _predictions(self) -> pd.DataFrame:
         # Classes may be called 0 and 1, or true and false.
         words = ("utterance", "corpus", "speaker", "sex", "language", "text", "target", "predicted")
-        path = self._file("predictions.csv")
-        return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(words, str))
+        with self._file("predictions.csv") as path:
+            return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(words, str))
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
@@ -159,28 +162,37 @@ class Run:
 
         What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
         """
-        rows = pd.read_csv(self._file("folds.csv"), dtype=str, keep_default_na=False)
-        own = rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
+        with self._file("folds.csv") as path:
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+            own = rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
         if not (self.folder / "earlier.csv").is_file():
             return own
-        earlier = pd.read_csv(self._file("earlier.csv"), dtype=str, keep_default_na=False)
+        with self._file("earlier.csv") as path:
+            earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
         both = pd.concat([own, earlier.assign(part="earlier")])
         return both.drop_duplicates([name for name in ("utterance", "samples") if name in both])
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
-        return pd.read_csv(self._file("history.csv"))
+        with self._file("history.csv") as path:
+            return pd.read_csv(path)
 
     def features(self) -> dict[str, NDArray[Any]]:
         """`features.npz`: z (n, 64), label, utterance and part (n,), part one of train, dev, test."""
-        with np.load(self._file("features.npz"), allow_pickle=False) as stored:
+        with self._file("features.npz") as path, np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
-    def _file(self, name: str) -> Path:
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        """A file to be read; RunError where it is missing, or does not hold what it should."""
         path = self.folder / name
+        what_to_do = "Train the run again, or leave its folder out"
         if not path.is_file():
-            raise RunError(f"{path} is missing. Train the run again, or leave its folder out")
-        return path
+            raise RunError(f"{path} is missing. {what_to_do}")
+        try:
+            yield path
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
 
 
 @dataclass(frozen=True)
@@ -266,6 +278,8 @@ def read_run(folder: Path) -> Run:
         config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        if not (isinstance(meta, dict) and isinstance(scores, dict)):
+            raise ValueError("meta.json and scores.json hold no objects")
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} cannot be read as a run folder: {error}") from error
     return Run(folder, config, meta, scores)
@@ -275,21 +289,29 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """All finished runs in the given folders, each once: run folders themselves, or folders that hold some.
 
     Raises:
-        RunError: a folder that is missing or holds no finished run.
+        RunError: a folder is missing, holds no finished run, or cannot be read.
     """
     runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
         if (folder / "meta.json").is_file():
             runs.setdefault(folder.resolve(), read_run(folder))
             continue
+        within = os.walk(folder, onerror=_refuse_unread) if folder.is_dir() else ()
         found = sorted(
-            path.parent for path in folder.rglob("scores.json") if (path.parent / "meta.json").is_file()
+            Path(place) for place, _, files in within if {"meta.json", "scores.json"} <= set(files)
         )
         if not found:
             raise RunError(f"{folder} holds no finished run (a folder with meta.json and scores.json)")
         for path in found:
             runs.setdefault(path.resolve(), read_run(path))
     return list(runs.values())
+
+
+def _refuse_unread(error: OSError) -> None:
+    """Fewer runs without a word would be another number."""
+    raise RunError(
+        f"{error.filename}: the folder cannot be read ({error.strerror}). Get the right, or name others"
+    )
 
 
 def summarise(runs: Sequence[Run]) -> Summary:

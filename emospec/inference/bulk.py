@@ -5,14 +5,13 @@ the same call goes on. `shard` says what a worker does.
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import emospec
 from emospec.data.audio import printable
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
-from emospec.files import put_in_place, told_as_output, write_json
+from emospec.files import alone_in, put_in_place, told_as_output, write_json
 from emospec.inference.manifest import FILE, Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
@@ -103,7 +102,9 @@ def score(
     _check_protocols(census)
     plan = _plan(order, census, shard_files)
     _keep_plan(out, plan)
-    with _alone_in(out):
+    with alone_in(
+        out, ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
+    ):
         left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
         if left or not (out / SUMMARY).is_file():
             done = _score_shards(order, manifest, plan, left, workers, progress)
@@ -149,24 +150,6 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """ScoringError where another call, such as cron's last, scores into a folder still: each would tidy the other's files."""
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ScoringError(
-            f"{out}: another call scores into it still. Wait for it, or name another folder"
-        ) from error
-    except OSError:  # a file system that knows no locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 def _check_protocols(census: Census) -> None:

@@ -3,7 +3,6 @@
 What is asked of a recording alone, in a batch, in any order or as a window of a stream is the same.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from emospec.cores import cores
 from emospec.data.buckets import buckets
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE, Waveform
@@ -100,7 +100,7 @@ class Recognizer:
     def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
         self.model = model if isinstance(model, Model) else load_model(model)
         self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -145,7 +145,9 @@ class Recognizer:
 
         Raises:
             AudioError: the one recording cannot be used. In a list that is a `Failure`.
+            ModelError: `abstain_below` is out of range.
         """
+        _check_threshold(abstain_below)
         if isinstance(recordings, (list, tuple)):
             return list(self.predict_many(recordings, sample_rate, abstain_below=abstain_below))
         return self._predictions([self.ear.hear(recordings, sample_rate)], abstain_below)[0]
@@ -158,6 +160,7 @@ class Recognizer:
         abstain_below: float = 0.0,
     ) -> Iterator[Prediction | Failure]:
         """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
+        _check_threshold(abstain_below)
         waiting = iter(recordings)
         with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
@@ -244,6 +247,11 @@ class Recognizer:
         """As `timeline`, of a recording that comes at 16 kHz and in blocks; with `speech`, twice."""
         timing, model = self._timing(timing), self.model  # `enroll` may change it meanwhile
         if speech:
+            least = 2 * SHORTEST_PIECE_SECONDS / LONGEST_WINDOWS
+            if timing.window_seconds < least:
+                raise TimelineError(
+                    f"a window of {timing.window_seconds:g} s is too short to split long speech by. Take {least:g} s or more"
+                )
             segments, samples = self._speech_segments(blocks, timing, model)
         else:
             stream = Stream(self, SAMPLE_RATE, timing, model)
@@ -351,6 +359,11 @@ class Recognizer:
             return self.ear.hear(recording, sample_rate)
         except EmospecError as error:
             return Failure(name_of(recording), str(error))
+
+
+def _check_threshold(abstain_below: float) -> None:
+    if not 0 <= abstain_below <= 1:
+        raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
 
 
 def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from emospec.data.buckets import buckets
-from emospec.data.frames import frame_count
+from emospec.data.frames import MIN_FRAMES, frame_count
 from emospec.data.pack import Pack
 from emospec.data.shards import SHARD_BYTES, Shards
 from emospec.files import put_in_place, told_as_output
@@ -117,7 +117,7 @@ class FrameStore:
         ordered = np.sort(np.asarray(indices))
         for _, group in groupby(ordered.tolist(), key=lambda i: self._shards.of[i]):
             inside = list(group)
-            for bucket in buckets([self.counts[i] for i in inside], _FRAMES_AT_ONCE):
+            for bucket in buckets(np.maximum(self.counts[inside], MIN_FRAMES), _FRAMES_AT_ONCE):
                 yield [inside[place] for place in bucket]
 
     def _compute(self, pack: Pack, frontend: LogSpectrogram, progress: Progress | None) -> None:
@@ -146,17 +146,15 @@ class FrameStore:
         progress: Progress | None,
     ) -> None:
         first, last = self._shards.firsts[shard : shard + 2].tolist()
-        ends, done = np.cumsum(self.counts[first:last]), first
-        for bucket in self.buckets(range(first, last)):
-            waveforms = [torch.from_numpy(pack.waveform(i)) for i in bucket]
-            lengths = torch.tensor([len(w) for w in waveforms])
+        row = 0
+        for i in range(first, last):
+            waveform = torch.from_numpy(pack.waveform(i))
             with torch.inference_mode():
-                decibels, _ = frontend.decibels(pad_sequence(waveforms, batch_first=True), lengths)
-            for i, values in zip(bucket, decibels.numpy(), strict=True):
-                rows[ends[i - first] - self.counts[i] : ends[i - first]] = values[: self.counts[i]]
-            done += len(bucket)
+                decibels, _ = frontend.decibels(waveform[None], torch.tensor([len(waveform)]))
+            rows[row : row + self.counts[i]] = decibels[0].numpy()
+            row += self.counts[i]
             if progress:
-                progress(done, len(pack))
+                progress(i + 1, len(pack))
 
 
 class Windows:

@@ -18,4 +18,8 @@ def keep_float32_whole() -> None:
 
 def has_room(device: torch.device, size: int) -> bool:
     """Whether so many bytes may stay on an accelerator throughout a training."""
-    return device.type == "cuda" and size <= _SHARE_FOR_FRAMES * torch.cuda.mem_get_info(device)[0]
+    if device.type != "cuda":
+        return False
+    # What torch keeps of an earlier run is free too.
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size <= _SHARE_FOR_FRAMES * (torch.cuda.mem_get_info(device)[0] + kept)

@@ -147,17 +147,18 @@ def read_teacher(path: str) -> Teacher:
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             ids, steps, vectors, seconds = (file[name] for name in ("id", "steps", "vector", "seconds"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            steps, seconds = steps.astype(np.int64, casting="same_kind"), float(seconds)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    right = vectors.ndim == 2 and len(ids) == len(steps) > 0
+    right = vectors.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
     if not right or steps.sum() != len(vectors) or steps.min() < 1:
         raise TrainingError(
-            f"{path} holds {len(ids)} ids, {len(steps)} numbers of steps and {vectors.shape} vectors: each id needs a "
-            "number, and as many vectors"
+            f"{path} holds {ids.size} ids, {steps.size} numbers of steps of {seconds:g} s and {vectors.shape} vectors: "
+            "each id needs a number, and as many vectors"
         )
     ends = np.concatenate([[0], steps.cumsum()])
     places = {name: i for i, name in enumerate(ids.tolist())}
-    return Teacher(places, ends, np.asarray(vectors, np.float32), float(seconds))
+    return Teacher(places, ends, np.asarray(vectors, np.float32), seconds)
 
 
 def take_over(learner: Learner, run: Path) -> None:

@@ -149,7 +149,7 @@ class Learner(nn.Module):
             )
             learner.load_state_dict(load_tensors(folder / WEIGHTS)[0])
             learner.eval()
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise RunError(f"{folder} cannot be read as a model: {error}") from error
         return learner
 

@@ -63,6 +63,7 @@ class Fit:
         steps: how many were taken.
         selected_step, dev_ua: the step whose model was chosen, and its dev UA.
         seconds: spent, over all resumptions.
+        precision: of the convolutions in training and dev, over all resumptions: `bfloat16` or `float32`.
         fitted_on: indices of the utterances whose frames the standardiser was in fact fitted on.
         selected_on: indices of the utterances whose predictions in fact chose the model, each once.
     """
@@ -71,5 +72,6 @@ class Fit:
     selected_step: int
     dev_ua: float
     seconds: float
+    precision: str
     fitted_on: tuple[int, ...]
     selected_on: tuple[int, ...]

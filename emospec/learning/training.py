@@ -5,6 +5,7 @@ dev UA is kept (Dai et al. 2019; the authors' experiment repository). What a run
 holds besides `history.csv` and `checkpoint/` is `run`'s.
 """
 
+import copy
 import csv
 import ctypes
 import io
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import safetensors
@@ -24,7 +24,6 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emospec.config import Training
 from emospec.data.frames import MIN_FRAMES
@@ -43,18 +42,19 @@ from emospec.learning.task import CHECKPOINT, Fit, Row, Task
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
-def bfloat16_is_fast() -> bool:
-    """Whether this machine multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
-    if torch.cuda.is_available():
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def resolve_precision(training: Training) -> torch.dtype:
+def resolve_precision(training: Training, device: torch.device) -> torch.dtype:
     """What the convolutions compute in while training and judging dev."""
-    fast = training.precision == "bfloat16" or (training.precision == "auto" and bfloat16_is_fast())
-    return torch.bfloat16 if fast else torch.float32
+    if training.precision == "auto":
+        return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
+    return torch.bfloat16 if training.precision == "bfloat16" else torch.float32
 
 
 def reuse_freed_memory() -> None:
@@ -155,8 +155,7 @@ class _Trainer:
         )
         self.weights = torch.zeros(len(task.targets))
         self.weights[self.train] = utterance_weights(of_train, groups, len(learner.classes))
-        self.precision = resolve_precision(task.training)
-        learner.network.precision = self.precision
+        learner.network.precision = resolve_precision(task.training, accelerator.device)
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
         self.optimizer = torch.optim.AdamW(
             trained,
@@ -166,10 +165,10 @@ class _Trainer:
             weight_decay=task.training.weight_decay,
             fused=True,
         )
-        self.average: AveragedModel | None = None
+        self.average: Learner | None = None
         if task.training.averaging:
-            mean = get_ema_multi_avg_fn(task.training.averaging)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(learner, multi_avg_fn=mean, use_buffers=True)
+            # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
+            self.average = copy.deepcopy(learner).to(accelerator.device)
         self.step = 0
         self.rows: list[Row] = []
         self.best: dict[str, Tensor] = {}
@@ -182,6 +181,11 @@ class _Trainer:
     @property
     def seconds(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started
+
+    @property
+    def precision(self) -> str:
+        """What the convolutions compute in, by its name."""
+        return str(self.learner.network.precision).removeprefix("torch.")
 
     @property
     def checkpoint(self) -> Path:
@@ -229,10 +233,23 @@ class _Trainer:
         self.optimizer.step()
         self.learner.center_loss.update(z, targets, center_rate, self.ranks.sum)
         if self.average:
-            self.average.update_parameters(self.learner)
+            self._take_into_mean(self.average)
         self.sums += torch.stack([loss, softmax_loss, center_loss]).detach()
         self.step += 1
         self.steps_in_row += 1
+
+    @torch.no_grad()
+    def _take_into_mean(self, average: Learner) -> None:
+        """Mean <- d mean + (1 - d) learner, of weights and statistics; the first step's are its start.
+
+        torch's AveragedModel would wait for the accelerator at every step: it counts on the CPU.
+        """
+        share = 1 - self.task.training.averaging if self.step else 1.0
+        for mean, new in zip(average.state_dict().values(), self.learner.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(new, share)
+            else:
+                mean.copy_(new)
 
     def _batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Standardised frames and their counts, augmented where that is set."""
@@ -258,7 +275,7 @@ class _Trainer:
     @property
     def judged(self) -> Learner:
         """What dev judges and a run keeps: the running mean of the weights, where there is one."""
-        return cast(Learner, self.average.module) if self.average else self.learner
+        return self.average or self.learner
 
     def close_row(self) -> Row:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
@@ -286,7 +303,7 @@ class _Trainer:
 
     def _judge_dev(self) -> tuple[float, float]:
         """UA over the classes present in dev, and WA, at training's precision."""
-        outputs = self.ranks.judge(self.judged, self.store, self.dev, self.precision)
+        outputs = self.ranks.judge(self.judged, self.store, self.dev, self.learner.network.precision)
         self.selected_on.update(self.dev)
         targets = self.task.targets[self.dev]
         if not np.isfinite(outputs.probabilities).all():
@@ -295,7 +312,7 @@ class _Trainer:
         return unweighted_accuracy(confusion), weighted_accuracy(confusion)
 
     def save(self) -> None:
-        """Write the checkpoint: one file, so that it is whole or the one before."""
+        """Write the checkpoint: one file, so that it is whole or the one before; TrainingError where it holds NaN."""
         tensors = {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
         if self.average:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
@@ -304,9 +321,13 @@ class _Trainer:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{name}": tensor for name, tensor in state.items()}
+        # The last step's loss was judged before its update.
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise TrainingError(f"a weight is not finite after step {self.step}; {self._kept()}")
         about = {
             "fingerprint": self.task.fingerprint,
             "step": self.step,
+            "precision": self.precision,
             "best_ua": self.best_ua if self.best else None,
             "best_step": self.best_step,
             "seconds": self.seconds,
@@ -340,6 +361,8 @@ class _Trainer:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
         self.learner.load_state_dict(part("learner."))
+        # Another machine's "auto" may be another; half of each would be neither.
+        self.learner.network.precision = getattr(torch, about["precision"])
         self.best = {name: tensor.to(self.accelerator.device) for name, tensor in part("best.").items()}
         if self.average:
             self.average.load_state_dict(part("average."))
@@ -374,13 +397,14 @@ class _Trainer:
 
     def finish(self) -> Fit:
         """Make the learner the best model, in float32."""
+        precision = self.precision
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
         # What the steps freed and kept is in pieces that judging could not use: it would come on top.
         _tell_glibc("malloc_trim", 0)
         used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
-        return Fit(self.steps, self.best_step, self.best_ua, self.seconds, *used)
+        return Fit(self.steps, self.best_step, self.best_ua, self.seconds, precision, *used)
 
 
 def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:

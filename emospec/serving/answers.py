@@ -193,7 +193,7 @@ def card_of(model: Model, name: str) -> Card:
         version=str(about["emospec"]),
         license=[corpus["licence"] for corpus in corpora],
         corpora=[corpus["title"] for corpus in corpora],
-        card=readme.read_text(encoding="utf-8") if readme.is_file() else "",
+        card=readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else "",
         plane=Seen(
             cloud=plane.cloud.tolist(),
             labels=plane.labels.tolist(),

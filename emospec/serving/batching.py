@@ -3,7 +3,6 @@
 A pass starts as soon as a runner is free: nobody waits for company, and under load there is company.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.cores import cores
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.inference.model import Model
 from emospec.inference.recognizer import Floats, Recognizer
@@ -142,7 +142,7 @@ class SharedRecognizer(Recognizer):
         told: Callable[[int], None] = lambda size: None,
     ) -> None:
         super().__init__(model, int8=int8, threads=1)
-        self.batcher = Batcher(super().score, threads or os.cpu_count() or 1, pass_samples, told)
+        self.batcher = Batcher(super().score, threads or cores(), pass_samples, told)
 
     def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:
         """As of `Recognizer`, in passes with others'; the model's classes do not change while it serves."""

@@ -1,7 +1,6 @@
 """The server as a process: its socket, its address, its log, its end."""
 
 import logging
-import os
 import re
 import resource
 import socket
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import FastAPI
 
+from emospec.cores import cores
 from emospec.errors import ServingError
 from emospec.serving.app import create_app
 from emospec.serving.batching import PASS_SAMPLES, SharedRecognizer
@@ -69,7 +69,7 @@ def serve(
     if host not in LOOPBACK and not token:
         print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
     with bound:
-        metrics, threads = Metrics(), threads or os.cpu_count() or 1
+        metrics, threads = Metrics(), threads or cores()
         recognizer = SharedRecognizer(
             model, int8=int8, threads=threads, pass_samples=pass_samples, told=metrics.passes.observe
         )
