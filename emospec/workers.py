@@ -9,7 +9,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import islice
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,8 @@ def _side_by_side(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
             from distributed.client import FutureCancelledError
 
             died = KilledWorker, FutureCancelledError
-            client = stack.enter_context(_client(cluster))
+            client = _client(cluster)
+            stack.callback(_close, client)
             workers = _on_cluster(client, ahead)
         else:
             stack.enter_context(warnings.catch_warnings())
@@ -102,6 +103,12 @@ def _client(cluster: str) -> "Client":
         client.close()
         raise WorkersError(f"a worker of {cluster} has {most} threads. Start workers with --nthreads 1")
     return client
+
+
+def _close(client: "Client") -> None:
+    """Dask may fail at closing what is lost, which must not hide why the call ends."""
+    with suppress(OSError, RuntimeError):
+        client.close()
 
 
 def _on_cluster(client: "Client", ahead: int) -> Workers:

@@ -394,7 +394,9 @@ def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Pa
     np.savez(tmp_path / "teacher.npz", id=["a", "b"], steps=[1, 2], vector=np.zeros((4, 3)), seconds=0.1)
     with pytest.raises(TrainingError, match=r"2 ids, 2 numbers of steps of 0.1 s and \(4, 3\) vectors"):
         fit(learner, store, task, tmp_path)
-    np.savez(tmp_path / "teacher.npz", id=[], steps=np.zeros(0, np.int64), vector=np.zeros((0, 3)), seconds=0.1)
+    np.savez(
+        tmp_path / "teacher.npz", id=[], steps=np.zeros(0, np.int64), vector=np.zeros((0, 3)), seconds=0.1
+    )
     with pytest.raises(TrainingError, match="0 ids"):
         fit(learner, store, task, tmp_path)
     whole, array = (tmp_path / "teacher.npz").read_bytes(), io.BytesIO()
