@@ -1,4 +1,4 @@
-"""How many cores this process may use: what threads and processes are counted by where nobody names a number."""
+"""How many cores this process may use: what decoding threads and processes are counted by where nobody names a number."""
 
 import math
 import os

@@ -312,7 +312,7 @@ def run_jobs(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> list[Run]:
-    """Do runs side by side, one process each, and return them in the order given.
+    """Do runs side by side, in processes unless it is one at a time, and return them in the order given.
 
     N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
 

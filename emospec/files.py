@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,29 +60,34 @@ def alone_in(folder: Path, otherwise: EmospecError, wait_seconds: float = 0.0) -
         otherwise: raised where another call holds it.
         wait_seconds: how long to wait for that call.
     """
-    held = os.open(folder, os.O_RDONLY)
+    last = time.monotonic() + wait_seconds
+    while (held := _held(folder)) is None:
+        if time.monotonic() >= last:
+            raise otherwise
+        time.sleep(0.1)
     try:
-        last = time.monotonic() + wait_seconds
-        while not _locked(held, folder):
-            if time.monotonic() >= last:
-                raise otherwise
-            time.sleep(0.1)
         yield
     finally:
         os.close(held)
 
 
-def _locked(held: int, folder: Path) -> bool:
-    import fcntl  # which Windows has not; a model at work locks nothing
+def _held(folder: Path) -> int | None:
+    """An open folder that is ours alone; None where another call has it, or has just taken it away."""
+    import fcntl  # which Windows has not; a model at work holds nothing
 
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system that knows no locks
-        pass
-    # Who had it may have moved it away.
-    return folder.exists() and os.path.samestat(os.fstat(held), os.stat(folder))
+    with suppress(FileNotFoundError), ExitStack() as stack:
+        held = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, held)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        except OSError:  # a file system that knows no locks
+            pass
+        if os.path.samestat(os.fstat(held), os.stat(folder)):
+            stack.pop_all()
+            return held
+    return None
 
 
 def write_text(path: Path, content: str) -> None:

@@ -163,7 +163,7 @@ def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
 def _calibration(run: Run, pack: Pack) -> list[NDArray[np.float32]]:
     """Waveforms of some training utterances, spread over the fold."""
     train = [name for name, part in run.known_utterances().items() if part == "train"]
-    chosen = set(train[:: math.ceil(len(train) / CALIBRATION_UTTERANCES)])
+    chosen = set(train[:: max(1, math.ceil(len(train) / CALIBRATION_UTTERANCES))])
     places = [i for i, utterance in enumerate(pack.utterances) if utterance.id in chosen]
     if len(places) < len(chosen):
         raise ModelError(

@@ -140,6 +140,8 @@ def _train_and_judge(ready: Ready, resume: bool, tensorboard: bool, progress: Pr
         out.mkdir(parents=True, exist_ok=True)
     held = RunError(f"{out}: another call trains it still. Wait for it, or name another folder")
     with alone_in(out, held, _LEAVING_SECONDS):
+        refuse_existing(out, resume)  # which another call may have filled while this one waited
+        refuse_another(ready)
         return _train_alone(ready, meta, audit, ranks, resume, tensorboard, progress)
 
 

@@ -56,13 +56,12 @@ class Watch:
         stopped = False
         while not stopped:
             stopped = self._stopped.wait(0.5)
-            # What another process writes may be half there; it is looked at again.
             for job in self._todo:
-                with suppress(EmospecError, OSError, ValueError, KeyError):
+                # What cannot be read now, such as on a slow shared disk, is looked at again.
+                with suppress(EmospecError, OSError, ValueError, LookupError):
                     self._look(job)
             for name, jobs in self._rows.items():
-                with suppress(EmospecError, OSError, ValueError, KeyError):
-                    self._show(name, jobs)
+                self._show(name, jobs)
 
     def _show(self, name: str, jobs: Sequence[Job]) -> None:
         states = [self._states[job.out] for job in jobs if job.out in self._states]

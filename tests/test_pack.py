@@ -232,6 +232,26 @@ def test_what_a_killed_prepare_left_is_cleaned_up(recordings: Recordings, tmp_pa
     assert not parts(tmp_path / "pack")
 
 
+def test_a_pack_that_was_moved_away_comes_back(
+    recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings[:2], folder)
+    before = snapshot(folder)
+    move = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise Stop
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(Stop):
+        prepare(recordings, folder)
+    assert snapshot(folder) == before
+    assert not parts(folder)
+
+
 def test_two_calls_at_once_do_not_harm_each_other(recordings: Recordings, tmp_path: Path) -> None:
     tried: list[str] = []
 

@@ -306,6 +306,19 @@ def test_features_hold_no_pickle(tmp_path: Path) -> None:
 def test_a_damaged_table_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
     run = fake_run(tmp_path / "run", ONE)
     (run.folder / name).write_bytes(content)
+    assert_read_as_damaged(run, name)
+
+
+def test_damaged_features_are_an_error(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", ONE)
+    np.savez_compressed(run.folder / "features.npz", z=np.random.default_rng(0).normal(size=(64, 64)))
+    whole = (run.folder / "features.npz").read_bytes()
+    for place in range(100, len(whole) - 200, 1500):  # zlib has an error of its own
+        (run.folder / "features.npz").write_bytes(whole[:place] + bytes(60) + whole[place + 60 :])
+        assert_read_as_damaged(run, "features.npz")
+
+
+def assert_read_as_damaged(run: Run, name: str) -> None:
     reads = {
         "predictions.csv": run.predictions,
         "folds.csv": run.known_utterances,

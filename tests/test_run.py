@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.evaluation.results import Run
 from emospec.evaluation.words import percent
+from emospec.files import alone_in
 from emospec.judgement import judge
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
@@ -310,6 +312,25 @@ def test_two_calls_do_not_train_one_run(
     assert all("another call trains it still" in words for words in tried)
     assert len(tried) == 2
     assert run.scores["test"]
+
+
+def test_what_another_call_made_while_this_one_waited_is_refused(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    @contextmanager
+    def meanwhile(*_: object) -> Iterator[None]:
+        monkeypatch.setattr("emospec.run.alone_in", alone_in)
+        emospec.train(hum_pack.folder, out, "dai2019-mel", SHORT, resume=True)
+        yield
+
+    for resume, words in ((True, "of other settings"), (False, "exists and is not empty")):
+        monkeypatch.setattr("emospec.run.alone_in", meanwhile)
+        others = [*SHORT, "training.learning_rate=2e-3"]
+        with pytest.raises(RunError, match=words):
+            emospec.train(hum_pack.folder, out, "dai2019-mel", others, resume=resume)
+        shutil.rmtree(out)
 
 
 def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_shutdown_finishes_what_it_has(
             process.send_signal(signal.SIGTERM)
             assert [one.result().status_code for one in asked] == [200] * 8
     assert process.wait(30) in (0, -signal.SIGTERM)
-    assert len(started) >= 2  # what forks decoders, and a decoder
+    assert len(started) >= 3  # what forks decoders, what tracks its resources, and a decoder
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
     process.stdout.close()
     log.seek(0)

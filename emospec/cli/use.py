@@ -177,7 +177,7 @@ def embed(
     from emospec.files import write_bytes
     from emospec.inference.recognizer import Prediction
 
-    _check_files(out, apart_from=recordings)
+    _check_files(out, apart_from=())
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
     _check_files(out, apart_from=found)
     names, z, failures = [], [], 0

@@ -192,6 +192,7 @@ def prepare(
     ):
         try:
             with told_as_output(folder):
+                _put_back(old, place)
                 for left in work.iterdir():  # by a killed call
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
@@ -200,8 +201,15 @@ def prepare(
                     os.replace(place, old)
                 os.replace(new, place)
         finally:
+            _put_back(old, place)
             shutil.rmtree(work, ignore_errors=True)
     return Pack(folder), True
+
+
+def _put_back(old: Path, place: Path) -> None:
+    """The pack that was moved away for a new one, where that did not come to its place."""
+    if old.exists() and not place.exists():
+        os.replace(old, place)
 
 
 def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -162,9 +163,10 @@ class Run:
 
         What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
         """
+        _, fold = self.place
         with self._file("folds.csv") as path:
             rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-            own = rows[(rows["fold"] == str(self.meta["protocol"]["fold"])) & (rows["part"] != "test")]
+            own = rows[(rows["fold"] == str(fold)) & (rows["part"] != "test")]
         if not (self.folder / "earlier.csv").is_file():
             return own
         with self._file("earlier.csv") as path:
@@ -191,7 +193,9 @@ class Run:
             raise RunError(f"{path} is missing. {what_to_do}")
         try:
             yield path
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror or error}). {what_to_do}") from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
 
 
@@ -308,7 +312,9 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def _refuse_unread(error: OSError) -> None:
-    """Fewer runs without a word would be another number."""
+    """Fewer runs without a word would be another number; one that has just gone is none."""
+    if isinstance(error, FileNotFoundError):
+        return
     raise RunError(
         f"{error.filename}: the folder cannot be read ({error.strerror}). Get the right, or name others"
     )

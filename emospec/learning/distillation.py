@@ -6,6 +6,7 @@ its maker's affair; `bench/teacher.py` makes one.
 """
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def read_teacher(path: str) -> Teacher:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             ids, steps, vectors, seconds = (file[name] for name in ("id", "steps", "vector", "seconds"))
             steps, seconds = steps.astype(np.int64, casting="same_kind"), float(seconds)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
     right = vectors.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
     if not right or steps.sum() != len(vectors) or steps.min() < 1:

@@ -1,6 +1,6 @@
 """The training loop, read from top to bottom; its checkpoints.
 
-Adam at a constant rate for a fixed number of steps on L = L_s + lambda L_c; the model of the best
+Adam for a fixed number of steps on L = L_s + lambda L_c, in the paper at a constant rate; the model of the best
 dev UA is kept (Dai et al. 2019; the authors' experiment repository). What a run folder
 holds besides `history.csv` and `checkpoint/` is `run`'s.
 """
@@ -60,7 +60,7 @@ def resolve_precision(training: Training, device: torch.device) -> torch.dtype:
 def reuse_freed_memory() -> None:
     """Have glibc keep large freed blocks instead of unmapping them at every step.
 
-    Without it a step spends a third of its time in page faults. What is free now, such as what the audit
+    Without it a step spends up to half of its time in page faults. What is free now, such as what the audit
     used, goes back first: it would be kept too. Call once, before torch allocates.
     """
     _tell_glibc("malloc_trim", 0)
@@ -97,7 +97,7 @@ def fit(
         progress: called with each row of history and the number of steps.
 
     Raises:
-        TrainingError: the loss is not finite (the last good checkpoint stays), or the checkpoint
+        TrainingError: the loss or a weight is not finite (the last good checkpoint stays), or the checkpoint
             is of another task.
     """
     reuse_freed_memory()
@@ -351,7 +351,7 @@ class _Trainer:
             raise TrainingError(
                 f"{self.checkpoint} is damaged ({error}). Delete it to train from the start"
             ) from error
-        if about["fingerprint"] != self.task.fingerprint:
+        if about["fingerprint"] != self.task.fingerprint or "precision" not in about:
             raise TrainingError(
                 f"{self.checkpoint} is of other settings, utterances or another version. "
                 "Resume with the settings of its config.toml, or name another folder"
