@@ -18,7 +18,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = f"""# Speed, measured
 
 Made by `make bench` on an idle machine (Memory needs some 20 GB in `TMPDIR`), or `python -m bench NAME`; what needs a model, by
-`python -m bench {" ".join(OF_RUNS)} --runs RUNS` RUNS made by `emospec prepare emodb=EMODB --pack packs/emodb` and
+`python -m bench {" ".join(OF_RUNS)} --runs RUNS`, RUNS made by `emospec prepare emodb=EMODB --pack packs/emodb` and
 `emospec crossval packs/emodb --out RUNS` (one speaker out, speaker-independent, seed 0), and EMO-DB at $EMODB, else in
 `../shared/corpora/emodb`. Every ratio compares two ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds
 of many requests, the first without a warm-up; Memory: one of each); spread is the smallest and largest repetition. A + marks a commit with changes. "Plain" is the method written naively: `bench/plain.py`.
