@@ -123,11 +123,11 @@ def family(process: int) -> list[int]:
 
 @contextmanager
 def most_held(process: int) -> Iterator[list[int]]:
-    """The most anonymous memory that a process and those below it hold together meanwhile, looked at every 0.1 s."""
-    peak, done = [0], threading.Event()
+    """The most anonymous memory that a process and those below it hold together meanwhile, looked at every 20 ms."""
+    peak, done = [anonymous_bytes(process)], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.02):
             try:
                 peak[0] = max(peak[0], sum(map(anonymous_bytes, family(process))))
             except (OSError, IndexError):  # one of them has just ended

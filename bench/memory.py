@@ -1,12 +1,12 @@
 """Peak anonymous memory as the corpus grows: RssAnon, so mapped pages do not count."""
 
+import os
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from bench.corpus import durations, synthesise, utterances_of
-from bench.measure import anonymous_bytes, worker
+from bench.measure import anonymous_bytes, most_held, worker
 
 HOURS = (1, 50)
 STEPS = 20
@@ -14,22 +14,10 @@ MIB = 2**20
 
 
 def _peak_of(work: Callable[[], object]) -> int:
-    """The most anonymous memory that this process held during a call, looked at every 20 ms."""
-    peak, done = anonymous_bytes(), threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.02):
-            peak = max(peak, anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    """The most anonymous memory that this process held during a call."""
+    with most_held(os.getpid()) as peak:
         work()
-    finally:
-        done.set()
-        watcher.join()
-    return peak
+    return peak[0]
 
 
 def _synthesise_and_count(folder: Path, hours: float) -> int:

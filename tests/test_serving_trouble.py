@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 
+from bench.measure import family
 from conftest import tone
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError
@@ -273,14 +274,6 @@ def test_passes_hold_what_is_alike_and_skip_what_was_cancelled() -> None:
         batcher.submit(np.zeros(7, np.float32))
 
 
-def offspring(pid: int) -> list[int]:
-    """Children of all its threads, and theirs."""
-    own = [
-        int(one) for file in Path(f"/proc/{pid}/task").glob("*/children") for one in file.read_text().split()
-    ]
-    return own + [further for one in own for further in offspring(one)]
-
-
 def test_shutdown_finishes_what_it_has(
     hum_model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -303,7 +296,7 @@ def test_shutdown_finishes_what_it_has(
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(client.post, "/v1/predict", files={"files": (name, CLIP)}) for _ in range(8)]
             until(lambda: "emospec_queue_depth 0.0" not in client.get("/metrics").text or asked[-1].done())
-            started = offspring(process.pid)
+            _, *started = family(process.pid)
             process.send_signal(signal.SIGTERM)
             assert [one.result().status_code for one in asked] == [200] * 8
     assert process.wait(30) in (0, -signal.SIGTERM)
