@@ -19,8 +19,9 @@ from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import RunError, mistakes_in_one_line
-from emospec.evaluation.results import Run, find_runs, summarise
+from emospec.evaluation.results import Run, find_runs
 from emospec.evaluation.statistics import Interval
+from emospec.evaluation.summary import summarise
 from emospec.files import write_bytes
 from emospec.learning.distillation import read_teacher
 

@@ -27,7 +27,7 @@ _HOMES = {
     "Recognizer": "emospec.inference.recognizer",
     "compare": "emospec.evaluation.pairs",
     "crossval": "emospec.experiment",
-    "evaluate": "emospec.evaluation.results",
+    "evaluate": "emospec.evaluation.summary",
     "export_model": "emospec.release",
     "prepare": "emospec.data.pack",
     "score": "emospec.inference.bulk",

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
     from emospec.evaluation.pairs import Pair
-    from emospec.evaluation.results import Run, Summary
+    from emospec.evaluation.results import Run
     from emospec.evaluation.statistics import Comparison, Interval
+    from emospec.evaluation.summary import Summary
     from emospec.evaluation.sweeps import Sweep
     from emospec.inference.model import Model
     from emospec.run import Progress

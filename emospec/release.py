@@ -15,7 +15,8 @@ from emospec.data.pack import Pack
 from emospec.errors import ModelError, RunError
 from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.card import model_card
-from emospec.evaluation.results import Run, Summary, find_runs, read_run, summarise
+from emospec.evaluation.results import Run, find_runs, read_run
+from emospec.evaluation.summary import Summary, summarise
 from emospec.files import write_json, write_text
 from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emospec.errors import EmospecError
-from emospec.evaluation.results import Run, read_run, summarise
+from emospec.evaluation.results import Run, read_run
+from emospec.evaluation.summary import summarise
 from emospec.job import Job
 from emospec.run import Progress
 

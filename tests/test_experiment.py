@@ -23,7 +23,8 @@ from emospec.config import load_settings
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, TrainingError
-from emospec.evaluation.results import Run, summarise
+from emospec.evaluation.results import Run
+from emospec.evaluation.summary import summarise
 from emospec.experiment import _at_once, reproduce, sweep
 from emospec.job import Job
 from emospec.run import notable, run_job

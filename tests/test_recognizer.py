@@ -27,8 +27,9 @@ from emospec.data.pack import Pack
 from emospec.data.waveform import from_samples
 from emospec.errors import AudioError, EmospecError, ModelError, RunError, TimelineError
 from emospec.evaluation import card
-from emospec.evaluation.results import read_run, summarise
+from emospec.evaluation.results import read_run
 from emospec.evaluation.statistics import Interval
+from emospec.evaluation.summary import summarise
 from emospec.evaluation.words import percent
 from emospec.inference import model as module
 from emospec.inference.listening import warnings_of

@@ -29,9 +29,10 @@ from emospec.evaluation.metrics import (
 )
 from emospec.evaluation.published import is_the_papers
 from emospec.evaluation.report import write_report
-from emospec.evaluation.results import Run, read_run, speaker_counts, summarise, summarise_settings
+from emospec.evaluation.results import Run, read_run
 from emospec.evaluation.section import Section
 from emospec.evaluation.statistics import interval
+from emospec.evaluation.summary import speaker_counts, summarise, summarise_settings
 from emospec.files import write_json
 
 CLASSES = ("neutral", "angry", "sad")

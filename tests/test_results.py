@@ -12,16 +12,8 @@ import pandas as pd
 import pytest
 
 from emospec.errors import RunError
-from emospec.evaluation.results import (
-    Run,
-    Summary,
-    evaluate,
-    find_runs,
-    predicted_confusion,
-    read_run,
-    summarise,
-    summarise_settings,
-)
+from emospec.evaluation.results import Run, find_runs, predicted_confusion, read_run
+from emospec.evaluation.summary import Summary, evaluate, summarise, summarise_settings
 
 CLASSES = ["angry", "sad"]
 Confusion = list[list[int]]

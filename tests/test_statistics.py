@@ -13,8 +13,9 @@ from scipy.stats import t as student
 
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.results import Run, Summary, summarise
+from emospec.evaluation.results import Run
 from emospec.evaluation.statistics import Counts, Metric, count_by_speaker, holm, interval, paired
+from emospec.evaluation.summary import Summary, summarise
 
 SCORES = {"UA": unweighted_accuracy, "WA": weighted_accuracy}
 METRICS: tuple[Metric, ...] = ("UA", "WA")

@@ -12,8 +12,9 @@ from emospec.display import print_comparison
 from emospec.errors import ConfigError, RunError
 from emospec.evaluation.contrasts import contrasts
 from emospec.evaluation.pairs import choose_by_dev, compare, pair_up
-from emospec.evaluation.results import Run, summarise, summarise_settings
+from emospec.evaluation.results import Run
 from emospec.evaluation.statistics import holm
+from emospec.evaluation.summary import summarise, summarise_settings
 from emospec.evaluation.sweeps import find_sweeps
 from emospec.evaluation.words import signed
 from emospec.experiment import sweep_values

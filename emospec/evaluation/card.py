@@ -11,8 +11,9 @@ import pandas as pd
 
 from emospec.errors import RunError
 from emospec.evaluation.groups import by_group
-from emospec.evaluation.results import METRICS, Run, Summary, predicted_confusion, summarise
+from emospec.evaluation.results import Run, predicted_confusion
 from emospec.evaluation.statistics import Interval, Metric
+from emospec.evaluation.summary import METRICS, Summary, summarise
 from emospec.evaluation.words import SPEAKERS, percent
 
 HUB_LICENCES = {

@@ -7,7 +7,8 @@ from functools import cached_property, partial
 import numpy as np
 
 from emospec.evaluation.pairs import Pair, dev_ua_on, pair_up, shared_places
-from emospec.evaluation.results import RATE, WEIGHT, Run, Summary
+from emospec.evaluation.results import RATE, WEIGHT, Run
+from emospec.evaluation.summary import Summary
 from emospec.evaluation.words import count, p_words, percent, signed
 
 

@@ -26,7 +26,8 @@ from sklearn.decomposition import PCA
 from emospec.evaluation.calibration import Calibration
 from emospec.evaluation.palette import FAINT, INK, RULE, class_color
 from emospec.evaluation.published import WHERE, published
-from emospec.evaluation.results import Run, Summary
+from emospec.evaluation.results import Run
+from emospec.evaluation.summary import Summary
 from emospec.evaluation.sweeps import SYMBOLS, Sweep
 from emospec.files import write_bytes
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from emospec.errors import RunError
-from emospec.evaluation.results import METRICS, Run, Summary, evaluate, speaker_counts, sum_up
+from emospec.evaluation.results import Run
 from emospec.evaluation.statistics import Comparison, Metric, paired
+from emospec.evaluation.summary import METRICS, Summary, evaluate, speaker_counts, sum_up
 
 
 @dataclass(frozen=True)

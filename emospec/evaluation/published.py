@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from emospec.config import load_settings
 from emospec.data.utterances import CLASS_SETS
-from emospec.evaluation.results import Run, Summary
+from emospec.evaluation.results import Run
+from emospec.evaluation.summary import Summary
 
 PRESETS = ("dai2019-mel", "dai2019-stft")
 WHERE = "IEMOCAP, 4 classes, dai2019 (speaker-dependent)"

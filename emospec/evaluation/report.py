@@ -13,8 +13,9 @@ from jinja2 import Environment, StrictUndefined
 
 from emospec.errors import RunError
 from emospec.evaluation.published import WHERE
-from emospec.evaluation.results import Run, Summary, flatten, share_overrides
+from emospec.evaluation.results import Run, flatten, share_overrides
 from emospec.evaluation.section import Section
+from emospec.evaluation.summary import Summary
 from emospec.evaluation.words import (
     SPEAKERS,
     around,

@@ -1,4 +1,4 @@
-"""Run folders read back, and several runs of one setting summed up as their protocol asks.
+"""Run folders read back.
 
 A run is one training with one test set (one fold of one repeat). A setting is what its runs
 share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
@@ -23,20 +23,11 @@ from numpy.typing import NDArray
 from emospec.data.audit import Audit
 from emospec.data.corpora import YOUR_OWN
 from emospec.data.pack import Pack
-from emospec.data.splits import any_overlap
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
-from emospec.evaluation.metrics import confusion_matrix, recalls, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.statistics import (
-    Counts,
-    Interval,
-    Metric,
-    count_by_speaker,
-    interval,
-)
+from emospec.evaluation.metrics import confusion_matrix
 
 WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `Run.flat`
-METRICS: tuple[Metric, ...] = ("UA", "WA")
 
 
 @dataclass(frozen=True)
@@ -199,66 +190,6 @@ class Run:
             raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Test scores of one setting.
-
-    Attributes:
-        setting: see `Run.setting`.
-        runs: the runs summed up.
-        how: how they were summed up, in words.
-        ua, wa: in [0, 1].
-        ua_deviation, wa_deviation: sample deviation over the runs' own UA and WA; NaN for one run.
-        recall: by class, in [0, 1]; NaN for a class without test samples.
-        confusion: (classes, classes) counts over all runs; row = true class.
-        dev_ua: mean over the runs of the chosen models' UA on dev, in float32.
-    """
-
-    setting: str
-    runs: tuple[Run, ...]
-    how: str
-    ua: float
-    wa: float
-    ua_deviation: float
-    wa_deviation: float
-    recall: dict[str, float]
-    confusion: NDArray[np.int64]
-    dev_ua: float
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the confusion matrix."""
-        return self.runs[0].classes
-
-    @property
-    def speaker_overlap(self) -> bool | None:
-        """Whether any run's test speakers were trained or selected on; None where that is unknown."""
-        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
-
-    @cached_property
-    def intervals(self) -> dict[Metric, Interval]:
-        """The 95% intervals of UA and WA by speaker."""
-        counts = speaker_counts(self.runs)
-        return {metric: interval(counts, metric) for metric in METRICS}
-
-    @cached_property
-    def by_corpus(self) -> dict[str, Interval]:
-        """UA on each corpus of a pool by itself, summed up as the whole; empty for a single corpus.
-
-        A pool's UA is most of all that of its largest corpus, and corpora differ in difficulty.
-        """
-        corpora = self.runs[0].corpora
-        if len(corpora) < 2:
-            return {}
-        return {name: interval(speaker_counts(self.runs, name), "UA") for name in corpora}
-
-    @property
-    def corpora_mean(self) -> float:
-        """The plain mean of `by_corpus`; NaN for a single corpus."""
-        each = [found.estimate for found in self.by_corpus.values()]
-        return float(np.mean(each)) if each else float("nan")
-
-
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """`table.key` -> value of the tables of some settings."""
     tables = ((name, table) for name, table in config.items() if isinstance(table, dict))
@@ -320,99 +251,6 @@ def _refuse_unread(error: OSError) -> None:
     )
 
 
-def summarise(runs: Sequence[Run]) -> Summary:
-    """Sum up runs of one setting and protocol.
-
-    `dai2019` reports the mean of UA and WA over its runs, as the paper does. Every other protocol
-    pools the test predictions of a repeat's folds first, because a fold may lack a class, and
-    reports the mean over repeats.
-
-    Raises:
-        RunError: no runs, runs of different protocols, classes or settings, or a fold twice.
-    """
-    if not runs:
-        raise RunError("there are no runs to sum up")
-    _refuse_mixture(runs)
-    return sum_up(runs, runs[0].setting)
-
-
-def sum_up(runs: Sequence[Run], setting: str) -> Summary:
-    """Runs of one protocol that are known to belong together, under a name; `summarise` knows by itself."""
-    first = runs[0]
-    confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
-    own_ua = np.array([unweighted_accuracy(c) for c in confusions])
-    own_wa = np.array([weighted_accuracy(c) for c in confusions])
-    total = np.sum(confusions, axis=0)
-    if first.meta["protocol"]["name"] == "dai2019":
-        how = f"mean over {len(runs)} run{'s' * (len(runs) != 1)}"
-        ua, wa = float(own_ua.mean()), float(own_wa.mean())
-    else:
-        pooled: dict[int, NDArray[np.int64]] = {}
-        for run, confusion in zip(runs, confusions, strict=True):
-            repeat = run.place[0]
-            pooled[repeat] = pooled.get(repeat, np.zeros_like(confusion)) + confusion
-        ua = float(np.mean([unweighted_accuracy(c) for c in pooled.values()]))
-        wa = float(np.mean([weighted_accuracy(c) for c in pooled.values()]))
-        how = f"pooled test predictions of {len(runs)} run{'s' * (len(runs) != 1)}"
-        if len(pooled) > 1:
-            how += f", mean over {len(pooled)} repeats"
-    many = len(runs) > 1
-    return Summary(
-        setting=setting,
-        runs=tuple(runs),
-        how=how,
-        ua=ua,
-        wa=wa,
-        ua_deviation=float(own_ua.std(ddof=1)) if many else float("nan"),
-        wa_deviation=float(own_wa.std(ddof=1)) if many else float("nan"),
-        recall=dict(zip(first.classes, recalls(total).tolist(), strict=True)),
-        confusion=total,
-        dev_ua=float(np.mean([run.scores["dev"]["UA"] for run in runs])),
-    )
-
-
-def _refuse_mixture(runs: Sequence[Run]) -> None:
-    """The runs must share protocol, classes and setting; those of a repeat its fold lists, each once."""
-    first = runs[0]
-    repeats: dict[int, Run] = {}
-    folds: dict[tuple[int, int], Run] = {}
-    for run in runs:
-        protocol = run.meta["protocol"]
-        mate = repeats.setdefault(protocol["repeat"], run)
-        own, firsts = _differing(run, first)
-        for what, other, a, b in (
-            ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
-            ("classes", first, run.classes, first.classes),
-            ("corpora", first, run.corpora, first.corpora),
-            ("settings", first, own, firsts),
-            ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
-        ):
-            if a != b:
-                raise RunError(
-                    f"runs of different {what} cannot be summed up: {other.folder} has {b}, {run.folder} has {a}"
-                )
-        twin = folds.setdefault(run.place, run)
-        if twin is not run:
-            raise RunError(
-                f"{twin.folder} and {run.folder} are the same fold of the same repeat: leave one out, or it counts twice"
-            )
-
-
-def _differing(one: Run, other: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of each run's settings the other has otherwise."""
-    mine, theirs = one.flat, other.flat
-    keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
-    return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
-
-
-def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
-    """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.but_for(), *run.section), []).append(run)
-    return [summarise(group) for group in groups.values()]
-
-
 def share_overrides(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs less the overrides that all of them have, for shorter names of settings; and these overrides."""
     own = [run.meta.get("overrides", []) for run in runs]
@@ -438,36 +276,3 @@ def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> ND
 def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
     """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
     return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
-
-
-def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
-    """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
-    tables = []
-    for run in runs:
-        protocol = run.meta["protocol"]
-        # dai2019 takes the mean over runs, every other protocol over repeats of pooled folds.
-        fold = f".{protocol['fold']}" if protocol["name"] == "dai2019" else ""
-        rows = run.predictions()
-        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol['repeat']}{fold}"))
-    rows = pd.concat(tables)
-    if corpus:
-        rows = rows[rows["corpus"] == corpus]
-    index = {name: i for i, name in enumerate(runs[0].classes)}
-    return count_by_speaker(
-        rows["block"],
-        voices(rows),
-        rows["utterance"],
-        rows["target"].map(index),
-        rows["predicted"].map(index),
-        len(index),
-    )
-
-
-def evaluate(*folders: Path | str) -> list[Summary]:
-    """Test scores of all finished runs in some folders, one `Summary` per setting and protocol.
-
-    Example:
-        >>> [(s.setting, s.ua) for s in emospec.evaluate("runs/emodb")]  # doctest: +SKIP
-        [('dai2019-mel, λ 0.3, α 0.5', 0.78)]
-    """
-    return summarise_settings(find_runs(map(Path, folders)))

@@ -22,7 +22,8 @@ from emospec.evaluation.groups import COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
 from emospec.evaluation.pairs import Pair
 from emospec.evaluation.published import Published, is_the_papers, published
-from emospec.evaluation.results import Run, Summary, summarise_settings
+from emospec.evaluation.results import Run
+from emospec.evaluation.summary import Summary, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.evaluation.words import SPEAKERS, count, distinct, slug
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from emospec.errors import RunError
 from emospec.evaluation.pairs import choose_by_dev, dev_ua_on, pair_up, shared_places
-from emospec.evaluation.results import RATE, WEIGHT, Summary
+from emospec.evaluation.results import RATE, WEIGHT
 from emospec.evaluation.statistics import Comparison, holm
+from emospec.evaluation.summary import Summary
 
 SYMBOLS = {WEIGHT: "λ", RATE: "α"}
 
