@@ -13,7 +13,7 @@ setup: $(STAMP)  ## make the environment in .venv
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "emospec needs Python 3.11 or newer; name it: make setup PYTHON=python3.11"; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv in this Python; on Debian: apt-get install python3-venv"; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## synthesise a corpus, train without and with centre loss, write the report
@@ -30,7 +30,6 @@ test: $(STAMP)  ## the tests, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal -m 'not full' --cov --cov-report=term:skip-covered
 
 test-full: $(STAMP)  ## the long tests: kills, every corpus, the demo from end to end, the page in Chromium
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,browser]'
 	-@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m full --durations=10
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import re
 import time
 from datetime import date
@@ -38,6 +39,7 @@ def main() -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(every)}")
     if options.runs is None and (of_runs := [name for name in options.names if name in OF_RUNS]):
         parser.error(f"{of_runs[0]} needs --runs, a one-speaker-out crossval on EMO-DB")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # every benchmark is of the CPU, and says so
     code = _code()  # before RESULTS.md is one of its changes
     for name in options.names or (every if options.runs else BENCHMARKS):
         started = time.perf_counter()

@@ -44,7 +44,8 @@ def main() -> str:
             at_once, folds = (AT_ONCE if way == "together" else 1), (1 if way == "alone" else FOLDS)
             out = folder / f"runs-{next(runs)}"
             jobs = [Job(pack.folder, out / f"f{fold}", settings, fold=fold) for fold in range(1, folds + 1)]
-            torch.set_num_threads(1 if way == "alone" else CORES)  # which the processes share
+            # The processes share them: one each.
+            torch.set_num_threads({"alone": 1, "together": AT_ONCE, "in turn": CORES}[way])
             took = seconds(lambda: run_jobs(jobs, jobs=at_once))
             spent = [json.loads((job.out / "meta.json").read_text())["seconds"] for job in jobs]
             trained[way].append(sum(spent) / at_once)

@@ -13,7 +13,9 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-CORES = os.cpu_count() or 1
+from emospec.cores import cores
+
+CORES = cores()
 REPEATS = 5
 
 
@@ -143,15 +145,12 @@ def most_held(process: int) -> Iterator[list[int]]:
 
 
 def machine() -> str:
-    """Processor, cores, accelerator and versions, as one Markdown line."""
-    import torch
-
+    """Processor, cores and versions, as one Markdown line."""
     fields = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
     about = {key.strip(): value.strip() for key, value in reversed(fields)}
     units = [u for u in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if u in about.get("flags", "").split()]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     packages = ("torch", "numpy", "librosa", "kaldi-native-fbank", "soundfile", "soxr")
     return (
-        f"{about.get('model name', platform.processor())}, {CORES} cores, {', '.join(units[:1])}; {device}; "
+        f"{about.get('model name', platform.processor())}, {CORES} cores, {', '.join(units[:1])}; no GPU used; "
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
     )

@@ -1,5 +1,6 @@
 """What several rooms' tests need: tones, a tiny synthetic corpus, a pack of it, a short training."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is compared to the bit is a CPU's
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"  # real recordings, where they are
 SHORT = [
     "training.steps=12",

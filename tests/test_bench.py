@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.__main__ import keep
 from bench.broken import reason, rows_of
+from bench.measure import Ratio, in_turn, limit_gflops, ratios_of
 from bench.plain import Training, Ways
 from bench.training import LADDER, operations
 from broken_audio import broken, run
@@ -96,6 +97,23 @@ def counted(frames: int, bins: int) -> int:
         both += state @ gru.weight_hh_l0.T, state @ gru.weight_hh_l0_reverse.T
         torch.stack(both).sum().backward()
     return counter.get_total_flops()
+
+
+def test_ways_take_turns_and_a_ratio_is_theirs_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def way(name: str) -> float:
+        taken.append(name)
+        return float(len(taken))
+
+    took = in_turn({"ours": lambda: way("ours"), "theirs": lambda: way("theirs")}, repeats=2)
+    assert taken == ["theirs", "ours", "ours", "theirs", "theirs", "ours"]  # the first two are the warm-up
+    assert took == {"ours": [3.0, 6.0], "theirs": [4.0, 5.0]}
+    assert ratios_of([6.0, 1.0], [2.0, 4.0]) == [3.0, 0.25]
+    row = Ratio("training", "plain", [3.0, 1.0, 2.5], "5 /s", "2 /s", target=2.0).row()
+    assert row == "| training | plain | 5 /s | 2 /s | **2.50x** | 1.00 to 3.00 | 2x: reached |"
+    monkeypatch.setattr("bench.measure.seconds", lambda _: 0.5)
+    assert limit_gflops("float32") == pytest.approx(2 * 4096**3 / 0.5 / 1e9)
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

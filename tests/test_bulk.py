@@ -348,17 +348,26 @@ def asked_of(calls: Path, model: Path, out: Path, *more: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def many(calls: Path) -> Path:
-    """The manifest, forty times over: its shards take long enough to be killed in."""
+    """The manifest, twenty times over: its shards take long enough to be killed in."""
     head, *lines = calls.read_text().splitlines()
     path = calls.with_name("many.csv")
-    path.write_text("\n".join([head, *lines * 40]) + "\n")
+    path.write_text("\n".join([head, *lines * 20]) + "\n")
     return path
 
 
+@pytest.fixture(scope="module")
+def undisturbed(many: Path, hum_model: Path) -> dict[str, bytes]:
+    """What a call that nobody disturbs says of it."""
+    out = many.with_name("undisturbed")
+    subprocess.run(asked_of(many, hum_model, out, "--shard-files", 25), check=False, capture_output=True)
+    return bytes_of(out)
+
+
 @pytest.mark.full
-def test_killed_at_any_moment_the_same_call_goes_on(many: Path, hum_model: Path, tmp_path: Path) -> None:
+def test_killed_at_any_moment_the_same_call_goes_on(
+    many: Path, undisturbed: dict[str, bytes], hum_model: Path, tmp_path: Path
+) -> None:
     more = ("--shard-files", 25, "--jobs", 2)
-    subprocess.run(asked_of(many, hum_model, tmp_path / "whole", *more), check=False, capture_output=True)
     out, rng = tmp_path / "killed", np.random.default_rng(0)
     for _ in range(5):
         before = len(list(out.glob("part-*")))
@@ -369,8 +378,8 @@ def test_killed_at_any_moment_the_same_call_goes_on(many: Path, hum_model: Path,
     assert not (out / "summary.json").exists()
     told = subprocess.run(asked_of(many, hum_model, out, *more), check=False, capture_output=True)
     assert told.returncode == 1
-    assert [row["row"] for row in rows_of(out)] == list(range(38 * 40))
-    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+    assert [row["row"] for row in rows_of(out)] == list(range(38 * 20))
+    assert bytes_of(out) == undisturbed
 
 
 @pytest.mark.full
@@ -389,18 +398,17 @@ def test_a_worker_that_is_killed_is_told_in_a_line(many: Path, hum_model: Path, 
 
 @pytest.mark.full
 def test_on_a_cluster_whose_worker_dies_the_rows_are_the_same(
-    many: Path, hum_model: Path, tmp_path: Path
+    many: Path, undisturbed: dict[str, bytes], hum_model: Path, tmp_path: Path
 ) -> None:
-    subprocess.run(asked_of(many, hum_model, tmp_path / "whole", "--shard-files", 50), check=False)
     with cluster(tmp_path, 2) as (address, _, workers):
-        asked = asked_of(many, hum_model, tmp_path / "out", "--shard-files", 50, "--cluster", address)
+        asked = asked_of(many, hum_model, tmp_path / "out", "--shard-files", 25, "--cluster", address)
         with subprocess.Popen(asked, stderr=subprocess.PIPE) as process:
             wait_for(lambda: len(list((tmp_path / "out").glob("part-*.parquet"))) >= 5)
             os.kill(workers[0].pid, signal.SIGKILL)
             _, told = process.communicate(timeout=300)
         assert process.returncode == 1, told.decode()
         assert len(list((tmp_path / "out").glob("part-*"))) == 31
-    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    assert bytes_of(tmp_path / "out") == undisturbed
 
 
 @pytest.mark.full

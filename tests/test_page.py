@@ -24,7 +24,7 @@ from emospec.data.waveform import SAMPLE_RATE
 from emospec.inference.recognizer import Recognizer
 
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHARED = Path(__file__).parents[2] / "shared" / "corpora" / "emodb" / "audio"

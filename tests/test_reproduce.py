@@ -30,7 +30,7 @@ def test_a_tree_of_iemocaps_shape_names_5531(tmp_path: Path) -> None:
     make_iemocap_tree(tmp_path / "IEMOCAP", noise)
     command = [*EMOSPEC, "reproduce", tmp_path / "pack", "--corpus", f"iemocap={tmp_path / 'IEMOCAP'}",
                "--out", tmp_path / "paper", "--part", "mel", "--folds", 1, *SETS,
-               "--set", "data.protocol=dai2019", "--json"]  # fmt: skip
+               "--set", "data.protocol=dai2019", "--json", "--jobs", 1]  # fmt: skip
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
     printed = json.loads(done.stdout)
     assert printed["corpora"]["iemocap"].startswith("5531 of 5531 utterances, 10 of 10 speakers")
@@ -50,7 +50,13 @@ def test_killed_twice_it_ends_with_the_same_tables(tmp_path: Path) -> None:
                 "--out", str(tmp_path / out), "--folds", "1", *SETS, "--set", "data.protocol=groups:3",
                 "--set", "training.checkpoint_seconds=0", "--json", *more]  # fmt: skip
 
-    whole = subprocess.run(command("whole"), check=True, capture_output=True, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as each of several has
+
+    def in_turn(out: str, *more: str) -> "subprocess.CompletedProcess[str]":
+        asked = command(out, "--jobs", "1", *more)
+        return subprocess.run(asked, check=True, capture_output=True, text=True, env=one_thread)
+
+    whole = in_turn("whole")
     for kill, runs in enumerate((3, 6)):
         process = subprocess.Popen(command("killed", *["--resume"] * kill), stdout=subprocess.DEVNULL)
         while len(list((tmp_path / "killed").rglob("scores.json"))) < runs:
@@ -60,7 +66,7 @@ def test_killed_twice_it_ends_with_the_same_tables(tmp_path: Path) -> None:
         process.wait()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "killed").rglob("scores.json")}
     assert 6 <= len(before) < 11
-    resumed = subprocess.run(command("killed", "--resume"), check=True, capture_output=True, text=True)
+    resumed = in_turn("killed", "--resume")
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
     first, second = (json.loads(done.stdout)["settings"] for done in (whole, resumed))
     assert len(first) == 11

@@ -231,14 +231,13 @@ def test_tensorboard_gets_the_rows(hum_pack: Pack, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", range(2))
-def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path, seed: int) -> None:
+def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
     """kill -9 at random moments until the run gets through: the files of the uninterrupted run."""
     overrides = [*SHORT, "training.steps=40", "training.checkpoint_seconds=0"]
     train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", overrides, threads=1)
     command = [sys.executable, "-m", "emospec", "train", str(hum_pack.folder), "--out", str(tmp_path / "killed"),
                "--threads", "1", "--json", *(part for o in overrides for part in ("--set", o))]  # fmt: skip
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     kills = 0
     for _ in range(6):
         resume = ["--resume"] if (tmp_path / "killed").exists() else []
@@ -258,11 +257,13 @@ def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path, seed: int
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("pooling", ["last", "statistics", "attention"])
 def test_a_step_waits_for_no_accelerator(
-    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pooling: str, hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A meta tensor has no values: whatever asks for one, as waiting for a device does, is an error.
-    learner, store, task = make_task(hum_pack, "training.averaging=0.9", "network.normalise=true")
+    settings = ("training.averaging=0.9", "network.normalise=true", "frontend.own_mean=true")
+    learner, store, task = make_task(hum_pack, *settings, f"network.pooling={pooling}")
     trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
     trainer.average.to("meta")
     meta = torch.device("meta")
@@ -276,6 +277,27 @@ def test_a_step_waits_for_no_accelerator(
     with pytest.raises(NotImplementedError, match="meta"):
         trainer.close_row()
     assert trainer.step == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_freed_memory_is_used_again() -> None:
+    code = """if True:
+        from resource import RUSAGE_SELF, getrusage
+        import numpy as np
+        from emospec.learning.training import reuse_freed_memory
+        def faults():
+            before = getrusage(RUSAGE_SELF).ru_minflt
+            np.empty(2**26, np.uint8).fill(1)
+            return getrusage(RUSAGE_SELF).ru_minflt - before
+        faults()
+        print(faults())
+        reuse_freed_memory()
+        faults()
+        print(faults())
+    """
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    before, after = map(int, told.split())
+    assert after < before / 8
 
 
 EVERYTHING = (

@@ -64,9 +64,9 @@ def reuse_freed_memory() -> None:
     used, goes back first: it would be kept too. Call once, before torch allocates.
     """
     _tell_glibc("malloc_trim", 0)
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    _tell_glibc("mallopt", mmap_threshold, 1 << 30)
-    _tell_glibc("mallopt", trim_threshold, (1 << 31) - 1)
+    trim_threshold, mmap_max = -1, -4  # malloc.h
+    _tell_glibc("mallopt", mmap_max, 0)  # a higher threshold for it would be refused by older versions
+    _tell_glibc("mallopt", trim_threshold, -1)  # never
 
 
 def _tell_glibc(name: str, *values: int) -> None:
