@@ -201,8 +201,9 @@ def _energies(waveform: Waveform) -> Floats:
     narrow = soxr.resample(waveform, SAMPLE_RATE, RATE, quality="HQ")
     padded = np.pad(narrow, FRAME_SAMPLES)
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_SAMPLES)[::HOP_SAMPLES]
+    amplitude = np.concatenate([np.sqrt(power[:, wide].sum(axis=1)) for power in _powers(frames)])
     length = FRAMES + LAG
-    first = _centroid(np.concatenate([_amplitude(power[:, wide]) for power in _powers(frames)])) - length // 2
+    first = _centroid(amplitude) - length // 2
     begin, end = max(first, 0), min(first + length, len(frames))
     energy = np.zeros((length, BITS + WIDTH), np.float32)
     energy[begin - first : end - first] = np.concatenate(
@@ -218,14 +219,8 @@ def _powers(frames: Floats) -> Iterator[Floats]:
         yield spectra.real**2 + spectra.imag**2
 
 
-def _amplitude(power: Floats) -> Floats:
-    """(n,) from (n, bins)."""
-    amplitude: Floats = np.sqrt(power.sum(axis=1))
-    return amplitude
-
-
 def _centroid(amplitude: Floats) -> int:
-    """The frame about which those within FLOOR_DB of the loudest lie."""
+    """sum n A(n) / sum A(n) over the frames n within FLOOR_DB of the loudest."""
     weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
     return round(float(weights @ np.arange(len(weights)) / weights.sum())) if weights.any() else 0
 
