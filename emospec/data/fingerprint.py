@@ -21,7 +21,7 @@ best of some lags and speeds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 import soxr
@@ -212,7 +212,7 @@ def _energies(waveform: Waveform) -> Floats:
     return energy
 
 
-def _powers(frames: Floats) -> Iterator[Floats]:
+def _powers(frames: Floats) -> Iterator[NDArray[np.floating]]:
     """The power of the bins, (n, FRAME_SAMPLES / 2 + 1), of some frames after the other."""
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         spectra = np.fft.rfft(frames[start : start + _FRAMES_AT_ONCE] * _window())
@@ -220,7 +220,7 @@ def _powers(frames: Floats) -> Iterator[Floats]:
 
 
 def _centroid(amplitude: Floats) -> int:
-    """sum n A(n) / sum A(n) over the frames n within FLOOR_DB of the loudest."""
+    """The mean frame, weighted by A(n), of those within FLOOR_DB of the loudest; 0 in silence."""
     weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
     return round(float(weights @ np.arange(len(weights)) / weights.sum())) if weights.any() else 0
 
@@ -240,7 +240,7 @@ def _bands(power: NDArray[np.floating]) -> Floats:
     """
     whole, below = _edges()
     pieces = np.add.reduceat(power, whole, axis=1)[:, :-1] + np.diff(below * power[:, whole])
-    bands: Floats = sum(pieces[:, k : BITS + WIDTH + k] for k in range(WIDTH))
+    bands: Floats = reduce(np.add, (pieces[:, k : BITS + WIDTH + k] for k in range(WIDTH)))
     return bands
 
 
