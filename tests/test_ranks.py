@@ -107,6 +107,7 @@ def test_two_processes_are_one(alone: Alone, most: float, hum_pack: Pack, tmp_pa
 
 def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_path: Path) -> None:
     settings = [*SHORT, "training.steps=60", "training.evaluate_every=5", "training.checkpoint_seconds=0"]
+    settings += ["training.precision=float32"]
     alone = train(hum_pack.folder, tmp_path / "alone", overrides=settings)
     sets = [part for setting in settings for part in ("--set", setting)]
     verb = ["-m", "emospec", "train", str(hum_pack.folder), "--out", "together", *sets]
