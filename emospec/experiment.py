@@ -212,7 +212,7 @@ def reproduce(
     try:
         runs = run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
     except (TrainingError, WorkersError):
-        finished = [read_run(job.out) for job in todo if (job.out / "scores.json").is_file()]
+        finished = [read_run(job.out) for job in todo if job.is_finished]
         if finished:
             write_report(finished, Path(out) / "report")
         raise
@@ -337,8 +337,6 @@ def run_jobs(
             refuse_another(make_ready(job))
     for job in _each_fold_once(job for job in todo if job.strict):
         refuse_leaks(job)
-    if all((job.out / "scores.json").is_file() for job in todo):
-        return [read_run(job.out) for job in todo]
     at_once = 0 if cluster else min(jobs or _at_once(), len(todo))
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()

@@ -54,6 +54,11 @@ class Job:
     overrides: tuple[str, ...] = ()
     strict: bool = False
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run's folder holds all of it: `scores.json` is written last."""
+        return (self.out / "scores.json").is_file()
+
 
 @dataclass(frozen=True)
 class Ready:

@@ -102,7 +102,7 @@ def run_job(
     refuse_existing(job.out, resume)
     ready = make_ready(job)
     refuse_another(ready)
-    if (job.out / "scores.json").is_file():
+    if job.is_finished:
         return _finished(job)
 
     import torch
@@ -235,8 +235,8 @@ def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], No
 
 def refuse_another(ready: Ready) -> None:
     """RunError where the run's folder holds one of other settings, finished or begun: nothing of it is touched."""
-    out = ready.job.out
-    finished, meta = (out / "scores.json").is_file(), out / "meta.json"
+    out, finished = ready.job.out, ready.job.is_finished
+    meta = out / "meta.json"
     if not meta.is_file() or not (finished or (out / CHECKPOINT).is_file()):
         return
     try:

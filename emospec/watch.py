@@ -86,7 +86,7 @@ class Watch:
         before = self._states.get(job.out)
         if (before and before.run) or not (job.out / "history.csv").is_file():
             return
-        run = read_run(job.out) if (job.out / "scores.json").is_file() else None
+        run = read_run(job.out) if job.is_finished else None
         step, *_, dev_ua, _ = (
             (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
         )

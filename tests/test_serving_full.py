@@ -82,9 +82,9 @@ def test_nothing_is_lost_or_wrong_under_load_and_after_too_much(hum_model: Path)
     contents = [wav(tone(hz, rng.uniform(0.5, 2.0))) for hz in rng.uniform(200, 1000, 20)]
     clips = clips_of(recognizer, contents)
     with served(hum_model, Limits(waiting=64)) as server:
-        told = asyncio.run(closed_loop(server.port, clips, clients=32, requests=1000))
-        assert (told.statuses, told.wrong, told.lost) == ({200: 1000}, 0, 0)
-        flood = asyncio.run(open_loop(server.port, clips, 2 * told.rate, seconds=3.0))
+        told = asyncio.run(closed_loop(server.port, clips, clients=32, requests=2000))
+        assert (told.statuses, told.wrong, told.lost) == ({200: 2000}, 0, 0)
+        flood = asyncio.run(open_loop(server.port, clips, 2 * told.rate, seconds=5.0))
         assert set(flood.statuses) == {200, 429}
         assert (flood.wrong, flood.lost) == (0, 0)
         assert flood.statuses[200] > told.rate

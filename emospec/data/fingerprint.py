@@ -19,7 +19,6 @@ The error of two fingerprints is the share of their shared bits, those strong in
 best of some lags and speeds.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, reduce
 
@@ -100,7 +99,7 @@ def fingerprint(waveform: Waveform) -> Fingerprints:
         >>> [(match.one, match.other) for match in near_duplicates(one[None], louder[None])]
         [(0, 0)]
     """
-    energy = _energies(waveform)
+    energy = _around_centroid(*_energies(waveform))
     slope = energy[:, :-WIDTH] - energy[:, WIDTH:]
     change = slope[LAG:] - slope[:-LAG]
     total = energy.sum(axis=1)
@@ -195,34 +194,21 @@ def _window() -> Floats:
     return np.asarray(window, np.float32)
 
 
-def _energies(waveform: Waveform) -> Floats:
-    """E(n, m) of the FRAMES + l frames around the centroid: (frames, BITS + w); 0 past the ends."""
-    wide = slice(*(round(hz * FRAME_SAMPLES / RATE) for hz in WIDE_HZ))
+def _energies(waveform: Waveform) -> tuple[Floats, Floats]:
+    """E(n, m): (frames, BITS + w), and A(n): (frames,)."""
+    bin_hz = RATE / FRAME_SAMPLES
+    wide = slice(*(round(hz / bin_hz) for hz in WIDE_HZ))
     narrow = soxr.resample(waveform, SAMPLE_RATE, RATE, quality="HQ")
     padded = np.pad(narrow, FRAME_SAMPLES)
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_SAMPLES)[::HOP_SAMPLES]
-    amplitude = np.concatenate([np.sqrt(power[:, wide].sum(axis=1)) for power in _powers(frames)])
-    length = FRAMES + LAG
-    first = _centroid(amplitude) - length // 2
-    begin, end = max(first, 0), min(first + length, len(frames))
-    energy = np.zeros((length, BITS + WIDTH), np.float32)
-    energy[begin - first : end - first] = np.concatenate(
-        [_bands(power) for power in _powers(frames[begin:end])]
-    )
-    return energy
-
-
-def _powers(frames: Floats) -> Iterator[NDArray[np.floating]]:
-    """The power of the bins, (n, FRAME_SAMPLES / 2 + 1), of some frames after the other."""
+    energy = np.empty((len(frames), BITS + WIDTH), np.float32)
+    amplitude = np.empty(len(frames), np.float32)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
-        spectra = np.fft.rfft(frames[start : start + _FRAMES_AT_ONCE] * _window())
-        yield spectra.real**2 + spectra.imag**2
-
-
-def _centroid(amplitude: Floats) -> int:
-    """The mean frame, weighted by A(n), of those within FLOOR_DB of the loudest; 0 in silence."""
-    weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
-    return round(float(weights @ np.arange(len(weights)) / weights.sum())) if weights.any() else 0
+        part = slice(start, start + _FRAMES_AT_ONCE)
+        spectra = np.fft.rfft(frames[part] * _window())
+        power = spectra.real**2 + spectra.imag**2
+        energy[part], amplitude[part] = _bands(power), np.sqrt(power[:, wide].sum(axis=1))
+    return energy, amplitude
 
 
 @cache
@@ -242,6 +228,18 @@ def _bands(power: NDArray[np.floating]) -> Floats:
     pieces = np.add.reduceat(power, whole, axis=1)[:, :-1] + np.diff(below * power[:, whole])
     bands: Floats = reduce(np.add, (pieces[:, k : BITS + WIDTH + k] for k in range(WIDTH)))
     return bands
+
+
+def _around_centroid(energy: Floats, amplitude: Floats) -> Floats:
+    """E of the FRAMES + l frames around the centroid of those within FLOOR_DB of the loudest."""
+    weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
+    centroid = float(weights @ np.arange(len(weights)) / weights.sum()) if weights.any() else 0.0
+    length = FRAMES + LAG
+    first = round(centroid) - length // 2
+    begin, end = max(first, 0), min(first + length, len(energy))
+    out = np.zeros((length, energy.shape[1]), np.float32)
+    out[begin - first : end - first] = energy[begin:end]
+    return out
 
 
 def _outline(energy: Floats) -> NDArray[np.int8]:

@@ -71,7 +71,7 @@ class Section:
     @property
     def speaker_overlap(self) -> bool | None:
         """Whether any run's test speakers were trained on; None where that is unknown."""
-        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
+        return any_overlap(summary.speaker_overlap for summary in self.summaries)
 
     @cached_property
     def calibrations(self) -> list[tuple[Summary, Calibration]]:
