@@ -102,7 +102,7 @@ class Network(nn.Module):
                 else:
                     maps = torch.max_pool2d(maps.relu(), 2)
                 lengths = (lengths - 4) // 2 + 1
-        steps = maps.float().permute(0, 2, 3, 1).flatten(2)
+        steps = maps.to(frames.dtype).permute(0, 2, 3, 1).flatten(2)
         _, last = self.gru(pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False))
         z = self.prelu(self.fc1(torch.cat([last[0], last[1]], dim=1)))
         return z, self.fc2(z)
