@@ -219,7 +219,7 @@ def _bfloat16_deviation(pack: str, kind: str) -> tuple[float, float]:
     import torch
 
     trainer = _ours(pack, kind)
-    learner, store = trainer.learner, trainer.store
+    learner, store, trains_in = trainer.learner, trainer.store, trainer.learner.network.precision
     indices = list(range(BATCH))
 
     def z_of(batches: list[list[int]], precision: torch.dtype) -> torch.Tensor:
@@ -229,7 +229,7 @@ def _bfloat16_deviation(pack: str, kind: str) -> tuple[float, float]:
 
     exact = z_of([indices], torch.float32)
     together, alone = z_of([indices], torch.bfloat16), z_of([[i] for i in indices], torch.bfloat16)
-    learner.network.precision = trainer.precision
+    learner.network.precision = trains_in
     scale = exact.abs().mean()
     return float((together - exact).abs().max() / scale), float((together - alone).abs().max() / scale)
 

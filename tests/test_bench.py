@@ -14,7 +14,7 @@ from bench.__main__ import keep
 from bench.broken import reason, rows_of
 from bench.measure import Ratio, in_turn, limit_gflops, ratios_of
 from bench.plain import Training, Ways
-from bench.training import LADDER, operations
+from bench.training import LADDER, _bfloat16_deviation, _profile, operations
 from broken_audio import broken, run
 from emospec.config import Loss, load_settings
 from emospec.data.corpora import demo
@@ -102,6 +102,16 @@ def counted(frames: int, bins: int) -> int:
         both += state @ gru.weight_hh_l0.T, state @ gru.weight_hh_l0_reverse.T
         torch.stack(both).sum().backward()
     return counter.get_total_flops()
+
+
+def test_bfloat16_is_off_by_more_than_company_and_training_keeps_its_precision(
+    pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("UTTERANCES", len(pack)), ("BATCH", 8)):
+        monkeypatch.setattr(f"bench.training.{name}", value)
+    precision, company = _bfloat16_deviation(str(pack.folder), "log-mel")
+    assert company < precision < 0.1
+    assert "convolution" in _profile(str(pack.folder), "log-mel")
 
 
 def test_ways_take_turns_and_a_ratio_is_theirs_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
