@@ -273,6 +273,7 @@ than above: compare ratios, not speeds):
 {table(rungs)}
 
 How far bfloat16 convolutions move z, over its mean size, and how far an utterance alone then differs from itself in a batch
-({BATCH} utterances, {FIRST_STEPS} steps of training): {"; ".join(deviations)}. In float32 the tests bound batch effects by 1e-5, a step's gradients
-to 0.2% of the plain way's (max-pooling passes a gradient to one of two values that are equal but for rounding) and log-Mel's weights after three steps to 2e-5.
+({BATCH} utterances, {FIRST_STEPS} steps of training): {"; ".join(deviations)}. In float32 the tests bound batch effects by 1e-5 and a step's gradients
+to 0.2% of the plain way's (max-pooling passes a gradient to one of two values that are equal but for rounding), in float64 log-Mel's weights after three steps
+to 1e-8.
 """

@@ -40,10 +40,11 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     ("kind", "ways", "dtype", "most"),
     [
         ("log-mel", Ways(), torch.float64, 1e-8),
+        ("log-mel", replace(LADDER["+ fused Adam"], bfloat16=False), torch.float64, 1e-8),
         ("log-mel", replace(LADDER["+ fused Adam"], bfloat16=False), torch.float32, 2e-5),
         ("log-stft", Ways(), torch.float32, 2e-5),
     ],
-    ids=["plain", "fast", "stft"],
+    ids=["plain", "fast", "mel", "stft"],
 )
 def test_a_plain_step_is_a_step_of_emospec(
     pack: Pack, kind: Kind, ways: Ways, dtype: torch.dtype, most: float, tmp_path: Path
@@ -72,7 +73,7 @@ def test_a_plain_step_is_a_step_of_emospec(
     for ours, theirs in both:
         # Of a pool's values that are equal but for rounding, one or another has the gradient.
         assert (ours.grad - theirs.grad).norm() < 2e-3 * theirs.grad.norm()
-    if kind == "log-mel":
+    if dtype == torch.float64:  # in float32 Adam makes whole steps of what is left of a gradient near 0
         take(1)
         take(2)
         for ours, theirs in both:

@@ -10,7 +10,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emospec.config import Network
 from emospec.learning.learner import Learner
-from emospec.learning.network import TIME_STRIDE, EmotionNetwork, one_of_few_lengths, steps_after_convolutions
+from emospec.learning.network import (
+    TIME_STRIDE,
+    EmotionNetwork,
+    lay,
+    one_of_few_lengths,
+    steps_after_convolutions,
+)
 
 CLASSES = ("neutral", "angry", "happy", "sad")
 
@@ -101,6 +107,42 @@ def test_batch_invariance_from_the_waveform(kind: str) -> None:
             own_z, own_probabilities = singles[i]
             assert (z[k] - own_z[0]).abs().max() <= 1e-5 * max(1.0, float(own_z.abs().max()))
             assert (probabilities[k] - own_probabilities[0]).abs().max() <= 1e-5
+
+
+def test_strips_and_the_recurrence_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One strip and torch's GRU, as on an accelerator, against three strips and the CPU's: outputs and all gradients."""
+    network = EmotionNetwork(128, 4, seed=2, design=Network(normalise=False, pooling="statistics")).double()
+    frames, counts = torch.randn(5, 200, 128, dtype=torch.float64), torch.tensor([200, 49, 120, 60, 199])
+
+    def computed() -> list[torch.Tensor]:
+        own = frames.clone().requires_grad_()
+        network.zero_grad()
+        z, logits = network(own, counts)
+        (z.sin().sum() + logits.square().sum()).backward()
+        return [z.detach(), logits.detach(), *(p.grad.clone() for p in [own, *network.parameters()])]
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert lay(torch.tensor([208, 64, 128, 64, 208]), 3)[0] == 3
+    fast = computed()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr("emospec.learning.network.bidirectional", lambda gru, packed: gru(packed)[0].data)
+    for ours, theirs in zip(fast, computed(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("slots", "strips"), [([16], 1), ([160, 16, 16], 1), ([64] * 8, 4), ([160, 80, 80], 2)]
+)
+def test_utterances_lie_apart_in_strips_that_are_nearly_full(slots: list[int], strips: int) -> None:
+    count, length, first = lay(torch.tensor(slots), 4)
+    assert count == strips
+    taken = torch.zeros(count * length)
+    for start, slot in zip(first.tolist(), slots, strict=True):
+        assert start % TIME_STRIDE == 0
+        assert start // length == (start + slot - 1) // length
+        taken[start : start + slot] += 1
+    assert taken.max() == 1
+    assert length == one_of_few_lengths(int(taken.view(count, length).sum(dim=1).max()))
 
 
 def test_bfloat16_is_near() -> None:

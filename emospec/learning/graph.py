@@ -26,6 +26,7 @@ from emospec.learning.spectrogram import (
     STFT_OFFSET,
     WINDOW_SAMPLES,
     LogSpectrogram,
+    mel_filters,
 )
 
 OPSET = 18
@@ -45,6 +46,8 @@ class FrontEnd(nn.Module):
     period of a cosine: they would be a third of the file. onnxruntime makes them once, at loading.
     """
 
+    filters: Tensor
+
     def __init__(self, frontend: LogSpectrogram) -> None:
         super().__init__()
         self.frontend = frontend
@@ -56,16 +59,14 @@ class FrontEnd(nn.Module):
         self.register_buffer("cosine", torch.from_numpy(period))
         self.register_buffer("places", torch.arange(1, _HALF + 1)[:, None])
         self.register_buffer("numbers", torch.arange(self.bins))
+        self.register_buffer("filters", torch.from_numpy(mel_filters()[: self.bins]))
         self.register_buffer("half_window", window[:, None].clone())
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised frames (batch, time, bins), at least 49, and their counts (batch,)."""
         inside = torch.arange(waveforms.shape[1]) < lengths[:, None]
         power = self._power(torch.where(inside, waveforms, 0.0))
-        if self.frontend.kind == "log-mel":
-            power = power @ self.frontend.get_buffer("filters")[: self.bins]
-        else:
-            power = power + STFT_OFFSET
+        power = power @ self.filters if self.frontend.kind == "log-mel" else power + STFT_OFFSET
         decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
         counts = frame_count(lengths)
         valid = (torch.arange(decibels.shape[1]) < counts[:, None])[..., None]

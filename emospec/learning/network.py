@@ -5,14 +5,14 @@ Computes no loss and reads no audio.
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from emospec.config import Network
 from emospec.learning.device import to_device
+from emospec.learning.recurrence import bidirectional
 
 FEATURES = 64  # d, the dimensions of z
 GRU_UNITS = 128  # per direction
@@ -42,15 +42,38 @@ def steps_after_convolutions(frames: Tensor) -> Tensor:
     return length
 
 
+def lay(slots: Tensor, most: int) -> tuple[int, int, Tensor]:
+    """How utterances of so many frames are laid end to end in one or more strips.
+
+    The longest first, each onto the shortest strip: as many strips as `most` allows, but none that the longest
+    utterance would leave mostly empty.
+
+    Returns:
+        the strips, the frames of each, and the first frame of each utterance (batch,), strip after strip.
+
+    Example:
+        >>> lay(torch.tensor([32, 64, 48]), 2)
+        (2, 80, tensor([128,   0,  80]))
+    """
+    strips = max(1, min(most, int(slots.sum()) // int(slots.max())))
+    taken, places = [0] * strips, [(0, 0)] * len(slots)
+    for utterance in slots.argsort(descending=True, stable=True).tolist():
+        strip = taken.index(min(taken))
+        places[utterance] = strip, taken[strip]
+        taken[strip] += int(slots[utterance])
+    frames = one_of_few_lengths(max(taken))
+    return strips, frames, torch.tensor([strip * frames + first for strip, first in places])
+
+
 class EmotionNetwork(nn.Module):
     """CNN -> bidirectional GRU -> z -> logits.
 
     The utterances of a batch are laid end to end along time, each at a multiple of the time
-    stride, and convolved as one long spectrogram. Convolutions and pools are unpadded, so no
-    step of an utterance reads a frame past its own; steps that straddle two utterances are
-    dropped. Next to nothing is computed on padding, and in use an utterance alone equals itself in
-    any batch. Where `design.normalise` is set, a batch's statistics in training are over the whole
-    strip, the steps that are dropped included.
+    stride, and convolved as one long spectrogram, or one for each thread. Convolutions and pools
+    are unpadded, so no step of an utterance reads a frame past its own; steps that straddle two
+    utterances are dropped. Next to nothing is computed on padding, and in use an utterance alone
+    equals itself in any batch. Where `design.normalise` is set, a batch's statistics in training
+    are over the whole strips, the steps that are dropped included.
 
     Args:
         bins: frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
@@ -99,13 +122,20 @@ class EmotionNetwork(nn.Module):
 
     def outputs(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The GRU's outputs (batch, T', 256), and which of them are of the utterance (batch, T')."""
-        steps, lengths = self._convolve(frames, counts.cpu())
-        # Sorted here, on the CPU: left to torch, unpacking would wait for an accelerator.
+        columns, starts, lengths = self._convolve(frames, counts.cpu())
+        # Packed here, by places worked out on the CPU: left to torch, an accelerator would be waited for.
         order = lengths.argsort(descending=True, stable=True)
-        longest_first, back = (to_device(places, steps.device) for places in (order, order.argsort()))
-        packed = pack_padded_sequence(steps[longest_first], lengths[order], batch_first=True)
-        outputs = pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0][back]
-        return outputs, to_device(torch.arange(outputs.shape[1]) < lengths[:, None], outputs.device)
+        step = torch.arange(int(lengths.max()))[:, None]
+        inside = step < lengths[order]
+        rows, places = (
+            (first[order] + step)[inside] for first in (starts, torch.arange(len(order)) * len(step))
+        )
+        packed = PackedSequence(columns.index_select(0, to_device(rows, columns.device)), inside.sum(dim=1))
+        states = bidirectional(self.gru, packed) if columns.device.type == "cpu" else self.gru(packed)[0].data
+        outputs = states.new_zeros(len(order) * len(step), states.shape[1])
+        outputs = outputs.index_copy(0, to_device(places, columns.device), states)
+        valid = to_device(torch.arange(len(step)) < lengths[:, None], columns.device)
+        return outputs.view(len(order), len(step), -1), valid
 
     def pool(self, outputs: Tensor, valid: Tensor) -> Tensor:
         """(batch, 256 or 512): the whole utterance, of what `outputs` gives."""
@@ -130,32 +160,30 @@ class EmotionNetwork(nn.Module):
         z: Tensor = self.prelu(self.fc1(utterance))
         return z, self.fc2(z)
 
-    def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, T', bins' * 96) and the valid T' (batch,); counts, indices and T' are the CPU's.
+    def _convolve(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns (rows, bins' * 96), and where those of each utterance start and how many they are, T' (batch,).
 
-        What lies where follows from the counts, so it is worked out on the CPU: no accelerator has to be
-        waited for.
+        Counts, starts and T' are the CPU's. What lies where follows from the counts, so it is worked out there: no
+        accelerator has to be waited for.
         """
         slots = -(-counts // TIME_STRIDE) * TIME_STRIDE
-        longest = int(slots.max())
-        frames = functional.pad(frames, (0, 0, 0, longest - frames.shape[1]))
-        place = torch.arange(longest)
+        # A pool's gradient is computed by as many threads as there are strips.
+        strips, length, first = lay(slots, torch.get_num_threads() if frames.device.type == "cpu" else 1)
+        place = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        laid = first.repeat_interleave(counts) + place
+        read, empty = torch.zeros(strips * length, dtype=torch.int64), torch.ones(strips * length)
+        read[laid] = (torch.arange(len(counts)) * frames.shape[1]).repeat_interleave(counts) + place
+        empty[laid] = 0
+        strip = frames.flatten(0, 1).index_select(0, to_device(read, frames.device))
         # Zeroed, not only unread: a NaN past the end would reach the weights through the backward pass.
-        inside = to_device((place < counts[:, None])[..., None], frames.device)
-        laid = np.flatnonzero((place < slots[:, None]).numpy())
-        strip = torch.where(inside, frames, 0.0).flatten(0, 1)[
-            to_device(torch.from_numpy(laid), frames.device)
-        ]
-        strip = functional.pad(strip, (0, 0, 0, one_of_few_lengths(len(strip)) - len(strip)))
+        strip = strip.index_fill(0, to_device(empty.nonzero()[:, 0], frames.device), 0.0)
         with torch.autocast(strip.device.type, self.precision, enabled=self.precision != torch.float32):
-            maps = strip[None, None]
+            maps = strip.view(strips, 1, length, -1)
             for layer in range(len(self.convolutions)):
                 maps = self._layer(layer, maps)
-        columns = maps[0].permute(1, 2, 0).flatten(1).to(frames.dtype)
-        lengths = steps_after_convolutions(counts)
-        starts = (slots.cumsum(0) - slots) // TIME_STRIDE
-        index = (starts[:, None] + torch.arange(int(lengths.max()))).clamp(max=len(columns) - 1)
-        return columns[to_device(index, frames.device)], lengths
+        columns = maps.permute(0, 2, 3, 1).flatten(2)
+        starts = first // length * columns.shape[1] + first % length // TIME_STRIDE
+        return columns.flatten(0, 1).to(frames.dtype), starts, steps_after_convolutions(counts)
 
     def _layer(self, layer: int, maps: Tensor) -> Tensor:
         """Convolution, pool (but for the first), normalisation where it is designed, ReLU."""
