@@ -201,17 +201,18 @@ def ladder(pack: str) -> list[Ratio]:
 
 
 def _profile(pack: str, kind: str) -> str:
-    """The operations of a step that take most of its time, with their shares, in words."""
+    """The operations of a step that take most of its time, with their shares, and all convolutions' share, in words."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         _take_ours(pack, kind, 0, 2)
     averages = sorted(profiled.key_averages(), key=lambda one: -one.self_cpu_time_total)
     total = sum(one.self_cpu_time_total for one in averages)
-    shares = (
+    shares = [
         f"{one.key.removeprefix('aten::')} {100 * one.self_cpu_time_total / total:.0f}%" for one in averages
-    )
-    return ", ".join(itertools.islice(shares, 6))
+    ]
+    convolutions = sum(one.self_cpu_time_total for one in averages if "convolution" in one.key) / total
+    return f"{', '.join(shares[:6])}; convolutions {100 * convolutions:.0f}% in all"
 
 
 def _bfloat16_deviation(pack: str, kind: str) -> tuple[float, float]:
@@ -265,7 +266,8 @@ padding the frames, inside the step: the most that prefetching could save.
 |---|---|---|---|---|---|
 {chr(10).join(row for _, row in measured)}
 
-Where the time of a step goes on {CORES} threads, by torch's profiler (`mm` is the GRU's): {"; ".join(profiles)}.
+Where the time of a step goes on {CORES} threads, by torch's profiler: {". ".join(profiles)}.
+Convolutions are nearly all of the arithmetic; the rest of a step, pools and ReLUs above all, moves memory, which no matrix unit makes faster.
 
 What each fast path is worth, log-Mel, {CORES} threads, each added to the one before (one step a repetition, of other batches
 than above: compare ratios, not speeds):

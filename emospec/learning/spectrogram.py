@@ -119,9 +119,8 @@ class LogSpectrogram(nn.Module):
         window = torch.hamming_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64).float()
         margin = (DFT_LENGTH - WINDOW_SAMPLES) // 2
         self.register_buffer("window", functional.pad(window, (margin, margin)), persistent=False)
-        filters = mel_filters().repeat(
-            2, axis=0
-        )  # a row for each bin's real part, and one for its imaginary part
+        # A row for each bin's real part, and one for its imaginary part.
+        filters = mel_filters().repeat(2, axis=0)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
