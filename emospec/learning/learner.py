@@ -97,22 +97,25 @@ class Learner(nn.Module):
         """
         keep_float32_whole()
         order: list[int] = []
-        z, probabilities = [], []
+        # Made at once: small tensors kept from every bucket would split the freed memory that large ones need.
+        device = self.frontend.mean.device
+        z = torch.empty(len(indices), FEATURES, device=device)
+        probabilities = torch.empty(len(indices), len(self.classes), device=device)
         before, self.network.precision = self.network.precision, precision
         training = self.training
         self.eval()
         try:
             for bucket in store.buckets(indices):
-                features, logits = self(*store.batch(bucket))
+                rows = slice(len(order), len(order) + len(bucket))
+                z[rows], logits = self(*store.batch(bucket))
+                probabilities[rows] = logits.softmax(dim=1)
                 order += bucket
-                z.append(features)
-                probabilities.append(logits.softmax(dim=1))
         finally:
             self.network.precision = before
             self.train(training)
         place = {index: k for k, index in enumerate(order)}
-        rows = [place[index] for index in indices]
-        return Outputs(*(torch.cat(values).float().cpu().numpy()[rows] for values in (z, probabilities)))
+        places = [place[index] for index in indices]
+        return Outputs(z.cpu().numpy()[places], probabilities.cpu().numpy()[places])
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:
         """Write the model folder: `model.safetensors`, then `config.json`.
