@@ -18,7 +18,8 @@ def _learner(max_frames: int):  # type: ignore[no-untyped-def]
     import torch
 
     from emospec.learning.learner import Learner
-    from emospec.learning.training import bfloat16_is_fast, reuse_freed_memory
+    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.training import bfloat16_is_fast
 
     reuse_freed_memory()
     learner = Learner("log-mel", max_frames, ["a", "b", "c", "d"])

@@ -63,8 +63,9 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
     from emospec.config import Loss, load_settings
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
+    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.task import Task
-    from emospec.learning.training import _Trainer, reuse_freed_memory
+    from emospec.learning.training import _Trainer
 
     reuse_freed_memory()
     learner = Learner("log-mel", LONGEST_FRAMES, [str(k) for k in range(CLASSES)])

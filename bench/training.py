@@ -60,8 +60,9 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     from emospec.data.pack import Pack
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
+    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.task import Task
-    from emospec.learning.training import _Trainer, reuse_freed_memory
+    from emospec.learning.training import _Trainer
 
     reuse_freed_memory()
     learner = Learner(kind, 1400, [str(k) for k in range(CLASSES)])  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def _plain(pack: str, kind: str, ways: Ways) -> Training:
     import torch
 
     from emospec.data.pack import Pack
-    from emospec.learning.training import reuse_freed_memory
+    from emospec.learning.memory import reuse_freed_memory
 
     if ways.allocator:
         reuse_freed_memory()

@@ -416,8 +416,8 @@ def _run_safely(job: Job, folder: Path, parent: int) -> tuple[Path, str]:
 def _prepare_frames(todo: Sequence[Job], progress: Progress | None) -> None:
     """Compute each pack's frames once, before the runs that share them start."""
     from emospec.learning.batches import FrameStore
+    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.spectrogram import LogSpectrogram
-    from emospec.learning.training import reuse_freed_memory
 
     reuse_freed_memory()
     for pack, frontend in dict.fromkeys((job.pack, job.settings.frontend) for job in todo):

@@ -107,7 +107,7 @@ def run_job(
 
     import torch
 
-    from emospec.learning.training import reuse_freed_memory
+    from emospec.learning.memory import reuse_freed_memory
 
     reuse_freed_memory()
     before = torch.get_num_threads()

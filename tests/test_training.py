@@ -284,7 +284,7 @@ def test_freed_memory_is_used_again() -> None:
     code = """if True:
         from resource import RUSAGE_SELF, getrusage
         import numpy as np
-        from emospec.learning.training import reuse_freed_memory
+        from emospec.learning.memory import reuse_freed_memory
         def faults():
             before = getrusage(RUSAGE_SELF).ru_minflt
             np.empty(2**26, np.uint8).fill(1)

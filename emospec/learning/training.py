@@ -7,11 +7,9 @@ holds besides `history.csv` and `checkpoint/` is `run`'s.
 
 import copy
 import csv
-import ctypes
 import io
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
@@ -36,6 +34,7 @@ from emospec.learning.device import keep_float32_whole, to_device
 from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
+from emospec.learning.memory import reuse_freed_memory
 from emospec.learning.ranks import Ranks
 from emospec.learning.task import CHECKPOINT, Fit, Row, Task
 
@@ -55,24 +54,6 @@ def resolve_precision(training: Training, device: torch.device) -> torch.dtype:
     if training.precision == "auto":
         return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
     return torch.bfloat16 if training.precision == "bfloat16" else torch.float32
-
-
-def reuse_freed_memory() -> None:
-    """Have glibc keep large freed blocks instead of unmapping them at every step.
-
-    Without it a step spends up to half of its time in page faults. What is free now, such as what the audit
-    used, goes back first: it would be kept too. Call once, before torch allocates.
-    """
-    _tell_glibc("malloc_trim", 0)
-    trim_threshold, mmap_max = -1, -4  # malloc.h
-    _tell_glibc("mallopt", mmap_max, 0)  # a higher threshold for it would be refused by older versions
-    _tell_glibc("mallopt", trim_threshold, -1)  # never
-
-
-def _tell_glibc(name: str, *values: int) -> None:
-    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
-    if function is not None:
-        function(*values)
 
 
 def fit(
@@ -401,8 +382,6 @@ class _Trainer:
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
-        # What the steps freed and kept is in pieces that judging could not use: it would come on top.
-        _tell_glibc("malloc_trim", 0)
         used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
         return Fit(self.steps, self.best_step, self.best_ua, self.seconds, precision, *used)
 
