@@ -119,6 +119,7 @@ class LogSpectrogram(nn.Module):
         window = torch.hamming_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64).float()
         margin = (DFT_LENGTH - WINDOW_SAMPLES) // 2
         self.register_buffer("window", functional.pad(window, (margin, margin)), persistent=False)
+        self.register_buffer("half_offset", torch.tensor(STFT_OFFSET / 2), persistent=False)
         # A row for each bin's real part, and one for its imaginary part.
         filters = mel_filters().repeat(2, axis=0)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
@@ -166,12 +167,14 @@ class LogSpectrogram(nn.Module):
         if start < 0 or stop > len(samples):
             part = functional.pad(part, (max(-start, 0), max(stop - len(samples), 0)))
         windowed = part.unfold(0, DFT_LENGTH, HOP_SAMPLES) * self.get_buffer("window")
-        squares = torch.view_as_real(torch.fft.rfft(windowed)).square_()
+        spectrum = torch.view_as_real(torch.fft.rfft(windowed))
         if self.kind == "log-stft":
-            torch.add(squares[..., 0], squares[..., 1], out=out).add_(STFT_OFFSET)
+            # Half of the offset on each square, in the same pass.
+            squares = torch.addcmul(self.get_buffer("half_offset"), spectrum, spectrum, out=spectrum)
+            torch.add(squares[..., 0], squares[..., 1], out=out)
         else:
+            squares = spectrum.square_().flatten(1)
             # Real and imaginary parts are added up in the product with the filters.
-            squares = squares.flatten(1)
             for bands, parts in _mel_blocks():
                 torch.mm(squares[:, parts], self.get_buffer("filters")[parts, bands], out=out[:, bands])
             out.clamp_(min=POWER_FLOOR)
