@@ -14,7 +14,7 @@ from bench.__main__ import keep
 from bench.broken import reason, rows_of
 from bench.measure import Ratio, in_turn, limit_gflops, ratios_of
 from bench.plain import Training, Ways
-from bench.training import LADDER, _bfloat16_deviation, _profile, operations
+from bench.training import LADDER, _bfloat16_deviation, _ours, _profile, operations
 from broken_audio import broken, run
 from emospec.config import Loss, load_settings
 from emospec.data.corpora import demo
@@ -110,8 +110,11 @@ def test_bfloat16_is_off_by_more_than_company_and_training_keeps_its_precision(
 ) -> None:
     for name, value in (("UTTERANCES", len(pack)), ("BATCH", 8)):
         monkeypatch.setattr(f"bench.training.{name}", value)
+    network = _ours(str(pack.folder), "log-mel").learner.network
+    trains_in = network.precision
     precision, company = _bfloat16_deviation(str(pack.folder), "log-mel")
     assert company < precision < 0.1
+    assert network.precision == trains_in
     assert "convolution" in _profile(str(pack.folder), "log-mel")
 
 
