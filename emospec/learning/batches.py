@@ -31,7 +31,9 @@ Progress = Callable[[int, int], None]
 
 STORE_VERSION = 4  # raise it when the front end's frames change
 _READ_AT_ONCE = 2**22
-_FRAMES_AT_ONCE = 8192  # bounds the memory of a forward pass over many utterances
+# Of a forward pass over many utterances. On a CPU its maps fit into what a training step freed, in float32 too, so
+# that judging takes no memory of its own; an accelerator needs more to be busy.
+_FRAMES_AT_ONCE, _FRAMES_ON_ACCELERATOR = 4096, 32768
 
 
 class FrameStore:
@@ -115,9 +117,10 @@ class FrameStore:
     def buckets(self, indices: Sequence[int]) -> Iterator[list[int]]:
         """The utterances in batches of like length, of bounded size; shard by shard, shortest first."""
         ordered = np.sort(np.asarray(indices))
+        most = _FRAMES_AT_ONCE if self._device.type == "cpu" else _FRAMES_ON_ACCELERATOR
         for _, group in groupby(ordered.tolist(), key=lambda i: self._shards.of[i]):
             inside = list(group)
-            for bucket in buckets(np.maximum(self.counts[inside], MIN_FRAMES), _FRAMES_AT_ONCE):
+            for bucket in buckets(np.maximum(self.counts[inside], MIN_FRAMES), most):
                 yield [inside[place] for place in bucket]
 
     def _compute(self, pack: Pack, frontend: LogSpectrogram, progress: Progress | None) -> None:

@@ -24,7 +24,6 @@ from emospec.inference.model import CONFIG, WEIGHTS
 from emospec.learning.batches import FrameStore
 from emospec.learning.device import keep_float32_whole
 from emospec.learning.losses import CenterLoss
-from emospec.learning.memory import give_back_freed_memory
 from emospec.learning.network import FEATURES, EmotionNetwork
 from emospec.learning.spectrogram import Kind, LogSpectrogram
 
@@ -106,9 +105,7 @@ class Learner(nn.Module):
         training = self.training
         self.eval()
         try:
-            for number, bucket in enumerate(store.buckets(indices)):
-                if number % 100 == 0:  # of many sizes in turn, pieces are left
-                    give_back_freed_memory()
+            for bucket in store.buckets(indices):
                 rows = slice(len(order), len(order) + len(bucket))
                 z[rows], logits = self(*store.batch(bucket))
                 probabilities[rows] = logits.softmax(dim=1)
@@ -116,7 +113,6 @@ class Learner(nn.Module):
         finally:
             self.network.precision = before
             self.train(training)
-        give_back_freed_memory()
         place = {index: k for k, index in enumerate(order)}
         places = [place[index] for index in indices]
         return Outputs(z.cpu().numpy()[places], probabilities.cpu().numpy()[places])

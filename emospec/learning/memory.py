@@ -10,15 +10,10 @@ def reuse_freed_memory() -> None:
     Without it a step spends up to half of its time in page faults. What is free now, such as what the audit
     used, goes back first: it would be kept too. Call once, before torch allocates.
     """
-    give_back_freed_memory()
+    _tell_glibc("malloc_trim", 0)
     trim_threshold, mmap_max = -1, -4  # malloc.h
     _tell_glibc("mallopt", mmap_max, 0)  # a higher threshold for it would be refused by older versions
     _tell_glibc("mallopt", trim_threshold, -1)  # never
-
-
-def give_back_freed_memory() -> None:
-    """Return what is free to the system: when other sizes come, it is in pieces that do not fit them."""
-    _tell_glibc("malloc_trim", 0)
 
 
 def _tell_glibc(name: str, *values: int) -> None:
