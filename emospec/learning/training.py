@@ -35,10 +35,9 @@ from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
 from emospec.learning.memory import reuse_freed_memory
+from emospec.learning.optimizer import Adam
 from emospec.learning.ranks import Ranks
 from emospec.learning.task import CHECKPOINT, Fit, Row, Task
-
-ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
@@ -138,14 +137,7 @@ class _Trainer:
         self.weights[self.train] = utterance_weights(of_train, groups, len(learner.classes))
         learner.network.precision = resolve_precision(task.training, accelerator.device)
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
-        self.optimizer = torch.optim.AdamW(
-            trained,
-            task.training.learning_rate,
-            ADAM_BETAS,
-            ADAM_EPSILON,
-            weight_decay=task.training.weight_decay,
-            fused=True,
-        )
+        self.optimizer = Adam(trained, task.training.weight_decay)
         self.average: Learner | None = None
         if task.training.averaging:
             # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
@@ -190,8 +182,6 @@ class _Trainer:
         joint = self.train[drawn]
         indices = self.ranks.share(joint)
         targets = to_device(torch.from_numpy(self.task.targets[indices]), self.accelerator.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
         frames, counts = self._batch(indices)
         outputs, valid = self.learner.network.outputs(frames, counts)
         utterance = self.learner.network.pool(outputs, valid)
@@ -208,10 +198,10 @@ class _Trainer:
             stretch = torch.from_numpy(self.store.counts[indices]).clamp(min=MIN_FRAMES) / counts
             told = self.teacher(outputs, valid, utterance, indices, stretch)
             loss = loss + self.task.loss.teacher_weight * share * told
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
-        self.ranks.sum_gradients(self.optimizer.param_groups[0]["params"])
-        self.optimizer.step()
+        self.ranks.sum_gradients(self.optimizer.parameters)
+        self.optimizer.step(self._learning_rate())
         self.learner.center_loss.update(z, targets, center_rate, self.ranks.sum)
         if self.average:
             self._take_into_mean(self.average)
@@ -300,8 +290,7 @@ class _Trainer:
         if self.teacher:
             tensors |= {f"teacher.{name}": tensor for name, tensor in self.teacher.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{name}": tensor for name, tensor in state.items()}
+        tensors |= {f"adam.{name}": tensor for name, tensor in self.optimizer.state()}
         # The last step's loss was judged before its update.
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(f"a weight is not finite after step {self.step}; {self._kept()}")
@@ -349,14 +338,8 @@ class _Trainer:
             self.average.load_state_dict(part("average."))
         if self.teacher:
             self.teacher.load_state_dict(part("teacher."))
-        state = {}
-        for i, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
-            # Fused Adam walks parameter and moments in step, so their memory layouts must be the same.
-            state[i] = {
-                name: torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
-                for name, tensor in part(f"adam.{i}.").items()
-            }
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        for name, tensor in self.optimizer.state():
+            tensor.copy_(tensors[f"adam.{name}"])
         self.step = about["step"]
         self.best_ua = -math.inf if about["best_ua"] is None else about["best_ua"]
         self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]
