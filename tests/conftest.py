@@ -14,6 +14,7 @@ from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is compared to the bit is a CPU's
+os.fsync = lambda _: None  # type: ignore[assignment]  # tests kill processes; none cuts the power
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"  # real recordings, where they are
 SHORT = [
     "training.steps=12",

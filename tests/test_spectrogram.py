@@ -29,13 +29,11 @@ def naive_decibels(waveform: np.ndarray, kind: str) -> np.ndarray:
     window = np.zeros(1024)
     window[192:832] = get_window("hamming", 640, fftbins=True)
     padded = np.concatenate([np.zeros(512), waveform.astype(np.float64), np.zeros(1024)])
-    rows = []
+    filters, rows = mel_filters().astype(np.float64), []
     for t in range(1 + len(waveform) // 160):
         power = np.abs(np.fft.rfft(padded[160 * t : 160 * t + 1024] * window)) ** 2
         if kind == "log-mel":
-            power = np.array(
-                [(power * mel_filters()[:, band].astype(np.float64)).sum() for band in range(128)]
-            )
+            power = np.array([(power * filters[:, band]).sum() for band in range(128)])
         else:
             power = power + 1e-8
         rows.append([10 * np.log10(max(p, 1e-10)) for p in power])

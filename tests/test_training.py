@@ -239,7 +239,7 @@ def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
                "--threads", "1", "--json", *(part for o in overrides for part in ("--set", o))]  # fmt: skip
     rng = np.random.default_rng(0)
     kills = 0
-    for _ in range(6):
+    for _ in range(4):
         resume = ["--resume"] if (tmp_path / "killed").exists() else []
         process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL)
         history = tmp_path / "killed" / "history.csv"

@@ -7,7 +7,6 @@ are stretched (speed, pitch), stretches are hidden (masks). What is drawn depend
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
@@ -154,6 +153,8 @@ class Augmenter:
         behind = torch.arange(1, frames + 1, device=power.device) * HOP_SECONDS
         room = level * torch.pow(10.0, -6.0 * behind / seconds)
         room = functional.pad(room[:, 0], (1, 0))
+        from scipy.fft import next_fast_len  # which takes as long to import as a third of torch
+
         size = next_fast_len(power.shape[1] + frames, real=True)
         spectrum = torch.fft.rfft(room, size)[..., None] * torch.fft.rfft(own, size, dim=1)
         smeared: Tensor = torch.fft.irfft(spectrum, size, dim=1)[:, : power.shape[1]].clamp(min=0.0)
