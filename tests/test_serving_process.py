@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 from conftest import tone
+from emospec.cli import main
 from emospec.serving.server import bind
 from served import wav
 
@@ -179,7 +180,9 @@ def test_a_public_address_without_a_token_is_warned_of(hum_model: Path) -> None:
         assert said.count("is open to others") == said.count("\n") == warnings, said
 
 
-def test_mistakes_are_one_line(hum_model: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(
+    hum_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, words in (
@@ -190,10 +193,13 @@ def test_mistakes_are_one_line(hum_model: Path, tmp_path: Path) -> None:
             (["--model", str(hum_model), "--allow-origin", "https://a.example/"], "is no origin"),
             (["--model", str(hum_model), "--allow-origin", "http://[x"], "is no origin"),
         ):
-            told = subprocess.run([*EMOSPEC, "serve", *arguments], capture_output=True, text=True, timeout=60)
-            assert told.returncode == 2
-            assert words in told.stderr
-            assert told.stderr.count("\n") == 1
+            monkeypatch.setattr(sys, "argv", ["emospec", "serve", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+            told = capsys.readouterr().err
+            assert left.value.code == 2
+            assert words in told
+            assert told.count("\n") == 1
 
 
 def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head() -> None:
