@@ -85,7 +85,7 @@ def test_a_pack_and_its_frames_are_the_same_in_shards(
     held_on, _ = store.batch([5, 1])
     for row, k in enumerate((5, 1)):
         assert torch.equal(held_on[row, : store.counts[k]], mapped[row, : store.counts[k]])
-    assert sorted(i for bucket in store.buckets([7, 2, 3]) for i in bucket) == [2, 3, 7]
+    assert sorted(i for bucket in store.buckets([7, 2, 3], torch.float32) for i in bucket) == [2, 3, 7]
 
 
 @pytest.mark.usefixtures("small_shards")

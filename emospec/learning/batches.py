@@ -31,9 +31,10 @@ Progress = Callable[[int, int], None]
 
 STORE_VERSION = 4  # raise it when the front end's frames change
 _READ_AT_ONCE = 2**22
-# Of a forward pass over many utterances. On a CPU its maps fit into what a training step freed, in float32 too, so
-# that judging takes no memory of its own; an accelerator needs more to be busy.
-_FRAMES_AT_ONCE, _FRAMES_ON_ACCELERATOR = 4096, 32768
+# Frames of a forward pass over many utterances, times the bytes of a value. On a CPU its maps fit into what a training
+# step freed, so that judging takes no memory of its own; an accelerator needs more to be busy.
+_SIZE_AT_ONCE, _SIZE_ON_ACCELERATOR = 2**14, 2**17
+_FRAMES_COPIED = 2**13
 
 
 class FrameStore:
@@ -78,8 +79,8 @@ class FrameStore:
             row = 0
             for shard in range(len(self._shards)):
                 frames = self._shards.open(shard)
-                for start in range(0, len(frames), _FRAMES_AT_ONCE):
-                    piece = np.array(frames[start : start + _FRAMES_AT_ONCE])
+                for start in range(0, len(frames), _FRAMES_COPIED):
+                    piece = np.array(frames[start : start + _FRAMES_COPIED])
                     self._resident[row : row + len(piece)] = torch.from_numpy(piece)
                     row += len(piece)
 
@@ -114,10 +115,11 @@ class FrameStore:
         rows = (starts[:, None] + torch.arange(int(counts.max()))).clamp(max=len(self._resident) - 1)
         return self._resident[to_device(rows, self._device)], counts
 
-    def buckets(self, indices: Sequence[int]) -> Iterator[list[int]]:
-        """The utterances in batches of like length, of bounded size; shard by shard, shortest first."""
+    def buckets(self, indices: Sequence[int], precision: torch.dtype) -> Iterator[list[int]]:
+        """The utterances in batches of like length, of bounded size in a precision; shard by shard, shortest first."""
         ordered = np.sort(np.asarray(indices))
-        most = _FRAMES_AT_ONCE if self._device.type == "cpu" else _FRAMES_ON_ACCELERATOR
+        size = _SIZE_AT_ONCE if self._device.type == "cpu" else _SIZE_ON_ACCELERATOR
+        most = size // precision.itemsize
         for _, group in groupby(ordered.tolist(), key=lambda i: self._shards.of[i]):
             inside = list(group)
             for bucket in buckets(np.maximum(self.counts[inside], MIN_FRAMES), most):

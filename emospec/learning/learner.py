@@ -105,7 +105,7 @@ class Learner(nn.Module):
         training = self.training
         self.eval()
         try:
-            for bucket in store.buckets(indices):
+            for bucket in store.buckets(indices, precision):
                 rows = slice(len(order), len(order) + len(bucket))
                 z[rows], logits = self(*store.batch(bucket))
                 probabilities[rows] = logits.softmax(dim=1)
