@@ -37,7 +37,7 @@ def _prepare(folder: Path) -> dict[str, int]:
     return {"prepare": _peak_of(lambda: prepare(utterances, folder / "pack")), "list": held}
 
 
-def _train(folder: Path, run: str = "run") -> dict[str, int]:
+def _train(folder: Path, run: str) -> dict[str, int]:
     import emospec
 
     changed = [f"training.steps={STEPS}", "training.steps_for=0", "training.min_steps=1"]
@@ -59,11 +59,9 @@ def main() -> str:
                 with worker(1) as pool:
                     trained.append(pool.submit(_train, folder, f"run-{k}").result()["train"])
             peaks[hours]["train"] = int(statistics.median(trained))
-            few, *_, many = sorted(trained)
-            cells = [f"{b / MIB:.0f}" for b in peaks[hours].values()] + [
-                f"{few / MIB:.0f} to {many / MIB:.0f}"
-            ]
-            rows.append(f"| {hours} | {count} | {' | '.join(cells)} |")
+            cells = " | ".join(f"{b / MIB:.0f}" for b in peaks[hours].values())
+            spread = f"{min(trained) / MIB:.0f} to {max(trained) / MIB:.0f}"
+            rows.append(f"| {hours} | {count} | {cells} | {spread} |")
     few, many = HOURS
     growth = {what: peaks[many][what] / peaks[few][what] for what in ("prepare", "train")}
     words = "; ".join(

@@ -147,14 +147,14 @@ class Augmenter:
 
     def _reverberate(self, power: Tensor, _: Tensor, rows: Tensor, draw: "_Draw") -> Tensor:
         """Some rows with their own past in exponential decay: Polack's statistical room, without phases."""
+        from scipy.fft import next_fast_len  # a quarter of a second of every training's start
+
         own = power[to_device(rows, power.device)]
         frames = round(ROOM_SECONDS[1] / HOP_SECONDS)
         seconds, level = draw.between(*ROOM_SECONDS), draw.between(*ROOM_LEVEL)
         behind = torch.arange(1, frames + 1, device=power.device) * HOP_SECONDS
         room = level * torch.pow(10.0, -6.0 * behind / seconds)
         room = functional.pad(room[:, 0], (1, 0))
-        from scipy.fft import next_fast_len  # which takes as long to import as a third of torch
-
         size = next_fast_len(power.shape[1] + frames, real=True)
         spectrum = torch.fft.rfft(room, size)[..., None] * torch.fft.rfft(own, size, dim=1)
         smeared: Tensor = torch.fft.irfft(spectrum, size, dim=1)[:, : power.shape[1]].clamp(min=0.0)

@@ -35,8 +35,8 @@ class Adam:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Move every parameter that has a gradient."""
-        given = [(p, p.grad, *m, n) for p, m, n in zip(self.parameters, self._moments, self._steps, strict=True)
-                 if p.grad is not None]  # fmt: skip
+        state = zip(self.parameters, self._moments, self._steps, strict=True)
+        given = [(p, p.grad, *moments, steps) for p, moments, steps in state if p.grad is not None]
         parameters, gradients, means, squares, steps = (list(each) for each in zip(*given, strict=True))
         adamw(
             parameters,
