@@ -247,14 +247,8 @@ def test_real_speech(graphs: Graphs, tmp_path: Path) -> None:
     assert quantise(path, tmp_path / "int8.onnx", waveforms) < 0.1
 
 
-@pytest.mark.parametrize(
-    "pooling",
-    [
-        "statistics",
-        pytest.param("last", marks=pytest.mark.full),
-        pytest.param("attention", marks=pytest.mark.full),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("pooling", ["statistics", "last", "attention"])
 def test_every_design_of_the_network_exports(pooling: str, tmp_path: Path) -> None:
     design = Network(channels=[8, 12, 12, 8], normalise=True, pooling=pooling)
     learner = Learner("log-mel", 1400, ("angry", "sad"), 3, design, own_mean=True)
