@@ -19,12 +19,13 @@ def _learner(max_frames: int):  # type: ignore[no-untyped-def]
 
     from emospec.learning.learner import Learner
     from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.optimizer import Adam
     from emospec.learning.training import bfloat16_is_fast
 
     reuse_freed_memory()
     learner = Learner("log-mel", max_frames, ["a", "b", "c", "d"])
     learner.network.precision = torch.bfloat16 if bfloat16_is_fast(torch.device("cpu")) else torch.float32
-    return learner, torch.optim.Adam(learner.parameters(), 3e-4, fused=True)
+    return learner, Adam(list(learner.parameters()))
 
 
 def _cost(max_frames: int, length_seconds: float, batch: int) -> float:
@@ -42,9 +43,9 @@ def _cost(max_frames: int, length_seconds: float, batch: int) -> float:
         z, logits = learner(decibels, counts)
         loss = weighted_cross_entropy(logits, targets, weights)
         loss = loss + 0.3 * learner.center_loss(z, targets, weights)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        optimizer.step(3e-4)
         learner.center_loss.update(z, targets, 0.5)
 
     step()

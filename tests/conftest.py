@@ -1,6 +1,7 @@
 """What several rooms' tests need: tones, a tiny synthetic corpus, a pack of it, a short training."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from emospec.cli import main
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
@@ -31,6 +33,18 @@ SHORT = [
 
 def tone(hz: float, seconds: float, rate: int = 16_000, level: float = 0.3) -> NDArray[np.float32]:
     return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line in which the command line, in this process, refuses these arguments."""
+    monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("emospec: ")
+    assert "\n" not in printed
+    return printed
 
 
 @pytest.fixture(scope="session")

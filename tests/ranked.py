@@ -11,7 +11,7 @@ from emospec.learning.learner import save_tensors
 from emospec.learning.ranks import Ranks
 from test_training import make_task
 
-STEPS, BATCH = 30, 7  # two processes have 4 and 3 utterances of a batch
+STEPS, BATCH = 40, 7  # two processes have 4 and 3 utterances of a batch
 
 
 def main() -> None:

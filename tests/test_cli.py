@@ -15,7 +15,7 @@ import soundfile
 from typer.testing import CliRunner
 
 import emospec
-from conftest import SHORT
+from conftest import SHORT, error_of
 from emospec.cli import app, main
 from emospec.config import explain_preset, preset_names
 from emospec.data.pack import Pack, prepare
@@ -40,17 +40,6 @@ def run(*arguments: object) -> dict[str, object] | list[dict[str, object]]:
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
-
-
-def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err.strip()
-    assert printed.startswith("emospec: ")
-    assert "\n" not in printed
-    return printed
 
 
 @pytest.fixture(scope="module")

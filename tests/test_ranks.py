@@ -15,10 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import SHORT
+from conftest import SHORT, error_of
 from emospec.data.pack import Pack
-from emospec.errors import ConfigError
-from emospec.experiment import crossval
 from emospec.learning.batches import batch_indices
 from emospec.learning.learner import load_tensors
 from emospec.run import train
@@ -87,7 +85,7 @@ def test_a_share_lacks_a_class_that_the_joint_batch_has(hum_pack: Pack) -> None:
     batches = [batch_indices(step, len(task.train), BATCH, task.seed) for step in range(STEPS)]
     classes = [task.targets[np.asarray(task.train)[batch]] for batch in batches]
     lacking = [min(len(set(own[::2])), len(set(own[1::2]))) < len(set(own)) for own in classes]
-    assert sum(lacking) > STEPS / 5
+    assert sum(lacking) > STEPS / 4
 
 
 @pytest.mark.parametrize("alone", ["float64"], indirect=True)
@@ -135,7 +133,7 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
 
 
 def test_what_two_processes_cannot_do_is_told_in_a_line(
-    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ["-m", "emospec", "train", str(hum_pack.folder), "--out", "out", "--set", "training.batch_size=1"]
     refused = launched([*TORCHRUN, "2", *small], tmp_path)
@@ -143,6 +141,6 @@ def test_what_two_processes_cannot_do_is_told_in_a_line(
     assert refused.returncode != 0
     assert "emospec: 2 processes share batches of 1. Start fewer" in told.decode()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="many runs start processes of their own"):
-        crossval(hum_pack.folder, tmp_path / "many", "dai2019-mel", SHORT)
+    told = error_of(monkeypatch, capsys, "crossval", hum_pack.folder, "--out", tmp_path / "many")
+    assert "emospec: many runs start processes of their own" in told
     assert not (tmp_path / "many").exists()

@@ -18,8 +18,7 @@ import httpx
 import pytest
 import soundfile
 
-from conftest import tone
-from emospec.cli import main
+from conftest import error_of, tone
 from emospec.serving.server import bind
 from served import wav
 
@@ -193,13 +192,7 @@ def test_mistakes_are_one_line(
             (["--model", str(hum_model), "--allow-origin", "https://a.example/"], "is no origin"),
             (["--model", str(hum_model), "--allow-origin", "http://[x"], "is no origin"),
         ):
-            monkeypatch.setattr(sys, "argv", ["emospec", "serve", *arguments])
-            with pytest.raises(SystemExit) as left:
-                main()
-            told = capsys.readouterr().err
-            assert left.value.code == 2
-            assert words in told
-            assert told.count("\n") == 1
+            assert words in error_of(monkeypatch, capsys, "serve", *arguments)
 
 
 def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head() -> None:
