@@ -15,7 +15,7 @@ from emospec.data.pack import Pack
 from emospec.errors import WorkersError
 from emospec.workers import side_by_side
 
-LONGER = [*SHORT, "training.steps=60", "training.evaluate_every=5", "training.checkpoint_seconds=0"]
+LONGER = [*SHORT, "training.steps=100", "training.evaluate_every=5", "training.checkpoint_seconds=0"]
 FOLDS = 3
 
 pytestmark = pytest.mark.full
