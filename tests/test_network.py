@@ -110,7 +110,8 @@ def test_batch_invariance_from_the_waveform(kind: str) -> None:
 
 
 def test_strips_and_the_recurrence_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One strip and torch's GRU, as on an accelerator, against three strips and the CPU's: outputs and all gradients."""
+    """One strip and torch's GRU, as on an accelerator, against three strips, or one after another, and the CPU's GRU:
+    outputs and all gradients."""
     network = EmotionNetwork(128, 4, seed=2, design=Network(normalise=False, pooling="statistics")).double()
     frames, counts = torch.randn(5, 200, 128, dtype=torch.float64), torch.tensor([200, 49, 120, 60, 199])
 
@@ -123,11 +124,41 @@ def test_strips_and_the_recurrence_change_nothing_but_rounding(monkeypatch: pyte
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert lay(torch.tensor([208, 64, 128, 64, 208]), 3)[0] == 3
-    fast = computed()
+    ways = [computed()]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    with monkeypatch.context() as short:
+        short.setattr("emospec.learning.network._STRIP_FRAMES", 224)
+        ways.append(computed())
     monkeypatch.setattr("emospec.learning.network.bidirectional", lambda gru, packed: gru(packed)[0].data)
-    for ours, theirs in zip(fast, computed(), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+    plain = computed()
+    assert all(any(not torch.equal(a, b) for a, b in zip(way, plain, strict=True)) for way in ways)
+    for way in ways:
+        for ours, theirs in zip(way, plain, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_strip_is_convolved_in_passes_but_where_its_batch_is_normalised(
+    normalise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = EmotionNetwork(128, 4, seed=2, design=Network(normalise=normalise))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr("emospec.learning.network._STRIP_FRAMES", 128)
+    seen: list[tuple[int, ...]] = []
+    layer_of = network._layer
+
+    def watched(layer: int, maps: torch.Tensor) -> torch.Tensor:
+        seen.extend([maps.shape[:3]] * (layer == 0))
+        return layer_of(layer, maps)
+
+    monkeypatch.setattr(network, "_layer", watched)
+    frames, counts = torch.randn(4, 128, 128), torch.tensor([128] * 4)
+    network(frames, counts)
+    assert seen == ([(1, 1, 512)] if normalise else [(1, 1, 128)] * 4)
+    network.eval()
+    seen.clear()
+    network(frames, counts)
+    assert seen == [(1, 1, 128)] * 4
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -240,7 +241,8 @@ def _shared_stretches(
     for part in PARTS:
         for u, place in zip(parts[part], places[part], strict=True):
             end = math.inf if u.end is None else u.end
-            by_file[os.path.normpath(u.file)].append((u.start, end, part, place))
+            name = os.path.normpath(Path(u.file))  # of a copy: a path keeps its string
+            by_file[name].append((u.start, end, part, place))
     pairs: list[dict[str, int]] = []
     for stretches in by_file.values():
         begun: list[tuple[float, float, str, int]] = []
