@@ -188,7 +188,7 @@ class EmotionNetwork(nn.Module):
         convolved = []
         # Each pass rounds the weights for itself, so that their gradients are added up in float32.
         with torch.autocast(strip.device.type, self.precision, enabled=rounded, cache_enabled=False):
-            for maps in strip.view(strips, 1, length, -1).split(at_once):
+            for maps in torch.split(strip.view(strips, 1, length, -1), at_once):
                 for layer in range(len(self.convolutions)):
                     maps = self._layer(layer, maps)
                 convolved.append(maps.permute(0, 2, 3, 1).flatten(2))
