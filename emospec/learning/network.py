@@ -19,7 +19,7 @@ GRU_UNITS = 128  # per direction
 BATCH_NORM_EPSILON = 1e-5
 TIME_STRIDE = 16  # frames per step after the convolutions
 # About how long the strips are that a CPU convolves. What a step frees is in blocks of few sizes then, which the next
-# step takes again; of one long strip it lies in pieces, and a training holds up to twice the memory for 5 % more speed.
+# step takes again; of long strips it lies in pieces: a training held up to twice the memory, by luck of its batches.
 _STRIP_FRAMES = 4096
 
 
@@ -173,7 +173,7 @@ class EmotionNetwork(nn.Module):
         on_cpu = frames.device.type == "cpu"
         # A pool's gradient is computed by as many threads as there are strips.
         at_once = torch.get_num_threads() if on_cpu else 1
-        in_one = not on_cpu or (self.training and self.design.normalise)  # which is by the whole batch
+        in_one = not on_cpu or (self.training and self.design.normalise)  # by the whole batch
         passes = 1 if in_one else max(1, round(int(slots.sum()) / (at_once * _STRIP_FRAMES)))
         strips, length, first = lay(slots, at_once * passes)
         place = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
