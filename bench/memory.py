@@ -81,6 +81,6 @@ every utterance judged; {TRAININGS} trainings of each corpus.
 {chr(10).join(rows)}
 
 {many} h against {few} h: {words}; {each} per extra utterance.
-`prepare` holds the list of utterances that it is given, their ids and the files' times. What `train` knows of each (index, lists, predictions, z) is
-most of its growth; the rest is freed blocks in pieces, which are kept for the next step. No audio and no frames are held.
+`prepare` holds the list of utterances that it is given, their ids and the files' times. `train` holds what it knows of each (index,
+lists, predictions, z), and freed blocks, which are kept for the next step. No audio and no frames are held.
 """

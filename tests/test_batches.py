@@ -51,7 +51,7 @@ def test_the_store_is_made_once(hum_pack: Pack, tmp_path: Path) -> None:
     calls.clear()
     FrameStore(pack, LogSpectrogram("log-stft"), lambda done, _: calls.append(done))
     assert not calls
-    assert not list(Path(hum_pack.folder).glob("*.part"))
+    assert not list(pack.folder.glob("*.part"))
 
 
 def test_a_shard_that_was_cut_short_is_made_again(hum_pack: Pack, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 STORE_VERSION = 4  # raise it when the front end's frames change
 _READ_AT_ONCE = 2**22
 # Frames of a forward pass over many utterances, times the bytes of a value. On a CPU its maps fit into what a training
-# step freed, so that judging takes no memory of its own; an accelerator needs more to be busy.
+# step freed, so that judging takes little memory of its own; an accelerator needs more to be busy.
 _SIZE_AT_ONCE, _SIZE_ON_ACCELERATOR = 2**14, 2**17
 _FRAMES_COPIED = 2**13
 
