@@ -78,6 +78,6 @@ running. A number of folds that {AT_ONCE} does not divide leaves cores idle at i
 
 {table(rows)}
 
-What it can be: a run takes {one:.1f} s on one thread, alone on the machine, and {many:.1f} s on {CORES}: {AT_ONCE} at once could be {AT_ONCE * many / one:.2f}x
-at most, if they did not hinder each other. Beside each other they take {beside:.1f} s, {beside / one:.2f} times as long as alone.
+What it can be: a run takes {one:.1f} s on one thread, alone on the machine, and {many:.1f} s on {CORES}: {AT_ONCE} at once would be {AT_ONCE * many / one:.2f}x
+if each took as long as alone. Beside each other they take {beside:.1f} s, {beside / one:.2f} times as long.
 """

@@ -159,6 +159,7 @@ def _train_alone(
 
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
+    from emospec.learning.memory import give_back_freed_memory
     from emospec.learning.training import fit
 
     job, settings, out = ready.job, ready.job.settings, ready.job.out
@@ -194,7 +195,10 @@ def _train_alone(
     audit = ready.proved(audit, result)
     if job.strict:
         audit.refuse_leaks()
-    outputs = {part: ranks.judge(learner, store, ready.part(part)) for part in PARTS}
+    outputs = {}
+    for part in PARTS:
+        outputs[part] = ranks.judge(learner, store, ready.part(part))
+        give_back_freed_memory()
     if ranks.main:
         _write_results(ready, learner, outputs, meta, audit, result)
     ranks.wait()

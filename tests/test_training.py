@@ -280,11 +280,11 @@ def test_a_step_waits_for_no_accelerator(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_freed_memory_is_used_again() -> None:
+def test_freed_memory_is_used_again_or_given_back() -> None:
     code = """if True:
         from resource import RUSAGE_SELF, getrusage
         import numpy as np
-        from emospec.learning.memory import reuse_freed_memory
+        from emospec.learning.memory import give_back_freed_memory, reuse_freed_memory
         def faults():
             before = getrusage(RUSAGE_SELF).ru_minflt
             np.empty(2**26, np.uint8).fill(1)
@@ -294,10 +294,13 @@ def test_freed_memory_is_used_again() -> None:
         reuse_freed_memory()
         faults()
         print(faults())
+        give_back_freed_memory()
+        print(faults())
     """
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    before, after = map(int, told.split())
-    assert after < before / 8
+    before, kept, given_back = map(int, told.split())
+    assert kept < before / 8
+    assert given_back > before / 2
 
 
 EVERYTHING = (

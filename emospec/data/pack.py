@@ -337,8 +337,11 @@ def _row_of(utterance: Utterance) -> dict[str, Any]:
 
 def _utterance_from(row: dict[str, Any]) -> Utterance:
     """What many utterances have in common, such as their speaker, is held once."""
-    values: dict[str, Any] = {k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items()}
-    return Utterance(**(values | {"id": row["id"], "file": Path(row["file"])}))
+    own: dict[str, Any] = {"id": row["id"], "file": Path(row["file"])}
+    shared: dict[str, Any] = {
+        k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items() if k not in own
+    }
+    return Utterance(**own, **shared)
 
 
 def _request_digest(utterances: Sequence[Utterance]) -> str:

@@ -34,7 +34,7 @@ from emospec.learning.device import keep_float32_whole, to_device
 from emospec.learning.distillation import Distillation, take_over
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
-from emospec.learning.memory import reuse_freed_memory
+from emospec.learning.memory import give_back_freed_memory, reuse_freed_memory
 from emospec.learning.optimizer import Adam
 from emospec.learning.ranks import Ranks
 from emospec.learning.task import CHECKPOINT, Fit, Row, Task
@@ -100,7 +100,9 @@ def fit(
                 progress(row, trainer.steps)
     for tracker in accelerator.trackers:
         tracker.finish()
-    return trainer.finish()
+    fitted = trainer.finish()
+    give_back_freed_memory()
+    return fitted
 
 
 class _Trainer:
