@@ -22,7 +22,7 @@ Made by `make bench` on an idle machine (Memory needs some 20 GB in `TMPDIR`), o
 `python -m bench {" ".join(OF_RUNS)} --runs RUNS`, RUNS made by `emospec prepare emodb=EMODB --pack packs/emodb` and
 `emospec crossval packs/emodb --out RUNS` (one speaker out, speaker-independent, seed 0), and EMO-DB at $EMODB, else in
 `../shared/corpora/emodb`. Every ratio compares two ways that took turns in one run, {REPEATS} repetitions after a warm-up (Cold start: 11; Serving: 2 rounds
-of many requests, the first without a warm-up; Memory: three trainings); spread is the smallest and largest repetition. A + marks a commit with changes. "Plain" is the method written naively: `bench/plain.py`.
+of many requests, the first without a warm-up; Memory: as many trainings); spread is the smallest and largest repetition. A + marks a commit with changes. "Plain" is the method written naively: `bench/plain.py`.
 """
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.corpus import durations, synthesise, utterances_of
-from bench.measure import anonymous_bytes, most_held, worker
+from bench.measure import REPEATS, anonymous_bytes, most_held, worker
 
 HOURS = (1, 50)
 STEPS = 100  # until the batches of most sizes have come
-TRAININGS = 3  # of each corpus, each with a seed of its own: what is freed in pieces depends on the order of the batches
 MIB = 2**20
 
 
@@ -56,7 +55,7 @@ def main() -> str:
             with worker(1) as pool:
                 peaks[hours] = pool.submit(_prepare, folder).result()
             trained = []
-            for seed in range(TRAININGS):
+            for seed in range(REPEATS):  # what is freed in pieces depends on the order of the batches
                 with worker(1) as pool:
                     trained.append(pool.submit(_train, folder, seed).result())
             peaks[hours]["train"] = int(statistics.median(trained))
@@ -74,7 +73,7 @@ def main() -> str:
     return f"""## Memory
 
 Peak anonymous memory (RssAnon) of one process; `prepare` decodes on all cores, `train` has one thread and is a whole run: audit, {STEPS} steps, dev, and
-every utterance judged; {TRAININGS} trainings of each corpus.
+every utterance judged; {REPEATS} trainings of each corpus.
 
 | hours of corpus | utterances | prepare, MiB | of that the list of utterances | train, MiB, median | spread |
 |---|---|---|---|---|---|
