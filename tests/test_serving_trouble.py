@@ -180,7 +180,7 @@ class Hostile(Ear):
 
 def test_a_decoder_has_little_room() -> None:
     """It opens no file, and ends where it computes for too long or takes too much memory."""
-    decoder = Decoder(Hostile(1400, 5.0), Room(10**6, 0.0))
+    decoder = Decoder(Hostile(1400, 5.0), Room(10**6, 0.2))
     try:
         for _ in range(2):
             assert decoder.hear(b"sound").seconds == 1.0
