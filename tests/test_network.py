@@ -9,11 +9,13 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from emospec.config import Network
+from emospec.data.frames import frame_count
 from emospec.learning.learner import Learner
 from emospec.learning.network import (
     TIME_STRIDE,
     EmotionNetwork,
     lay,
+    lay_in_passes,
     one_of_few_lengths,
     steps_after_convolutions,
 )
@@ -174,6 +176,14 @@ def test_utterances_lie_apart_in_strips_that_are_nearly_full(slots: list[int], s
         taken[start : start + slot] += 1
     assert taken.max() == 1
     assert length == one_of_few_lengths(int(taken.view(count, length).sum(dim=1).max()))
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 8, 14, 30, 60])
+def test_utterances_of_one_length_leave_little_of_their_strips_empty(seconds: int) -> None:
+    slot = -(-frame_count(seconds * 16000) // TIME_STRIDE) * TIME_STRIDE
+    for count in range(1, 129):
+        strips, length, _ = lay_in_passes(torch.full((count,), slot), 1)
+        assert strips * length <= 1.25 * count * slot
 
 
 def test_bfloat16_is_near() -> None:

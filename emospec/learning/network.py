@@ -68,6 +68,21 @@ def lay(slots: Tensor, most: int) -> tuple[int, int, Tensor]:
     return strips, frames, torch.tensor([strip * frames + first for strip, first in places])
 
 
+def lay_in_passes(slots: Tensor, at_once: int) -> tuple[int, int, Tensor]:
+    """As `lay`, in strips of some `_STRIP_FRAMES`, so many of which are convolved at once.
+
+    In shorter ones where an eighth or more would stay empty otherwise, such as with a few utterances of one length.
+
+    Example:
+        >>> lay_in_passes(torch.full((8,), 3008), 2)[:2]  # not 6 of 6144
+        (8, 3072)
+    """
+    frames = int(slots.sum())
+    passes = max(1, round(frames / (at_once * _STRIP_FRAMES)))
+    ways = (lay(slots, at_once * more) for more in range(passes, 2 * passes + 1))
+    return min(ways, key=lambda way: 8 * way[0] * way[1] // frames)
+
+
 class EmotionNetwork(nn.Module):
     """CNN -> bidirectional GRU -> z -> logits.
 
@@ -174,8 +189,7 @@ class EmotionNetwork(nn.Module):
         # A pool's gradient is computed by as many threads as there are strips.
         at_once = torch.get_num_threads() if on_cpu else 1
         in_one = not on_cpu or (self.training and self.design.normalise)  # by the whole batch
-        passes = 1 if in_one else max(1, round(int(slots.sum()) / (at_once * _STRIP_FRAMES)))
-        strips, length, first = lay(slots, at_once * passes)
+        strips, length, first = lay(slots, at_once) if in_one else lay_in_passes(slots, at_once)
         place = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
         laid = first.repeat_interleave(counts) + place
         read, empty = torch.zeros(strips * length, dtype=torch.int64), torch.ones(strips * length)
