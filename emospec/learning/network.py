@@ -79,8 +79,13 @@ def lay_in_passes(slots: Tensor, at_once: int) -> tuple[int, int, Tensor]:
     """
     frames = int(slots.sum())
     passes = max(1, round(frames / (at_once * _STRIP_FRAMES)))
-    ways = (lay(slots, at_once * more) for more in range(passes, 2 * passes + 1))
-    return min(ways, key=lambda way: 8 * way[0] * way[1] // frames)
+    ways = []
+    for more in range(passes, 2 * passes + 1):
+        ways.append(lay(slots, at_once * more))
+        strips, length, _ = ways[-1]
+        if 8 * strips * length < 9 * frames:
+            return ways[-1]
+    return min(ways, key=lambda way: way[0] * way[1])
 
 
 class EmotionNetwork(nn.Module):
