@@ -179,6 +179,7 @@ def test_an_error_of_one_run_lets_the_others_go_on(
     assert sorted(path.parent.name for path in tmp_path.glob("*/scores.json")) == ["r0-f2", "r0-f3"]
 
 
+@pytest.mark.full
 def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> None:
     sets = [part for o in [*SHORT[1:], "training.steps=100000"] for part in ("--set", o)]
     command = [

@@ -140,6 +140,7 @@ def test_the_same_learner_gives_the_same_bytes_and_keeps_its_state(graphs: Graph
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.full
 def test_no_crop_where_max_frames_is_0_and_a_wrong_graph_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
