@@ -8,7 +8,7 @@ def reuse_freed_memory() -> None:
     """Have glibc keep large freed blocks instead of unmapping them at every step.
 
     Without it a step spends up to half of its time in page faults. What is free now, such as what the audit
-    used, goes back first: it would be kept too. Call once, before torch allocates.
+    used, goes back first: it would be kept too. A second call gives back once more.
     """
     give_back_freed_memory()
     trim_threshold, mmap_max = -1, -4  # malloc.h
