@@ -2,3 +2,5 @@
 
 `make bench`, or `python -m bench [NAME ...]`, writes RESULTS.md.
 """
+
+import emospec  # noqa: F401 - turns onnxruntime's telemetry off before a benchmark imports it

@@ -7,6 +7,7 @@
 >>> emospec.Recognizer("models/emodb").predict("call.wav").emotion  # doctest: +SKIP
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,11 @@ __all__ = [
     "score",
     "train",
 ]
+
+# Nothing leaves the machine: both are read when the library is imported, which emospec does later than this.
+# Child processes inherit them. Whoever wants the telemetry sets the variable to 0 before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Recognizer": "emospec.inference.recognizer",
