@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -166,7 +167,7 @@ def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.Monke
 class Hostile(Ear):
     """What a recording might make of a decoder that it has taken over."""
 
-    def hear(self, recording: Recording, sample_rate: int | None = None) -> Heard:
+    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> Heard:
         while recording == b"compute":
             pass
         if recording == b"hoard":
@@ -175,7 +176,7 @@ class Hostile(Ear):
             Path("/etc/hostname").read_bytes()
         if recording == b"crash":
             os.abort()
-        return super().hear(CLIP)
+        return super().hear(CLIP, **options)
 
 
 def test_a_decoder_has_little_room() -> None:

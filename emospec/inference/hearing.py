@@ -16,9 +16,11 @@ from emospec.data.frames import HOP_SAMPLES, frame_count
 from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
 from emospec.errors import AudioError
 from emospec.inference.listening import warnings_of
+from emospec.inference.speech import speech_seconds
 
 Recording = Path | str | bytes | NDArray[Any]
 
+NO_SPEECH = "no speech found: an emotion was chosen all the same, and says nothing"
 MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
 
 
@@ -32,6 +34,7 @@ class Heard:
         seconds: of the whole recording.
         span: start and end of what is judged, in seconds.
         warnings: what is off with it, in words.
+        speech_seconds: how much speech lies in the span; None where nobody asked.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Heard:
     seconds: float
     span: tuple[float, float]
     warnings: tuple[str, ...]
+    speech_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,15 @@ class Ear:
     usual_seconds: float
     longest_seconds: float = np.inf
 
-    def hear(self, recording: Recording, sample_rate: int | None = None) -> Heard:
+    def hear(
+        self, recording: Recording, sample_rate: int | None = None, *, check_speech: bool = False
+    ) -> Heard:
         """Decode a recording; of one far longer than the crop, the middle alone.
+
+        Args:
+            recording: as of `Recognizer.predict`.
+            sample_rate: Hz, of samples.
+            check_speech: look for speech in the span, and warn where there is none.
 
         Raises:
             AudioError: it cannot be used.
@@ -72,7 +83,11 @@ class Ear:
             min(seconds, start + last * HOP_SAMPLES / SAMPLE_RATE),
         )
         said = tuple(warnings_of(waveform, seconds, span, self.usual_seconds))
-        return Heard(name_of(recording), waveform, seconds, span, said)
+        spoken = None
+        if check_speech:
+            spoken = speech_seconds(waveform[first * HOP_SAMPLES : last * HOP_SAMPLES])
+            said += () if spoken else (NO_SPEECH,)
+        return Heard(name_of(recording), waveform, seconds, span, said, spoken)
 
     def blocks(self, recording: Recording, sample_rate: int | None = None) -> Iterator[Waveform]:
         """All of a recording at 16 kHz, block by block; AudioError as of `hear`."""

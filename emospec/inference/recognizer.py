@@ -50,7 +50,8 @@ class Prediction:
         z: (64,) float32.
         seconds: of the recording.
         span: start and end of what was judged, in seconds.
-        warnings: what is off with the recording, in words.
+        warnings: what is off with what was judged, in words.
+        speech_seconds: how much speech lies in the span, 0 where nobody speaks; None without `check_speech`.
     """
 
     recording: str
@@ -62,6 +63,7 @@ class Prediction:
     seconds: float
     span: tuple[float, float]
     warnings: tuple[str, ...]
+    speech_seconds: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """All but z, ready for JSON."""
@@ -117,11 +119,21 @@ class Recognizer:
 
     @overload
     def predict(
-        self, recordings: Recording, sample_rate: int | None = None, *, abstain_below: float = 0.0
+        self,
+        recordings: Recording,
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+        check_speech: bool = False,
     ) -> Prediction: ...
     @overload
     def predict(
-        self, recordings: Recordings, sample_rate: int | None = None, *, abstain_below: float = 0.0
+        self,
+        recordings: Recordings,
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+        check_speech: bool = False,
     ) -> list[Prediction | Failure]: ...
     def predict(
         self,
@@ -129,6 +141,7 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         abstain_below: float = 0.0,
+        check_speech: bool = False,
     ) -> Prediction | list[Prediction | Failure]:
         """The emotion of one recording, or of each of several.
 
@@ -139,6 +152,7 @@ class Recognizer:
             recordings: a file, its bytes, or samples (samples,) or (samples, channels); or a list of these.
             sample_rate: Hz, of samples; files say it themselves.
             abstain_below: no emotion where the confidence is lower, 0 to 1.
+            check_speech: look for speech in what is judged; see `Prediction.speech_seconds`.
 
         Returns:
             A prediction; for a list, one prediction or failure each, in order.
@@ -149,8 +163,13 @@ class Recognizer:
         """
         _check_threshold(abstain_below)
         if isinstance(recordings, (list, tuple)):
-            return list(self.predict_many(recordings, sample_rate, abstain_below=abstain_below))
-        return self._predictions([self.ear.hear(recordings, sample_rate)], abstain_below)[0]
+            return list(
+                self.predict_many(
+                    recordings, sample_rate, abstain_below=abstain_below, check_speech=check_speech
+                )
+            )
+        heard = self.ear.hear(recordings, sample_rate, check_speech=check_speech)
+        return self._predictions([heard], abstain_below)[0]
 
     def predict_many(
         self,
@@ -158,13 +177,14 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         abstain_below: float = 0.0,
+        check_speech: bool = False,
     ) -> Iterator[Prediction | Failure]:
         """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
         _check_threshold(abstain_below)
         waiting = iter(recordings)
         with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
-                heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate), some))
+                heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate, check_speech), some))
                 usable = [one for one in heard if isinstance(one, Heard)]
                 predictions = iter(self._predictions(usable, abstain_below))
                 yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
@@ -352,11 +372,14 @@ class Recognizer:
             heard.seconds,
             heard.span,
             heard.warnings,
+            heard.speech_seconds,
         )
 
-    def _hear_safely(self, recording: Recording, sample_rate: int | None) -> Heard | Failure:
+    def _hear_safely(
+        self, recording: Recording, sample_rate: int | None, check_speech: bool
+    ) -> Heard | Failure:
         try:
-            return self.ear.hear(recording, sample_rate)
+            return self.ear.hear(recording, sample_rate, check_speech=check_speech)
         except EmospecError as error:
             return Failure(name_of(recording), str(error))
 
