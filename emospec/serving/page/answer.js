@@ -66,7 +66,7 @@ export function showMoment(moment) {
 export function showAnswer(result) {
   const length = `${result.seconds.toFixed(1)}\u00a0s long`;
   const spoken = result.speech_seconds ?? null;
-  showWarnings(result.warnings);
+  showWarnings(result.warnings.filter((warning) => !warning.startsWith("no speech found"))); // the headline says it
   if (spoken === 0) return showNoSpeech(length, result.probabilities, "What the model would say if it were speech");
   const [likeliest] = Object.entries(result.probabilities).reduce((best, one) => (one[1] > best[1] ? one : best));
   headline(result.emotion ?? "not sure", result.confidence, "confidence");

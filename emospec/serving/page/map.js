@@ -19,7 +19,7 @@ export function drawMap(place, model, point) {
   const middles = known.map(({ name, color, center }) =>
     element("path", { d: diamondAt(to(center)), fill: color, class: "middle" }, titled(`middle of ${name}`)));
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    ...clouds, ...middles, ...star, ...namesOf(known.map(({ name, center }) => [name, to(center)]), width));
+    ...clouds, ...middles, ...star, ...namesOf(known.map(({ name, center }) => [name, to(center)]), width, point && to(point)));
   place.replaceChildren(svg);
   place.setAttribute("aria-label", wordsOf(known, point));
 }
@@ -36,9 +36,9 @@ function fitted(points, width, height) {
   return ([x, y]) => [round(width / 2 + scale * (x - midX)), round(height / 2 - scale * (y - midY))];
 }
 
-/** The names, each above its diamond, or where it hides no other. */
-function namesOf(places, width) {
-  const taken = [];
+/** The names, each above its diamond, or where it hides neither another nor the star. */
+function namesOf(places, width, star) {
+  const taken = star ? [[star[0], star[1] + 4, 12]] : [];
   return places.map(([name, [x, y]]) => {
     const half = 4.2 * name.length, middle = Math.max(half, Math.min(width - half, x));
     const isFree = (top) => taken.every(([a, b, h]) => Math.abs(a - middle) > half + h || Math.abs(b - top) > NAME_HEIGHT);
