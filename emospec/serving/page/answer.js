@@ -64,7 +64,11 @@ export function showMoment(moment) {
 
 /** A result of /v1/predict. */
 export function showAnswer(result) {
-  const length = `${result.seconds.toFixed(1)}\u00a0s long`;
+  const [start, end] = result.span;
+  const isPart = end - start < result.seconds - 0.1;
+  const length = isPart
+    ? `Only ${clock(start)} to ${clock(end)} of ${clock(result.seconds)}`
+    : `${result.seconds.toFixed(1)}\u00a0s long`;
   const spoken = result.speech_seconds ?? null;
   showWarnings(result.warnings.filter((warning) => !warning.startsWith("no speech found"))); // the headline says it
   if (spoken === 0) return showNoSpeech(length, result.probabilities, "What the model would say if it were speech");

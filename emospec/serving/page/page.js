@@ -13,6 +13,7 @@ import { Track } from "./track.js";
 
 const at = (id) => document.getElementById(id);
 const START = "Record, choose a file or take an example.";
+const NO_ANSWER = "No answer.";
 const LONGEST_SECONDS = 14; // of a recording that has one answer, where the model says nothing else
 const track = new Track(), progress = new Progress();
 
@@ -144,7 +145,7 @@ async function work(begin) {
   if (own.signal.aborted) return;
   end();
   if (!failed) return;
-  showSaid("No answer.");
+  showSaid(NO_ANSWER);
   throw failed.reason;
 }
 
@@ -164,13 +165,13 @@ async function predict(own) {
 
 /**
  * Show the answer that fits what has come. Of a long recording that is its timeline's, which comes later; where nothing
- * more comes, `lastly` is what to say without any.
+ * more comes, `lastly` is what to say without any. A timeline that failed leaves the answer for the middle.
  */
 function showSaid(lastly = "") {
   const seconds = (timeline ?? prediction)?.duration_seconds ?? prediction?.seconds;
   const isLong = seconds > (model.max_seconds ?? LONGEST_SECONDS);
   if (isLong && timeline) showShares(sharesOf(timeline), prediction?.warnings ?? []);
-  else if (prediction && (!isLong || lastly)) showAnswer(prediction);
+  else if (prediction && (!isLong || lastly === NO_ANSWER)) showAnswer(prediction);
   else if (lastly) showWaiting(lastly);
 }
 
