@@ -4,6 +4,7 @@ import { clock } from "./pictures.js";
 import { sentence } from "./server.js";
 
 const UNLIKE = 0.05; // typicality below which a recording is said to be unlike its class
+const MANY = 6; // classes, from which on bars are thinner: the answer stays in sight
 const ODDS = "Probability of each emotion";
 
 const at = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ function share(value) {
 
 /** One row per class, empty until there are probabilities. */
 export function prepareBars(model) {
+  at("bars").classList.toggle("many", model.classes.length > MANY);
   at("bars").tBodies[0].replaceChildren(...model.classes.map((name, i) => {
     const row = document.createElement("tr");
     row.dataset.name = name;
