@@ -23,7 +23,7 @@ CANCELLED_SHARE = 0.2
 
 At 0.2 and below the mean has a tenth of the power of equal channels, and is made of what they do not share.
 """
-ALIKE = 0.5
+ALIKE = 0.6
 """Correlation of waveforms, and of levels over time, from which on two channels are of one source."""
 STEADY_DB = 2.0
 """Deviation of the levels over time below which they tell nothing of their source."""
