@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from emospec.data.corpora import CORPORA, check_corpus, read_corpus
 from emospec.data.corpora.crema_d import FEMALE
@@ -60,7 +62,8 @@ OFFICIAL: dict[str, dict[str, tuple[str, str, str, str, str]]] = {
 def touch(root: Path, names: Iterable[str]) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        # A WAV by its first bytes, unlike any other.
+        (root / name).write_bytes(b"RIFF\0\0\0\0WAVE" + os.fsencode(name))
     return root
 
 
@@ -329,11 +332,72 @@ def test_nothing_found_says_what_was_expected_and_found(tmp_path: Path) -> None:
 
 
 def test_two_recordings_of_one_name(tmp_path: Path) -> None:
-    touch(tmp_path, ["wav/03a01Fa.wav", "copy/03a01Fa.flac"])
+    touch(tmp_path, ["one/03a01Fa.wav", "copy/03a01Fa.flac", "one/03a01Wa.wav", "copy/03a01Wa.wav"])
     message = error(lambda: read_corpus("emodb", tmp_path))
-    assert "two recordings are called emodb/03a01Fa" in message
-    assert "wav/03a01Fa.wav" in message
+    assert "two recordings are called emodb/03a01Fa, and differ" in message
+    assert "for 2 ids" in message
+    assert "one/03a01Fa.wav" in message
     assert "copy/03a01Fa.flac" in message
+
+
+def test_of_emodb_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
+    stems = ["03a01Fa", "08b10Wb"]
+    touch(tmp_path, [f"{folder}/{stem}.wav" for folder in ("laryngo", "wav") for stem in stems])
+    assert [u.file for u in read_corpus("emodb", tmp_path)] == [tmp_path / "wav" / f"{s}.wav" for s in stems]
+    shutil.rmtree(tmp_path / "wav")
+    assert len(read_corpus("emodb", tmp_path)) == 2
+
+
+def test_a_recording_that_is_there_twice_is_taken_once(tmp_path: Path) -> None:
+    name = "03-01-01-01-01-01-01"
+    sound = np.random.default_rng(0).integers(-9999, 9999, 800).astype(np.int16)
+    for place in ("Actor_01", "audio_speech_actors_01-24/Actor_01", "again"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / place / f"{name}.wav", sound, 16_000)
+    soundfile.write(tmp_path / "again" / f"{name}.flac", sound, 16_000)  # other bytes, the same samples
+    (read,) = read_corpus("ravdess", tmp_path)
+    assert read.file == tmp_path / "Actor_01" / f"{name}.wav"
+    soundfile.write(tmp_path / "again" / f"{name}.flac", sound // 2, 16_000)
+    assert "two recordings are called" in error(lambda: read_corpus("ravdess", tmp_path))
+
+
+def test_equal_recordings_of_unlike_labels_are_not_one(tmp_path: Path) -> None:
+    for suffix in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{suffix}", np.zeros(800), 16_000)
+    rows = "file,speaker,emotion\na.wav,ann,{}\na.flac,ann,happy\n"
+    (tmp_path / "manifest.csv").write_text(rows.format("sad"))
+    assert "differ in their sound or labels" in error(lambda: read_corpus("csv", tmp_path))
+    (tmp_path / "manifest.csv").write_text(rows.format("happy"))
+    assert len(read_corpus("csv", tmp_path)) == 1
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 72862\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            POINTER,
+            "2 of 4 recordings are Git LFS pointers, not recordings: install git-lfs and call `git lfs pull`",
+        ),
+        (b"", "2 of 4 recordings are empty (0 bytes)"),
+        (b"<!doctype html><p>404", "2 of 4 recordings are of another kind, each a web page (HTML)"),
+        (b"\0\0\0 ftypM4A ", "each an MPEG-4 (m4a, mp4) file: convert them"),
+        (bytes(50_000), "2 of 4 recordings do not begin as WAV"),
+        (b"RIFF\0\0\0\0WAVEdata\0\1\0\0abc", "2 of 4 recordings are cut"),
+    ],
+)
+def test_a_copy_whose_files_hold_no_sound_is_not_complete(content: bytes, words: str, tmp_path: Path) -> None:
+    names = [f"dis-{speaker}-b{k}.wav" for speaker in ("f1", "m1") for k in (1, 2)]
+    touch(tmp_path, names)
+    before = check_corpus("emovo", tmp_path)
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(content)
+    check = check_corpus("emovo", tmp_path)
+    assert not check.complete
+    (flaw,) = set(check.differences) - set(before.differences)
+    assert words in flaw
 
 
 def test_of_crema_d_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
@@ -485,9 +549,11 @@ def test_real_corpora_agree_with_their_manifests(name: str) -> None:
     utterances = read_corpus(name, SHARED / name)
     assert {u.id: (u.speaker, u.emotion, u.sex, u.text, u.file) for u in utterances} == expected
     check = check_corpus(name, SHARED / name)
-    if name == "crema_d":
-        assert check.summary == "2559 of 7442 utterances, 87 of 91 speakers"
-        assert {"fearful: 1 of 1271", "87 of 91 speakers"} <= set(check.differences)
+    if name == "crema_d":  # without one silent recording, and three pairs of equal ones with two labels
+        assert check.summary == "7435 of 7442 utterances, 91 of 91 speakers"
+        assert {"7435 of 7442 utterances", "fearful: 1270 of 1271", "sad: 1269 of 1271"} <= set(
+            check.differences
+        )
     else:
         assert check.complete, check.differences
 
@@ -496,3 +562,26 @@ def test_real_corpora_agree_with_their_manifests(name: str) -> None:
 def test_ravdess_folds_agree_with_the_published_list() -> None:
     with open(SHARED / "ravdess" / "folds.csv", newline="", encoding="utf-8") as file:
         assert {row["speaker"]: int(row["test_fold"]) for row in csv.DictReader(file)} == FOLDS
+
+
+def test_files_of_other_kinds_are_named_by_the_check(tmp_path: Path) -> None:
+    touch(tmp_path, ["happy/1.wav", "sad/2.m4a", "sad/3.wav", "sad/4.M4A", "sad/5.webm", "sad/notes.txt"])
+    check = check_corpus("folders", tmp_path)
+    assert not check.complete
+    assert check.found == 2
+    (difference,) = check.differences
+    assert "3 recordings are left out, of kinds that are not read here: 2 .m4a, 1 .webm" in difference
+    assert "ffmpeg -i NAME.m4a NAME.wav" in difference
+    # Videos lie beside the recordings of some corpora, which may be complete all the same.
+    touch(tmp_path / "e", ["wav/03a01Fa.wav", "video/03a01Fa.mp4"])
+    assert "1 .mp4" in check_corpus("emodb", tmp_path / "e").notes[0]
+    touch(tmp_path / "m", ["a/03-01-01-01-01-01-01.m4a"])
+    message = error(lambda: read_corpus("ravdess", tmp_path / "m"))
+    assert "Found: no audio file that is read here, but 1 .m4a: convert them" in message
+
+
+def test_a_suffix_that_is_no_recordings_belongs_to_the_name(tmp_path: Path) -> None:
+    touch(tmp_path, ["call.001", "call.002", "v1.2/a.b.wav", "c.m4a"])
+    rows = "".join(f"{name},ann,happy\n" for name in ("call.001", "call.002", "v1.2/a.b.wav", "c.m4a"))
+    found = read_corpus("csv", manifest(tmp_path, f"file,speaker,emotion\n{rows}"))
+    assert [u.id for u in found] == ["csv/c", "csv/call.001", "csv/call.002", "csv/v1.2/a.b"]

@@ -121,6 +121,7 @@ def check(
             "speakers",
             "sessions",
             "differences",
+            "notes",
             "complete",
         )
         print_json({key: getattr(found, key) for key in facts})

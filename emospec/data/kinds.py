@@ -153,24 +153,36 @@ def is_read_here(head: bytes) -> bool:
     return is_mpeg or head[:4] in (*_RIFF, b"FORM", b"fLaC", b"OggS") or head[:3] == b"ID3"
 
 
-def stem_of(name: str | PurePath) -> str:
-    """Return the last part of a name without the suffix of a recording; any other suffix belongs to it.
+def without_suffix(name: str | PurePath) -> str:
+    """Return a name without the suffix of a recording; any other suffix belongs to it.
 
     Example:
-        >>> stem_of("calls/call.001"), stem_of("calls/call.001.WAV")
-        ('call.001', 'call.001')
+        >>> without_suffix("calls/call.001"), without_suffix("calls/call.001.WAV")
+        ('calls/call.001', 'calls/call.001')
     """
     path = PurePath(name)
-    return path.stem if path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) else path.name
+    is_recording = path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
+    return (path.with_suffix("") if is_recording else path).as_posix()
 
 
-def left_out_line(counts: Mapping[str, int], place: str) -> str:
-    """Return one line on the files that are left out of a folder: how many of which suffix, and what to do."""
+def stem_of(name: str | PurePath) -> str:
+    """Return the last part of a name without the suffix of a recording."""
+    return PurePath(without_suffix(name)).name
+
+
+def left_out_line(counts: Mapping[str, int], place: str, with_option: bool = True) -> str:
+    """Return one line on the files that are left out of a folder: how many of which suffix, and what to do.
+
+    Args:
+        counts: files by suffix, at least one.
+        place: where they lie.
+        with_option: whether --ffmpeg is there to take them.
+    """
     suffixes = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
     total, first = sum(counts.values()), next(iter(counts))
     return (
         f"{place}: {total} recording{' is' if total == 1 else 's are'} left out, of kinds that are not read here: {suffixes}. "
-        f"Take them by --ffmpeg, or convert each: ffmpeg -i NAME{first} NAME.wav"
+        f"{'Take them by --ffmpeg, or convert' if with_option else 'Convert'} each: ffmpeg -i NAME{first} NAME.wav"
     )
 
 

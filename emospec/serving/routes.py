@@ -4,7 +4,6 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Coroutine
 from functools import cache
-from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
 from emospec.data.corpora import demo
+from emospec.data.kinds import stem_of
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.inference.formats import FORMATS, format_named, render
 from emospec.inference.recognizer import Prediction
@@ -128,7 +128,7 @@ async def timeline(
     timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
     work = service.timeline(file[0], timing, speech)
     heard = await _unless_gone(request, service.limits.timeline_seconds, work)
-    name = quote(PurePath(file[0].name).stem + known.suffix)
+    name = quote(stem_of(file[0].name) + known.suffix)
     headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(render(form, heard), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
 

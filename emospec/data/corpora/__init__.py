@@ -1,11 +1,10 @@
 """The corpora that emospec reads: the registry, and the two ways into it, reading and checking.
 
 Each corpus is one file here that turns names into utterances, and one row in `CORPORA`.
-Nothing here opens audio.
+Opens no audio, but to compare two recordings of one name and to see how files begin.
 """
 
 import os
-from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -24,7 +23,10 @@ from emospec.data.corpora import (
     tess,
 )
 from emospec.data.corpora.check import CorpusCheck, compare
+from emospec.data.corpora.copies import each_once
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.corpora.flaws import flaws_of
+from emospec.data.recordings import left_out
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 
@@ -67,7 +69,7 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
         root: the folder of the corpus (for `csv` also the file itself).
 
     Returns:
-        Its utterances sorted by id; ids are unique.
+        Its utterances sorted by id; ids are unique, so that a recording that is there twice is taken once.
 
     Raises:
         CorpusError: the name is unknown, the root is missing or holds nothing of this corpus, two
@@ -86,19 +88,22 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
             f"{root} holds nothing of {corpus.title}. "
             f"Expected: {corpus.layout}. Found: {_found(root)}{source}"
         )
-    for one, other in pairwise(utterances):
-        if one.id == other.id:
-            raise CorpusError(f"two recordings are called {one.id}: {one.file} and {other.file}. Keep one")
-    return utterances
+    return each_once(utterances, corpus.preferred, root)
 
 
 def check_corpus(name: str, root: str | Path) -> CorpusCheck:
-    """Read a corpus as `read_corpus` does, and compare its counts with those of the whole."""
-    return compare(get_corpus(name), read_corpus(name, root))
+    """Read a corpus as `read_corpus` does, compare its counts with those of the whole, and look at its files."""
+    utterances, root = read_corpus(name, root), Path(os.path.expanduser(root))
+    files = list(dict.fromkeys(u.file for u in utterances))
+    corpus = get_corpus(name)
+    # A CSV names its files: what else lies in its folder is not its own.
+    others = {} if corpus.read is manifest.read else left_out(root)
+    return compare(corpus, utterances, tuple(flaws_of(files)), others)
 
 
 def _found(root: Path) -> str:
     files = walk(root)
     if not files:
-        return "no audio file"
+        others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
+        return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"
     return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"

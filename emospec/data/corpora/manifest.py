@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.kinds import without_suffix
 from emospec.data.utterances import Sex, Utterance, common_emotion
 from emospec.errors import CorpusError, nearest
 
@@ -105,7 +106,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         raise CorpusError(f"{where}: end {end} is not after start {start or 0.0} (seconds)")
     stretch = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
     return Utterance(
-        id=f"csv/{Path(cells['file']).with_suffix('').as_posix().lstrip('/')}{stretch}",
+        id=f"csv/{without_suffix(cells['file']).lstrip('/')}{stretch}",
         corpus="csv",
         file=file,
         speaker=cells["speaker"],
