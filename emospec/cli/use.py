@@ -50,6 +50,9 @@ Smoothing = Annotated[
     float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
 ]
 Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
+NoSpeechCheck = Annotated[
+    bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 

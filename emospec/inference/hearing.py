@@ -16,7 +16,9 @@ from emospec.data.frames import HOP_SAMPLES, frame_count
 from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
 from emospec.errors import AudioError
 from emospec.inference.listening import warnings_of
+from emospec.inference.spans import is_quiet, loudest_part, may_be_quiet
 from emospec.inference.speech import speech_seconds
+from emospec.inference.windows import Window, cut_out
 
 Recording = Path | str | bytes | NDArray[Any]
 
@@ -30,10 +32,11 @@ class Heard:
 
     Attributes:
         name: of the recording; `recording` where it has none.
-        waveform: (samples,) at 16 kHz; of a recording far longer than the model's crop, its middle alone.
+        waveform: (samples,) at 16 kHz; of a recording far longer than the model's crop, its middle alone, and
+            of one that is silent there, what is judged.
         seconds: of the whole recording.
         span: start and end of what is judged, in seconds.
-        warnings: what is off with it, in words.
+        warnings: what is off with what is judged, in words.
         speech_seconds: how much speech lies in the span; None where nobody asked.
     """
 
@@ -63,6 +66,8 @@ class Ear:
     ) -> Heard:
         """Decode a recording; of one far longer than the crop, the middle alone.
 
+        Where the central crop is silent and the rest is not, what is judged is the part with most sound.
+
         Args:
             recording: as of `Recognizer.predict`.
             sample_rate: Hz, of samples.
@@ -77,15 +82,20 @@ class Ear:
             waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
         else:
             waveform, seconds, start = read_part(recording, self._middle, self.longest_seconds)
-        first, last = self._judged_frames(len(waveform))
-        span = (
-            start + first * HOP_SAMPLES / SAMPLE_RATE,
-            min(seconds, start + last * HOP_SAMPLES / SAMPLE_RATE),
-        )
-        said = tuple(warnings_of(waveform, seconds, span, self.usual_seconds))
+        first, last = self._judged_samples(len(waveform))
+        sound = None
+        # Training took the middle of long utterances, but none of them is silent there.
+        if round(seconds * SAMPLE_RATE) > last - first and may_be_quiet(waveform, Window(first, last)):
+            sound = self._loudest(recording, sample_rate, waveform[first:last])
+        if sound is not None:
+            start, waveform = sound
+            first, last = self._judged_samples(len(waveform))
+        judged = waveform[first:last]
+        span = start + first / SAMPLE_RATE, min(seconds, start + last / SAMPLE_RATE)
+        said = tuple(warnings_of(judged, seconds, span, self.usual_seconds, moved=sound is not None))
         spoken = None
         if check_speech:
-            spoken = speech_seconds(waveform[first * HOP_SAMPLES : last * HOP_SAMPLES])
+            spoken = speech_seconds(judged)
             said += () if spoken else (NO_SPEECH,)
         return Heard(name_of(recording), waveform, seconds, span, said, spoken)
 
@@ -95,6 +105,16 @@ class Ear:
             return read_blocks(recording, longest_seconds=self.longest_seconds)
         return iter([_samples_of(recording, sample_rate)])
 
+    def _loudest(
+        self, recording: Recording, sample_rate: int | None, judged: Waveform
+    ) -> tuple[float, Waveform] | None:
+        """Where the part with most sound starts, in seconds, and its samples; None where `judged` is as good."""
+        part = loudest_part(self.blocks(recording, sample_rate), self.max_frames * HOP_SAMPLES)
+        if part is None:
+            return None
+        (waveform,) = cut_out(self.blocks(recording, sample_rate), [part])
+        return (part.start / SAMPLE_RATE, waveform) if is_quiet(judged, waveform) else None
+
     def _judged_frames(self, samples: int) -> tuple[int, int]:
         """The first and the last (excluded) frame that the graph's crop keeps."""
         frames, most = frame_count(samples), self.max_frames
@@ -102,6 +122,11 @@ class Ear:
             return 0, frames
         first = (frames - most) // 2
         return first, first + most
+
+    def _judged_samples(self, samples: int) -> tuple[int, int]:
+        """The samples that lie under those frames."""
+        first, last = self._judged_frames(samples)
+        return first * HOP_SAMPLES, min(samples, last * HOP_SAMPLES)
 
     def _middle(self, samples: int) -> tuple[int, int]:
         """The samples to keep of a recording: its judged frames are those of the whole.
