@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import tone
-from emospec.data.waveform import from_samples
+from emospec.data.samples import from_samples
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.serving.limits import Limits

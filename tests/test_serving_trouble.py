@@ -24,8 +24,9 @@ from bench.measure import family
 from conftest import tone
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.hearing import Ear, Heard, Recording
+from emospec.inference.hearing import Ear, Heard
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import Recording
 from emospec.serving.batching import Batcher
 from emospec.serving.decoding import Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Limits

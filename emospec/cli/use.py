@@ -15,8 +15,8 @@ from emospec.errors import EmospecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emospec.inference.hearing import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
+    from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()

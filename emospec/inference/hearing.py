@@ -5,22 +5,19 @@ Knows two numbers of a model and no graph, so that a process of its own can hear
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emospec.data.audio import printable, read_blocks, read_part
+from emospec.data.audio import read_blocks, read_part
 from emospec.data.frames import HOP_SAMPLES, frame_count
-from emospec.data.waveform import SAMPLE_RATE, Waveform, from_samples
+from emospec.data.samples import from_samples
+from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError
 from emospec.inference.listening import warnings_of
+from emospec.inference.recordings import Given, Recording, taken
 from emospec.inference.spans import is_quiet, loudest_part, may_be_quiet
 from emospec.inference.speech import speech_seconds
 from emospec.inference.windows import Window, cut_out
-
-Recording = Path | str | bytes | NDArray[Any]
 
 NO_SPEECH = "no speech found: an emotion was chosen all the same, and says nothing"
 MARGIN_FRAMES = 2300  # kept on both sides of the central frames of a long recording, for its loudest frame
@@ -76,17 +73,18 @@ class Ear:
         Raises:
             AudioError: it cannot be used.
         """
-        if isinstance(recording, np.ndarray):
-            whole = _samples_of(recording, sample_rate)
+        given = taken(recording, sample_rate)
+        if given.is_samples:
+            whole = _samples_of(given)
             first, last = self._middle(len(whole))
             waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
         else:
-            waveform, seconds, start = read_part(recording, self._middle, self.longest_seconds)
+            waveform, seconds, start = read_part(given.content, self._middle, self.longest_seconds)
         first, last = self._judged_samples(len(waveform))
         sound = None
         # Training took the middle of long utterances, but none of them is silent there.
         if round(seconds * SAMPLE_RATE) > last - first and may_be_quiet(waveform, Window(first, last)):
-            sound = self._loudest(recording, sample_rate, waveform[first:last])
+            sound = self._loudest(given, waveform[first:last])
         if sound is not None:
             start, waveform = sound
             first, last = self._judged_samples(len(waveform))
@@ -97,22 +95,23 @@ class Ear:
         if check_speech:
             spoken = speech_seconds(judged)
             said += () if spoken else (NO_SPEECH,)
-        return Heard(name_of(recording), waveform, seconds, span, said, spoken)
+        return Heard(given.name, waveform, seconds, span, said, spoken)
 
     def blocks(self, recording: Recording, sample_rate: int | None = None) -> Iterator[Waveform]:
         """All of a recording at 16 kHz, block by block; AudioError as of `hear`."""
-        if not isinstance(recording, np.ndarray):
-            return read_blocks(recording, longest_seconds=self.longest_seconds)
-        return iter([_samples_of(recording, sample_rate)])
+        return self._blocks(taken(recording, sample_rate))
 
-    def _loudest(
-        self, recording: Recording, sample_rate: int | None, judged: Waveform
-    ) -> tuple[float, Waveform] | None:
+    def _blocks(self, given: Given) -> Iterator[Waveform]:
+        if not given.is_samples:
+            return read_blocks(given.content, longest_seconds=self.longest_seconds)
+        return iter([_samples_of(given)])
+
+    def _loudest(self, given: Given, judged: Waveform) -> tuple[float, Waveform] | None:
         """Where the part with most sound starts, in seconds, and its samples; None where `judged` is as good."""
-        part = loudest_part(self.blocks(recording, sample_rate), self.max_frames * HOP_SAMPLES)
+        part = loudest_part(self._blocks(given), self.max_frames * HOP_SAMPLES)
         if part is None:
             return None
-        (waveform,) = cut_out(self.blocks(recording, sample_rate), [part])
+        (waveform,) = cut_out(self._blocks(given), [part])
         return (part.start / SAMPLE_RATE, waveform) if is_quiet(judged, waveform) else None
 
     def _judged_frames(self, samples: int) -> tuple[int, int]:
@@ -140,12 +139,7 @@ class Ear:
         return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
 
 
-def name_of(recording: Recording) -> str:
-    """What a recording is called: its path as it was given, on one line."""
-    return printable(str(recording)) if isinstance(recording, (str, Path)) else "recording"
-
-
-def _samples_of(samples: NDArray[Any], sample_rate: int | None) -> Waveform:
-    if sample_rate is None:
+def _samples_of(given: Given) -> Waveform:
+    if given.sample_rate is None:
         raise AudioError("samples need their sample_rate, in Hz")
-    return from_samples(samples, sample_rate)
+    return from_samples(given.content, given.sample_rate)

@@ -5,8 +5,10 @@ What is asked of a recording alone, in a batch, in any order or as a window of a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from numbers import Number
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,9 +20,10 @@ from emospec.cores import cores
 from emospec.data.buckets import buckets
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE, Waveform
-from emospec.errors import EmospecError, ModelError, TimelineError
-from emospec.inference.hearing import Ear, Heard, Recording, name_of
-from emospec.inference.model import Class, Model, load_model
+from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
+from emospec.inference.hearing import Ear, Heard
+from emospec.inference.model import DEFAULT, Class, Model, load_model
+from emospec.inference.recordings import Recording, name_of, taken
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.speech import speech_stretches
 from emospec.inference.streaming import Stream, Timing, segments_of
@@ -59,11 +62,16 @@ class Prediction:
     confidence: float
     probabilities: dict[str, float]
     typicality: float | None
-    z: NDArray[np.float32]
+    z: NDArray[np.float32] = field(repr=False)
     seconds: float
     span: tuple[float, float]
     warnings: tuple[str, ...]
     speech_seconds: float | None = None
+
+    def __str__(self) -> str:
+        """One line: the recording, its emotion, how sure, and what is off."""
+        said = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
+        return "; ".join([said, *self.warnings])
 
     def facts(self) -> dict[str, Any]:
         """All but z, ready for JSON."""
@@ -77,6 +85,10 @@ class Failure:
     recording: str
     error: str
 
+    def __str__(self) -> str:
+        """The error, which names the recording."""
+        return self.error
+
     def facts(self) -> dict[str, Any]:
         """Both, ready for JSON."""
         return dict(vars(self))
@@ -86,7 +98,8 @@ class Recognizer:
     """A model at work.
 
     Args:
-        model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`.
+        model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`; by
+            default the bundled one.
         int8: use the graph whose convolutions compute in 8 bits.
         threads: of the graph and of decoding; 0 is one per core.
 
@@ -99,7 +112,8 @@ class Recognizer:
         'angry'
     """
 
-    def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
+    def __init__(self, model: Model | Path | str = DEFAULT, *, int8: bool = False, threads: int = 0) -> None:
+        self._options: dict[str, Any] = {"int8": int8, "threads": threads}
         self.model = model if isinstance(model, Model) else load_model(model)
         self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
         self._threads = threads or cores()
@@ -116,6 +130,11 @@ class Recognizer:
             raise
         except Exception as error:  # onnxruntime's errors have no common root
             raise ModelError(f"{self.model.folder}: onnxruntime cannot read the graph ({error})") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
+        model = replace(self.model, folder=self.model.folder.resolve())
+        return partial(type(self), **self._options), (model,)
 
     @overload
     def predict(
@@ -149,8 +168,10 @@ class Recognizer:
         says so. `timeline` judges all of it.
 
         Args:
-            recordings: a file, its bytes, or samples (samples,) or (samples, channels); or a list of these.
-            sample_rate: Hz, of samples; files say it themselves.
+            recordings: a file's path, its bytes, an open binary file; samples (samples,) or (samples, channels),
+                floats in [-1, 1] or integers of full scale, in an array or tensor; a dict as Hugging Face's
+                datasets have it; or a list of these.
+            sample_rate: Hz, of samples; files and dicts say it themselves.
             abstain_below: no emotion where the confidence is lower, 0 to 1.
             check_speech: look for speech in what is judged; see `Prediction.speech_seconds`.
 
@@ -163,6 +184,7 @@ class Recognizer:
         """
         _check_threshold(abstain_below)
         if isinstance(recordings, (list, tuple)):
+            _check_recordings(recordings, sample_rate)
             return list(
                 self.predict_many(
                     recordings, sample_rate, abstain_below=abstain_below, check_speech=check_speech
@@ -258,8 +280,11 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        name = Path(name_of(recording)).name
-        return self.timeline_of(lambda: self.ear.blocks(recording, sample_rate), name, timing, speech)
+        given = taken(recording, sample_rate)
+        name = Path(given.name).name
+        return self.timeline_of(
+            lambda: self.ear.blocks(given.content, given.sample_rate), name, timing, speech
+        )
 
     def timeline_of(
         self, blocks: Callable[[], Iterator[Waveform]], name: str, timing: Timing | None, speech: bool
@@ -382,6 +407,12 @@ class Recognizer:
             return self.ear.hear(recording, sample_rate, check_speech=check_speech)
         except EmospecError as error:
             return Failure(name_of(recording), str(error))
+
+
+def _check_recordings(recordings: Recordings, sample_rate: int | None) -> None:
+    """Refuse samples in a list: it would be taken for one of recordings, each of them one number."""
+    if sample_rate is not None and recordings and all(isinstance(one, Number) for one in recordings):
+        raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
 
 
 def _check_threshold(abstain_below: float) -> None:
