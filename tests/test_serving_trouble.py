@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,8 +24,9 @@ from bench.measure import family
 from conftest import tone
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.hearing import Ear, Heard, Recording
+from emospec.inference.hearing import Ear, Heard
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import Recording
 from emospec.serving.batching import Batcher
 from emospec.serving.decoding import Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Limits
@@ -166,7 +168,7 @@ def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.Monke
 class Hostile(Ear):
     """What a recording might make of a decoder that it has taken over."""
 
-    def hear(self, recording: Recording, sample_rate: int | None = None) -> Heard:
+    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> Heard:
         while recording == b"compute":
             pass
         if recording == b"hoard":
@@ -175,7 +177,7 @@ class Hostile(Ear):
             Path("/etc/hostname").read_bytes()
         if recording == b"crash":
             os.abort()
-        return super().hear(CLIP)
+        return super().hear(CLIP, **options)
 
 
 def test_a_decoder_has_little_room() -> None:

@@ -102,8 +102,11 @@ def print_moment(moment: "Moment", as_json: bool) -> None:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         print(json.dumps(facts, ensure_ascii=False), flush=True)
         return
-    bar = "█" * round(20 * moment.confidence)
     when = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
+    if moment.confidence is None:
+        print(f"{when:20}  no speech", flush=True)
+        return
+    bar = "█" * round(20 * moment.confidence)
     print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
 
 

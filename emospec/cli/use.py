@@ -15,8 +15,8 @@ from emospec.errors import EmospecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emospec.inference.hearing import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
+    from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
@@ -50,6 +50,9 @@ Smoothing = Annotated[
     float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
 ]
 Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
+NoSpeechCheck = Annotated[
+    bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 

@@ -50,6 +50,7 @@ class Judged(BaseModel):
                     "seconds": 3.2,
                     "span": [0.0, 3.2],
                     "warnings": [],
+                    "speech_seconds": 2.9,
                     "point": [1.5, -0.2],
                 }
             ]
@@ -66,6 +67,9 @@ class Judged(BaseModel):
     seconds: float
     span: tuple[float, float] = Field(description="Start and end of what was judged, in seconds.")
     warnings: list[str]
+    speech_seconds: float | None = Field(
+        description="How much speech lies in the span, 0 where nobody speaks; null without `check_speech`."
+    )
     point: tuple[float, float] = Field(description="z on the plane that /v1/models shows.")
 
 

@@ -142,6 +142,7 @@ class SharedRecognizer(Recognizer):
         told: Callable[[int], None] = lambda size: None,
     ) -> None:
         super().__init__(model, int8=int8, threads=1)
+        self._options = {"int8": int8, "threads": threads, "pass_samples": pass_samples, "told": told}
         self.batcher = Batcher(super().score, threads or cores(), pass_samples, told)
 
     def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:

@@ -31,7 +31,7 @@ from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.hearing import Ear, Heard
 
-HEAR, BLOCKS = b"hear", b"blocks"
+HEAR, CHECK, BLOCKS = b"hear", b"hear, and look for speech", b"blocks"
 SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
 WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
 LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
@@ -85,16 +85,16 @@ class Decoder:
         if self._stopped:  # meanwhile
             process.kill()
 
-    def hear(self, content: bytes) -> Heard:
+    def hear(self, content: bytes, check_speech: bool = False) -> Heard:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
-        answer = self._ask(HEAR, content)
+        answer = self._ask(CHECK if check_speech else HEAR, content)
         waveform = next(answer, None)
         if waveform is None or next(answer, None) is not None:
             raise DecoderLostError("it broke the rules")
         facts = self._facts
         try:
             span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
-            return Heard(facts["name"], waveform, facts["seconds"], span, warnings)
+            return Heard(facts["name"], waveform, facts["seconds"], span, warnings, facts["speech_seconds"])
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 
@@ -162,15 +162,15 @@ class Decoders:
         """Of the processes."""
         return {one.pid for one in self._all}
 
-    async def hear(self, content: bytes) -> Heard:
+    async def hear(self, content: bytes, check_speech: bool = False) -> Heard:
         """As `Decoder.hear`; a recording whose decoder dies twice is an AudioError."""
         decoder = await self._idle.get()
         try:
             try:
-                return await self._in_thread(decoder.hear, content)
+                return await self._in_thread(decoder.hear, content, check_speech)
             except DecoderLostError:  # once, it need not be the recording
                 decoder = self._replaced(decoder)
-                return await self._in_thread(decoder.hear, content)
+                return await self._in_thread(decoder.hear, content, check_speech)
         except DecoderLostError as error:
             decoder = self._replaced(decoder)
             raise AudioError(LOST) from error
@@ -207,8 +207,8 @@ def _work(pipe: Connection, ear: Ear, room: Room) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
         try:
             facts: dict[str, Any] = {}
-            if what == HEAR:
-                heard = ear.hear(content)
+            if what in (HEAR, CHECK):
+                heard = ear.hear(content, check_speech=what == CHECK)
                 pipe.send_bytes(SAMPLES + heard.waveform.tobytes())
                 facts = {name: value for name, value in vars(heard).items() if name != "waveform"}
             else:
@@ -225,7 +225,7 @@ def _confine(ear: Ear, room: Room) -> None:
     """No more memory than needed, no file opened, no core dump."""
     hum = io.BytesIO()
     soundfile.write(hum, np.full(800, 0.5), 8000, format="WAV")
-    ear.hear(hum.getvalue())  # so that all that is imported late is imported now
+    ear.hear(hum.getvalue(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2

@@ -87,11 +87,19 @@ def _multipart(field: str, several: bool) -> dict[str, Any]:
 
 @router.post("/v1/predict", openapi_extra=_multipart("files", several=True))
 async def predict(
-    request: Request, service: Served, files: Files, abstain_below: Share = 0.0, model: Model = ""
+    request: Request,
+    service: Served,
+    files: Files,
+    abstain_below: Share = 0.0,
+    check_speech: Annotated[
+        bool, Query(description="Say how much speech is in it, and warn of none.")
+    ] = False,
+    model: Model = "",
 ) -> answers.Predictions:
     """The emotion of recordings, in order; where the only one cannot be judged, an error."""
     known = service.recognizer.model
-    said = [answers.judged(known, *one) for one in await _results(request, service, files, abstain_below)]
+    results = await _results(request, service, files, abstain_below, check_speech)
+    said = [answers.judged(known, *one) for one in results]
     return answers.Predictions(model=service.name, results=said)
 
 
@@ -117,6 +125,7 @@ async def timeline(
     smoothing: Annotated[float, Query(ge=0, description="Time constant in seconds; 0 is none.")] = 1.0,
     minimum: Annotated[float, Query(ge=0, description="The shortest segment, in seconds.")] = 1.0,
     abstain_below: Share = 0.0,
+    check_speech: Annotated[bool, Query(description="No emotion in windows where nobody speaks.")] = True,
     speech: Annotated[bool, Query(description="Judge stretches of speech instead of windows.")] = False,
     form: Annotated[str, Query(alias="format", json_schema_extra={"enum": [*FORMATS]})] = "json",
     model: Model = "",
@@ -125,7 +134,9 @@ async def timeline(
     known = format_named(form)
     if len(file) > 1:
         raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
-    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
+    timing = Timing(
+        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
+    )
     work = service.timeline(file[0], timing, speech)
     heard = await _unless_gone(request, service.limits.timeline_seconds, work)
     name = quote(stem_of(file[0].name) + known.suffix)
@@ -183,10 +194,14 @@ def _synthesised(emotion: str) -> bytes:
 
 
 async def _results(
-    request: Request, service: Service, files: list[Upload], abstain_below: float
+    request: Request,
+    service: Service,
+    files: list[Upload],
+    abstain_below: float,
+    check_speech: bool = False,
 ) -> list[tuple[str, Prediction | RefusedError]]:
     """The name of each file and its result; the only one's refusal is raised."""
-    work = service.predict(files, abstain_below)
+    work = service.predict(files, abstain_below, check_speech)
     results = await _unless_gone(request, service.limits.answer_seconds, work)
     if len(results) == 1 and isinstance(results[0], RefusedError):
         raise results[0]

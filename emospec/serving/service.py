@@ -63,19 +63,23 @@ class Service:
         self.recognizer.batcher.close()
 
     async def predict(
-        self, uploads: Sequence[Upload], abstain_below: float
+        self, uploads: Sequence[Upload], abstain_below: float, check_speech: bool = False
     ) -> list[Prediction | RefusedError]:
         """A prediction or a refusal for each, in order."""
         results: list[Prediction | RefusedError] = []
         for first in range(0, len(uploads), FILES_AT_ONCE):
             some = uploads[first : first + FILES_AT_ONCE]
-            results += await asyncio.gather(*(self._predict(upload, abstain_below) for upload in some))
+            results += await asyncio.gather(
+                *(self._predict(upload, abstain_below, check_speech) for upload in some)
+            )
         return results
 
-    async def _predict(self, upload: Upload, abstain_below: float) -> Prediction | RefusedError:
+    async def _predict(
+        self, upload: Upload, abstain_below: float, check_speech: bool
+    ) -> Prediction | RefusedError:
         try:
             async with self._judged:
-                heard = await self.decoders.hear(upload.content)
+                heard = await self.decoders.hear(upload.content, check_speech)
                 self.metrics.audio.inc(heard.seconds)
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
         except AudioError as error:

@@ -38,11 +38,14 @@ class Asked(BaseModel):
     smoothing: float = Field(1.0, ge=0)
     minimum: float = Field(1.0, ge=0)
     abstain_below: float = Field(0.0, ge=0, le=1)
+    check_speech: bool = True
 
     @property
     def timing(self) -> Timing:
         """Windows, smoothing and segments."""
-        return Timing(self.window, self.hop, self.smoothing, self.minimum, self.abstain_below)
+        return Timing(
+            self.window, self.hop, self.smoothing, self.minimum, self.abstain_below, self.check_speech
+        )
 
 
 class Pieces:
