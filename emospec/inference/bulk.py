@@ -24,10 +24,11 @@ from pyarrow import parquet
 
 import emospec
 from emospec.data.audio import printable
+from emospec.data.cells import FILE
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import alone_in, put_in_place, told_as_output, write_json
-from emospec.inference.manifest import FILE, Census, Manifest, location
+from emospec.inference.manifest import Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
