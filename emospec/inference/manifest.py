@@ -94,14 +94,15 @@ class Manifest:
         for number, row in enumerate(whole, start=1):
             if not isinstance(row[0], str) or not cell_text(row[0]):
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
-            yield row
+            yield row if self._is_parquet else (row[0].strip(), *row[1:])
 
     def census(self) -> Census:
         """Count the rows, and tell one manifest from another."""
         count, digest, protocols = 0, hashlib.sha256(), set()
         for row in self.rows():
             count += 1
-            digest.update(f"{row!r} {location(self.base, row[0])!r}\n".encode())
+            place = row[0] if is_url(row[0]) else os.path.join(self.base, row[0])
+            digest.update(f"{row!r} {place!r}\n".encode())
             if is_url(row[0]):
                 protocols.add(row[0].partition("://")[0])
         if not count:
@@ -122,7 +123,9 @@ class Manifest:
         with open(self.source, encoding="utf-8-sig", errors="replace") as file:
             header = next((line for line in file if line.strip()), "")
         if separator := other_separator(header.strip()):
-            raise ScoringError(f"{self.source}: its columns are separated by {separator}. Write it with commas")
+            raise ScoringError(
+                f"{self.source}: its columns are separated by {separator}. Write it with commas"
+            )
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         names = [self._path_column, *(field.name for field in self.kept)]

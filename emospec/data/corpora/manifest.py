@@ -114,7 +114,9 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
     """Return the names under which the columns are known; a second name of one that is there is no column's."""
     written = [name.strip().lower() for name in header]
     columns = [column_name(name) for name in header]
-    columns = ["" if own != name and name in written else name for own, name in zip(written, columns, strict=True)]
+    columns = [
+        "" if own != name and name in written else name for own, name in zip(written, columns, strict=True)
+    ]
     for name in COLUMNS:
         if columns.count(name) > 1:
             raise CorpusError(f"{path}:1: column {name!r} is there {columns.count(name)} times. Keep one")
