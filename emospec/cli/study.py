@@ -103,10 +103,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
-    from emospec.data.corpora import check_corpus
+    from emospec.data.corpora import check_corpus, corpus_remarks
     from emospec.display import print_check, print_json
 
-    found = check_corpus(name, root)
+    found, remarks = check_corpus(name, root), corpus_remarks(name, root)
     if as_json:
         facts = (
             "corpus",
@@ -119,9 +119,10 @@ def check(
             "differences",
             "complete",
         )
-        print_json({key: getattr(found, key) for key in facts})
+        print_json({key: getattr(found, key) for key in facts} | {"remarks": remarks})
     else:
         print_check(found)
+        print(*remarks, sep="\n", end="\n" * bool(remarks))
     if not found.complete:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
 from emospec.data.pack import Pack
+from emospec.data.splits import NO_SPEAKER
 from emospec.data.utterances import EMOTIONS
 from emospec.data.waveform import SAMPLE_RATE
 
@@ -87,8 +88,7 @@ def _doubts(pack: Pack) -> Iterator[Doubt]:
             "no speaker",
             nobodys,
             "of unknown speakers",
-            "Splits by speaker refuse them. Fill the speaker column of a CSV, lay folders out as CLASS/SPEAKER/, or train "
-            "with --set data.protocol=dai2019 (speaker-dependent)",
+            f"Splits by speaker refuse them. {NO_SPEAKER}",
         ),
     )
     for kind, ids, words, advice in found:
