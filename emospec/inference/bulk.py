@@ -159,7 +159,8 @@ def _differences(names: Sequence[str], old: dict[str, Any], plan: dict[str, Any]
     if "keep" not in names:
         return list(names)
     then, now = (
-        " ".join(f"--keep {column}" for column in each.get("keep") or ()) or "no --keep" for each in (old, plan)
+        " ".join(f"--keep {column}" for column in each.get("keep") or ()) or "no --keep"
+        for each in (old, plan)
     )
     return [f"keep ({then} then, {now} now)", *(name for name in names if name not in ("keep", "manifest"))]
 
