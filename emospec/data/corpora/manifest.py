@@ -69,8 +69,9 @@ def remarks(root: Path) -> list[str]:
     path = _place(root)
     lines = _lines(path)
     names = _columns(path, lines[0][1])
+    free = [known for known in OPTIONAL if known not in names]
     others = [
-        f"{name!r}{nearest(name, [known for known in OPTIONAL if known not in names])}".removesuffix("?")
+        f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, free)) else repr(name)
         for name in dict.fromkeys(names)
         if name and name not in COLUMNS
     ]
