@@ -263,8 +263,9 @@ def plan(
 
 def _count_folds(pack: Path, setting: Settings, repeats: int, seed: int) -> int:
     """The folds of a split, of which every draw is tried."""
-    _, utterances, _ = open_pack(pack, setting)
-    return {len(split_of(utterances, setting, repeat, seed).folds) for repeat in range(repeats)}.pop()
+    opened, utterances, _ = open_pack(pack, setting)
+    own = opened.own
+    return {len(split_of(utterances, setting, repeat, seed, own).folds) for repeat in range(repeats)}.pop()
 
 
 def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:

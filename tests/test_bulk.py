@@ -135,7 +135,7 @@ def test_a_finished_folder_is_told_again_and_a_missing_shard_is_made_again(
 
 @pytest.mark.parametrize(
     ("other", "words"),
-    [({"z": False}, "another z"), ({"keep": []}, "another manifest, keep"), ({"int8": True}, "another int8"),
+    [({"z": False}, "another z"), ({"keep": []}, r"another keep \(--keep call then, no --keep now\)"), ({"int8": True}, "another int8"),
      ({"timing": None}, "another timelines"), ({"shard_files": 8}, "another shard_files")],
 )  # fmt: skip
 def test_other_options_are_refused(
