@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from emospec.files import to_json
+from emospec.progress import ProgressLines
 
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
@@ -38,7 +39,7 @@ SPEAKERS = {
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator["Progress"]:
-    """A bar per run on standard error, where that is a terminal."""
+    """A bar per run on standard error, where that is a terminal and not `quiet`; else a line now and then."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -51,8 +52,11 @@ def progress_bars(quiet: bool) -> Iterator["Progress"]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
+        lines = None if console.is_terminal else ProgressLines()
 
         def update(name: str, done: int, total: int, word: str) -> None:
+            if lines:
+                lines.update(name, done, total, word)
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total, word="")
             bars.update(tasks[name], completed=done, total=total, word=word)

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CANNOT_WRITE = (*NO_ROOM, errno.EBADF, errno.EIO)  # of a stream, which has no name
 
 
 class EmospecError(Exception):
@@ -109,7 +110,7 @@ def mistakes_in_one_line(program: str) -> Iterator[None]:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.filename is None and error.errno not in NO_ROOM:
+        if error.filename is None and error.errno not in _CANNOT_WRITE:
             raise
         print(f"{program}: {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

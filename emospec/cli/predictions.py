@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from emospec.cli.output import can_print
+
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
     from emospec.inference.streaming import Moment
@@ -102,7 +104,7 @@ def print_moment(moment: "Moment", as_json: bool) -> None:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         print(json.dumps(facts, ensure_ascii=False), flush=True)
         return
-    bar = "█" * round(20 * moment.confidence)
+    bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
     when = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
     print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
 

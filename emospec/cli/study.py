@@ -1,9 +1,6 @@
 """The verbs of study: corpora, training, judging, reports. They need the training extra."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +29,13 @@ Overrides = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
 Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
+Steps = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Train exactly so many steps, as for a short trial; 0 leaves it to the preset and the corpus.",
+    ),
+]
 Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")]
 Cluster = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
@@ -61,7 +65,7 @@ def demo(
     """Synthesise a corpus, train without and with centre loss, judge, and write a report."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import demo
 
         report = demo(out, seed=seed, progress=progress)
@@ -144,7 +148,7 @@ def prepare(
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
     from emospec.display import print_json, print_pack, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         made, new, summaries = _prepare(corpora, pack, skip_bad, progress)
     if as_json:
         skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
@@ -186,6 +190,7 @@ def train(
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     fold: Annotated[int, typer.Option(min=1, help="Which fold of the split.")] = 1,
     repeat: Annotated[int, typer.Option(min=0, help="Which repeat of a split that draws.")] = 0,
+    steps: Steps = 0,
     seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")] = 0,
     resume: Resume = False,
@@ -196,9 +201,9 @@ def train(
     """Train and judge one model, on one fold."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         emospec.train(
-            pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
+            pack, out, preset, overrides, fold=fold, repeat=repeat, steps=steps, seed=seed, threads=threads,
             resume=resume, strict=strict, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one tells
@@ -214,6 +219,7 @@ def crossval(
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -224,13 +230,14 @@ def crossval(
     """Train and judge one setting on all folds of its split, side by side."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         emospec.crossval(
             pack,
             out,
             preset,
             overrides,
             repeats=repeats,
+            steps=steps,
             seed=seed,
             jobs=jobs,
             cluster=cluster,
@@ -253,6 +260,7 @@ def sweep(
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -263,11 +271,11 @@ def sweep(
     """Train and judge a preset at several values of one key."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import sweep, sweep_values
 
         sweep(
-            pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, seed=seed,
+            pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
             jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
@@ -292,6 +300,7 @@ def reproduce(
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -303,7 +312,7 @@ def reproduce(
     from emospec.display import print_pack, print_summaries, progress_bars
 
     summaries: dict[str, str] = {}
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import reproduce
 
         if corpora:
@@ -311,7 +320,7 @@ def reproduce(
             if not as_json:
                 print_pack(made, new, summaries)
         report = reproduce(
-            pack, out, parts, overrides, folds=folds, repeats=repeats, seed=seed,
+            pack, out, parts, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
             jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
@@ -330,7 +339,7 @@ def evaluate(
     """Sum up the test scores of runs, or let one run's model judge another pack."""
     from emospec.display import print_json, print_scores, print_summaries
 
-    with _needs_training():
+    with needs("train"):
         if on is None:
             if out is not None:
                 raise RunError("--out is for the predictions on another pack: name it by --on PACK")
@@ -362,7 +371,7 @@ def compare(
     """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
     from emospec.display import print_comparison
 
-    with _needs_training():
+    with needs("train"):
         from emospec.evaluation.pairs import compare
 
         print_comparison(compare(first, second), as_json)
@@ -378,7 +387,7 @@ def report(
     """Write one HTML report on runs, with its pictures as PNG and SVG."""
     from emospec.display import print_json
 
-    with _needs_training():
+    with needs("train"):
         from emospec.evaluation.report import write_report
         from emospec.evaluation.results import find_runs
 
@@ -388,14 +397,3 @@ def report(
         print_json({"report": str(path), "runs": len(found)})
         return
     print(f"Report on {len(found)} run{'s' * (len(found) != 1)}: {path.resolve()}")
-
-
-@contextmanager
-def _needs_training() -> Iterator[None]:
-    """`needs("train")`, and how to go on after Ctrl-C."""
-    try:
-        with needs("train"):
-            yield
-    except KeyboardInterrupt:
-        print("emospec: stopped. A training goes on with the same command and --resume", file=sys.stderr)
-        raise typer.Exit(130) from None
