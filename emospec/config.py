@@ -322,7 +322,8 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"setting {key!r} is not known{nearest(key, _known_keys())}"
+        hint = nearest(key, _known_keys()) or ". `emospec presets dai2019-mel` lists all"
+        return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
     if len(error["loc"]) > 2 and key == "data.classes":

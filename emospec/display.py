@@ -352,6 +352,8 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     how = f"p: sign-flip permutation by {ua.interval.unit}, {'exact' if ua.exact else 'sampled'}"
     console.print(f"{runs} pair{'s' * (runs != 1)} of runs; {ua.interval.clusters} {ua.interval.unit}.")
     console.print(ua.reason or f"{how}, {ua.permutations} ways.")
+    if pair.are_equal:
+        console.print("Both predict the same throughout: copies of one run, or one setting trained twice.")
     if pair.by_corpus:
         console.print("A corpus by itself is one of several looks: its p is not corrected for that.")
 
@@ -364,6 +366,7 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "runs": len(pair.first.runs),
         "protocol": pair.first.runs[0].meta["protocol"]["name"],
         "speaker_overlap": pair.first.speaker_overlap,
+        "same_predictions": pair.are_equal,
         "audit": sorted({run.audit.summary for s in (pair.first, pair.second) for run in s.runs}),
     }
     for metric, found in pair.comparisons.items():

@@ -201,7 +201,7 @@ def reproduce(
     """
     if unknown := [part for part in parts if part not in PAPER]:
         raise ConfigError(
-            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER))} Known: {', '.join(PAPER)}"
+            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
         )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):

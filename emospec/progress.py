@@ -28,7 +28,7 @@ class ProgressLines:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._began = clock, clock()
+        self._clock = clock
         self._first: dict[
             str, tuple[float, int]
         ] = {}  # of each piece of work: when it was first told of, and how far
@@ -46,7 +46,7 @@ class ProgressLines:
         now = self._clock()
         self._first.setdefault(name, (now, done))
         before = self._printed.get(name)
-        since, at = before or (self._began, 0)
+        since, at = before or self._first[name]
         first_word = bool(word) and not self._words.get(name)
         ended = (
             done >= total and (before is not None or bool(word)) and (at < done or word != self._words[name])

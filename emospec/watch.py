@@ -111,9 +111,8 @@ class Watch:
         begun = sum(state.whole - state.work for state in states)
         waiting = (len(self._todo) - len(states)) * sum(state.whole for state in states) / len(states)
         at_once = self._at_once or max(1, sum(state.run is None for state in states))
-        what = "all runs" if len(self._todo) > 1 else "the run"
         left = roughly(pace * (begun + waiting) / min(at_once, len(self._todo)))
-        return [f"{what} about {left} more at {pace:.2g} s a step"]
+        return [f"about {left} left in all at {pace:.2g} s a step"]
 
     def _look(self, job: Job) -> None:
         """Note how far a run is, once it has written something."""

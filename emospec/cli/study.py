@@ -22,7 +22,9 @@ app.add_typer(
 )  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Preset = Annotated[str, typer.Option(help="A preset's name, or a TOML file.")]
+Preset = Annotated[
+    str, typer.Option(help="best, dai2019-mel, dai2019-stft or demo (see `emospec presets`), or a TOML file.")
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
@@ -49,10 +51,16 @@ Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders,
 @app.command(epilog="Example: emospec presets dai2019-mel > mine.toml")
 def presets(
     preset: Annotated[str, typer.Argument(metavar="[PRESET]", help="One, explained key by key.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """List the presets, or write one out as TOML, all keys explained, to make one of your own."""
-    from emospec.config import explain_preset, preset_names
+    from emospec.config import explain_preset, load_settings, preset_names
 
+    if as_json:
+        from emospec.display import print_json
+
+        print_json(load_settings(preset).model_dump() if preset else preset_names())
+        return
     print(explain_preset(preset) if preset else "\n".join(preset_names()), end="" if preset else "\n")
 
 
@@ -106,7 +114,9 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
 
 @corpora_app.command(epilog="Example: emospec corpora check emodb ~/emodb")
 def check(
-    name: Annotated[str, typer.Argument(help="A corpus that `emospec corpora` lists.")],
+    name: Annotated[
+        str, typer.Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
+    ],
     root: Annotated[Path, typer.Argument(help="Its folder.")],
     as_json: AsJson = False,
 ) -> None:
@@ -137,7 +147,12 @@ def check(
 @app.command(epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
 def prepare(
     corpora: Annotated[
-        list[str], typer.Argument(metavar="NAME=ROOT...", help="One corpus or several, pooled.")
+        list[str],
+        typer.Argument(
+            metavar="NAME=ROOT...",
+            help="One corpus of `emospec corpora` or several, pooled; your own as csv=FILE or folders=ROOT, "
+            "or under a name as csv:NAME=FILE.",
+        ),
     ],
     pack: Annotated[Path, typer.Option(help="The folder to make.")],
     skip_bad: Annotated[
@@ -254,7 +269,7 @@ def crossval(
 def sweep(
     pack: PackFolder,
     out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
-    key: Annotated[str, typer.Option(help="Any key of a preset.")],
+    key: Annotated[str, typer.Option(help="Any key of a preset; `emospec presets dai2019-mel` lists them.")],
     values: Annotated[str, typer.Option(help="Its values, with commas between, or a range START:STOP:STEP.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
