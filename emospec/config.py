@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emospec.errors import ConfigError, nearest
 
+_STEPS = ("training.steps", "training.steps_for", "training.min_steps")  # what `--steps` replaces
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -131,11 +133,48 @@ class Training(_Table):
             steps = max(self.min_steps, round(self.steps * utterances / self.steps_for / 10) * 10)
         select_after = round(steps * self.select_after / self.steps)
         if steps // self.evaluate_every * self.evaluate_every <= select_after:
+            raised = steps > self.steps
+            scaled = f" ({self.why(utterances)})" if raised else ""
+            exactly = f", or train exactly {self.steps} steps by --steps {self.steps}" if raised else ""
             raise ConfigError(
                 f"no model could be chosen: dev is judged every {self.evaluate_every} steps after step {select_after}, "
-                f"training ends at step {steps}. Lower training.evaluate_every or training.select_after"
+                f"training ends at step {steps}{scaled}. Lower training.evaluate_every or training.select_after"
+                f"{exactly}"
             )
         return steps, select_after
+
+    def why(self, utterances: int) -> str:
+        """Return why the steps for so many training utterances are not `steps`, in words."""
+        return (
+            f"training.steps={self.steps} is meant for {self.steps_for} training utterances, here are {utterances}; "
+            f"at least training.min_steps={self.min_steps}"
+        )
+
+    def exactly(self, steps: int) -> "Training":
+        """Return this plan with exactly so many steps: selection after the same share of them, at least one look at dev.
+
+        Example:
+            >>> short = Training(steps=3520, select_after=200, steps_for=4425, min_steps=1000).exactly(60)
+            >>> short.plan(428), short.evaluate_every
+            ((60, 3), 11)
+        """
+        select_after = min(round(steps * self.select_after / self.steps), steps - 1)
+        looks = steps // self.evaluate_every * self.evaluate_every > select_after
+        every = self.evaluate_every if looks else steps
+        new = {"steps": steps, "steps_for": 0, "select_after": select_after, "evaluate_every": every}
+        return self.model_copy(update=new)
+
+    def work(self, utterances: int, dev: int, step: int) -> float:
+        """Return what a training has computed by a step, in steps: a look at dev is a third of a step per batch of dev.
+
+        Args:
+            utterances: of training.
+            dev: utterances of dev.
+            step: 0 to the number of steps.
+        """
+        select_after = self.plan(utterances)[1]
+        looks = step // self.evaluate_every - min(step, select_after) // self.evaluate_every
+        return step + looks * dev / self.batch_size / 3
 
 
 class Settings(_Table):
@@ -161,13 +200,14 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) -> Settings:
     """A preset with overrides.
 
     Args:
         preset: the name of one in the box, or the path of a TOML file. A file may hold only what differs from
             another preset or file, whose name or path, from the file's folder on, it gives as `extends`.
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
+        steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
 
     Raises:
         ConfigError: all mistakes at once, each with the nearest right key.
@@ -177,8 +217,12 @@ def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
         0.0
     """
     values = _read_preset(preset)
+    if steps:
+        values["training"] = _exactly(values, steps)
     for override in overrides:
         key, separator, text = override.partition("=")
+        if steps and key.strip() in _STEPS:
+            raise ConfigError(f"--steps {steps} and --set {override} both say how long to train. Name one")
         path = key.strip().split(".")
         if not separator or not all(path):
             raise ConfigError(
@@ -191,6 +235,13 @@ def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
                 raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
         table[path[-1]] = _parse_value(text.strip())
     return parse_settings(values)
+
+
+def _exactly(values: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The table `training` of a preset, for exactly so many steps."""
+    if steps < 0:
+        raise ConfigError(f"steps is {steps}: choose 1 or more, or 0 for the preset's")
+    return parse_settings(values).training.exactly(steps).model_dump()
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:
@@ -313,7 +364,8 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"setting {key!r} is not known{nearest(key, _known_keys())}"
+        hint = nearest(key, _known_keys()) or ". `emospec presets dai2019-mel` lists all"
+        return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
     if len(error["loc"]) > 2 and key == "data.classes":

@@ -121,6 +121,11 @@ class Ready:
         found = audit_start(self.fold, self.utterances, str(start.folder), known, overlap.shared, unsure)
         return Audit((*audit.findings, found))
 
+    @property
+    def doubts(self) -> list[str]:
+        """What of the training is hardly what the user wants, in words."""
+        return doubts_of(self.job, len(self.fold.train))
+
     def part(self, name: str) -> list[int]:
         """Indices into the pack of train, dev or test."""
         return self.pack.places([self.utterances[i] for i in self.fold.part(name)])
@@ -178,7 +183,30 @@ def make_ready(job: Job) -> Ready:
         raise ProtocolError(
             f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
         )
-    return Ready(job, pack, utterances, classes, split)
+    ready = Ready(job, pack, utterances, classes, split)
+    job.settings.training.plan(len(ready.fold.train))
+    return ready
+
+
+def doubts_of(job: Job, utterances: int) -> list[str]:
+    """Return what of a training on so many utterances is hardly what the user wants, in words.
+
+    Such are steps that were asked for and are scaled to another number, and a lambda that never acts.
+
+    Raises:
+        ConfigError: no model could be chosen.
+    """
+    training, loss, doubts = job.settings.training, job.settings.loss, []
+    steps, _ = training.plan(utterances)
+    if steps != training.steps and any(o.startswith("training.steps=") for o in job.overrides):
+        doubts.append(f"{steps} steps are taken: {training.why(utterances)}. --steps takes a number as it is")
+    if loss.center_weight and steps <= loss.warmup_steps:
+        doubts.append(
+            f"lambda never acts: training ends at step {steps}, within the first {loss.warmup_steps} "
+            "(loss.warmup_steps) that do without it. Train longer, lower loss.warmup_steps, or set "
+            "loss.center_weight=0"
+        )
+    return doubts
 
 
 def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:

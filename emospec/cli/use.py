@@ -36,7 +36,11 @@ Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION.")
+    str,
+    typer.Option(
+        "--model",
+        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
+    ),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
@@ -56,7 +60,7 @@ NoSpeechCheck = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-@app.command(epilog="Example: emospec predict calls/ --model models/emodb --csv > emotions.csv")
+@app.command(epilog="Example: emospec predict calls/ --csv > emotions.csv")
 def predict(
     recordings: Recordings,
     model: ModelName = "",
@@ -82,15 +86,14 @@ def predict(
     _exit(failures, len(found))
 
 
-@app.command(
-    epilog="Example: emospec timeline interview.mp3 --model models/emodb --format textgrid --out interview.TextGrid"
-)
+@app.command(epilog="Example: emospec timeline interview.mp3 --format textgrid --out interview.TextGrid")
 def timeline(
     recording: Annotated[str, typer.Argument(metavar="FILE|-", help="A recording, or - for stdin.")],
     model: ModelName = "",
     form: Annotated[
         str, typer.Option("--format", help="csv, json, audacity, textgrid, elan, rttm, srt or vtt.")
     ] = "csv",
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
     speech: Annotated[
@@ -112,6 +115,7 @@ def timeline(
     from emospec.inference.formats import format_named, render, write
     from emospec.inference.streaming import Timing
 
+    form = "json" if as_json else form
     format_named(form)  # before a long recording is judged
     _check_files(out, plot, apart_from=[recording])
     if plot is not None:
@@ -130,7 +134,7 @@ def timeline(
         _plot(heard, source, plot)
 
 
-@app.command(epilog="Example: emospec listen --model models/emodb")
+@app.command(epilog="Example: emospec listen --seconds 60")
 def listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
@@ -164,11 +168,12 @@ def listen(
             print_moment(moment, as_json)
 
 
-@app.command(epilog="Example: emospec embed calls/ --model models/emodb --out z.npz")
+@app.command(epilog="Example: emospec embed calls/ --out z.npz")
 def embed(
     recordings: Recordings,
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
+    as_json: AsJson = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -195,11 +200,16 @@ def embed(
         buffer = io.BytesIO()
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
         write_bytes(out, buffer.getvalue())
+    if as_json:
+        from emospec.display import print_json
+
+        print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
+    elif z:
         print(f"{len(z)} recordings: {out}")
     _exit(failures, len(found))
 
 
-@app.command(epilog="Example: emospec score calls.csv --model models/emodb --out results --keep call_id")
+@app.command(epilog="Example: emospec score calls/ --out results")
 def score(
     source: Annotated[
         str,
@@ -254,7 +264,7 @@ def score(
     _exit(found["failed"], found["files"])
 
 
-@app.command(epilog="Example: emospec export runs/one --out models/emodb")
+@app.command(epilog="Example: emospec export runs/one --out models/mine")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
@@ -294,7 +304,7 @@ def export(
         print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
-@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")
+@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
 def serve(
     model: ModelName = "",
     host: Annotated[

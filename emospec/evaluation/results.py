@@ -239,10 +239,21 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             Path(place) for place, _, files in within if {"meta.json", "scores.json"} <= set(files)
         )
         if not found:
-            raise RunError(f"{folder} holds no finished run (a folder with meta.json and scores.json)")
+            raise RunError(f"{folder} holds no finished run: {_what_is_there(folder)}")
         for path in found:
             runs.setdefault(path.resolve(), read_run(path))
     return list(runs.values())
+
+
+def _what_is_there(folder: Path) -> str:
+    """What a folder without finished runs is instead, and what to do."""
+    if not folder.exists():
+        return "there is no such folder. Name one that `emospec train` or `emospec crossval` made"
+    if not folder.is_dir():
+        return "it is a file. Name the folder of a run"
+    if begun := next(folder.glob("**/meta.json"), None):
+        return f"{begun.parent} is one that has not ended. Go on with it by the same command and --resume"
+    return "a run is a folder with meta.json and scores.json. `emospec train` makes one"
 
 
 def _refuse_unread(error: OSError) -> None:
