@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from conftest import tone
 from emospec.cli import main
 from emospec.inference.streaming import Moment
-from conftest import tone
 
 NAMES = ["a.wav", "l'été.wav", "z.wav", "日本😀.wav"]
 

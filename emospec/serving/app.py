@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -13,13 +12,12 @@ from starlette.staticfiles import StaticFiles
 
 import emospec
 from emospec.errors import EmospecError
-from emospec.serving import routes, streams
+from emospec.serving import conversion, examples, routes, streams
 from emospec.serving.door import Door
 from emospec.serving.refusals import KINDS, RefusedError, refusal_of
 from emospec.serving.service import Service
 
 PAGE = Path(__file__).with_name("page")
-PLOTLY = "plotly.min.js"
 
 
 def create_app(
@@ -42,7 +40,9 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(routes.router)
+    app.state.examples = examples.Examples(service)
+    for room in (routes, conversion, examples):
+        app.include_router(room.router)
     app.include_router(streams.router)
     _add_page(app)
     app.add_exception_handler(EmospecError, _refused)
@@ -60,19 +60,12 @@ def create_app(
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page for people, and plotly from its own wheel."""
+    """The page for people."""
     page = StaticFiles(directory=PAGE, check_dir=False)
-    found = find_spec("plotly")
-    folders = found.submodule_search_locations if found else None
-    charts = StaticFiles(directory=Path((folders or [str(PAGE)])[0]) / "package_data", check_dir=False)
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
-
-    @app.get(f"/page/{PLOTLY}", include_in_schema=False)
-    async def plotly(request: Request) -> Response:
-        return await charts.get_response(PLOTLY, request.scope)
 
     app.mount("/page", page)
 

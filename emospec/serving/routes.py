@@ -1,33 +1,22 @@
 """The addresses of the API: each parses, calls the service once, and answers."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Coroutine
-from functools import cache
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
 
-import soundfile
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
-from emospec.data.corpora import demo
-from emospec.data.kinds import stem_of
-from emospec.data.waveform import SAMPLE_RATE
-from emospec.inference.formats import FORMATS, format_named, render
+from emospec.inference.formats import FORMATS, format_named
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.serving import answers
+from emospec.serving.conversion import KINDS, response_of
 from emospec.serving.refusals import RefusedError
 from emospec.serving.service import Service
 from emospec.serving.uploads import Upload, read_uploads
 
-MEDIA_TYPES = {
-    "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
-    "srt": "application/x-subrip",
-}  # fmt: skip
 SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
-EXAMPLE_SPEAKER = 1
 
 router = APIRouter(
     responses={
@@ -114,7 +103,7 @@ async def embed(request: Request, service: Served, files: Files, model: Model = 
     "/v1/timeline",
     openapi_extra=_multipart("file", several=False),
     response_model=answers.Heard,
-    responses={200: {"content": {kind: {} for kind in sorted({"text/plain", *MEDIA_TYPES.values()})}}},
+    responses=KINDS,
 )
 async def timeline(
     request: Request,
@@ -131,17 +120,14 @@ async def timeline(
     model: Model = "",
 ) -> Response:
     """The emotions of a recording over its time."""
-    known = format_named(form)
+    format_named(form)
     if len(file) > 1:
         raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
     timing = Timing(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
     )
     work = service.timeline(file[0], timing, speech)
-    heard = await _unless_gone(request, service.limits.timeline_seconds, work)
-    name = quote(stem_of(file[0].name) + known.suffix)
-    headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(render(form, heard), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
+    return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
 
 
 @router.get("/v1/models")
@@ -150,20 +136,6 @@ def models(service: Served) -> answers.Models:
     limits = service.limits
     most = answers.Most(bytes=limits.bytes, seconds=limits.seconds, files=limits.files)
     return answers.Models(models=[answers.card_of(service.recognizer.model, service.name)], limits=most)
-
-
-@router.get("/examples")
-def examples() -> list[answers.Example]:
-    """Sounds to try the server with, synthesised: no human speech."""
-    return [answers.Example(name=name, url=f"/examples/{name}.wav") for name in demo.EMOTIONS]
-
-
-@router.get("/examples/{name}.wav", response_class=Response)
-def example(name: str) -> Response:
-    """One of them."""
-    if name not in demo.EMOTIONS:
-        raise RefusedError("not_found", f"there is no example {name[:80]!r}", "see /examples")
-    return Response(_synthesised(name), media_type="audio/wav")
 
 
 @router.get("/health")
@@ -184,13 +156,6 @@ def ready(service: Served) -> answers.State:
 def metrics(service: Served) -> Response:
     """What Prometheus collects."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@cache
-def _synthesised(emotion: str) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, demo.utterance(EXAMPLE_SPEAKER, emotion, 1), SAMPLE_RATE, "PCM_16", format="WAV")
-    return file.getvalue()
 
 
 async def _results(
