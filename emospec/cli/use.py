@@ -13,8 +13,9 @@ from emospec.cli.predictions import Printer, counter, told_failure
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from emospec.data.waveform import Waveform
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
@@ -57,6 +58,13 @@ Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds."
 NoSpeechCheck = Annotated[
     bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
 ]
+Channel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Judge this channel of each recording, from 1; else the mean over all."),
+]
+Ffmpeg = Annotated[
+    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -67,14 +75,17 @@ def predict(
     abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotion of recordings. Exit code 1: some could not be judged; 2: none could."""
+    """Tell the emotion of recordings. Exit code 1: some were left out or could not be judged; 2: none could."""
     if as_json and as_csv:
         raise EmospecError("--json and --csv exclude each other. Name one")
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
-    results = recognizer.predict_many(found, abstain_below=abstain_below)
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, abstain_below=abstain_below, channel=channel)
     failures = 0
     with (
         Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
@@ -83,7 +94,7 @@ def predict(
         for done, result in enumerate(map(_named, found, results), start=1):
             failures += printer.add(result)
             step(done)
-    _exit(failures, len(found))
+    _exit(failures, len(found), missed)
 
 
 @app.command(epilog="Example: emospec timeline interview.mp3 --format textgrid --out interview.TextGrid")
@@ -108,6 +119,8 @@ def timeline(
     smoothing: Smoothing = 1.0,
     minimum: Minimum = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -121,17 +134,19 @@ def timeline(
     if plot is not None:
         with needs("plot"):
             import matplotlib  # noqa: F401
-    recognizer = _open(model, int8, threads)
+    recognizer = _open(model, int8, threads, ffmpeg)
     source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     # With --speech there are no hops, so none can be mistaken.
     timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
-    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech))
+    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech, channel=channel))
+    for warning in recognizer.ear.channel_warnings(source) if channel is None else ():
+        print(f"emospec: {heard.recording}: {warning}", file=sys.stderr)
     if out is None:
         print(render(form, heard), end="")
     else:
         write(form, heard, out)
     if plot is not None:
-        _plot(heard, source, plot)
+        _plot(heard, recognizer.ear.blocks(source, channel=channel), plot)
 
 
 @app.command(epilog="Example: emospec listen --seconds 60")
@@ -174,6 +189,8 @@ def embed(
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
     as_json: AsJson = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -186,11 +203,13 @@ def embed(
     from emospec.inference.recognizer import Prediction
 
     _check_files(out, apart_from=())
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
     _check_files(out, apart_from=found)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, channel=channel)
     names, z, failures = [], [], 0
     with counter("embedded", len(found)) as step:
-        for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
+        for done, result in enumerate(map(_named, found, results), start=1):
             failures += told_failure(result)
             if isinstance(result, Prediction):
                 names.append(result.recording)
@@ -206,7 +225,7 @@ def embed(
         print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
     elif z:
         print(f"{len(z)} recordings: {out}")
-    _exit(failures, len(found))
+    _exit(failures, len(found), missed)
 
 
 @app.command(epilog="Example: emospec score calls/ --out results")
@@ -232,6 +251,8 @@ def score(
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
     ] = "",
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     as_json: AsJson = False,
 ) -> None:
@@ -258,10 +279,13 @@ def score(
             shard_files=shard_files,
             jobs=jobs,
             cluster=cluster,
+            channel=channel,
+            ffmpeg=ffmpeg,
             progress=progress,
         )
     print_scored(found, out, as_json)
-    _exit(found["failed"], found["files"])
+    missed = 0 if ffmpeg else _told_left_out([source])
+    _exit(found["failed"], found["files"], missed)
 
 
 @app.command(epilog="Example: emospec export runs/one --out models/mine")
@@ -311,6 +335,7 @@ def serve(
         str, typer.Option(help="The address to bind; by default this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
     token: Annotated[
@@ -345,6 +370,7 @@ def serve(
         token=token,
         origins=tuple(allow_origin or ()),
         limits=limits,
+        ffmpeg=ffmpeg,
     )
 
 
@@ -364,10 +390,10 @@ def _text_of(file: Path) -> str:
         raise EmospecError(f"{file}: cannot be read as text ({error})") from error
 
 
-def _open(model: str, int8: bool, threads: int) -> "Recognizer":
+def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
     from emospec.inference.recognizer import Recognizer
 
-    return Recognizer(_model(model), int8=int8, threads=threads)
+    return Recognizer(_model(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
 
 
 def _model(named: str) -> str:
@@ -401,18 +427,31 @@ def _is_file(recording: "Recording", file: Path) -> bool:
     return isinstance(recording, (str, Path)) and Path(recording).is_file() and file.samefile(recording)
 
 
-def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
-    from emospec.data.audio import read_blocks
+def _plot(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
     from emospec.data.waveform import SAMPLE_RATE
     from emospec.files import write_bytes
 
     with needs("plot"):
         from emospec.inference.picture import draw, overview, to_png
-    seen = overview(read_blocks(source), round(heard.duration_seconds * SAMPLE_RATE))
+    seen = overview(blocks, round(heard.duration_seconds * SAMPLE_RATE))
     write_bytes(path, to_png(draw(heard, seen)))
 
 
-def _recordings(named: list[str]) -> "list[Recording]":
+def _told_left_out(named: list[str]) -> int:
+    """How many recordings of the folders that are named are of kinds that are not read; a line tells of each folder."""
+    from emospec.data.audio import printable
+    from emospec.data.kinds import left_out_line
+    from emospec.data.recordings import left_out
+
+    missed = 0
+    for name in named:
+        if name != STDIN and (counts := left_out(Path(name))):
+            missed += sum(counts.values())
+            print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
+    return missed
+
+
+def _recordings(named: list[str], ffmpeg: bool = False) -> "list[Recording]":
     """The files of folders, whatever is named, and standard input read whole."""
     from emospec.data.audio import find_recordings
 
@@ -421,7 +460,7 @@ def _recordings(named: list[str]) -> "list[Recording]":
         if name == STDIN:
             found.append(sys.stdin.buffer.read())
         else:
-            found += find_recordings(Path(name))
+            found += find_recordings(Path(name), ffmpeg)
     return found
 
 
@@ -432,6 +471,6 @@ def _named(recording: "Recording", result: _Result) -> _Result:
     return dataclasses.replace(result, recording="stdin") if isinstance(recording, bytes) else result
 
 
-def _exit(failures: int, judged: int) -> None:
-    if failures:
+def _exit(failures: int, judged: int, missed: int = 0) -> None:
+    if failures or missed:
         raise typer.Exit(2 if failures == judged else 1)

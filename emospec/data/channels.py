@@ -44,6 +44,11 @@ class ChannelMeter:
         self._rest: NDArray[np.float32] | None = None
         self._size = 1
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether anything was measured: a recording of one channel is not."""
+        return bool(self._products) or self._rest is not None
+
     def push(self, samples: NDArray[np.float32], sample_rate: int) -> None:
         """Take the next (samples, channels)."""
         self._size = max(1, round(BLOCK_SECONDS * sample_rate))
@@ -60,7 +65,7 @@ class ChannelMeter:
             return
         # (blocks, channels, channels): mean products of each block; powers are on the diagonal.
         products = np.concatenate(self._products)[
-            int(start / BLOCK_SECONDS) : int(np.ceil(end / BLOCK_SECONDS))
+            int(start / BLOCK_SECONDS) : int(np.ceil(min(end, 1e9) / BLOCK_SECONDS))
         ]
         channels = products.shape[1]
         if not len(products) or channels < 2:

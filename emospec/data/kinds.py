@@ -126,7 +126,7 @@ def kind_of(head: bytes) -> Kind | None:
     """
     if head[:3] == b"ID3" and len(head) >= 10:
         size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        return kind_of(head[size:]) if size + 8 < len(head) else None
+        return kind_of(head[size:]) if size < len(head) else None
     for mark, kind in _MARKS:
         if head.startswith(mark):
             return kind
@@ -210,7 +210,8 @@ def _riff(head: bytes) -> Kind | None:
 def _text(head: bytes) -> Kind | None:
     """Return the kind of a file whose first bytes are printed words; None where they are not."""
     start = head[:256]
+    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        return Kind("a web page (HTML)", has_sound=False)
     if len(start) < 8 or not all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
         return None
-    name = "a web page (HTML)" if start.lstrip()[:5].lower() in (b"<html", b"<!doc") else "a text file"
-    return Kind(name, has_sound=False)
+    return Kind("a text file", has_sound=False)

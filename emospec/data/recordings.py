@@ -78,6 +78,9 @@ def left_out(place: Path) -> dict[str, int]:
     Raises:
         AudioError: a folder cannot be read.
     """
-    if not place.is_dir():
+    try:
+        if not place.is_dir():
+            return {}
+    except OSError:  # as in `find_recordings`
         return {}
     return dict(Counter(file.suffix.lower() for file in walk(place, OTHER_SUFFIXES)).most_common())

@@ -15,6 +15,7 @@ from pyarrow import csv, parquet
 
 from emospec.data.audio import find_recordings
 from emospec.data.cells import FILE, cell_text, column_name, other_separator, portable_name
+from emospec.data.recordings import left_out
 from emospec.errors import ScoringError, nearest
 
 _BATCH_ROWS = 4096
@@ -46,15 +47,20 @@ class Manifest:
         source: a CSV (UTF-8) or Parquet file with a column `file` of paths, relative to that file, or URLs; or a
             folder, of which all recordings are taken.
         keep: further columns whose values are carried along.
+        ffmpeg: take from a folder the recordings too that ffmpeg decodes.
+
+    Attributes:
+        left_out: files of a folder that are recordings of kinds that are not read, by suffix.
 
     Raises:
         ScoringError: there is no such file, or not these columns.
         AudioError: the folder holds no recordings.
     """
 
-    def __init__(self, source: Path | str, keep: Sequence[str] = ()) -> None:
+    def __init__(self, source: Path | str, keep: Sequence[str] = (), ffmpeg: bool = False) -> None:
         self.source = Path(source)
-        self._files = find_recordings(self.source) if self.source.is_dir() else None
+        self._files = find_recordings(self.source, ffmpeg) if self.source.is_dir() else None
+        self.left_out: dict[str, int] = {} if ffmpeg else left_out(self.source)
         if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
             raise ScoringError(
                 f"{source} is no folder, no .csv and no .parquet. `emospec predict` judges single recordings"
