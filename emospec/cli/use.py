@@ -2,19 +2,17 @@
 
 import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from emospec.cli.extras import needs
-from emospec.cli.predictions import Printer, counter, told_failure
+from emospec.cli.predictions import Printer, counter, stopped, told_failure
+from emospec.cli.targets import check_files, check_timeline_files, plan
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
@@ -71,28 +69,38 @@ def predict(
         raise EmospecError("--json and --csv exclude each other. Name one")
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
     results = recognizer.predict_many(found, abstain_below=abstain_below)
-    failures = 0
-    with (
-        Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
-        counter("judged", len(found)) as step,
-    ):
-        for done, result in enumerate(map(_named, found, results), start=1):
-            failures += printer.add(result)
-            step(done)
+    failures = done = 0
+    try:
+        with (
+            Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
+            counter("judged", len(found)) as step,
+        ):
+            for done, result in enumerate(map(_named, found, results), start=1):
+                failures += printer.add(result)
+                step(done)
+    except KeyboardInterrupt:
+        stopped(f"{done} of {len(found)} recordings were judged; those are printed")
     _exit(failures, len(found))
 
 
-@app.command(
-    epilog="Example: emospec timeline interview.mp3 --model models/emodb --format textgrid --out interview.TextGrid"
-)
+@app.command(epilog="Example: emospec timeline interview.mp3 --model models/emodb --out interview.TextGrid")
 def timeline(
-    recording: Annotated[str, typer.Argument(metavar="FILE|-", help="A recording, or - for stdin.")],
+    recordings: Recordings,
     model: ModelName = "",
-    form: Annotated[
-        str, typer.Option("--format", help="csv, json, audacity, textgrid, elan, rttm, srt or vtt.")
-    ] = "csv",
-    out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
+    forms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="csv, json, audacity, textgrid, elan, rttm, srt or vtt; repeatable. Else the suffix of --out says it.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."),
+    ] = None,
     speech: Annotated[
         bool,
         typer.Option(
@@ -100,6 +108,7 @@ def timeline(
             help="Judge stretches of speech, found first, instead of windows; no hop, no smoothing.",
         ),
     ] = False,
+    no_speech_check: NoSpeechCheck = False,
     window: Window = 3.0,
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
@@ -108,26 +117,21 @@ def timeline(
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotions of a recording over its time, hours long or short."""
-    from emospec.inference.formats import format_named, render, write
+    """Tell the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
+    from emospec.cli.timelines import judge_all
     from emospec.inference.streaming import Timing
 
-    format_named(form)  # before a long recording is judged
-    _check_files(out, plot, apart_from=[recording])
-    if plot is not None:
-        with needs("plot"):
-            import matplotlib  # noqa: F401
-    recognizer = _open(model, int8, threads)
-    source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     # With --speech there are no hops, so none can be mistaken.
-    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
-    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech))
-    if out is None:
-        print(render(form, heard), end="")
-    else:
-        write(form, heard, out)
-    if plot is not None:
-        _plot(heard, source, plot)
+    timing = Timing(
+        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
+    )
+    several = len(recordings) > 1 or Path(recordings[0]).is_dir()
+    found = _recordings(recordings)
+    outputs = plan(found, forms or (), out, several)
+    check_timeline_files(outputs, out, plot, found)
+    recognizer = _open(model, int8, threads)
+    failures = judge_all(recognizer, list(zip(found, outputs, strict=True)), timing, speech, plot)
+    _exit(failures, len(found))
 
 
 @app.command(epilog="Example: emospec listen --model models/emodb")
@@ -141,6 +145,7 @@ def listen(
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    no_speech_check: NoSpeechCheck = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per hop.")] = False,
     int8: Int8 = False,
     threads: Threads = 0,
@@ -151,17 +156,22 @@ def listen(
     from emospec.inference.streaming import Timing
 
     recognizer = _open(model, int8, threads)
-    timing = Timing(window, hop, smoothing, 0.0, abstain_below)
+    timing = Timing(window, hop, smoothing, 0.0, abstain_below, not no_speech_check)
     with microphone(device, seconds) as (sample_rate, chunks):
         stream = recognizer.stream(sample_rate, timing)
         if not as_json:
             print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
-        with suppress(KeyboardInterrupt):
+        interrupted = False
+        try:
             for chunk in chunks:
                 for moment in stream.push(chunk):
                     print_moment(moment, as_json)
+        except KeyboardInterrupt:
+            interrupted = True
         for moment in stream.finish()[0]:
             print_moment(moment, as_json)
+    if interrupted:
+        stopped(f"{stream.seconds:.1f} s of sound were heard")
 
 
 @app.command(epilog="Example: emospec embed calls/ --model models/emodb --out z.npz")
@@ -180,22 +190,30 @@ def embed(
     from emospec.files import write_bytes
     from emospec.inference.recognizer import Prediction
 
-    _check_files(out, apart_from=())
+    check_files(out, apart_from=())
+    if out.suffix.lower() not in ("", ".npz"):
+        raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
     recognizer, found = _open(model, int8, threads), _recordings(recordings)
-    _check_files(out, apart_from=found)
-    names, z, failures = [], [], 0
-    with counter("embedded", len(found)) as step:
-        for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
-            failures += told_failure(result)
-            if isinstance(result, Prediction):
-                names.append(result.recording)
-                z.append(result.z)
-            step(done)
+    check_files(out, apart_from=found)
+    names, z, failures, interrupted = [], [], 0, False
+    try:
+        with counter("embedded", len(found)) as step:
+            for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
+                failures += told_failure(result)
+                if isinstance(result, Prediction):
+                    names.append(result.recording)
+                    z.append(result.z)
+                step(done)
+    except KeyboardInterrupt:
+        interrupted = True
     if z:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
         write_bytes(out, buffer.getvalue())
         print(f"{len(z)} recordings: {out}")
+    if interrupted:
+        written = f"z of {len(z)} of {len(found)} recordings is written" if z else "Nothing was written"
+        stopped(written)
     _exit(failures, len(found))
 
 
@@ -236,19 +254,26 @@ def score(
     from emospec.inference.bulk import score as run
     from emospec.inference.streaming import Timing
 
-    with scoring_progress() as progress:
-        found = run(
-            source,
-            out,
-            _model(model),
-            keep=keep or (),
-            int8=int8,
-            z=z,
-            timing=Timing() if timelines else None,
-            shard_files=shard_files,
-            jobs=jobs,
-            cluster=cluster,
-            progress=progress,
+    try:
+        with scoring_progress() as progress:
+            found = run(
+                source,
+                out,
+                _model(model),
+                keep=keep or (),
+                int8=int8,
+                z=z,
+                timing=Timing() if timelines else None,
+                shard_files=shard_files,
+                jobs=jobs,
+                cluster=cluster,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        stopped(
+            f"What is finished is kept in {out}; the same command goes on"
+            if out.is_dir()
+            else "Nothing was written"
         )
     print_scored(found, out, as_json)
     _exit(found["failed"], found["files"])
@@ -374,32 +399,6 @@ def _model(named: str) -> str:
         file=sys.stderr,
     )
     return DEFAULT
-
-
-def _check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:
-    """Refuse a file that is a folder, whose folder is missing, or that is a recording, before there is work to lose."""
-    for file in files:
-        if file is not None and file.is_dir():
-            raise EmospecError(f"{file} is a folder. Name a file")
-        if file is not None and not file.absolute().parent.is_dir():
-            raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
-        if file is not None and file.is_file() and any(_is_file(one, file) for one in apart_from):
-            raise EmospecError(f"{file} is the recording itself. Name another file")
-
-
-def _is_file(recording: "Recording", file: Path) -> bool:
-    return isinstance(recording, (str, Path)) and Path(recording).is_file() and file.samefile(recording)
-
-
-def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
-    from emospec.data.audio import read_blocks
-    from emospec.data.waveform import SAMPLE_RATE
-    from emospec.files import write_bytes
-
-    with needs("plot"):
-        from emospec.inference.picture import draw, overview, to_png
-    seen = overview(read_blocks(source), round(heard.duration_seconds * SAMPLE_RATE))
-    write_bytes(path, to_png(draw(heard, seen)))
 
 
 def _recordings(named: list[str]) -> "list[Recording]":
