@@ -31,9 +31,8 @@ class ProgressLines:
         self._clock = clock
         self._first: dict[
             str, tuple[float, int]
-        ] = {}  # of each piece of work: when it was first told of, and how far
-        self._printed: dict[str, tuple[float, int]] = {}
-        self._words: dict[str, str] = {}
+        ] = {}  # when each piece of work was first told of, and how far it was
+        self._last: dict[str, tuple[float, int, str]] = {}  # its last line
 
     def update(self, name: str, done: int, total: int, word: str) -> None:
         """Take the news of a piece of work; print it where a line is due.
@@ -41,26 +40,18 @@ class ProgressLines:
         Args:
             name: of the piece of work.
             done, total: how far it is.
-            word: how it stands; the first one is printed at once.
+            word: how it stands; the first one is printed at once, and so is the end of what had a line before.
         """
         now = self._clock()
-        self._first.setdefault(name, (now, done))
-        before = self._printed.get(name)
-        since, at = before or self._first[name]
-        first_word = bool(word) and not self._words.get(name)
-        ended = (
-            done >= total and (before is not None or bool(word)) and (at < done or word != self._words[name])
-        )
+        first = self._first.setdefault(name, (now, done))
+        since, at, last = self._last.get(name, (*first, ""))
         tenth = now - since >= SOON_SECONDS and done - at >= total / 10
-        if first_word or ended or tenth or now - since >= LINE_SECONDS:
+        ended = done >= total and name in self._last and (done, word) != (at, last)
+        if (word and not last) or ended or tenth or now - since >= LINE_SECONDS:
             left = "" if "about" in word else self._left(name, now, done, total)
-            print(
-                ", ".join(filter(None, (f"{name}: {done} of {total}", word, left))),
-                file=sys.stderr,
-                flush=True,
-            )
-            self._printed[name] = now, done
-            self._words[name] = word
+            words = (f"{name}: {done} of {total}", word, left)
+            print(", ".join(filter(None, words)), file=sys.stderr, flush=True)
+            self._last[name] = now, done, word
 
     def _left(self, name: str, now: float, done: int, total: int) -> str:
         began, at = self._first[name]

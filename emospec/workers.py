@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,7 @@ def _started_deaf(workers: Workers) -> Workers:
     """
 
     def work(calls: Iterable[Any]) -> Iterator[Any]:
+        resource_tracker.ensure_running()  # its start, with the first process, would unblock the signal
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return workers(calls)
