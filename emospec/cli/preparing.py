@@ -169,17 +169,19 @@ def _labels(pack: "Pack") -> dict[str, list[str]]:
     labels = labels_of(pack)
     for name in dict.fromkeys(label.corpus for label in labels):
         mine = [label for label in labels if label.corpus == name]
-        known = [
-            f"{label.label} -> {label.emotion} {label.utterances}"
-            if label.label != label.emotion
-            else f"{label.label} {label.utterances}"
-            for label in mine
-            if label.is_known
-        ]
-        others = [
-            f"{label.label} -> {label.emotion} {label.utterances}" for label in mine if not label.is_known
-        ]
+        known, others = (
+            [
+                _became(label.label, label.emotion, label.utterances)
+                for label in mine
+                if label.is_known is wanted
+            ]
+            for wanted in (True, False)
+        )
         lines[name] = [", ".join(known)] * bool(known)
         if others:
             lines[name].append(f"no emotion that emospec knows, so classes of their own: {', '.join(others)}")
     return lines
+
+
+def _became(label: str, emotion: str, utterances: int) -> str:
+    return f"{label} {utterances}" if label == emotion else f"{label} -> {emotion} {utterances}"

@@ -171,7 +171,8 @@ def prepare(
 ) -> None:
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
 
-    Your own recordings are csv:NAME=FILE (columns file, speaker, emotion) or folders:NAME=ROOT (CLASS/SPEAKER/).
+    Your own recordings: csv=FILE (columns file, speaker, emotion) or folders=ROOT (CLASS/SPEAKER/); csv:NAME=FILE and
+    folders:NAME=ROOT give them a name.
     """
     from emospec.cli.preparing import prepare_corpora, print_prepared
     from emospec.display import progress_bars
