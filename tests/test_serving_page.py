@@ -1,22 +1,25 @@
 """What the page needs of the server: examples, colours, timelines written in other formats. No browser."""
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 import emospec
-from conftest import tone
 from emospec.data.audio import read_audio
+from emospec.data.corpora.demo import utterance
 from emospec.data.utterances import EMOTIONS
 from emospec.evaluation.palette import EMOTION_COLORS, OTHER_COLORS, class_colors
 from emospec.inference.formats import FORMATS
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.speech import speech_stretches
 from emospec.serving.examples import VOICES, synthesised
-from served import Served, served, wav
+from served import Served, served, until, wav
 from test_serving import fault
 
 BASE = Path(emospec.__file__).parent / "models" / "base"
@@ -32,8 +35,8 @@ TIMELINE = {
 
 
 @pytest.fixture(scope="module")
-def server(hum_model: Path) -> Iterator[Served]:
-    with served(hum_model) as running:
+def server() -> Iterator[Served]:
+    with served(BASE) as running:
         yield running
 
 
@@ -56,9 +59,17 @@ def test_the_bundled_model_is_fairly_sure_of_every_example_and_speech_is_found_i
         assert spoken > 0.7 * prediction.seconds
 
 
-def test_examples_are_those_that_the_model_at_work_gets_right(client: httpx.Client, hum_model: Path) -> None:
+@pytest.mark.parametrize("kind", ["bundled", "another"])
+def test_examples_are_those_that_the_model_at_work_gets_right(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    model = BASE if kind == "bundled" else request.getfixturevalue("hum_model")
+    with served(model) as running, running.client() as client:
+        check_examples(client, Recognizer(model, threads=1))
+
+
+def check_examples(client: httpx.Client, recognizer: Recognizer) -> None:
     examples = client.get("/examples").json()
-    recognizer = Recognizer(hum_model, threads=1)
     right = [
         name
         for name in VOICES
@@ -73,15 +84,40 @@ def test_examples_are_those_that_the_model_at_work_gets_right(client: httpx.Clie
     fault(client.get("/examples/merry.wav"), 404, "not_found")
 
 
+@pytest.fixture(scope="module")
+def timeline(server: Served) -> dict[str, object]:
+    with server.client() as client:
+        answer = client.post("/v1/timeline", files={"file": ("grüße an.wav", synthesised("sad"))})
+    made: dict[str, object] = answer.json()
+    return made
+
+
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_timeline_is_written_in_any_format_without_its_recording(client: httpx.Client, form: str) -> None:
-    sound = {"file": ("grüße an.wav", wav(tone(440, 7.0)))}
-    timeline = client.post("/v1/timeline", files=sound).json()
+def test_a_timeline_is_written_in_any_format_without_its_recording(
+    client: httpx.Client, timeline: dict[str, object], form: str
+) -> None:
+    sound = {"file": ("grüße an.wav", synthesised("sad"))}
     expected = client.post("/v1/timeline", params={"format": form}, files=sound)
     answer = client.post(f"/v1/formats/{form}", json=timeline)
     assert answer.text == expected.text
     for header in ("content-type", "content-disposition"):
         assert answer.headers.get(header) == expected.headers.get(header)
+
+
+def test_who_has_gone_is_not_worked_for(server: Served, client: httpx.Client) -> None:
+    content = wav(np.tile(utterance(1, "sad", 1), 400))  # twenty minutes
+
+    def seconds() -> float:
+        found = re.search(r"emospec_audio_seconds_total ([\d.e+]+)", client.get("/metrics").text)
+        assert found
+        return float(found[1])
+
+    begun = seconds()
+    with pytest.raises(httpx.ReadTimeout), server.client() as hasty:
+        hasty.post("/v1/timeline", files={"file": ("long.wav", content)}, timeout=1.0)
+    until(lambda: server.service.gate.requests == 0)
+    until(lambda: seconds() == (time.sleep(0.5), seconds())[1])
+    assert seconds() < begun + 900
 
 
 def test_what_is_no_timeline_is_refused(client: httpx.Client) -> None:
