@@ -56,7 +56,6 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        root_path=root_path,
     )
     app.state.service = service
     app.state.examples = examples.Examples(service)
@@ -69,7 +68,9 @@ def create_app(
     app.add_exception_handler(EmospecError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(Door, metrics=service.metrics, token=token, hosts=hosts, origins=origins)
+    app.add_middleware(
+        Door, metrics=service.metrics, token=token, hosts=hosts, origins=origins, root_path=root_path
+    )
     if origins:
         app.add_middleware(
             CORSMiddleware,
