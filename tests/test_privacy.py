@@ -21,7 +21,11 @@ INET = re.compile(r"^\S+ +(?:socket\(AF_INET6?|(?:connect|sendto)\(.*sin6?_port)
 def traced(command: list[str], log: Path) -> list[str]:
     """The command under strace, where strace is: its network calls go to `log`."""
     strace = shutil.which("strace")
-    return [strace, "-f", "--seccomp-bpf", "-qq", "-e", "trace=network", "-o", str(log), *command] if strace else command
+    return (
+        [strace, "-f", "--seccomp-bpf", "-qq", "-e", "trace=network", "-o", str(log), *command]
+        if strace
+        else command
+    )
 
 
 def fresh_home(folder: Path) -> dict[str, str]:
@@ -57,7 +61,9 @@ def test_serve_writes_nothing_and_connects_to_nobody(tmp_path: Path, hum_model: 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "emospec", "serve", "--port", str(port), "--model", str(hum_model)]
-    with subprocess.Popen(traced(command, log), env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        traced(command, log), env=environment, cwd=tmp_path, stderr=subprocess.PIPE
+    ) as server:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
                 end = time.monotonic() + 60
@@ -83,7 +89,9 @@ def test_serve_writes_nothing_and_connects_to_nobody(tmp_path: Path, hum_model: 
         assert not re.search(r"(sendto|sendmsg)\(.*sin6?_port=htons\(53\)", calls)
 
 
-@pytest.mark.parametrize("module", ["emospec", "emospec.serving.decoding", "emospec.inference.shard", "bench"])
+@pytest.mark.parametrize(
+    "module", ["emospec", "emospec.serving.decoding", "emospec.inference.shard", "bench"]
+)
 def test_telemetry_is_off_before_onnxruntime_is_imported(module: str, tmp_path: Path) -> None:
     code = f"import {module}, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     root = str(Path(__file__).parents[1])

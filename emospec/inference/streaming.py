@@ -6,12 +6,14 @@ A window is scored as a recording of its own would be, and what is said of it ne
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.data.samples import as_samples
 from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform
+from emospec.inference.recordings import ArrayLike
 from emospec.inference.segments import Segmenter, Smoother
 from emospec.inference.speech import SpeechLog
 from emospec.inference.timeline import Segment
@@ -115,16 +117,16 @@ class Stream:
         """How much was heard, at 16 kHz."""
         return self._samples / SAMPLE_RATE
 
-    def push(self, samples: NDArray[Any]) -> list[Moment]:
+    def push(self, samples: ArrayLike) -> list[Moment]:
         """Take the next samples; what is heard in the windows that they complete.
 
         Args:
-            samples: (samples,) or (samples, channels), floats nominally in [-1, 1]; of any number.
+            samples: of any number, as of `Recognizer.predict`: (samples,) or (samples, channels).
 
         Raises:
             AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
         """
-        return self._take(self._resampler.push(samples))
+        return self._take(self._resampler.push(as_samples(samples)))
 
     def finish(self) -> tuple[list[Moment], list[Segment]]:
         """The stream ends: the last moments, and the segments that no moment has closed."""

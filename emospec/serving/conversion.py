@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
+from emospec.data.kinds import stem_of
 from emospec.inference.formats import FORMATS, format_named, render
 from emospec.inference.timeline import Segment, Timeline
 from emospec.serving import answers
@@ -101,7 +101,7 @@ def _converted(form: str, content: bytes) -> Response:
 
 def response_of(form: str, timeline: Timeline) -> Response:
     """Return a timeline in a format; all but JSON as a file to save, named after the recording."""
-    name = quote(PurePath(timeline.recording).stem + FORMATS[form].suffix)
+    name = quote(stem_of(timeline.recording) + FORMATS[form].suffix)
     headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(render(form, timeline), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
 

@@ -12,16 +12,24 @@ from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.serving import answers
 from emospec.serving.conversion import KINDS, response_of
-from emospec.serving.refusals import RefusedError
-from emospec.serving.service import Service
-from emospec.serving.uploads import Upload, read_uploads
+from emospec.serving.refusals import RefusedError, check_query
+from emospec.serving.service import RETRY_SECONDS, Service
+from emospec.serving.uploads import FIELD, Upload, read_uploads
 
 SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
+
+
+async def known_query(request: Request) -> list[str]:
+    """Return the query parameters that an address takes; one that it does not take is refused."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    check_query((name for name, _ in request.query_params.multi_items()), known)
+    return known
+
 
 router = APIRouter(
     responses={
         code: {"model": answers.Trouble} for code in (401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
-    }
+    },
 )
 Result = TypeVar("Result")
 
@@ -35,46 +43,44 @@ def service_of(connection: HTTPConnection) -> Service:
 Served = Annotated[Service, Depends(service_of)]
 
 
-class Uploads:
-    """A dependency: the files of a field, with room for them until the answer has gone."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    async def __call__(self, request: Request, service: Served) -> AsyncIterator[list[Upload]]:
-        """Take them in."""
-        if not service.ready:
-            raise RefusedError("not_ready")
-        model = request.query_params.get("model")
-        if model not in (None, "", service.name):
-            raise RefusedError(
-                "unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}"
-            )
-        gate = service.gate
-        gate.check()
-        with gate.body() as add:
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > gate.limits.bytes:
-                raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
-            uploads = await read_uploads(request, self.field, gate.limits, add)
-            with gate.place():
-                yield uploads
+async def uploads_of(
+    request: Request, service: Served, known: Annotated[list[str], Depends(known_query)]
+) -> AsyncIterator[list[Upload]]:
+    """Take the files of a body in, with room for them until the answer has gone."""
+    if not service.ready:
+        raise RefusedError("not_ready")
+    model = request.query_params.get("model")
+    if model not in (None, "", service.name):
+        raise RefusedError("unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}")
+    gate = service.gate
+    gate.check()
+    with gate.body() as add:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > gate.limits.bytes:
+            raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
+        uploads = await read_uploads(request, known, gate.limits, add)
+        with gate.place():
+            yield uploads
 
 
-Files = Annotated[list[Upload], Depends(Uploads("files"))]
-File = Annotated[list[Upload], Depends(Uploads("file"))]
+Files = Annotated[list[Upload], Depends(uploads_of)]
 Share = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
 Model = Annotated[str, Query(description="A model's name; else the default one.")]
 
 
-def _multipart(field: str, several: bool) -> dict[str, Any]:
+def _multipart(several: bool) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "description": "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus."}
     sent = {"type": "array", "items": file, "minItems": 1} if several else file
-    schema = {"type": "object", "properties": {field: sent}, "required": [field]}
+    schema = {
+        "type": "object",
+        "properties": {FIELD: sent},
+        "required": [FIELD],
+        "additionalProperties": False,
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.post("/v1/predict", openapi_extra=_multipart("files", several=True))
+@router.post("/v1/predict", openapi_extra=_multipart(several=True))
 async def predict(
     request: Request,
     service: Served,
@@ -92,7 +98,7 @@ async def predict(
     return answers.Predictions(model=service.name, results=said)
 
 
-@router.post("/v1/embed", openapi_extra=_multipart("files", several=True))
+@router.post("/v1/embed", openapi_extra=_multipart(several=True))
 async def embed(request: Request, service: Served, files: Files, model: Model = "") -> answers.Embeddings:
     """The feature z of recordings, in order, to search or cluster them by."""
     said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0)]
@@ -101,14 +107,14 @@ async def embed(request: Request, service: Served, files: Files, model: Model = 
 
 @router.post(
     "/v1/timeline",
-    openapi_extra=_multipart("file", several=False),
+    openapi_extra=_multipart(several=False),
     response_model=answers.Heard,
     responses=KINDS,
 )
 async def timeline(
     request: Request,
     service: Served,
-    file: File,
+    files: Files,
     window: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds judged at once.")] = 3.0,
     hop: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds between windows.")] = 1.0,
     smoothing: Annotated[float, Query(ge=0, description="Time constant in seconds; 0 is none.")] = 1.0,
@@ -121,12 +127,12 @@ async def timeline(
 ) -> Response:
     """The emotions of a recording over its time."""
     format_named(form)
-    if len(file) > 1:
-        raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
+    if len(files) > 1:
+        raise RefusedError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
     timing = Timing(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
     )
-    work = service.timeline(file[0], timing, speech)
+    work = service.timeline(files[0], timing, speech)
     return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
 
 
@@ -145,10 +151,9 @@ def health() -> answers.State:
 
 
 @router.get("/ready")
-def ready(service: Served) -> answers.State:
-    """Whether it takes requests."""
-    if not service.ready:
-        raise RefusedError("not_ready")
+async def ready(service: Served) -> answers.State:
+    """Whether it takes requests: a recording is decoded to see."""
+    await service.prove()
     return answers.State(status="ready")
 
 
@@ -188,7 +193,9 @@ async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, An
                 return both[0].result()
             raise RefusedError("gone")
     except TimeoutError as error:
-        raise RefusedError("time_limit", f"the answer takes longer than {seconds:g} s") from error
+        raise RefusedError(
+            "overloaded", f"the answer takes longer than {seconds:g} s", retry_seconds=RETRY_SECONDS
+        ) from error
     finally:
         for task in both:
             task.cancel()
