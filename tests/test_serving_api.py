@@ -132,6 +132,17 @@ def test_the_scheme_of_a_token_is_of_any_case_and_is_there(proxied: Served) -> N
             assert socket.subprotocol == scheme
 
 
+def test_the_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for path in ("/", "/docs"):
+        answer = client.get(path)
+        assert "//" not in answer.text
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "script-src" not in policy
+        assert ("unsafe-inline" in policy) == (path == "/docs")  # of styles alone
+    assert "validatorUrl: null" in client.get("/docs/start.js").text
+
+
 def test_other_sites_may_read_when_to_come_again(proxied: Served) -> None:
     with proxied.client(headers={"Origin": "https://emo.example"}) as client:
         exposed = client.get("/health").headers["access-control-expose-headers"]

@@ -40,10 +40,8 @@ HEAR, CHECK, BLOCKS = b"hear", b"hear, and look for speech", b"blocks"
 SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
 WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
 LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
-TRIES, FAILURES = (
-    3,
-    2,
-)  # of one recording: with decoders that may be killed meanwhile, with such as it ends itself
+# Of one recording: with decoders that may be killed meanwhile, with such as it ends itself.
+TRIES, FAILURES = 5, 2
 DECODER = "emospec-decoder"  # the name of a process
 STOPS = (signal.SIGINT, signal.SIGTERM)
 # Of a process: by the kernel for want of memory, by `kill -9`; 255 where what forks decoders was killed.
