@@ -102,6 +102,7 @@ def serve(
             with suppress(KeyboardInterrupt):
                 _Server(config_of(app, limits)).run(sockets=[bound])
         finally:
+            service.decoders.stop()
             for child in multiprocessing.active_children():
                 if child.name == DECODER:
                     child.kill()  # it is deaf to the SIGTERM by which multiprocessing would end it
