@@ -51,16 +51,18 @@ def test_unknown_query_parameters_are_refused_by_name(client: httpx.Client) -> N
         assert "model" in answer.json()["error"]["fix"]
     for route in ("/v1/models", "/examples", "/examples/angry.wav", "/health", "/ready", "/metrics"):
         assert "'verbose'" in fault(client.get(f"{route}?verbose=1"), 422, "invalid")
-    assert "'rate', did you mean 'sample_rate'?" in fault(client.get("/v1/stream?rate=8000"), 422, "invalid")
+    assert "'samplerate', did you mean 'sample_rate'?" in fault(
+        client.get("/v1/stream?samplerate=8000"), 422, "invalid"
+    )
     answer = client.post("/v1/timeline?window=2&window=3", files=sent([CLIP], "file"))
     assert "'window' is there twice" in fault(answer, 422, "invalid")
 
 
 def test_an_unknown_query_parameter_of_a_stream_is_refused_by_name(server: Served) -> None:
-    with opened(server, "rate=8000") as socket:
+    with opened(server, "samplerate=8000") as socket:
         last, closed = told(socket)
     assert (last["error"]["code"], closed["code"]) == ("invalid", 1008)
-    assert "'rate', did you mean 'sample_rate'?" in last["error"]["message"]
+    assert "'samplerate', did you mean 'sample_rate'?" in last["error"]["message"]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -197,10 +199,12 @@ def test_the_document_has_the_token_and_the_stream(client: httpx.Client, proxied
 
 def test_the_streams_messages_are_those_of_the_document(server: Served) -> None:
     kinds = {TypeAdapter(model).json_schema()["properties"]["type"]["const"]: model for model in MESSAGES}
-    with opened(server, "window=1&hop=1") as socket:
-        socket.send((tone(440, 2.5) * 32767).astype("<i2").tobytes())
-        socket.send("end")
-        said = told(socket)[:-1]
+    said = []
+    for check in ("true", "false"):
+        with opened(server, f"window=1&hop=1&check_speech={check}") as socket:
+            socket.send((tone(440, 2.5) * 32767).astype("<i2").tobytes())
+            socket.send("end")
+            said += told(socket)[:-1]
     with opened(server, "hop=0") as socket:
         said += told(socket)[:-1]
     assert {one["type"] for one in said} == set(kinds)
