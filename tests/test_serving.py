@@ -218,7 +218,7 @@ def test_every_error_has_one_shape(client: httpx.Client) -> None:
     fault(client.get("/v1/predict"), 405, "method_not_allowed")
     fault(client.post("/v1/predict", content=b"x"), 422, "invalid")
     fault(client.post("/v1/predict", data={"files": "x"}), 422, "invalid")
-    fault(client.post("/v1/predict", files=sent([b"x"], "file")), 422, "invalid")
+    fault(client.post("/v1/predict", files=sent([b"x"], "sound")), 422, "invalid")
     fault(
         client.post("/v1/predict", content=b"x", headers={"content-type": "multipart/form-data"}),
         422,

@@ -343,24 +343,31 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
+    ] = "",
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
         from emospec.serving.server import serve as run
+    from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
     run(
-        _model(model),
+        model or DEFAULT,
         host=host,
         port=port,
         int8=int8,
         threads=threads,
         token=token,
         origins=tuple(allow_origin or ()),
+        root_path=root_path,
         limits=limits,
         ffmpeg=ffmpeg,
+        notes=() if model else (_default_terms(),),
     )
 
 
@@ -390,16 +397,22 @@ def _model(named: str) -> str:
     """The model that is named; else the default one, which says what it is and on what terms."""
     if named:
         return named
+    from emospec.inference.model import DEFAULT
+
+    print(_default_terms(), file=sys.stderr)
+    return DEFAULT
+
+
+def _default_terms() -> str:
+    """Return what the default model is, and on what terms it may be used."""
     from emospec.inference.model import DEFAULT, load_model
 
     model = load_model(DEFAULT)
     corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
-    print(
+    return (
         f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
-        f"{model.terms}. `emospec models` tells more, --model names another",
-        file=sys.stderr,
+        f"{model.terms}. `emospec models` tells more, --model names another"
     )
-    return DEFAULT
 
 
 def _check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:

@@ -18,7 +18,7 @@ class Fault(BaseModel):
     """What went wrong."""
 
     code: str = Field(examples=["too_long"])
-    message: str = Field(examples=["the recording: is 7200 s long, allowed are 3600 s"])
+    message: str = Field(examples=["call.wav: is 7200 s long, allowed are 3600 s"])
     fix: str = Field(examples=["cut it; /v1/models has the limits"])
 
 
@@ -157,7 +157,7 @@ class Example(BaseModel):
     """A sound to try the server with."""
 
     name: str = Field(examples=["angry"])
-    url: str = Field(examples=["/examples/angry.wav"])
+    url: str = Field(examples=["examples/angry.wav"], description="Relative to the server's address.")
 
 
 class State(BaseModel):

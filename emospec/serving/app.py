@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,18 +15,33 @@ from starlette.staticfiles import StaticFiles
 import emospec
 from emospec.errors import EmospecError
 from emospec.serving import routes, streams
-from emospec.serving.door import Door
+from emospec.serving.connections import UnreadBodies
+from emospec.serving.document import document
+from emospec.serving.door import GUARDED, Door
 from emospec.serving.refusals import KINDS, RefusedError, refusal_of
 from emospec.serving.service import Service
 
 PAGE = Path(__file__).with_name("page")
 PLOTLY = "plotly.min.js"
+DOCS = Path(__file__).with_name("docs")
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 
 def create_app(
-    service: Service, *, token: str = "", hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()
+    service: Service,
+    *,
+    token: str = "",
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    root_path: str = "",
 ) -> FastAPI:
-    """The application around a service; see `Door` for the rest."""
+    """Return the application around a service.
+
+    Args:
+        service: what answers.
+        token, hosts, origins: as of `Door`.
+        root_path: under which a proxy has it, such as `/emo`.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,11 +56,14 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        root_path=root_path,
     )
     app.state.service = service
     app.include_router(routes.router)
     app.include_router(streams.router)
     _add_page(app)
+    _add_docs(app)
+    app.openapi = cache(lambda: document(app, GUARDED, bool(token)))  # type: ignore[method-assign]
     app.add_exception_handler(EmospecError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
@@ -55,7 +74,9 @@ def create_app(
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization"],
+            expose_headers=["Content-Disposition", "Retry-After"],
         )
+    app.add_middleware(UnreadBodies)
     return app
 
 
@@ -77,6 +98,22 @@ def _add_page(app: FastAPI) -> None:
     app.mount("/page", page)
 
 
+def _add_docs(app: FastAPI) -> None:
+    """Add the API's document as a page, by Swagger UI from its own wheel."""
+    ours = StaticFiles(directory=DOCS, check_dir=False)
+    found = find_spec("fastapi_offline")
+    folders = found.submodule_search_locations if found else None
+    swagger = StaticFiles(directory=Path((folders or [str(DOCS)])[0]) / "static", check_dir=False)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return await ours.get_response("index.html", request.scope)
+
+    @app.get("/docs/{name}", include_in_schema=False)
+    async def docs_file(name: str, request: Request) -> Response:
+        return await (swagger if name in SWAGGER else ours).get_response(name, request.scope)
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     """The one shape of errors."""
     if isinstance(error, RequestValidationError):
@@ -84,7 +121,16 @@ async def _refused(_: Request, error: Exception) -> Response:
         return RefusedError("invalid", f"{first['loc'][-1]}: {first['msg']}").response
     if isinstance(error, HTTPException):
         codes = {status: code for code, (status, _, _) in reversed(KINDS.items())}
-        return RefusedError(codes.get(error.status_code, "invalid")).response
+        response = RefusedError(codes.get(error.status_code, "invalid")).response
+        if error.status_code == 405:
+            response.headers["Allow"] = _allowed((error.headers or {}).get("Allow", "GET"))
+        return response
     if isinstance(error, EmospecError):
         return refusal_of(error).response
     raise error
+
+
+def _allowed(methods: str) -> str:
+    """Return the methods of an address, and HEAD where GET is."""
+    names = {name.strip() for name in methods.split(",")}
+    return ", ".join(sorted(names | ({"HEAD"} if "GET" in names else set())))
