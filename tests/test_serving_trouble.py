@@ -150,7 +150,7 @@ def test_an_answer_that_takes_too_long_is_given_up(hum_model: Path, monkeypatch:
 
         monkeypatch.setattr(server.service.recognizer.batcher, "_score", slow)
         for route in ("predict", "timeline"):
-            answer = client.post(f"/v1/{route}", files=sent([CLIP], "file"))
+            answer = client.post(f"/v1/{route}?check_speech=false", files=sent([CLIP], "file"))
             fault(answer, 503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 1
 
