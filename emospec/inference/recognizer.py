@@ -115,6 +115,7 @@ class Recognizer:
     def __init__(self, model: Model | Path | str = DEFAULT, *, int8: bool = False, threads: int = 0) -> None:
         self._options: dict[str, Any] = {"int8": int8, "threads": threads}
         self.model = model if isinstance(model, Model) else load_model(model)
+        self._folder = self.model.folder.resolve()  # which the current folder may have found
         self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
@@ -133,7 +134,7 @@ class Recognizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
-        model = replace(self.model, folder=self.model.folder.resolve())
+        model = replace(self.model, folder=self._folder)
         return partial(type(self), **self._options), (model,)
 
     @overload
