@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from emospec.cli.output import can_print
+
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
     from emospec.inference.streaming import Moment
@@ -118,7 +120,7 @@ def print_moment(moment: "Moment", as_json: bool) -> None:
     if moment.confidence is None:
         print(f"{when:20}  no speech", flush=True)
         return
-    bar = "█" * round(20 * moment.confidence)
+    bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
     print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
 
 

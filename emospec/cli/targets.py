@@ -101,10 +101,9 @@ def names(recordings: "Sequence[Recording]") -> list[str]:
 
 def _stem(recording: "Recording") -> str:
     """The name without an audio file's suffix: `call.001` keeps its number."""
-    from emospec.data.audio import SUFFIXES
+    from emospec.data.kinds import stem_of
 
-    path = Path(label(recording))
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+    return stem_of(label(recording))
 
 
 def label(recording: "Recording") -> str:

@@ -16,6 +16,7 @@ from emospec.errors import AudioError
 from emospec.files import told_as_output
 
 if TYPE_CHECKING:
+    from emospec.data.waveform import Waveform
     from emospec.inference.recognizer import Recognizer
     from emospec.inference.recordings import Recording
     from emospec.inference.streaming import Timing
@@ -26,7 +27,9 @@ def judge_all(
     recognizer: "Recognizer",
     plans: "Sequence[tuple[Recording, Sequence[Output]]]",
     timing: "Timing",
+    *,
     speech: bool,
+    channel: int | None,
     plot: Path | None,
 ) -> int:
     """Write the timeline of each recording; of one that cannot be read, why goes to standard error.
@@ -34,7 +37,7 @@ def judge_all(
     Args:
         recognizer: the model.
         plans: recordings, each with its files.
-        timing, speech: as of `Recognizer.timeline`.
+        timing, speech, channel: as of `Recognizer.timeline`.
         plot: the picture to draw, where there is one recording.
 
     Returns:
@@ -49,7 +52,11 @@ def judge_all(
             for recording, outputs in plans:
                 try:
                     heard = recognizer.timeline(
-                        recording, timing=timing, speech=speech, progress=begin(recording)
+                        recording,
+                        timing=timing,
+                        speech=speech,
+                        channel=channel,
+                        progress=begin(recording),
                     )
                 except AudioError as error:
                     if len(plans) == 1:
@@ -61,9 +68,11 @@ def judge_all(
                     heard = dataclasses.replace(heard, recording=STDIN)
                 if not heard.has_speech:
                     print(f"emospec: no speech found in {heard.recording}", file=sys.stderr)
+                for warning in recognizer.ear.channel_warnings(recording) if channel is None else ():
+                    print(f"emospec: {heard.recording}: {warning}", file=sys.stderr)
                 _write(heard, outputs)
                 if plot is not None:
-                    _draw(heard, recording, plot)
+                    _draw(heard, recognizer.ear.blocks(recording, channel=channel), plot)
                 done += 1
     except KeyboardInterrupt:
         stopped(f"{done} of {len(plans)} timelines were made")
@@ -83,15 +92,13 @@ def _write(heard: "Timeline", outputs: Sequence[Output]) -> None:
         write(output.form, heard, output.path)
 
 
-def _draw(heard: "Timeline", source: "Recording", path: Path) -> None:
+def _draw(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
     """Draw waveform, spectrogram and emotions of a recording into a file."""
     from emospec.data.waveform import SAMPLE_RATE
     from emospec.files import write_bytes
-    from emospec.inference.hearing import Ear
 
     with needs("plot"):
         from emospec.inference.picture import draw, overview, to_image
-    blocks = Ear(0, 0.0).blocks(source)
     seen = overview(blocks, round(heard.duration_seconds * SAMPLE_RATE))
     write_bytes(path, to_image(draw(heard, seen), picture_form(path)))
 

@@ -34,7 +34,11 @@ Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION.")
+    str,
+    typer.Option(
+        "--model",
+        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
+    ),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
@@ -51,24 +55,34 @@ Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds."
 NoSpeechCheck = Annotated[
     bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
 ]
+Channel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Judge this channel of each recording, from 1; else the mean over all."),
+]
+Ffmpeg = Annotated[
+    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-@app.command(epilog="Example: emospec predict calls/ --model models/emodb --csv > emotions.csv")
+@app.command(epilog="Example: emospec predict calls/ --csv > emotions.csv")
 def predict(
     recordings: Recordings,
     model: ModelName = "",
     abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotion of recordings. Exit code 1: some could not be judged; 2: none could."""
+    """Tell the emotion of recordings. Exit code 1: some were left out or could not be judged; 2: none could."""
     if as_json and as_csv:
         raise EmospecError("--json and --csv exclude each other. Name one")
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
-    results = recognizer.predict_many(found, abstain_below=abstain_below)
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, abstain_below=abstain_below, channel=channel)
     failures = done = 0
     try:
         with (
@@ -80,10 +94,10 @@ def predict(
                 step(done)
     except KeyboardInterrupt:
         stopped(f"{done} of {len(found)} recordings were judged; those are printed")
-    _exit(failures, len(found))
+    _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec timeline interview.mp3 --model models/emodb --out interview.TextGrid")
+@app.command(epilog="Example: emospec timeline interview.mp3 --out interview.TextGrid")
 def timeline(
     recordings: Recordings,
     model: ModelName = "",
@@ -94,6 +108,7 @@ def timeline(
             help="csv, json, audacity, textgrid, elan, rttm, srt or vtt; repeatable. Else the suffix of --out says it.",
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
     ] = None,
@@ -114,6 +129,8 @@ def timeline(
     smoothing: Smoothing = 1.0,
     minimum: Minimum = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -126,15 +143,17 @@ def timeline(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
     )
     several = len(recordings) > 1 or Path(recordings[0]).is_dir()
-    found = _recordings(recordings)
-    outputs = plan(found, forms or (), out, several)
+    found = _recordings(recordings, ffmpeg)
+    outputs = plan(found, [*(forms or ()), *(["json"] if as_json else ())], out, several)
     check_timeline_files(outputs, out, plot, found)
-    recognizer = _open(model, int8, threads)
-    failures = judge_all(recognizer, list(zip(found, outputs, strict=True)), timing, speech, plot)
-    _exit(failures, len(found))
+    recognizer = _open(model, int8, threads, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    plans = list(zip(found, outputs, strict=True))
+    failures = judge_all(recognizer, plans, timing, speech=speech, channel=channel, plot=plot)
+    _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec listen --model models/emodb")
+@app.command(epilog="Example: emospec listen --seconds 60")
 def listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
@@ -174,11 +193,14 @@ def listen(
         stopped(f"{stream.seconds:.1f} s of sound were heard")
 
 
-@app.command(epilog="Example: emospec embed calls/ --model models/emodb --out z.npz")
+@app.command(epilog="Example: emospec embed calls/ --out z.npz")
 def embed(
     recordings: Recordings,
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
+    as_json: AsJson = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -193,12 +215,14 @@ def embed(
     check_files(out, apart_from=())
     if out.suffix.lower() not in ("", ".npz"):
         raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
     check_files(out, apart_from=found)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, channel=channel)
     names, z, failures, interrupted = [], [], 0, False
     try:
         with counter("embedded", len(found)) as step:
-            for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
+            for done, result in enumerate(map(_named, found, results), start=1):
                 failures += told_failure(result)
                 if isinstance(result, Prediction):
                     names.append(result.recording)
@@ -210,14 +234,19 @@ def embed(
         buffer = io.BytesIO()
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
         write_bytes(out, buffer.getvalue())
+    if as_json:
+        from emospec.display import print_json
+
+        print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
+    elif z:
         print(f"{len(z)} recordings: {out}")
     if interrupted:
         written = f"z of {len(z)} of {len(found)} recordings is written" if z else "Nothing was written"
         stopped(written)
-    _exit(failures, len(found))
+    _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec score calls.csv --model models/emodb --out results --keep call_id")
+@app.command(epilog="Example: emospec score calls/ --out results")
 def score(
     source: Annotated[
         str,
@@ -240,6 +269,8 @@ def score(
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
     ] = "",
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     as_json: AsJson = False,
 ) -> None:
@@ -267,6 +298,8 @@ def score(
                 shard_files=shard_files,
                 jobs=jobs,
                 cluster=cluster,
+                channel=channel,
+                ffmpeg=ffmpeg,
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -276,10 +309,11 @@ def score(
             else "Nothing was written"
         )
     print_scored(found, out, as_json)
-    _exit(found["failed"], found["files"])
+    missed = 0 if ffmpeg else _told_left_out([source])
+    _exit(found["failed"], found["files"], missed)
 
 
-@app.command(epilog="Example: emospec export runs/one --out models/emodb")
+@app.command(epilog="Example: emospec export runs/one --out models/mine")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
@@ -319,13 +353,14 @@ def export(
         print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
-@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")
+@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
 def serve(
     model: ModelName = "",
     host: Annotated[
         str, typer.Option(help="The address to bind; by default this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
     token: Annotated[
@@ -343,23 +378,31 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
+    ] = "",
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
         from emospec.serving.server import serve as run
+    from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
     run(
-        _model(model),
+        model or DEFAULT,
         host=host,
         port=port,
         int8=int8,
         threads=threads,
         token=token,
         origins=tuple(allow_origin or ()),
+        root_path=root_path,
         limits=limits,
+        ffmpeg=ffmpeg,
+        notes=() if model else (_default_terms(),),
     )
 
 
@@ -379,29 +422,49 @@ def _text_of(file: Path) -> str:
         raise EmospecError(f"{file}: cannot be read as text ({error})") from error
 
 
-def _open(model: str, int8: bool, threads: int) -> "Recognizer":
+def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
     from emospec.inference.recognizer import Recognizer
 
-    return Recognizer(_model(model), int8=int8, threads=threads)
+    return Recognizer(_model(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
 
 
 def _model(named: str) -> str:
     """The model that is named; else the default one, which says what it is and on what terms."""
     if named:
         return named
+    from emospec.inference.model import DEFAULT
+
+    print(_default_terms(), file=sys.stderr)
+    return DEFAULT
+
+
+def _default_terms() -> str:
+    """Return what the default model is, and on what terms it may be used."""
     from emospec.inference.model import DEFAULT, load_model
 
     model = load_model(DEFAULT)
     corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
-    print(
+    return (
         f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
-        f"{model.terms}. `emospec models` tells more, --model names another",
-        file=sys.stderr,
+        f"{model.terms}. `emospec models` tells more, --model names another"
     )
-    return DEFAULT
 
 
-def _recordings(named: list[str]) -> "list[Recording]":
+def _told_left_out(named: list[str]) -> int:
+    """How many recordings of the folders that are named are of kinds that are not read; a line tells of each folder."""
+    from emospec.data.audio import printable
+    from emospec.data.kinds import left_out_line
+    from emospec.data.recordings import left_out
+
+    missed = 0
+    for name in named:
+        if name != STDIN and (counts := left_out(Path(name))):
+            missed += sum(counts.values())
+            print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
+    return missed
+
+
+def _recordings(named: list[str], ffmpeg: bool = False) -> "list[Recording]":
     """The files of folders, whatever is named, and standard input read whole."""
     from emospec.data.audio import find_recordings
 
@@ -410,7 +473,7 @@ def _recordings(named: list[str]) -> "list[Recording]":
         if name == STDIN:
             found.append(sys.stdin.buffer.read())
         else:
-            found += find_recordings(Path(name))
+            found += find_recordings(Path(name), ffmpeg)
     return found
 
 
@@ -421,6 +484,6 @@ def _named(recording: "Recording", result: _Result) -> _Result:
     return dataclasses.replace(result, recording="stdin") if isinstance(recording, bytes) else result
 
 
-def _exit(failures: int, judged: int) -> None:
-    if failures:
+def _exit(failures: int, judged: int, missed: int = 0) -> None:
+    if failures or missed:
         raise typer.Exit(2 if failures == judged else 1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.data.channels import ChannelMeter, check_channel
 from emospec.data.waveform import MAX_CHANNELS, Resampler, Waveform
 from emospec.errors import AudioError
 
@@ -18,12 +19,16 @@ MOST_ROWS = 2  # of channels first: more rows are as likely a batch
 ALLOWED = "floats in [-1, 1] or integers of 8, 16 or 32 bits, of shape (samples,) or (samples, channels)"
 
 
-def from_samples(samples: Any, sample_rate: int) -> Waveform:
+def from_samples(
+    samples: Any, sample_rate: int, channel: int | None = None, meter: ChannelMeter | None = None
+) -> Waveform:
     """Samples in memory as mono float32 at 16 kHz, as `read_audio` gives those of a file.
 
     Args:
         samples: as of `as_samples`.
         sample_rate: Hz, 1 to 384 kHz.
+        channel: take this one, from 1; None takes the mean over all.
+        meter: measures the channels.
 
     Raises:
         AudioError: there are none, or they are not what `as_samples` and `Resampler.push` take.
@@ -33,7 +38,13 @@ def from_samples(samples: Any, sample_rate: int) -> Waveform:
         (16000,)
     """
     resampler = Resampler(sample_rate)
-    waveform = np.concatenate([resampler.push(as_samples(samples, whole=True)), resampler.finish()])
+    floats = as_samples(samples, whole=True)
+    if channel is not None:
+        check_channel(channel, floats.shape[1] if floats.ndim == 2 else 1, "the recording")
+        floats = floats[:, channel - 1] if floats.ndim == 2 else floats
+    waveform = np.concatenate([resampler.push(floats), resampler.finish()])
+    if meter is not None and floats.ndim == 2 and floats.shape[1] > 1:
+        meter.push(floats.astype(np.float32, copy=False), sample_rate)
     if not waveform.size:
         raise AudioError("the recording holds no samples (zero length)")
     return waveform

@@ -18,10 +18,11 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
+from emospec.data.kinds import stem_of
 from emospec.errors import TimelineError, nearest
 from emospec.files import to_json, write_text
 from emospec.inference.timeline import Segment, Timeline
@@ -206,7 +207,7 @@ def _rttm(timeline: Timeline) -> str:
     Type SPEAKER, file without its extension, channel 1, start and duration in seconds, orthography and speaker type
     not available, the emotion in place of the speaker's name, its confidence, signal look-ahead time not available.
     """
-    file = _line(PurePath(timeline.recording).stem).replace(" ", "_")
+    file = _line(stem_of(timeline.recording)).replace(" ", "_")
     return "".join(
         f"SPEAKER {file} 1 {start / MILLISECONDS:.3f} {(end - start) / MILLISECONDS:.3f} "
         f"<NA> <NA> {label.replace(' ', '_')} {_confidence(s, '<NA>')} <NA>\n"

@@ -3,12 +3,13 @@
 Knows two numbers of a model and no graph, so that a process of its own can hear.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from emospec.data.audio import read_blocks, read_part
+from emospec.data.channels import ChannelMeter
 from emospec.data.frames import HOP_SAMPLES, frame_count
 from emospec.data.samples import from_samples
 from emospec.data.waveform import SAMPLE_RATE, Waveform
@@ -52,14 +53,21 @@ class Ear:
     Attributes:
         max_frames, usual_seconds: as of `Model`.
         longest_seconds: recordings that say they are longer are refused before they are decoded.
+        ffmpeg: decode what is not read here by the program ffmpeg.
     """
 
     max_frames: int
     usual_seconds: float
     longest_seconds: float = np.inf
+    ffmpeg: bool = False
 
     def hear(
-        self, recording: Recording, sample_rate: int | None = None, *, check_speech: bool = False
+        self,
+        recording: Recording,
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
+        check_speech: bool = False,
     ) -> Heard:
         """Decode a recording; of one far longer than the crop, the middle alone.
 
@@ -68,18 +76,21 @@ class Ear:
         Args:
             recording: as of `Recognizer.predict`.
             sample_rate: Hz, of samples.
+            channel: take this one, from 1; None takes the mean over all.
             check_speech: look for speech in the span, and warn where there is none.
 
         Raises:
             AudioError: it cannot be used.
         """
-        given = taken(recording, sample_rate)
+        given = replace(taken(recording, sample_rate), channel=channel)
+        meter, measured_from = ChannelMeter(), 0.0
         if given.is_samples:
-            whole = _samples_of(given)
+            whole = _samples_of(given, meter)
             first, last = self._middle(len(whole))
             waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
         else:
-            waveform, seconds, start = read_part(given.content, self._middle, self.longest_seconds)
+            waveform, seconds, start = self._part(given, self._middle, meter)
+            measured_from = start
         first, last = self._judged_samples(len(waveform))
         sound = None
         # Training took the middle of long utterances, but none of them is silent there.
@@ -88,23 +99,56 @@ class Ear:
         if sound is not None:
             start, waveform = sound
             first, last = self._judged_samples(len(waveform))
+            if meter.has_channels and not given.is_samples:
+                meter, measured_from = ChannelMeter(), start
+                begin = round(start * SAMPLE_RATE)
+                self._part(given, lambda _: (begin, begin + len(waveform)), meter)
         judged = waveform[first:last]
         span = start + first / SAMPLE_RATE, min(seconds, start + last / SAMPLE_RATE)
         said = tuple(warnings_of(judged, seconds, span, self.usual_seconds, moved=sound is not None))
+        said += tuple(meter.warnings(span[0] - measured_from, span[1] - measured_from))
         spoken = None
         if check_speech:
             spoken = speech_seconds(judged)
             said += () if spoken else (NO_SPEECH,)
         return Heard(given.name, waveform, seconds, span, said, spoken)
 
-    def blocks(self, recording: Recording, sample_rate: int | None = None) -> Iterator[Waveform]:
-        """All of a recording at 16 kHz, block by block; AudioError as of `hear`."""
-        return self._blocks(taken(recording, sample_rate))
+    def blocks(
+        self, recording: Recording, sample_rate: int | None = None, channel: int | None = None
+    ) -> Iterator[Waveform]:
+        """All of a recording, or one channel of it, at 16 kHz, block by block; AudioError as of `hear`."""
+        return self._blocks(replace(taken(recording, sample_rate), channel=channel))
+
+    def channel_warnings(self, recording: Recording, sample_rate: int | None = None) -> list[str]:
+        """Say in words whether the channels of a recording cancel or differ, by its middle; AudioError as of `hear`."""
+        given, meter = taken(recording, sample_rate), ChannelMeter()
+        if given.is_samples:
+            _samples_of(given, meter)
+        else:
+            self._part(given, self._middle, meter)
+        return list(meter.warnings(0.0, np.inf))
 
     def _blocks(self, given: Given) -> Iterator[Waveform]:
         if not given.is_samples:
-            return read_blocks(given.content, longest_seconds=self.longest_seconds)
+            return read_blocks(
+                given.content,
+                longest_seconds=self.longest_seconds,
+                channel=given.channel,
+                ffmpeg=self.ffmpeg,
+            )
         return iter([_samples_of(given)])
+
+    def _part(
+        self, given: Given, choose: Callable[[int], tuple[int, int]], meter: ChannelMeter
+    ) -> tuple[Waveform, float, float]:
+        return read_part(
+            given.content,
+            choose,
+            self.longest_seconds,
+            channel=given.channel,
+            ffmpeg=self.ffmpeg,
+            meter=meter,
+        )
 
     def _loudest(self, given: Given, judged: Waveform) -> tuple[float, Waveform] | None:
         """Where the part with most sound starts, in seconds, and its samples; None where `judged` is as good."""
@@ -139,7 +183,7 @@ class Ear:
         return (first - margin) * HOP_SAMPLES, min(samples, (last + margin) * HOP_SAMPLES)
 
 
-def _samples_of(given: Given) -> Waveform:
+def _samples_of(given: Given, meter: ChannelMeter | None = None) -> Waveform:
     if given.sample_rate is None:
         raise AudioError("samples need their sample_rate, in Hz")
-    return from_samples(given.content, given.sample_rate)
+    return from_samples(given.content, given.sample_rate, given.channel, meter)

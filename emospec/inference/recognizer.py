@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from emospec.cores import cores
 from emospec.data.buckets import buckets
+from emospec.data.ffmpeg import check_ffmpeg
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
@@ -102,9 +103,11 @@ class Recognizer:
             default the bundled one.
         int8: use the graph whose convolutions compute in 8 bits.
         threads: of the graph and of decoding; 0 is one per core.
+        ffmpeg: decode recordings that are not read here by the program ffmpeg.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
+        AudioError: ffmpeg is asked for, and is not there.
 
     Example:
         >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
@@ -112,11 +115,20 @@ class Recognizer:
         'angry'
     """
 
-    def __init__(self, model: Model | Path | str = DEFAULT, *, int8: bool = False, threads: int = 0) -> None:
-        self._options: dict[str, Any] = {"int8": int8, "threads": threads}
+    def __init__(
+        self,
+        model: Model | Path | str = DEFAULT,
+        *,
+        int8: bool = False,
+        threads: int = 0,
+        ffmpeg: bool = False,
+    ) -> None:
+        self._options: dict[str, Any] = {"int8": int8, "threads": threads, "ffmpeg": ffmpeg}
+        if ffmpeg:
+            check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
         self._folder = self.model.folder.resolve()  # which the current folder may have found
-        self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
+        self.ear = Ear(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -145,6 +157,7 @@ class Recognizer:
         *,
         abstain_below: float = 0.0,
         check_speech: bool = False,
+        channel: int | None = None,
     ) -> Prediction: ...
     @overload
     def predict(
@@ -154,6 +167,7 @@ class Recognizer:
         *,
         abstain_below: float = 0.0,
         check_speech: bool = False,
+        channel: int | None = None,
     ) -> list[Prediction | Failure]: ...
     def predict(
         self,
@@ -162,6 +176,7 @@ class Recognizer:
         *,
         abstain_below: float = 0.0,
         check_speech: bool = False,
+        channel: int | None = None,
     ) -> Prediction | list[Prediction | Failure]:
         """The emotion of one recording, or of each of several.
 
@@ -175,6 +190,7 @@ class Recognizer:
             sample_rate: Hz, of samples; files and dicts say it themselves.
             abstain_below: no emotion where the confidence is lower, 0 to 1.
             check_speech: look for speech in what is judged; see `Prediction.speech_seconds`.
+            channel: judge this one, from 1; None judges the mean over all.
 
         Returns:
             A prediction; for a list, one prediction or failure each, in order.
@@ -188,10 +204,14 @@ class Recognizer:
             _check_recordings(recordings, sample_rate)
             return list(
                 self.predict_many(
-                    recordings, sample_rate, abstain_below=abstain_below, check_speech=check_speech
+                    recordings,
+                    sample_rate,
+                    abstain_below=abstain_below,
+                    check_speech=check_speech,
+                    channel=channel,
                 )
             )
-        heard = self.ear.hear(recordings, sample_rate, check_speech=check_speech)
+        heard = self.ear.hear(recordings, sample_rate, channel=channel, check_speech=check_speech)
         return self._predictions([heard], abstain_below)[0]
 
     def predict_many(
@@ -201,25 +221,32 @@ class Recognizer:
         *,
         abstain_below: float = 0.0,
         check_speech: bool = False,
+        channel: int | None = None,
     ) -> Iterator[Prediction | Failure]:
         """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
         _check_threshold(abstain_below)
         waiting = iter(recordings)
         with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
-                heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate, check_speech), some))
+                heard = list(
+                    pool.map(lambda one: self._hear_safely(one, sample_rate, channel, check_speech), some)
+                )
                 usable = [one for one in heard if isinstance(one, Heard)]
                 predictions = iter(self._predictions(usable, abstain_below))
                 yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
 
     def embed(
-        self, recordings: Recording | Recordings, sample_rate: int | None = None
+        self,
+        recordings: Recording | Recordings,
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
     ) -> NDArray[np.float32]:
         """Z: (64,) of one recording, or (n, 64) of several, NaN where one cannot be used."""
         if not isinstance(recordings, (list, tuple)):
-            return self.predict(recordings, sample_rate).z
+            return self.predict(recordings, sample_rate, channel=channel).z
         missing = np.full(len(self.model.classes[0].center), np.nan, np.float32)
-        results = self.predict_many(recordings, sample_rate)
+        results = self.predict_many(recordings, sample_rate, channel=channel)
         rows = [missing if isinstance(one, Failure) else one.z for one in results]
         return np.stack(rows) if rows else np.empty((0, len(missing)), np.float32)
 
@@ -263,6 +290,7 @@ class Recognizer:
         *,
         timing: Timing | None = None,
         speech: bool = False,
+        channel: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Timeline:
         """The emotions of a recording over its time, in memory that does not grow with its length.
@@ -274,6 +302,7 @@ class Recognizer:
             speech: judge the stretches of speech that a voice-activity detector finds, each as a recording of its
                 own, instead of windows; longer ones than 5 windows, or than the model judges whole, are split.
                 Between them there is no emotion; hop and smoothing do not apply.
+            channel: judge this one, from 1; None judges the mean over all.
             progress: is called with the seconds gone through, a block at a time; with `speech` all twice.
 
         Returns:
@@ -286,7 +315,7 @@ class Recognizer:
         given = taken(recording, sample_rate)
         name = Path(given.name).name
         return self.timeline_of(
-            lambda: _counted(self.ear.blocks(given.content, given.sample_rate), progress),
+            lambda: _counted(self.ear.blocks(given.content, given.sample_rate, channel), progress),
             name,
             timing,
             speech,
@@ -407,10 +436,10 @@ class Recognizer:
         )
 
     def _hear_safely(
-        self, recording: Recording, sample_rate: int | None, check_speech: bool
+        self, recording: Recording, sample_rate: int | None, channel: int | None, check_speech: bool
     ) -> Heard | Failure:
         try:
-            return self.ear.hear(recording, sample_rate, check_speech=check_speech)
+            return self.ear.hear(recording, sample_rate, channel=channel, check_speech=check_speech)
         except EmospecError as error:
             return Failure(name_of(recording), str(error))
 

@@ -36,11 +36,13 @@ class Given:
         content: a path, bytes of a file, or an array or tensor of samples.
         sample_rate: Hz, of samples.
         name: as of `name_of`.
+        channel: the one to take, from 1; None is the mean of all.
     """
 
     content: Path | str | bytes | Any
     sample_rate: int | None
     name: str
+    channel: int | None = None
 
     @property
     def is_samples(self) -> bool:

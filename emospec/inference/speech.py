@@ -15,7 +15,7 @@ SPEECH, SILENCE = 0.5, 0.35  # probabilities at which speech begins, and below w
 SHORTEST_PAUSE_SECONDS = 0.2
 MARGIN_SECONDS = 0.06  # kept around speech
 ANY_SPEECH = 0.4  # probability of a chunk that counts where the question is whether anybody speaks at all
-FEWEST_CHUNKS = 3  # of them, some 0.1 s: shorter than any word, longer than a click
+FEWEST_CHUNKS = 8  # of them, 0.26 s: the shortest acted words have 0.38, most music and noise at most 0.13
 LEAST_CHUNKS = 2 * FEWEST_CHUNKS  # that are looked at
 
 _LOADING = threading.Lock()
@@ -54,7 +54,7 @@ class Detector:
 class SpeechLog:
     """Which windows of a recording that arrives hold speech; keeps what windows to come need.
 
-    A window holds speech where at least 3 chunks of 32 ms within it have a probability of 0.4 or more. Tones,
+    A window holds speech where at least 8 chunks of 32 ms within it have a probability of 0.4 or more. Tones,
     chords, noise, clicks and silence have none; acted speech has, however sad, but for some that noise covers.
 
     Example:
@@ -74,7 +74,7 @@ class SpeechLog:
         self._chunks += [p >= ANY_SPEECH for p in self._detector.push(waveform)]
 
     def has_speech(self, window: Window) -> bool:
-        """Whether anybody speaks in a window that has come, or, of a window below 0.2 s, in the 0.2 s to its end."""
+        """Whether anybody speaks in a window that has come, or, of one below 0.5 s, in the 0.5 s to its end."""
         last = window.end // CHUNK_SAMPLES
         first = min(-(-window.start // CHUNK_SAMPLES), last - LEAST_CHUNKS)
         return sum(self._chunks[max(0, first - self._first) : max(0, last - self._first)]) >= FEWEST_CHUNKS

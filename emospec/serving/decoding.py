@@ -8,6 +8,7 @@ recording has taken over cannot reach further.
 import asyncio
 import io
 import json
+import logging
 import math
 import os
 import resource
@@ -17,8 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,11 +32,29 @@ import soundfile
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.hearing import Ear, Heard
+from emospec.serving.log import log_to_stderr
+
+log = logging.getLogger(__name__)
 
 HEAR, CHECK, BLOCKS = b"hear", b"hear, and look for speech", b"blocks"
 SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
 WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
 LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
+TRIES, FAILURES = (
+    3,
+    2,
+)  # of one recording: with decoders that may be killed meanwhile, with such as it ends itself
+DECODER = "emospec-decoder"  # the name of a process
+STOPS = (signal.SIGINT, signal.SIGTERM)
+# Of a process: by the kernel for want of memory, by `kill -9`; 255 where what forks decoders was killed.
+KILLED = (-signal.SIGKILL, 255)
+LEAVING_SECONDS = 1.0  # for the exit code of a process to be known
+PROOF_SECONDS = 5.0  # as long a recording that was decoded proves that decoders work
+PROVING_SECONDS = 10.0
+
+# What a decoder imports, by name: Python 3.11's forkserver leaves `__main__` out (cpython gh-126631), and each
+# decoder would import the command line anew, for half a second.
+PRELOAD = ["emospec.cli", "numpy.fft", __name__]
 
 Result = TypeVar("Result")
 
@@ -48,7 +68,16 @@ class Room:
 
 
 class DecoderLostError(Exception):
-    """The process has died, or was stopped."""
+    """The process has died, or was stopped.
+
+    Args:
+        message: what is known.
+        killed: whether somebody else ended it, so that the recording is not to blame.
+    """
+
+    def __init__(self, message: str = "", *, killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
 
 
 class Decoder:
@@ -74,12 +103,13 @@ class Decoder:
             if self._stopped or (self._process is not None and self._process.is_alive()):
                 return
             context = get_context("forkserver")
-            context.set_forkserver_preload(["__main__", __name__])
+            context.set_forkserver_preload(PRELOAD)
             self._pipe, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, self._ear, self._room), name="emospec-decoder", daemon=True
+                target=_work, args=(theirs, self._ear, self._room), name=DECODER, daemon=True
             )
-            process.start()
+            with _deaf_to_stops():
+                process.start()
             theirs.close()
             self._process = process
         if self._stopped:  # meanwhile
@@ -114,20 +144,42 @@ class Decoder:
         return self._process.pid if self._process else None
 
     def _ask(self, what: bytes, content: bytes) -> Generator[Waveform, None, None]:
-        self.start()
-        pipe = self._pipe
-        if pipe is None:
-            raise DecoderLostError
         try:
+            self.start()
+            pipe = self._pipe
+            if pipe is None:
+                raise DecoderLostError
             pipe.send_bytes(what)
             pipe.send_bytes(content)
             while (message := pipe.recv_bytes())[:1] == SAMPLES:
                 yield np.frombuffer(message, np.float32, offset=1)
             self._facts: dict[str, Any] = dict(json.loads(message[1:]))
         except (EOFError, OSError, TypeError, ValueError) as error:
-            raise DecoderLostError from error
+            raise DecoderLostError(killed=self._was_killed()) from error
         if "error" in self._facts:
             raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
+
+    def _was_killed(self) -> bool:
+        """Whether the process was ended by somebody else, or could not be started at all."""
+        if self._process is None:
+            return True
+        self._process.join(LEAVING_SECONDS)
+        return self._process.exitcode in KILLED
+
+
+@contextmanager
+def _deaf_to_stops() -> Iterator[None]:
+    """Start processes that a SIGTERM or Ctrl-C to the whole process tree does not end.
+
+    What we are told to stop is our own to end, once what has come is answered. A blocked signal stays blocked in
+    a child, and in its children.
+    """
+    resource_tracker.ensure_running()  # it lets the signals through again, so it comes first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Decoders:
@@ -144,6 +196,8 @@ class Decoders:
         self._all = {Decoder(ear, room) for _ in range(count)}
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(count, "decoder")
+        self._proving = asyncio.Lock()
+        self._proved = -math.inf  # when a decoder answered last
 
     async def start(self) -> None:
         """Start all, before the first request."""
@@ -163,22 +217,49 @@ class Decoders:
         return {one.pid for one in self._all}
 
     async def hear(self, content: bytes, check_speech: bool = False) -> Heard:
-        """As `Decoder.hear`; a recording whose decoder dies twice is an AudioError."""
+        """As `Decoder.hear`, on a fresh decoder where one is lost.
+
+        Raises:
+            AudioError: the recording cannot be used, or its decoder failed on it twice.
+            DecoderLostError: decoders are being killed.
+        """
         decoder = await self._idle.get()
         try:
-            try:
-                return await self._in_thread(decoder.hear, content, check_speech)
-            except DecoderLostError:  # once, it need not be the recording
-                decoder = self._replaced(decoder)
-                return await self._in_thread(decoder.hear, content, check_speech)
-        except DecoderLostError as error:
-            decoder = self._replaced(decoder)
-            raise AudioError(LOST) from error
+            failures = 0
+            for left in reversed(range(TRIES)):
+                try:
+                    heard = await self._in_thread(decoder.hear, content, check_speech)
+                except DecoderLostError as lost:
+                    decoder = self._replaced(decoder)
+                    failures += not lost.killed  # once, it need not be the recording
+                    if failures == FAILURES:
+                        raise AudioError(LOST) from lost
+                    if not left:
+                        raise
+                else:
+                    self._proved = time.monotonic()
+                    return heard
+            raise AssertionError("the last try returns or raises")
         except asyncio.CancelledError:
             decoder = self._replaced(decoder)
             raise
         finally:
             self._idle.put_nowait(decoder)
+
+    async def prove(self) -> None:
+        """Decode a moment of sound, where no recording was decoded just now.
+
+        Raises:
+            DecoderLostError: it cannot be decoded, or not in time.
+        """
+        async with self._proving:
+            if time.monotonic() - self._proved < PROOF_SECONDS:
+                return
+            try:
+                async with asyncio.timeout(PROVING_SECONDS):
+                    await self.hear(_moment())
+            except (TimeoutError, AudioError) as error:
+                raise DecoderLostError("the decoders decode nothing") from error
 
     def _replaced(self, lost: Decoder) -> Decoder:
         lost.stop()
@@ -193,10 +274,21 @@ class Decoders:
 
 
 def _work(pipe: Connection, ear: Ear, room: Room) -> None:
-    """The process: take a job, send samples and then facts, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; whoever started us says when to end
+    """The process: take jobs until the pipe is closed."""
+    for stop in STOPS:  # of the terminal, or of the whole process tree; whoever started us says when to end
+        signal.signal(stop, signal.SIG_IGN)
     sys.stderr = os.fdopen(os.dup(2), "w")  # for our own failures; libmpg123 remarks on every broken MP3
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    log_to_stderr()
+    try:
+        _decode(pipe, ear, room)
+    except Exception:  # logged as JSON here; multiprocessing would print its trace
+        log.exception("a decoder failed")
+        sys.exit(1)
+
+
+def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
+    """Take a job, send samples and then facts."""
     _confine(ear, room)
     while True:
         try:
@@ -223,12 +315,17 @@ def _work(pipe: Connection, ear: Ear, room: Room) -> None:
 
 def _confine(ear: Ear, room: Room) -> None:
     """No more memory than needed, no file opened, no core dump."""
-    hum = io.BytesIO()
-    soundfile.write(hum, np.full(800, 0.5), 8000, format="WAV")
-    ear.hear(hum.getvalue(), check_speech=True)  # so that all that is imported late is imported now
+    ear.hear(_moment(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2
     )
     for nothing in (resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
         resource.setrlimit(nothing, (0, 0))
+
+
+def _moment() -> bytes:
+    """A tenth of a second of sound as the bytes of a WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, np.full(800, 0.5), 8000, format="WAV")
+    return file.getvalue()

@@ -12,7 +12,7 @@ from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving.batching import SharedRecognizer
-from emospec.serving.decoding import LOST, Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.decoding import FAILURES, LOST, TRIES, Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.refusals import RefusedError, refusal_of
@@ -20,6 +20,8 @@ from emospec.serving.uploads import Upload
 
 Result = TypeVar("Result")
 
+RETRY_SECONDS = 5  # for decoders to be started
+INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
 FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
 
 
@@ -62,6 +64,21 @@ class Service:
         self._threads.shutdown()
         self.recognizer.batcher.close()
 
+    async def prove(self) -> None:
+        """Show that requests can be answered: a recording is decoded.
+
+        Raises:
+            RefusedError: none is taken yet or any more, or the decoders cannot work.
+        """
+        if not self.ready:
+            raise RefusedError("not_ready")
+        try:
+            await self.decoders.prove()
+        except DecoderLostError as error:
+            raise RefusedError(
+                "not_ready", "no recording can be decoded", retry_seconds=RETRY_SECONDS
+            ) from error
+
     async def predict(
         self, uploads: Sequence[Upload], abstain_below: float, check_speech: bool = False
     ) -> list[Prediction | RefusedError]:
@@ -82,8 +99,8 @@ class Service:
                 heard = await self.decoders.hear(upload.content, check_speech)
                 self.metrics.audio.inc(heard.seconds)
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
-        except AudioError as error:
-            return self._told(error)
+        except (AudioError, DecoderLostError) as error:
+            return self._told(error, upload.name)
         return self.recognizer.judge(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
 
     async def timeline(self, upload: Upload, timing: Timing, speech: bool) -> Timeline:
@@ -93,20 +110,31 @@ class Service:
             RefusedError: it cannot be read.
         """
         async with self._timelines:
-            decoder = Decoder(*self._long)
-            try:
-                return await self.in_thread(
-                    lambda: self.recognizer.timeline_of(
-                        lambda: self._counted(decoder.blocks(upload.content)), upload.name, timing, speech
-                    )
+            failures = 0
+            for left in reversed(range(TRIES)):
+                try:
+                    return await self._timeline(upload, timing, speech)
+                except AudioError as error:
+                    raise self._told(error, upload.name) from error
+                except DecoderLostError as error:
+                    self.metrics.lost.inc()
+                    failures += not error.killed
+                    if failures == FAILURES:
+                        raise self._told(AudioError(LOST), upload.name) from error
+                    if not left:
+                        raise self._told(error, upload.name) from error
+            raise AssertionError("the last try returns or raises")
+
+    async def _timeline(self, upload: Upload, timing: Timing, speech: bool) -> Timeline:
+        decoder = Decoder(*self._long)
+        try:
+            return await self.in_thread(
+                lambda: self.recognizer.timeline_of(
+                    lambda: self._counted(decoder.blocks(upload.content)), upload.name, timing, speech
                 )
-            except AudioError as error:
-                raise self._told(error) from error
-            except DecoderLostError as error:
-                self.metrics.lost.inc()
-                raise self._told(AudioError(LOST)) from error
-            finally:
-                decoder.stop()
+            )
+        finally:
+            decoder.stop()
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run what blocks, beside the event loop."""
@@ -117,7 +145,11 @@ class Service:
             self.metrics.audio.inc(len(block) / SAMPLE_RATE)
             yield block
 
-    def _told(self, error: EmospecError) -> RefusedError:
-        refusal = refusal_of(error)
+    def _told(self, error: EmospecError | DecoderLostError, name: str) -> RefusedError:
+        """Count a recording that is not judged, and say why, by its name."""
+        if isinstance(error, DecoderLostError):
+            refusal = RefusedError("interrupted", f"{name}: {INTERRUPTED}", retry_seconds=RETRY_SECONDS)
+        else:
+            refusal = refusal_of(error, name)
         self.metrics.failures.labels(refusal.code).inc()
         return refusal
