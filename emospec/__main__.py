@@ -1,13 +1,21 @@
-"""`python -m emospec` is `emospec`."""
+"""The program: `emospec`, or `python -m emospec`. Imports the command line only once Ctrl-C is no traceback."""
 
 import sys
 from pathlib import Path
 
-# `python -m` puts the current folder first on the path, and processes that we start would inherit it. It stays
-# where it is a checkout that emospec runs from.
-if not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).resolve().parents[1]:
-    del sys.path[0]
 
-from emospec.cli import main
+def main() -> None:
+    """Run the command line."""
+    try:
+        from emospec.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
 
-main()
+
+if __name__ == "__main__":
+    # `python -m` puts the current folder first on the path, and processes that we start would inherit it. It stays
+    # where it is a checkout that emospec runs from.
+    if not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).resolve().parents[1]:
+        del sys.path[0]
+    main()

@@ -1,6 +1,7 @@
 """Presets and settings: TOML -> validated values; an unknown key names the nearest right one."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emospec.errors import ConfigError, nearest
+
+_STEPS = ("training.steps", "training.steps_for", "training.min_steps")  # what `--steps` replaces
 
 
 class _Table(BaseModel):
@@ -130,11 +133,48 @@ class Training(_Table):
             steps = max(self.min_steps, round(self.steps * utterances / self.steps_for / 10) * 10)
         select_after = round(steps * self.select_after / self.steps)
         if steps // self.evaluate_every * self.evaluate_every <= select_after:
+            raised = steps > self.steps
+            scaled = f" ({self.why(utterances)})" if raised else ""
+            exactly = f", or train exactly {self.steps} steps by --steps {self.steps}" if raised else ""
             raise ConfigError(
                 f"no model could be chosen: dev is judged every {self.evaluate_every} steps after step {select_after}, "
-                f"training ends at step {steps}. Lower training.evaluate_every or training.select_after"
+                f"training ends at step {steps}{scaled}. Lower training.evaluate_every or training.select_after"
+                f"{exactly}"
             )
         return steps, select_after
+
+    def why(self, utterances: int) -> str:
+        """Return why the steps for so many training utterances are not `steps`, in words."""
+        return (
+            f"training.steps={self.steps} is meant for {self.steps_for} training utterances, here are {utterances}; "
+            f"at least training.min_steps={self.min_steps}"
+        )
+
+    def exactly(self, steps: int) -> "Training":
+        """Return this plan with exactly so many steps: selection after the same share of them, at least one look at dev.
+
+        Example:
+            >>> short = Training(steps=3520, select_after=200, steps_for=4425, min_steps=1000).exactly(60)
+            >>> short.plan(428), short.evaluate_every
+            ((60, 3), 11)
+        """
+        select_after = min(round(steps * self.select_after / self.steps), steps - 1)
+        looks = steps // self.evaluate_every * self.evaluate_every > select_after
+        every = self.evaluate_every if looks else steps
+        new = {"steps": steps, "steps_for": 0, "select_after": select_after, "evaluate_every": every}
+        return self.model_copy(update=new)
+
+    def work(self, utterances: int, dev: int, step: int) -> float:
+        """Return what a training has computed by a step, in steps: a look at dev is a third of a step per batch of dev.
+
+        Args:
+            utterances: of training.
+            dev: utterances of dev.
+            step: 0 to the number of steps.
+        """
+        select_after = self.plan(utterances)[1]
+        looks = step // self.evaluate_every - min(step, select_after) // self.evaluate_every
+        return step + looks * dev / self.batch_size / 3
 
 
 class Settings(_Table):
@@ -149,18 +189,25 @@ class Settings(_Table):
     training: Training
 
 
+EXTENDS = (
+    '# Your own file may hold only what differs from a preset, below a first line: extends = "dai2019-mel"'
+)
+
+
 def preset_names() -> list[str]:
     """The presets in the box."""
     folder = resources.files("emospec") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) -> Settings:
     """A preset with overrides.
 
     Args:
-        preset: the name of one in the box, or the path of a TOML file.
+        preset: the name of one in the box, or the path of a TOML file. A file may hold only what differs from
+            another preset or file, whose name or path, from the file's folder on, it gives as `extends`.
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
+        steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
 
     Raises:
         ConfigError: all mistakes at once, each with the nearest right key.
@@ -170,8 +217,12 @@ def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
         0.0
     """
     values = _read_preset(preset)
+    if steps:
+        values["training"] = _exactly(values, steps)
     for override in overrides:
         key, separator, text = override.partition("=")
+        if steps and key.strip() in _STEPS:
+            raise ConfigError(f"--steps {steps} and --set {override} both say how long to train. Name one")
         path = key.strip().split(".")
         if not separator or not all(path):
             raise ConfigError(
@@ -184,6 +235,13 @@ def load_settings(preset: str, overrides: Iterable[str] = ()) -> Settings:
                 raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
         table[path[-1]] = _parse_value(text.strip())
     return parse_settings(values)
+
+
+def _exactly(values: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The table `training` of a preset, for exactly so many steps."""
+    if steps < 0:
+        raise ConfigError(f"steps is {steps}: choose 1 or more, or 0 for the preset's")
+    return parse_settings(values).training.exactly(steps).model_dump()
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:
@@ -216,7 +274,7 @@ def explain_preset(preset: str) -> str:
         ConfigError: there is no such preset.
     """
     settings = load_settings(preset)
-    lines = []
+    lines = ["", EXTENDS]
     for table in (name for name in type(settings).model_fields if name != "name"):
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
@@ -226,28 +284,63 @@ def explain_preset(preset: str) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
-def _read_preset(preset: str) -> dict[str, Any]:
-    path = Path(preset)
-    if path.suffix == ".toml":
-        name = path.stem
-        try:
-            text = path.read_text(encoding="utf-8-sig")  # as Windows' editors write it
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(f"preset file {preset}: cannot be read ({reason})") from error
-    else:
-        name = preset
-        names = preset_names()
-        if preset not in names:
-            raise ConfigError(
-                f"preset {preset!r} is not known{nearest(preset, names) or '.'} "
-                f"Known: {', '.join(names)}, or the path of a .toml file"
-            )
-        text = (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
+def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a preset's values, over those of the preset that it extends.
+
+    Args:
+        preset: a name, or the path of a TOML file.
+        extended_by: the files on the way here, the user's first.
+    """
+    place = os.path.realpath(preset) if _is_file(preset) else preset
+    if place in extended_by:
+        way = " -> ".join(os.path.basename(name) for name in (*extended_by, place))
+        raise ConfigError(f"preset {extended_by[0]}: extends itself ({way}). Take one `extends` out")
     try:
-        return {"name": name} | tomllib.loads(text)
+        values = tomllib.loads(_text_of(preset, extended_by))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"preset {preset}: is not TOML ({error})") from error
+    base = values.pop("extends", None)
+    own = {"name": Path(preset).stem if _is_file(preset) else preset} | values
+    if base is None:
+        return own
+    if not isinstance(base, str) or not base.strip():
+        raise ConfigError(
+            f"preset {preset}: extends is {base!r}: it names one preset or .toml file, such as {preset_names()[0]!r}"
+        )
+    if _is_file(base):  # beside the file that names it
+        base = os.path.join(os.path.dirname(preset), os.path.expanduser(base))
+    return _merge(_read_preset(base, (*extended_by, place)), own)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return values over those of a base, table by table."""
+    both = {
+        key: _merge(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | own | both
+
+
+def _is_file(preset: str) -> bool:
+    return preset.endswith(".toml")
+
+
+def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
+    told = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
+    if _is_file(preset):
+        try:
+            return Path(preset).read_text(encoding="utf-8-sig")  # as Windows' editors write it
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"{told}preset file {preset}: cannot be read ({reason})") from error
+    names = preset_names()
+    if preset not in names:
+        raise ConfigError(
+            f"{told}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"Known: {', '.join(names)}, or the path of a .toml file"
+        )
+    return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
 
 
 def _parse_value(text: str) -> Any:
@@ -271,7 +364,8 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"setting {key!r} is not known{nearest(key, _known_keys())}"
+        hint = nearest(key, _known_keys()) or ". `emospec presets dai2019-mel` lists all"
+        return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
     if len(error["loc"]) > 2 and key == "data.classes":
@@ -282,7 +376,7 @@ def _explain(key: str, error: Any) -> str:
 
 
 def _known_keys() -> list[str]:
-    keys: list[str] = []
+    keys = ["extends"]
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

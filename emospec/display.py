@@ -14,10 +14,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from emospec.files import to_json
+from emospec.progress import ProgressLines
 
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
-    from emospec.data.pack import Pack
     from emospec.evaluation.pairs import Pair
     from emospec.evaluation.results import Run
     from emospec.evaluation.statistics import Comparison, Interval
@@ -38,7 +38,7 @@ SPEAKERS = {
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator["Progress"]:
-    """A bar per run on standard error, where that is a terminal."""
+    """A bar per run on standard error, where that is a terminal and not `quiet`; else a line now and then."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -51,8 +51,11 @@ def progress_bars(quiet: bool) -> Iterator["Progress"]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
+        lines = None if console.is_terminal else ProgressLines()
 
         def update(name: str, done: int, total: int, word: str) -> None:
+            if lines:
+                lines.update(name, done, total, word)
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total, word="")
             bars.update(tasks[name], completed=done, total=total, word=word)
@@ -148,18 +151,6 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
             soft_wrap=True,
         )
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
-
-
-def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:
-    """What a pack holds, of which corpora, and what was left out."""
-    console = Console(highlight=False)
-    for name, summary in corpora.items():
-        console.print(f"[bold]{name}[/bold]: {escape(summary)}")
-    state = "made" if new else "was valid already"
-    words = f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours"
-    console.print(words, markup=False, soft_wrap=True)
-    for skip in pack.skipped:
-        console.print(f"left out {skip.id}: {skip.reason}", markup=False)
 
 
 def print_summaries(
@@ -348,6 +339,8 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     how = f"p: sign-flip permutation by {ua.interval.unit}, {'exact' if ua.exact else 'sampled'}"
     console.print(f"{runs} pair{'s' * (runs != 1)} of runs; {ua.interval.clusters} {ua.interval.unit}.")
     console.print(ua.reason or f"{how}, {ua.permutations} ways.")
+    if pair.are_equal:
+        console.print("Both predict the same throughout: copies of one run, or one setting trained twice.")
     if pair.by_corpus:
         console.print("A corpus by itself is one of several looks: its p is not corrected for that.")
 
@@ -360,6 +353,7 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "runs": len(pair.first.runs),
         "protocol": pair.first.runs[0].meta["protocol"]["name"],
         "speaker_overlap": pair.first.speaker_overlap,
+        "same_predictions": pair.are_equal,
         "audit": sorted({run.audit.summary for s in (pair.first, pair.second) for run in s.runs}),
     }
     for metric, found in pair.comparisons.items():

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CANNOT_WRITE = (*NO_ROOM, errno.EBADF, errno.EIO)  # of a stream, which has no name
 
 
 class EmospecError(Exception):
@@ -92,12 +93,79 @@ class ServingError(EmospecError):
     """The server cannot start, or refuses a request."""
 
 
-def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """A ", did you mean 'x'?" for an unknown word, or nothing where no known word is near."""
-    import difflib
+_NEAR = 0.66  # of difflib's ratio: "cvs" is near "csv", "praat" is not near "srt"
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "praat": ("textgrid",),
+    "eaf": ("elan",),
+    "webvtt": ("vtt",),
+    "subtitles": ("srt", "vtt"),
+    "subrip": ("srt",),
+    "lambda": ("loss.center_weight",),
+    "λ": ("loss.center_weight", "lambda"),
+    "alpha": ("loss.center_rate",),
+    "α": ("loss.center_rate", "alpha"),
+    "lr": ("training.learning_rate",),
+    "epochs": ("training.steps",),
+    "max_steps": ("training.steps",),
+    "batch": ("training.batch_size",),
+    "optimizer": ("training.learning_rate",),
+    "type": ("frontend.kind",),
+    "split": ("data.protocol",),
+    "gender": ("sex",),
+    "label": ("emotion",),
+    "class": ("emotion",),
+    "path": ("file",),
+    "filename": ("file",),
+    "lang": ("language",),
+    "actor": ("speaker",),
+    "loso": ("one-speaker-out",),
+    "speakers": ("one-speaker-out",),
+    "kfold": ("groups",),
+    "mel": ("dai2019-mel",),
+    "stft": ("dai2019-stft",),
+    "paper": ("dai2019-mel", "dai2019"),
+    "manifest": ("csv",),
+    "folder": ("folders",),
+    "default": ("base",),
+    "happiness": ("happy",),
+    "anger": ("angry",),
+    "sadness": ("sad",),
+    "fear": ("fearful",),
+    "disgust": ("disgusted",),
+    "surprise": ("surprised",),
+}
+"""Usual words for what is called otherwise here; the first one that is known is meant."""
 
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+
+def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return ", did you mean 'x'?" for an unknown word, or nothing where no known word is near or usual for it.
+
+    Of a setting such as `loss.lambda` the last part counts: all settings of a table begin alike.
+
+    >>> nearest("praat", ("textgrid", "srt")), nearest("loss.lambda", ["loss.teacher", "loss.center_weight"])
+    (", did you mean 'textgrid'?", ", did you mean 'loss.center_weight'?")
+    >>> nearest("praat", ("srt", "csv"))
+    ''
+    """
+    from difflib import SequenceMatcher
+
+    low = word.strip().lower()
+    table, _, tail = low.rpartition(".")
+    usual = [name for name in (*_ALIASES.get(low, ()), *_ALIASES.get(tail, ())) if name in known]
+    tables = {name.rpartition(".")[0] for name in known} - {""}
+
+    def likeness(name: str) -> float:
+        of, _, last = name.lower().rpartition(".")
+        if table in tables and of != table and last != tail:
+            return 0.0
+        whole = SequenceMatcher(None, low, name.lower()).ratio()
+        return (
+            SequenceMatcher(None, tail, last).ratio() + whole / 10
+        ) / 1.1  # of equal tails, the nearer table's
+
+    near = sorted((name for name in known if likeness(name) >= _NEAR), key=likeness, reverse=True)
+    found = [*usual, *near]
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 @contextmanager
@@ -109,7 +177,7 @@ def mistakes_in_one_line(program: str) -> Iterator[None]:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.filename is None and error.errno not in NO_ROOM:
+        if error.filename is None and error.errno not in _CANNOT_WRITE:
             raise
         print(f"{program}: {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

@@ -5,40 +5,33 @@ import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from emospec.config import Settings, load_settings
+from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
 from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, nearest
 from emospec.evaluation.report import write_report
 from emospec.evaluation.results import Run, read_run
-from emospec.job import Job, make_ready, open_pack, split_of
+from emospec.job import Job, make_ready
+from emospec.plan import Arm, plan
 from emospec.run import (
     Progress,
     command_of,
     each,
-    notable,
     refuse_another,
     refuse_existing,
     refuse_leaks,
+    refuse_mixture,
     run_job,
     setting_options,
     stage,
 )
 from emospec.watch import Watch
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One setting of an experiment: the folder of its runs, a preset, and overrides."""
-
-    folder: str
-    preset: str
-    overrides: tuple[str, ...]
 
 
 def _paper_arm(preset: str, center_weight: float, center_rate: float = 0.5) -> Arm:
@@ -62,6 +55,7 @@ def crossval(
     overrides: Sequence[str] = (),
     *,
     repeats: int = 1,
+    steps: int = 0,
     seed: int = 0,
     jobs: int = 0,
     cluster: str = "",
@@ -77,6 +71,7 @@ def crossval(
         preset: a preset's name or TOML file.
         overrides: `table.key=value` each.
         repeats: how often the protocol is drawn anew.
+        steps: train exactly so many in each run, whatever the preset says; 0 leaves it to the preset.
         seed: seeds the splits, the initial weights and the batches.
         jobs: runs side by side; 0 means one per core, or one where there is a GPU. Where there are fewer runs than
             cores, they share the cores.
@@ -91,9 +86,16 @@ def crossval(
         WorkersError: the cluster cannot be had, or a worker was lost; `resume` goes on.
     """
     arm = Arm("", preset, tuple(overrides))
-    asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed), "--repeats", repeats]
+    asked: list[object] = [
+        "--out",
+        out,
+        *setting_options(preset, overrides, seed, steps),
+        "--repeats",
+        repeats,
+    ]
     command = command_of("crossval", pack, *asked, *["--strict"] * strict)
-    todo = plan([arm], pack, out, repeats=repeats, seed=seed, strict=strict, command=command)
+    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
+    todo = plan([arm], pack, out, repeats=repeats, **more)
     return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
@@ -107,6 +109,7 @@ def sweep(
     *,
     folds: int = 0,
     repeats: int = 1,
+    steps: int = 0,
     seed: int = 0,
     jobs: int = 0,
     cluster: str = "",
@@ -125,9 +128,10 @@ def sweep(
     """
     arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
     asked: list[object] = ["--out", out, "--key", key, "--values", ",".join(values)]
-    asked += [*setting_options(preset, overrides, seed), "--repeats", repeats]
+    asked += [*setting_options(preset, overrides, seed, steps), "--repeats", repeats]
     command = command_of("sweep", pack, *asked, *["--folds", folds] * bool(folds), *["--strict"] * strict)
-    todo = plan(arms, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
+    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
+    todo = plan(arms, pack, out, folds=folds, repeats=repeats, **more)
     return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
@@ -173,6 +177,7 @@ def reproduce(
     *,
     folds: int = 0,
     repeats: int = 1,
+    steps: int = 0,
     seed: int = 0,
     jobs: int = 0,
     cluster: str = "",
@@ -196,7 +201,7 @@ def reproduce(
     """
     if unknown := [part for part in parts if part not in PAPER]:
         raise ConfigError(
-            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER))} Known: {', '.join(PAPER)}"
+            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
         )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):
@@ -205,10 +210,11 @@ def reproduce(
         )
     arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
     asked: list[object] = ["--out", out, *each("--part", parts), *each("--set", overrides), "--seed", seed]
-    asked += ["--repeats", repeats, *["--folds", folds] * bool(folds)]
+    asked += ["--repeats", repeats, *["--folds", folds] * bool(folds), *["--steps", steps] * bool(steps)]
     command = command_of("reproduce", pack, *asked, *["--strict"] * strict)
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
-    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, seed=seed, strict=strict, command=command)
+    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
+    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, **more)
     try:
         runs = run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
     except (TrainingError, WorkersError):
@@ -217,65 +223,6 @@ def reproduce(
             write_report(finished, Path(out) / "report")
         raise
     return write_report(runs, Path(out) / "report")
-
-
-def plan(
-    arms: Sequence[Arm],
-    pack: Path | str,
-    out: Path | str,
-    *,
-    folds: int = 0,
-    repeats: int = 1,
-    seed: int = 0,
-    strict: bool = False,
-    command: str = "",
-) -> list[Job]:
-    """The runs of some settings: fold by fold, so that what is done at any time can be compared.
-
-    Args:
-        folds: only the first so many of each repeat; 0 means all.
-        strict: refuse folds with a leak.
-        command: how the user asked for them.
-    """
-    if repeats < 1:
-        raise ConfigError(f"repeats is {repeats}: choose 1 or more")
-    settings = [load_settings(arm.preset, arm.overrides) for arm in arms]
-    _refuse_equal(arms, settings)
-    counts = [_count_folds(Path(pack), setting, repeats, seed) for setting in settings]
-    return [
-        Job(
-            Path(pack),
-            Path(out) / arm.folder / f"r{repeat}-f{fold}",
-            setting,
-            fold,
-            repeat,
-            seed,
-            command=command,
-            overrides=notable(setting, arm.preset),
-            strict=strict,
-        )
-        for repeat in range(repeats)
-        for fold in range(1, min(max(counts), folds or max(counts)) + 1)
-        for arm, setting, count in zip(arms, settings, counts, strict=True)
-        if fold <= count
-    ]
-
-
-def _count_folds(pack: Path, setting: Settings, repeats: int, seed: int) -> int:
-    """The folds of a split, of which every draw is tried."""
-    _, utterances, _ = open_pack(pack, setting)
-    return {len(split_of(utterances, setting, repeat, seed).folds) for repeat in range(repeats)}.pop()
-
-
-def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:
-    """ConfigError where two arms are one setting, such as two alphas without centre loss."""
-    seen: dict[str, Arm] = {}
-    for arm, setting in zip(arms, settings, strict=True):
-        idle = set() if setting.loss.center_weight else {"center_rate"}
-        exclude = {"training": {"checkpoint_seconds"}, "loss": idle}
-        other = seen.setdefault(setting.model_dump_json(exclude=exclude), arm)
-        if other is not arm:
-            raise ConfigError(f"{other.folder} and {arm.folder} are one and the same setting. Leave one out")
 
 
 def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) -> Path:
@@ -290,6 +237,7 @@ def demo(out: Path | str, *, seed: int = 0, progress: Progress | None = None) ->
         The report, one HTML file.
     """
     out = Path(out)
+    refuse_mixture(out, "a demo")
     demo_corpus.synthesise(out / "corpus", seed, progress=stage(progress, "synthesise"))
     pack, _ = prepare(read_corpus("demo", out / "corpus"), out / "pack", progress=stage(progress, "prepare"))
     todo = []
@@ -343,7 +291,7 @@ def run_jobs(
     # A cluster that grows is told of all of them.
     with side_by_side(jobs if cluster else at_once, cluster, ahead=len(todo) if cluster else 1) as work:
         _prepare_frames(todo, progress)
-        watch = Watch(todo, progress) if progress else None
+        watch = Watch(todo, progress, at_once) if progress else None
         try:
             # The runs' own folders were judged above, all before the first one started.
             each = (

@@ -6,6 +6,7 @@ and, when all else is there, `scores.json`.
 """
 
 import json
+import logging
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,14 +26,34 @@ from emospec.inference.model import CARD
 from emospec.job import Job, Ready, make_ready
 from emospec.judgement import write_judgement
 from emospec.learning.task import CHECKPOINT
+from emospec.progress import roughly
 from emospec.provenance import commit, corpus_facts, hardware, versions
 
 if TYPE_CHECKING:
     from emospec.learning.learner import Learner, Outputs
     from emospec.learning.ranks import Ranks
-    from emospec.learning.task import Fit, Row
+    from emospec.learning.task import Fit, Row, Task
 
 _LEAVING_SECONDS = 60.0  # that a killed call's run may take to notice it, on a cluster within some steps
+
+_STARTED = {
+    "meta.json",
+    "config.toml",
+    "folds.csv",
+    "earlier.csv",
+    "history.csv",
+    "checkpoint",
+    "tensorboard",
+}
+_KINDS = {
+    "a run": ("scores.json", str(CHECKPOINT)),
+    "runs": ("r*-f*/meta.json", "*=*/r*-f*/meta.json"),
+    "a pack": ("fingerprints.bin",),
+    "a model": ("model.onnx",),
+}
+"""What a folder may be, and the files of which one shows it."""
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the run's name, steps done, steps in all, and a word on how it stands."""
@@ -46,6 +67,7 @@ def train(
     *,
     fold: int = 1,
     repeat: int = 0,
+    steps: int = 0,
     seed: int = 0,
     threads: int = 0,
     resume: bool = False,
@@ -62,6 +84,7 @@ def train(
         overrides: `table.key=value` each.
         fold: which fold, from 1.
         repeat: which repeat of a protocol that draws, from 0.
+        steps: train exactly so many, whatever the preset says; 0 leaves it to the preset.
         seed: seeds the split, the initial weights and the batches.
         threads: for torch; 0 leaves its own choice.
         resume: go on with an interrupted run; a finished one is returned as it is.
@@ -77,8 +100,8 @@ def train(
         >>> emospec.train("packs/emodb", "runs/emodb", fold=1).scores["test"]["UA"]  # doctest: +SKIP
         0.78
     """
-    settings = load_settings(preset, overrides)
-    asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed), "--fold", fold]
+    settings = load_settings(preset, overrides, steps)
+    asked: list[object] = ["--out", out, *setting_options(preset, overrides, seed, steps), "--fold", fold]
     command = command_of("train", pack, *asked, *["--repeat", repeat] * bool(repeat), *["--strict"] * strict)
     job = Job(
         Path(pack),
@@ -92,11 +115,16 @@ def train(
         notable(settings, preset),
         strict,
     )
-    return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress)
+    return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress, warn=_log.warning)
 
 
 def run_job(
-    job: Job, *, resume: bool = False, tensorboard: bool = False, progress: Progress | None = None
+    job: Job,
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Run:
     """Do one run, from its settings to its `scores.json`. `train` says what may go wrong."""
     refuse_existing(job.out, resume)
@@ -104,6 +132,9 @@ def run_job(
     refuse_another(ready)
     if job.is_finished:
         return _finished(job)
+    if warn:
+        for doubt in ready.doubts:
+            warn(doubt)
 
     import torch
 
@@ -179,6 +210,7 @@ def _train_alone(
         "audit": audit.to_dict(),
     }
     if ranks.main:
+        write_json(out / "meta.json", meta)  # first: by it a start that failed is known
         write_text(out / "config.toml", to_toml(settings))
         samples = ready.pack.samples_of(ready.utterances)
         write_folds(ready.split, ready.utterances, samples, out / "folds.csv")
@@ -186,12 +218,16 @@ def _train_alone(
             write_text(out / "earlier.csv", ready.start.known.to_csv(index=False))
         else:  # one may be left of a run that was broken off before its first checkpoint
             (out / "earlier.csv").unlink(missing_ok=True)
-        write_json(out / "meta.json", meta)
+        if not (out / CHECKPOINT).is_file():  # likewise
+            (out / "history.csv").unlink(missing_ok=True)
 
     with ranks.main_first():
         store = FrameStore(ready.pack, learner.frontend, stage(progress, "spectrograms"))
     task, show = ready.task(meta["protocol"]), _row_words(progress, out.name)
-    result = fit(learner, store, task, out, resume=resume, tensorboard=tensorboard, progress=show)
+    result = fit(
+        learner, store, task, out,
+        resume=resume, tensorboard=tensorboard, progress=show, pace=_pace_words(progress, out.name, task),
+    )  # fmt: skip
     audit = ready.proved(audit, result)
     if job.strict:
         audit.refuse_leaks()
@@ -237,6 +273,20 @@ def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], No
     return show
 
 
+def _pace_words(progress: Progress | None, name: str, task: "Task") -> Callable[[int, float], None] | None:
+    """How long a training takes here, told to a progress as soon as some steps were timed."""
+    utterances, dev = len(task.train), len(task.dev)
+
+    def show(step: int, seconds: float) -> None:
+        steps, _ = task.training.plan(utterances)
+        done, whole = (task.training.work(utterances, dev, at) for at in (step, steps))
+        if progress:
+            time = f"about {roughly(seconds * (whole - done))} for {steps - step} steps"
+            progress(name, step, steps, f"{time} at {seconds:.2g} s a step")
+
+    return show if progress else None
+
+
 def refuse_another(ready: Ready) -> None:
     """RunError where the run's folder holds one of other settings, finished or begun: nothing of it is touched."""
     out, finished = ready.job.out, ready.job.is_finished
@@ -269,9 +319,29 @@ def stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | 
 
 
 def refuse_existing(out: Path, resume: bool) -> None:
-    """RunError where a folder holds something and nobody asked to go on with it."""
-    if out.exists() and not resume and any(out.iterdir()):
+    """RunError where a folder holds something and nobody asked to go on with it, or something other than a run."""
+    refuse_mixture(out, "a training", but_for="a run")
+    if out.exists() and not resume and any(out.iterdir()) and not _is_failed_start(out):
         raise RunError(f"{out} exists and is not empty. Go on with it by --resume, or name another folder")
+
+
+def _is_failed_start(out: Path) -> bool:
+    """Whether a folder holds no more than a run that ended before its first checkpoint: nothing is lost with it."""
+    names = {path.name for path in out.iterdir() if path.suffix != ".part"}
+    return "meta.json" in names and names <= _STARTED and not (out / CHECKPOINT).is_file()
+
+
+def refuse_mixture(out: Path, what: str, *, but_for: str = "") -> None:
+    """RunError where the folder for something is already that of something else.
+
+    Args:
+        out: a folder, which need not be there.
+        what: is to be written into it.
+        but_for: what it may hold: a kind of `_KINDS`.
+    """
+    for kind, signs in _KINDS.items():
+        if kind != but_for and any(path for sign in signs for path in out.glob(sign)):
+            raise RunError(f"{out} holds {kind}: {what} does not go into it. Name another folder")
 
 
 def command_of(*words: object) -> str:
@@ -279,9 +349,10 @@ def command_of(*words: object) -> str:
     return shlex.join(["emospec", *map(str, words)])
 
 
-def setting_options(preset: str, overrides: Sequence[str], seed: int) -> list[str]:
+def setting_options(preset: str, overrides: Sequence[str], seed: int, steps: int = 0) -> list[str]:
     """The options of a command line that ask for these settings."""
-    return ["--preset", preset, *each("--set", overrides), "--seed", str(seed)]
+    exactly = ["--steps", str(steps)] if steps else []
+    return ["--preset", preset, *each("--set", overrides), *exactly, "--seed", str(seed)]
 
 
 def each(option: str, values: Sequence[str]) -> list[str]:
@@ -324,7 +395,10 @@ def _meta(ready: Ready) -> dict[str, Any]:
             "hash": split.hash,
         },
         "pack": {"folder": str(pack.folder), "digest": pack.digest, "skipped": len(pack.skipped)},
-        "corpora": [corpus_facts(name, utterances) for name in sorted({u.corpus for u in utterances})],
+        "corpora": [
+            corpus_facts(name, utterances, pack.own.get(name))
+            for name in sorted({u.corpus for u in utterances})
+        ],
         "earlier_corpora": ready.start.learned_from if ready.start else [],
         "counts": {
             part: dict(Counter(utterances[i].emotion for i in ready.fold.part(part))) for part in PARTS

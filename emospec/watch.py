@@ -1,5 +1,6 @@
 """The live state of many runs, read from what they write in their folders."""
 
+import csv
 import json
 import os
 import threading
@@ -12,6 +13,7 @@ from emospec.errors import EmospecError
 from emospec.evaluation.results import Run, read_run
 from emospec.evaluation.summary import summarise
 from emospec.job import Job
+from emospec.progress import roughly
 from emospec.run import Progress
 
 FEW_RUNS = 8
@@ -21,19 +23,36 @@ ALL = "all runs"
 
 @dataclass(frozen=True)
 class _State:
-    """How far one run is: steps done, steps in all, its last dev UA, and the run when it has finished."""
+    """How far one run is.
+
+    Attributes:
+        step, steps: done, and in all.
+        dev_ua: its last one, in words.
+        run: itself, when it has finished.
+        seconds: spent; 0 where that is not known.
+        work, whole: done and in all, as of `Training.work`.
+    """
 
     step: int
     steps: int
     dev_ua: str
     run: Run | None
+    seconds: float
+    work: float
+    whole: float
 
 
 class Watch:
-    """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
+    """Follows runs in other processes by what they write: a row for each, or for each setting of many.
 
-    def __init__(self, todo: Sequence[Job], progress: Progress) -> None:
-        self._todo, self._progress = todo, progress
+    Args:
+        todo: the runs.
+        progress: is called with each row that has changed.
+        at_once: how many are at work at a time; 0 where nobody knows.
+    """
+
+    def __init__(self, todo: Sequence[Job], progress: Progress, at_once: int = 0) -> None:
+        self._todo, self._progress, self._at_once = todo, progress, at_once
         self._rows: dict[str, list[Job]] = {}
         above = os.path.commonpath([job.out.parent.parent for job in todo]) if todo else ""
         for job in todo:
@@ -75,11 +94,25 @@ class Watch:
             words.append(f"UA{' so far' * (len(jobs) > 1)} {100 * summarise(finished).ua:.1f}")
         if running:
             words.append(f"dev UA {', '.join(running)}")
+        if len(finished) < len(jobs):
+            words += self._time_left()
         steps = round(sum(state.steps for state in states) * len(jobs) / len(states))
         row = sum(state.step for state in states), steps, ", ".join(words)
         if self._shown.get(name) != row:
             self._shown[name] = row
             self._progress(name, *row)
+
+    def _time_left(self) -> list[str]:
+        """How long all runs still take at the pace of those that were seen, in words; nothing while none was."""
+        states = list(self._states.values())
+        if not (known := sum(state.work for state in states if state.seconds)):
+            return []
+        pace = sum(state.seconds for state in states) / known
+        begun = sum(state.whole - state.work for state in states)
+        waiting = (len(self._todo) - len(states)) * sum(state.whole for state in states) / len(states)
+        at_once = self._at_once or max(1, sum(state.run is None for state in states))
+        left = roughly(pace * (begun + waiting) / min(at_once, len(self._todo)))
+        return [f"about {left} left in all at {pace:.2g} s a step"]
 
     def _look(self, job: Job) -> None:
         """Note how far a run is, once it has written something."""
@@ -87,12 +120,16 @@ class Watch:
         if (before and before.run) or not (job.out / "history.csv").is_file():
             return
         run = read_run(job.out) if job.is_finished else None
-        step, *_, dev_ua, _ = (
-            (job.out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
-        )
-        if not step.isdecimal():  # a run that resumes before its first row has the header alone
+        with open(job.out / "history.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:  # a run that resumes before its first row has the header alone
             return
-        meta = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))
-        steps = job.settings.training.plan(sum(meta["counts"]["train"].values()))[0]
-        dev_ua = f"{100 * float(dev_ua):.1f}" if dev_ua else ""
-        self._states[job.out] = _State(steps if run else int(step), steps, dev_ua, run)
+        row, step = rows[-1], int(rows[-1]["step"])
+        counts = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))["counts"]
+        train, dev = (sum(counts.get(part, {}).values()) for part in ("train", "dev"))
+        training = job.settings.training
+        steps = training.plan(train)[0]
+        step = steps if run else step
+        work, whole = (training.work(train, dev, at) for at in (step, steps))
+        dev_ua = f"{100 * float(row['dev_ua']):.1f}" if row["dev_ua"] else ""
+        self._states[job.out] = _State(step, steps, dev_ua, run, float(row.get("seconds", 0.0)), work, whole)

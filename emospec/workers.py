@@ -6,11 +6,13 @@ A task should not outlive the call that asked for it: the same call again would 
 import logging
 import os
 import re
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +72,13 @@ def _side_by_side(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
             stack.enter_context(warnings.catch_warnings())
             # joblib replaces a worker between tasks when its memory has grown, and warns that it did.
             warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-            workers = joblib.Parallel(
-                n_jobs=jobs or -1,
-                return_as="generator_unordered",
-                pre_dispatch=f"{ahead}*n_jobs",
-                batch_size=1,
+            workers = _started_deaf(
+                joblib.Parallel(
+                    n_jobs=jobs or -1,
+                    return_as="generator_unordered",
+                    pre_dispatch=f"{ahead}*n_jobs",
+                    batch_size=1,
+                )
             )
         try:
             yield workers
@@ -83,6 +87,23 @@ def _side_by_side(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
             raise WorkersError(
                 f"{what} was lost, perhaps for want of memory ({type(error).__name__}). {_KEPT}"
             ) from error
+
+
+def _started_deaf(workers: Workers) -> Workers:
+    """Let processes be started deaf to Ctrl-C, which a terminal sends to all: the call that started them ends them.
+
+    A process, and a thread that starts further ones, inherit which signals are blocked.
+    """
+
+    def work(calls: Iterable[Any]) -> Iterator[Any]:
+        resource_tracker.ensure_running()  # its start, with the first process, would unblock the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return workers(calls)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return work
 
 
 def _client(cluster: str) -> "Client":

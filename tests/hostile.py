@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from emospec.inference.hearing import Ear, Heard, Recording
+from emospec.inference.hearing import Ear, Heard
+from emospec.inference.recordings import Recording
 
 
 class Hostile(Ear):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from emospec.data.corpora import CORPORA, check_corpus, read_corpus
+from emospec.data.corpora import CORPORA, check_corpus, corpus_remarks, read_corpus
 from emospec.data.corpora.crema_d import FEMALE
+from emospec.data.corpora.own import OwnCorpus, with_licences
 from emospec.data.corpora.ravdess import FOLDS
 from emospec.data.utterances import EMOTIONS, Utterance, common_emotion
 from emospec.errors import CorpusError
@@ -467,8 +468,16 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
             "manifest.csv:1: no column file, speaker, emotion. Found: none. Required: file, speaker, emotion",
         ),
         ("file,emotion\na.wav,happy\n", ":1: no column speaker. Found: file, emotion"),
-        ("file,speeker,emotion\n", ":1: column 'speeker' is not known, did you mean 'speaker'? Known: file,"),
-        ("file,speaker,emotion,qqqq\n", ":1: column 'qqqq' is not known. Known: file,"),
+        (
+            "file,speeker,emotion\n",
+            ":1: no column speaker. Found: file, speeker, emotion ('speeker', did you mean 'speaker'?)",
+        ),
+        ("file,speaker,emotion,qqqq\n", "manifest.csv: no row below the header"),
+        ("file;speaker;emotion\na.wav;ann;sad\n", ":1: its columns are separated by semicolons"),
+        ('"file"\t"speaker"\t"emotion"\n', ":1: its columns are separated by tabs. Write it with commas"),
+        ("\n\ufefffile|speaker|emotion\n", ":1: its columns are separated by bars"),
+        ("PAR1", "manifest.csv is a Parquet file, not a CSV"),
+        ("PK\x03\x04", "manifest.csv is an Excel workbook, not a CSV"),
         ("file,speaker,emotion,File\n", ":1: column 'file' is there 2 times"),
         (HEAD, "manifest.csv: no row below the header"),
         (HEAD + "a.wav,ann\n", ":2: 2 cells, but the header names 7 columns"),
@@ -482,6 +491,11 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
         (HEAD + "a.wav,ann,happy,,0,,\n", ":2: end 0.0 is not after start 0.0"),
         (HEAD + "a.wav,ann,happy,,,x,\n", ":2: sex 'x' is not one of f, female, m, male, or blank"),
         (HEAD + "a.wav,ann,happy,,,,tst\n", ":2: split 'tst' is not one of train, dev,"),
+        (HEAD + "a.wav,ann,nan,,,,\n", ":2: the emotion is blank"),
+        (HEAD + "a.wav,ann,sad,,,,\nb/c.wav,ann, <NA> ,,,,\n", ":3: the emotion is blank"),
+        (HEAD + "null,ann,happy,,,,\n", ":2: the file is blank"),
+        (HEAD + "a.wav,ann,happy,1 day soon,,,\n", ":2: start '1 day soon' is not a number of seconds"),
+        (HEAD + "b\\d.wav,ann,happy,,,,\n", "d.wav does not exist"),
         ('file,speaker,emotion,text\na.wav,ann,sad,"no\nb/c.wav,ann,sad,no\n', "unexpected end of data"),
         (
             HEAD + "a.wav,ann,happy,1,2,,\n./a.wav,bob,sad,1.0,2.0,,\n",
@@ -491,6 +505,89 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
 )
 def test_csv_mistakes_name_the_line(text: str, message: str, tmp_path: Path) -> None:
     assert message in error(lambda: read_corpus("csv", manifest(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    "word", ["", "nan", "NaN", "NAN", "None", "none", "null", "NULL", "#N/A", "N/A", "n/a", "NA", "<NA>", "NaT", " nan ", "\u00a0"]
+)  # fmt: skip
+def test_words_for_a_missing_value_are_blanks_in_every_column(word: str, tmp_path: Path) -> None:
+    row = ["a.wav", word, "sad", *[word] * 8]
+    header = "file,speaker,emotion,start,end,sex,language,text,split,session,style\n"
+    (read,) = read_corpus("csv", manifest(tmp_path, header + ",".join(row) + "\n"))
+    plain = Utterance(
+        id="csv/a", corpus="csv", file=tmp_path / "a.wav", speaker="", emotion="sad", label="sad"
+    )
+    assert read == plain
+    assert read.voice == ""
+
+
+def test_names_that_look_like_blanks_are_names(tmp_path: Path) -> None:
+    rows = "a.wav,Nan,Nonesuch\nb/c.wav,Na,nullified\n"
+    read = read_corpus("csv", manifest(tmp_path, "file,speaker,emotion\n" + rows))
+    assert [(u.speaker, u.label) for u in read] == [("Nan", "Nonesuch"), ("Na", "nullified")]
+
+
+def test_a_csv_as_pandas_and_audformat_write_it(tmp_path: Path) -> None:
+    text = (
+        "\ufeffUnnamed: 0,,File,start,END,Speaker,emotion,Gender,rater,rater\n"
+        "0,0,a.wav,0 days,0 days 00:00:01.500000,x,angry,F,1,2\n"
+        '1,7,b\\c.wav,0 days 00:01:02.25,NaT,y,"sad",Male,"two\nlines",2\n'
+        "2,8,a.wav,1 days 01:00:00,,z,sad,w,,\n"
+    )
+    read = {u.id: u for u in read_corpus("csv", manifest(tmp_path, text))}
+    assert [(u.start, u.end, u.sex) for u in read.values()] == [
+        (0.0, 1.5, "f"),
+        (90_000.0, None, "f"),
+        (62.25, None, "m"),
+    ]
+    assert list(read) == ["csv/a@0.0-1.5", "csv/a@90000.0-", "csv/b/c@62.25-"]
+    assert corpus_remarks("csv", tmp_path) == ["columns that are not read: 'rater'"]
+
+
+def test_sex_beside_gender_is_the_one_that_is_read(tmp_path: Path) -> None:
+    text = "file,speaker,emotion,gender,sex\na.wav,ann,sad,m,f\n"
+    assert [u.sex for u in read_corpus("csv", manifest(tmp_path, text))] == ["f"]
+
+
+def test_further_columns_are_named_with_what_they_may_mean(tmp_path: Path) -> None:
+    text = "file,speaker,emotion,duration,langauge,text\na.wav,ann,sad,1.5,de,x\n"
+    assert [u.language for u in read_corpus("csv", manifest(tmp_path, text))] == [""]
+    (words,) = corpus_remarks("csv", tmp_path)
+    assert words == "columns that are not read: 'duration', 'langauge' (did you mean 'language'?)"
+
+
+def test_own_corpora_have_names_of_their_own(tmp_path: Path) -> None:
+    manifest(tmp_path, "file,speaker,emotion\na.wav,ann,sad\n")
+    (read,) = read_corpus("csv:calls", tmp_path)
+    assert (read.id, read.corpus, read.voice) == ("calls/a", "calls", "calls/ann")
+    assert check_corpus("csv:calls", tmp_path).corpus == "calls"
+    touch(tmp_path / "f", ["joy/ann/a.wav"])
+    (laid,) = read_corpus("folders:lab.1", tmp_path / "f")
+    assert (laid.id, laid.voice) == ("lab.1/joy/ann/a", "lab.1/ann")
+
+
+@pytest.mark.parametrize(
+    "name", ["csv:", "csv:a/b", "csv:a b", "csv:a:b", "csv:..", "csv:folders", "csv:" + "a" * 65]
+)
+def test_names_that_a_corpus_cannot_have(name: str, tmp_path: Path) -> None:
+    assert "A name is up to 64 letters" in error(lambda: read_corpus(name, tmp_path))
+    assert "only csv and folders take a name" in error(lambda: read_corpus("emodb:x", tmp_path))
+
+
+def test_licences_are_of_own_corpora() -> None:
+    calls, lab = OwnCorpus("calls", "csv"), OwnCorpus("lab", "folders")
+    assert with_licences([calls], ["  CC BY\n4.0 "]) == [OwnCorpus("calls", "csv", "CC BY 4.0")]
+    assert with_licences([calls], ["https://a.org/?b=c"])[0].licence == "https://a.org/?b=c"
+    both = with_licences([calls, lab], ["lab=CC0 1.0"])
+    assert [own.licence for own in both] == ["", "CC0 1.0"]
+    for corpora, licences, words in (
+        ([calls, lab], ["CC0"], "say of which of calls, lab, as in calls=CC0"),
+        ([calls], ["cals=CC0"], "is called 'cals', did you mean 'calls'?"),
+        ([calls], ["calls= "], "is blank"),
+        ([calls], ["a", "calls=b"], "calls has two"),
+        ([], ["CC0"], "only csv and folders take one"),
+    ):
+        assert words in error(lambda corpora=corpora, licences=licences: with_licences(corpora, licences))  # type: ignore[misc]
 
 
 def test_csv_missing_or_not_text(tmp_path: Path) -> None:
@@ -529,6 +626,23 @@ def test_folders(tmp_path: Path) -> None:
 
 
 # The real corpora, where they lie beside the project
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared corpora are not here")
+@pytest.mark.parametrize(
+    ("name", "utterances", "speakers"),
+    [
+        ("emodb", 535, 10),
+        ("nemo", 4481, 9),
+        ("turev", 1735, 6),
+        ("ased", 2469, 65),
+        ("emotiontts_ko", 300, 15),
+    ],
+)
+def test_the_manifests_of_shared_corpora_read_as_they_are(name: str, utterances: int, speakers: int) -> None:
+    read = read_corpus(f"csv:{name}", SHARED / name / "manifest.csv")
+    assert (len(read), len({u.voice for u in read})) == (utterances, speakers)
+    assert corpus_remarks(f"csv:{name}", SHARED / name) == ["columns that are not read: 'duration'"]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared corpora are not here")

@@ -1,6 +1,5 @@
 """The command line: each verb parses, calls one function of a wing, and prints."""
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -8,15 +7,17 @@ import typer
 
 import emospec
 from emospec.cli import study, use
+from emospec.cli.output import flush, prepare_streams
+from emospec.cli.stopping import CODE, Verbs
 from emospec.errors import EmospecError, mistakes_in_one_line
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
 
 app = typer.Typer(
     name="emospec",
+    cls=Verbs,
     help="Speech emotion recognition from spectrograms, learned with centre loss.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -24,13 +25,16 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
+        prepare_streams()
         with mistakes_in_one_line("emospec"):
             try:
                 sys.exit(_run())
             finally:
-                _flush()
+                flush()
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
+    except KeyboardInterrupt:  # once more, or before a verb had begun
+        sys.exit(CODE)
 
 
 def _run() -> int:
@@ -43,15 +47,6 @@ def _run() -> int:
         words = error.format_message()
         words += "." * (words[-1:] not in (".", "?"))
         raise EmospecError(f"{words} `{error.ctx.command_path} --help` tells more") from error
-
-
-def _flush() -> None:
-    """Write what is left of the output: at the interpreter's exit nobody could say in a line that it cannot be."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
 
 
 @app.callback(invoke_without_command=True)

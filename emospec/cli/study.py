@@ -1,21 +1,14 @@
 """The verbs of study: corpora, training, judging, reports. They need the training extra."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import emospec
 from emospec.cli.extras import needs
-from emospec.errors import CorpusError, RunError
-
-if TYPE_CHECKING:
-    from emospec.data.pack import Pack
-    from emospec.run import Progress
+from emospec.errors import RunError
 
 app = typer.Typer()
 corpora_app = typer.Typer(invoke_without_command=True)
@@ -25,13 +18,22 @@ app.add_typer(
 )  # fmt: skip
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Preset = Annotated[str, typer.Option(help="A preset's name, or a TOML file.")]
+Preset = Annotated[
+    str, typer.Option(help="best, dai2019-mel, dai2019-stft or demo (see `emospec presets`), or a TOML file.")
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
 Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
 Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
+Steps = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Train exactly so many steps, as for a short trial; 0 leaves it to the preset and the corpus.",
+    ),
+]
 Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")]
 Cluster = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
@@ -45,10 +47,16 @@ Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders,
 @app.command(epilog="Example: emospec presets dai2019-mel > mine.toml")
 def presets(
     preset: Annotated[str, typer.Argument(metavar="[PRESET]", help="One, explained key by key.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """List the presets, or write one out as TOML, all keys explained, to make one of your own."""
-    from emospec.config import explain_preset, preset_names
+    from emospec.config import explain_preset, load_settings, preset_names
 
+    if as_json:
+        from emospec.display import print_json
+
+        print_json(load_settings(preset).model_dump() if preset else preset_names())
+        return
     print(explain_preset(preset) if preset else "\n".join(preset_names()), end="" if preset else "\n")
 
 
@@ -61,7 +69,7 @@ def demo(
     """Synthesise a corpus, train without and with centre loss, judge, and write a report."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import demo
 
         report = demo(out, seed=seed, progress=progress)
@@ -102,15 +110,17 @@ def list_corpora(context: typer.Context, as_json: AsJson = False) -> None:
 
 @corpora_app.command(epilog="Example: emospec corpora check emodb ~/emodb")
 def check(
-    name: Annotated[str, typer.Argument(help="A corpus that `emospec corpora` lists.")],
+    name: Annotated[
+        str, typer.Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
+    ],
     root: Annotated[Path, typer.Argument(help="Its folder.")],
     as_json: AsJson = False,
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
-    from emospec.data.corpora import check_corpus
+    from emospec.data.corpora import check_corpus, corpus_remarks
     from emospec.display import print_check, print_json
 
-    found = check_corpus(name, root)
+    found, remarks = check_corpus(name, root), corpus_remarks(name, root)
     if as_json:
         facts = (
             "corpus",
@@ -124,9 +134,10 @@ def check(
             "notes",
             "complete",
         )
-        print_json({key: getattr(found, key) for key in facts})
+        print_json({key: getattr(found, key) for key in facts} | {"remarks": remarks})
     else:
         print_check(found)
+        print(*remarks, sep="\n", end="\n" * bool(remarks))
     if not found.complete:
         raise typer.Exit(1)
 
@@ -134,49 +145,43 @@ def check(
 @app.command(epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
 def prepare(
     corpora: Annotated[
-        list[str], typer.Argument(metavar="NAME=ROOT...", help="One corpus or several, pooled.")
+        list[str],
+        typer.Argument(
+            metavar="NAME=ROOT...",
+            help="One corpus of `emospec corpora` or several, pooled; your own as csv=FILE or folders=ROOT, "
+            "or under a name as csv:NAME=FILE.",
+        ),
     ],
     pack: Annotated[Path, typer.Option(help="The folder to make.")],
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a pack of other utterances.")
+    ] = False,
+    licences: Annotated[
+        list[str],
+        typer.Option(
+            "--licence",
+            metavar="[NAME=]TEXT",
+            help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default
     as_json: AsJson = False,
 ) -> None:
-    """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
-    from emospec.display import print_json, print_pack, progress_bars
+    """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
 
-    with _needs_training(), progress_bars(as_json) as progress:
-        made, new, summaries = _prepare(corpora, pack, skip_bad, progress)
-    if as_json:
-        skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
-        facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
-        print_json(facts | {"corpora": summaries, "skipped": skipped})
-        return
-    print_pack(made, new, summaries)
+    Your own recordings: csv=FILE (columns file, speaker, emotion) or folders=ROOT (CLASS/SPEAKER/); csv:NAME=FILE and
+    folders:NAME=ROOT give them a name.
+    """
+    from emospec.cli.preparing import prepare_corpora, print_prepared
+    from emospec.display import progress_bars
 
-
-def _prepare(
-    corpora: list[str], pack: Path, skip_bad: bool, progress: "Progress"
-) -> tuple["Pack", bool, dict[str, str]]:
-    """Read NAME=ROOT and make their pack: it, whether it is new, and each corpus's counts in words."""
-    from emospec.data.corpora import CORPORA, compare, read_corpus
-    from emospec.data.pack import prepare
-
-    pools = {}
-    for name, separator, root in (text.partition("=") for text in corpora):
-        if not separator or not root:
-            raise CorpusError(f"{name!r} is not of the form NAME=ROOT, such as emodb=~/emodb")
-        if name in pools:
-            raise CorpusError(f"corpus {name!r} is named twice. Name each once")
-        pools[name] = read_corpus(name, root)
-    utterances = [u for pool in pools.values() for u in pool]
-    made, new = prepare(
-        utterances,
-        pack,
-        skip_bad=skip_bad,
-        progress=lambda done, all_: progress("prepare", done, all_, ""),
-    )
-    return made, new, {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
+    with needs("train"), progress_bars(as_json) as progress:
+        found = prepare_corpora(
+            corpora, pack, progress, skip_bad=skip_bad, replace=replace, licences=licences
+        )
+    print_prepared(found, as_json)
 
 
 @app.command(epilog="Example: emospec train packs/emodb --out runs/one --set loss.center_weight=0")
@@ -187,6 +192,7 @@ def train(
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     fold: Annotated[int, typer.Option(min=1, help="Which fold of the split.")] = 1,
     repeat: Annotated[int, typer.Option(min=0, help="Which repeat of a split that draws.")] = 0,
+    steps: Steps = 0,
     seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")] = 0,
     resume: Resume = False,
@@ -197,9 +203,9 @@ def train(
     """Train and judge one model, on one fold."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         emospec.train(
-            pack, out, preset, overrides, fold=fold, repeat=repeat, seed=seed, threads=threads,
+            pack, out, preset, overrides, fold=fold, repeat=repeat, steps=steps, seed=seed, threads=threads,
             resume=resume, strict=strict, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one tells
@@ -215,6 +221,7 @@ def crossval(
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -225,13 +232,14 @@ def crossval(
     """Train and judge one setting on all folds of its split, side by side."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         emospec.crossval(
             pack,
             out,
             preset,
             overrides,
             repeats=repeats,
+            steps=steps,
             seed=seed,
             jobs=jobs,
             cluster=cluster,
@@ -248,12 +256,13 @@ def crossval(
 def sweep(
     pack: PackFolder,
     out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
-    key: Annotated[str, typer.Option(help="Any key of a preset.")],
+    key: Annotated[str, typer.Option(help="Any key of a preset; `emospec presets dai2019-mel` lists them.")],
     values: Annotated[str, typer.Option(help="Its values, with commas between, or a range START:STOP:STEP.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -264,11 +273,11 @@ def sweep(
     """Train and judge a preset at several values of one key."""
     from emospec.display import print_summaries, progress_bars
 
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import sweep, sweep_values
 
         sweep(
-            pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, seed=seed,
+            pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
             jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
@@ -293,6 +302,7 @@ def reproduce(
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
     repeats: Repeats = 1,
+    steps: Steps = 0,
     seed: Seed = 0,
     jobs: Jobs = 0,
     cluster: Cluster = "",
@@ -301,18 +311,20 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
-    from emospec.display import print_pack, print_summaries, progress_bars
+    from emospec.cli.preparing import prepare_corpora, print_prepared
+    from emospec.display import print_summaries, progress_bars
 
     summaries: dict[str, str] = {}
-    with _needs_training(), progress_bars(as_json) as progress:
+    with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import reproduce
 
         if corpora:
-            made, new, summaries = _prepare(corpora, pack, skip_bad=False, progress=progress)
+            prepared = prepare_corpora(corpora, pack, progress)
+            summaries = prepared.summaries
             if not as_json:
-                print_pack(made, new, summaries)
+                print_prepared(prepared, as_json)
         report = reproduce(
-            pack, out, parts, overrides, folds=folds, repeats=repeats, seed=seed,
+            pack, out, parts, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
             jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
@@ -331,7 +343,7 @@ def evaluate(
     """Sum up the test scores of runs, or let one run's model judge another pack."""
     from emospec.display import print_json, print_scores, print_summaries
 
-    with _needs_training():
+    with needs("train"):
         if on is None:
             if out is not None:
                 raise RunError("--out is for the predictions on another pack: name it by --on PACK")
@@ -363,7 +375,7 @@ def compare(
     """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
     from emospec.display import print_comparison
 
-    with _needs_training():
+    with needs("train"):
         from emospec.evaluation.pairs import compare
 
         print_comparison(compare(first, second), as_json)
@@ -379,7 +391,7 @@ def report(
     """Write one HTML report on runs, with its pictures as PNG and SVG."""
     from emospec.display import print_json
 
-    with _needs_training():
+    with needs("train"):
         from emospec.evaluation.report import write_report
         from emospec.evaluation.results import find_runs
 
@@ -389,14 +401,3 @@ def report(
         print_json({"report": str(path), "runs": len(found)})
         return
     print(f"Report on {len(found)} run{'s' * (len(found) != 1)}: {path.resolve()}")
-
-
-@contextmanager
-def _needs_training() -> Iterator[None]:
-    """`needs("train")`, and how to go on after Ctrl-C."""
-    try:
-        with needs("train"):
-            yield
-    except KeyboardInterrupt:
-        print("emospec: stopped. A training goes on with the same command and --resume", file=sys.stderr)
-        raise typer.Exit(130) from None

@@ -2,20 +2,17 @@
 
 import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from emospec.cli.extras import needs
-from emospec.cli.predictions import Printer, counter, told_failure
+from emospec.cli.predictions import Printer, counter, stopped, told_failure
+from emospec.cli.targets import check_files, check_timeline_files, plan
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from emospec.data.waveform import Waveform
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
@@ -37,7 +34,11 @@ Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION.")
+    str,
+    typer.Option(
+        "--model",
+        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
+    ),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
@@ -64,7 +65,7 @@ Ffmpeg = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-@app.command(epilog="Example: emospec predict calls/ --model models/emodb --csv > emotions.csv")
+@app.command(epilog="Example: emospec predict calls/ --csv > emotions.csv")
 def predict(
     recordings: Recordings,
     model: ModelName = "",
@@ -82,28 +83,39 @@ def predict(
     recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
     missed = 0 if ffmpeg else _told_left_out(recordings)
     results = recognizer.predict_many(found, abstain_below=abstain_below, channel=channel)
-    failures = 0
-    with (
-        Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
-        counter("judged", len(found)) as step,
-    ):
-        for done, result in enumerate(map(_named, found, results), start=1):
-            failures += printer.add(result)
-            step(done)
+    failures = done = 0
+    try:
+        with (
+            Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
+            counter("judged", len(found)) as step,
+        ):
+            for done, result in enumerate(map(_named, found, results), start=1):
+                failures += printer.add(result)
+                step(done)
+    except KeyboardInterrupt:
+        stopped(f"{done} of {len(found)} recordings were judged; those are printed")
     _exit(failures, len(found), missed)
 
 
-@app.command(
-    epilog="Example: emospec timeline interview.mp3 --model models/emodb --format textgrid --out interview.TextGrid"
-)
+@app.command(epilog="Example: emospec timeline interview.mp3 --out interview.TextGrid")
 def timeline(
-    recording: Annotated[str, typer.Argument(metavar="FILE|-", help="A recording, or - for stdin.")],
+    recordings: Recordings,
     model: ModelName = "",
-    form: Annotated[
-        str, typer.Option("--format", help="csv, json, audacity, textgrid, elan, rttm, srt or vtt.")
-    ] = "csv",
-    out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
+    forms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="csv, json, audacity, textgrid, elan, rttm, srt or vtt; repeatable. Else the suffix of --out says it.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."),
+    ] = None,
     speech: Annotated[
         bool,
         typer.Option(
@@ -111,6 +123,7 @@ def timeline(
             help="Judge stretches of speech, found first, instead of windows; no hop, no smoothing.",
         ),
     ] = False,
+    no_speech_check: NoSpeechCheck = False,
     window: Window = 3.0,
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
@@ -121,31 +134,26 @@ def timeline(
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotions of a recording over its time, hours long or short."""
-    from emospec.inference.formats import format_named, render, write
+    """Tell the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
+    from emospec.cli.timelines import judge_all
     from emospec.inference.streaming import Timing
 
-    format_named(form)  # before a long recording is judged
-    _check_files(out, plot, apart_from=[recording])
-    if plot is not None:
-        with needs("plot"):
-            import matplotlib  # noqa: F401
-    recognizer = _open(model, int8, threads, ffmpeg)
-    source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     # With --speech there are no hops, so none can be mistaken.
-    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
-    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech, channel=channel))
-    for warning in recognizer.ear.channel_warnings(source) if channel is None else ():
-        print(f"emospec: {heard.recording}: {warning}", file=sys.stderr)
-    if out is None:
-        print(render(form, heard), end="")
-    else:
-        write(form, heard, out)
-    if plot is not None:
-        _plot(heard, recognizer.ear.blocks(source, channel=channel), plot)
+    timing = Timing(
+        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
+    )
+    several = len(recordings) > 1 or Path(recordings[0]).is_dir()
+    found = _recordings(recordings, ffmpeg)
+    outputs = plan(found, [*(forms or ()), *(["json"] if as_json else ())], out, several)
+    check_timeline_files(outputs, out, plot, found)
+    recognizer = _open(model, int8, threads, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    plans = list(zip(found, outputs, strict=True))
+    failures = judge_all(recognizer, plans, timing, speech=speech, channel=channel, plot=plot)
+    _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec listen --model models/emodb")
+@app.command(epilog="Example: emospec listen --seconds 60")
 def listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
@@ -156,6 +164,7 @@ def listen(
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    no_speech_check: NoSpeechCheck = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per hop.")] = False,
     int8: Int8 = False,
     threads: Threads = 0,
@@ -166,24 +175,30 @@ def listen(
     from emospec.inference.streaming import Timing
 
     recognizer = _open(model, int8, threads)
-    timing = Timing(window, hop, smoothing, 0.0, abstain_below)
+    timing = Timing(window, hop, smoothing, 0.0, abstain_below, not no_speech_check)
     with microphone(device, seconds) as (sample_rate, chunks):
         stream = recognizer.stream(sample_rate, timing)
         if not as_json:
             print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
-        with suppress(KeyboardInterrupt):
+        interrupted = False
+        try:
             for chunk in chunks:
                 for moment in stream.push(chunk):
                     print_moment(moment, as_json)
+        except KeyboardInterrupt:
+            interrupted = True
         for moment in stream.finish()[0]:
             print_moment(moment, as_json)
+    if interrupted:
+        stopped(f"{stream.seconds:.1f} s of sound were heard")
 
 
-@app.command(epilog="Example: emospec embed calls/ --model models/emodb --out z.npz")
+@app.command(epilog="Example: emospec embed calls/ --out z.npz")
 def embed(
     recordings: Recordings,
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
+    as_json: AsJson = False,
     channel: Channel = None,
     ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
@@ -197,28 +212,41 @@ def embed(
     from emospec.files import write_bytes
     from emospec.inference.recognizer import Prediction
 
-    _check_files(out, apart_from=())
+    check_files(out, apart_from=())
+    if out.suffix.lower() not in ("", ".npz"):
+        raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
     recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
-    _check_files(out, apart_from=found)
+    check_files(out, apart_from=found)
     missed = 0 if ffmpeg else _told_left_out(recordings)
     results = recognizer.predict_many(found, channel=channel)
-    names, z, failures = [], [], 0
-    with counter("embedded", len(found)) as step:
-        for done, result in enumerate(map(_named, found, results), start=1):
-            failures += told_failure(result)
-            if isinstance(result, Prediction):
-                names.append(result.recording)
-                z.append(result.z)
-            step(done)
+    names, z, failures, interrupted = [], [], 0, False
+    try:
+        with counter("embedded", len(found)) as step:
+            for done, result in enumerate(map(_named, found, results), start=1):
+                failures += told_failure(result)
+                if isinstance(result, Prediction):
+                    names.append(result.recording)
+                    z.append(result.z)
+                step(done)
+    except KeyboardInterrupt:
+        interrupted = True
     if z:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
         write_bytes(out, buffer.getvalue())
+    if as_json:
+        from emospec.display import print_json
+
+        print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
+    elif z:
         print(f"{len(z)} recordings: {out}")
+    if interrupted:
+        written = f"z of {len(z)} of {len(found)} recordings is written" if z else "Nothing was written"
+        stopped(written)
     _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec score calls.csv --model models/emodb --out results --keep call_id")
+@app.command(epilog="Example: emospec score calls/ --out results")
 def score(
     source: Annotated[
         str,
@@ -257,28 +285,35 @@ def score(
     from emospec.inference.bulk import score as run
     from emospec.inference.streaming import Timing
 
-    with scoring_progress() as progress:
-        found = run(
-            source,
-            out,
-            _model(model),
-            keep=keep or (),
-            int8=int8,
-            z=z,
-            timing=Timing() if timelines else None,
-            shard_files=shard_files,
-            jobs=jobs,
-            cluster=cluster,
-            channel=channel,
-            ffmpeg=ffmpeg,
-            progress=progress,
+    try:
+        with scoring_progress() as progress:
+            found = run(
+                source,
+                out,
+                _model(model),
+                keep=keep or (),
+                int8=int8,
+                z=z,
+                timing=Timing() if timelines else None,
+                shard_files=shard_files,
+                jobs=jobs,
+                cluster=cluster,
+                channel=channel,
+                ffmpeg=ffmpeg,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        stopped(
+            f"What is finished is kept in {out}; the same command goes on"
+            if out.is_dir()
+            else "Nothing was written"
         )
     print_scored(found, out, as_json)
     missed = 0 if ffmpeg else _told_left_out([source])
     _exit(found["failed"], found["files"], missed)
 
 
-@app.command(epilog="Example: emospec export runs/one --out models/emodb")
+@app.command(epilog="Example: emospec export runs/one --out models/mine")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
@@ -318,7 +353,7 @@ def export(
         print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
-@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --model models/emodb --host 0.0.0.0")
+@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
 def serve(
     model: ModelName = "",
     host: Annotated[
@@ -413,31 +448,6 @@ def _default_terms() -> str:
         f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
         f"{model.terms}. `emospec models` tells more, --model names another"
     )
-
-
-def _check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:
-    """Refuse a file that is a folder, whose folder is missing, or that is a recording, before there is work to lose."""
-    for file in files:
-        if file is not None and file.is_dir():
-            raise EmospecError(f"{file} is a folder. Name a file")
-        if file is not None and not file.absolute().parent.is_dir():
-            raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
-        if file is not None and file.is_file() and any(_is_file(one, file) for one in apart_from):
-            raise EmospecError(f"{file} is the recording itself. Name another file")
-
-
-def _is_file(recording: "Recording", file: Path) -> bool:
-    return isinstance(recording, (str, Path)) and Path(recording).is_file() and file.samefile(recording)
-
-
-def _plot(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
-    from emospec.data.waveform import SAMPLE_RATE
-    from emospec.files import write_bytes
-
-    with needs("plot"):
-        from emospec.inference.picture import draw, overview, to_png
-    seen = overview(blocks, round(heard.duration_seconds * SAMPLE_RATE))
-    write_bytes(path, to_png(draw(heard, seen)))
 
 
 def _told_left_out(named: list[str]) -> int:

@@ -27,6 +27,12 @@ class Pair:
         return {metric: paired(one, other, metric) for metric in METRICS}
 
     @cached_property
+    def are_equal(self) -> bool:
+        """Whether both settings predict the same throughout: copies of one run, or one setting trained twice."""
+        pairs = zip(self.first.runs, self.second.runs, strict=True)
+        return all(one.predictions().equals(other.predictions()) for one, other in pairs)
+
+    @cached_property
     def by_corpus(self) -> dict[str, Comparison]:
         """The difference in UA on each corpus of a pool; empty for a single corpus."""
         found = {}
@@ -55,7 +61,8 @@ def compare(first: Path | str, second: Path | str) -> Pair:
     """Compare the one setting of a folder with that of another, on the folds and repeats that both ran.
 
     Raises:
-        RunError: a folder holds more than one setting, they share no fold, or their fold lists differ.
+        RunError: a folder holds more than one setting, both hold the same run, they share no fold, or their
+            fold lists differ.
 
     Example:
         >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
@@ -69,6 +76,11 @@ def compare(first: Path | str, second: Path | str) -> Pair:
             one = one.parent if len(found[0].runs) > 1 else one
             raise RunError(f"{folder} holds {len(found)} settings. Name the folder of one, such as {one}")
         summaries += found
+    folders = [{run.folder.resolve() for run in summary.runs} for summary in summaries]
+    if twice := sorted(folders[0] & folders[1]):
+        raise RunError(
+            f"{first} and {second} both hold the run {twice[0]}: a run less itself is 0. Name the runs of two settings"
+        )
     return pair_up(*summaries)
 
 

@@ -24,10 +24,11 @@ from pyarrow import parquet
 
 import emospec
 from emospec.data.audio import printable
+from emospec.data.cells import FILE
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import alone_in, put_in_place, told_as_output, write_json
-from emospec.inference.manifest import FILE, Census, Manifest, location
+from emospec.inference.manifest import Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
@@ -151,7 +152,8 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
         old = _read(out / PLAN)
         if other := [name for name in plan if old.get(name) != plan[name] and name != "shards"]:
             raise ScoringError(
-                f"{out / PLAN} was made for another {', '.join(other)}. Ask as then, or name another folder"
+                f"{out / PLAN} was made for another {', '.join(_differences(other, old, plan))}. "
+                "Ask as then, or name another folder"
             )
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
@@ -159,6 +161,17 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
+
+
+def _differences(names: Sequence[str], old: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """Return what differs, by name. Other columns make another hash of the manifest, though it may be the same."""
+    if "keep" not in names:
+        return list(names)
+    then, now = (
+        " ".join(f"--keep {column}" for column in each.get("keep") or ()) or "no --keep"
+        for each in (old, plan)
+    )
+    return [f"keep ({then} then, {now} now)", *(name for name in names if name not in ("keep", "manifest"))]
 
 
 def _check_protocols(census: Census) -> None:

@@ -229,7 +229,9 @@ def _find(source: Path | str) -> Path:
     if (folder / "scores.json").is_file():
         raise ModelError(f"{folder} is a run. `emospec export {folder} --out MODEL` makes a model of it")
     if folder.exists():
-        raise ModelError(f"{folder} is not a model: it has no {CONFIG}")
+        raise ModelError(
+            f"{folder} is not a model: it has no {CONFIG}. `emospec export RUN --out MODEL` makes one of a finished run"
+        )
     if str(source) in bundled():
         return _home() / source
     known = f"; with emospec come {', '.join(bundled())}" if bundled() else ""

@@ -127,6 +127,7 @@ class Recognizer:
         if ffmpeg:
             check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
+        self._folder = self.model.folder.resolve()  # which the current folder may have found
         self.ear = Ear(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
@@ -145,7 +146,7 @@ class Recognizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
-        model = replace(self.model, folder=self.model.folder.resolve())
+        model = replace(self.model, folder=self._folder)
         return partial(type(self), **self._options), (model,)
 
     @overload
@@ -290,6 +291,7 @@ class Recognizer:
         timing: Timing | None = None,
         speech: bool = False,
         channel: int | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Timeline:
         """The emotions of a recording over its time, in memory that does not grow with its length.
 
@@ -301,6 +303,7 @@ class Recognizer:
                 own, instead of windows; longer ones than 5 windows, or than the model judges whole, are split.
                 Between them there is no emotion; hop and smoothing do not apply.
             channel: judge this one, from 1; None judges the mean over all.
+            progress: is called with the seconds gone through, a block at a time; with `speech` all twice.
 
         Returns:
             Segments that cover the recording.
@@ -312,7 +315,10 @@ class Recognizer:
         given = taken(recording, sample_rate)
         name = Path(given.name).name
         return self.timeline_of(
-            lambda: self.ear.blocks(given.content, given.sample_rate, channel), name, timing, speech
+            lambda: _counted(self.ear.blocks(given.content, given.sample_rate, channel), progress),
+            name,
+            timing,
+            speech,
         )
 
     def timeline_of(
@@ -447,6 +453,14 @@ def _check_recordings(recordings: Recordings, sample_rate: int | None) -> None:
 def _check_threshold(abstain_below: float) -> None:
     if not 0 <= abstain_below <= 1:
         raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
+
+
+def _counted(blocks: Iterator[Waveform], progress: Callable[[float], None] | None) -> Iterator[Waveform]:
+    """The blocks, and news of each once the next is wanted."""
+    for block in blocks:
+        yield block
+        if progress:
+            progress(len(block) / SAMPLE_RATE)
 
 
 def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:

@@ -53,9 +53,10 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop_samples <= self.window_samples:
+            window, hop = (n / SAMPLE_RATE for n in (self.window_samples, self.hop_samples))
             raise TimelineError(
-                f"the hop must be at least one sample and at most a window, found a hop of {self.hop_samples} "
-                f"and a window of {self.window_samples} samples at {SAMPLE_RATE} Hz"
+                f"the hop must be at least one sample and at most a window, or speech goes unheard: found a hop of {hop:g} s "
+                f"and a window of {window:g} s. Change the hop (--hop) or the window (--window)"
             )
 
     @classmethod

@@ -39,6 +39,8 @@ from emospec.learning.optimizer import Adam
 from emospec.learning.ranks import Ranks
 from emospec.learning.task import CHECKPOINT, Fit, Row, Task
 
+TIMED_STEPS = 3  # from which the time of a training is told
+
 
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 by itself (CUDA, AMX or AVX512-BF16)."""
@@ -64,6 +66,7 @@ def fit(
     resume: bool = False,
     tensorboard: bool = False,
     progress: Callable[[Row, int], None] | None = None,
+    pace: Callable[[int, float], None] | None = None,
 ) -> Fit:
     """Train a learner; on return it is the model of the best dev UA.
 
@@ -75,6 +78,7 @@ def fit(
         resume: go on from the checkpoint, where there is one.
         tensorboard: log to `folder/tensorboard` too.
         progress: called with each row of history and the number of steps.
+        pace: called once, some steps after the start, with the step and the seconds that one takes here.
 
     Raises:
         TrainingError: the loss or a weight is not finite (the last good checkpoint stays), or the checkpoint
@@ -90,8 +94,14 @@ def fit(
     trainer = _Trainer(learner, store, task, folder, accelerator)
     if resume:
         trainer.restore()
+    begun, timed_from = trainer.step, 0.0
     while trainer.step < trainer.steps:
         trainer.take_step()
+        # The first step is slower than the others: libraries choose their ways.
+        if pace and trainer.step == begun + 1:
+            timed_from = trainer.seconds_when_done()
+        elif pace and trainer.step == begun + 1 + TIMED_STEPS:
+            pace(trainer.step, (trainer.seconds_when_done() - timed_from) / TIMED_STEPS)
         if trainer.step % task.training.evaluate_every == 0 or trainer.step == trainer.steps:
             row = trainer.close_row()
             if tensorboard:
@@ -156,6 +166,11 @@ class _Trainer:
     @property
     def seconds(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started
+
+    def seconds_when_done(self) -> float:
+        """Return `seconds` once an accelerator has done what it was asked for."""
+        self.sums.sum().item()
+        return self.seconds
 
     @property
     def precision(self) -> str:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE
-from emospec.evaluation.palette import class_color
+from emospec.evaluation.palette import class_colors
 from emospec.inference.model import CARD, Model
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
@@ -190,7 +190,7 @@ def card_of(model: Model, name: str) -> Card:
         name=name,
         default=True,
         classes=list(model.names),
-        colors=[class_color(place) for place in range(len(model.names))],
+        colors=class_colors(model.names),
         window_seconds=Timing().window_seconds,
         max_seconds=model.max_frames * HOP_SAMPLES / SAMPLE_RATE or None,
         usual_seconds=model.usual_seconds,

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
@@ -14,15 +14,15 @@ from starlette.staticfiles import StaticFiles
 
 import emospec
 from emospec.errors import EmospecError
-from emospec.serving import routes, streams
+from emospec.serving import conversion, examples, routes, streams
 from emospec.serving.connections import UnreadBodies
 from emospec.serving.document import document
 from emospec.serving.door import GUARDED, Door
 from emospec.serving.refusals import KINDS, RefusedError, refusal_of
+from emospec.serving.routes import known_query
 from emospec.serving.service import Service
 
 PAGE = Path(__file__).with_name("page")
-PLOTLY = "plotly.min.js"
 DOCS = Path(__file__).with_name("docs")
 SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
 
@@ -56,10 +56,11 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        root_path=root_path,
     )
     app.state.service = service
-    app.include_router(routes.router)
+    app.state.examples = examples.Examples(service)
+    for room in (routes, conversion, examples):
+        app.include_router(room.router, dependencies=[Depends(known_query)])
     app.include_router(streams.router)
     _add_page(app)
     _add_docs(app)
@@ -67,7 +68,9 @@ def create_app(
     app.add_exception_handler(EmospecError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(Door, metrics=service.metrics, token=token, hosts=hosts, origins=origins)
+    app.add_middleware(
+        Door, metrics=service.metrics, token=token, hosts=hosts, origins=origins, root_path=root_path
+    )
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -81,19 +84,12 @@ def create_app(
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page for people, and plotly from its own wheel."""
+    """The page for people."""
     page = StaticFiles(directory=PAGE, check_dir=False)
-    found = find_spec("plotly")
-    folders = found.submodule_search_locations if found else None
-    charts = StaticFiles(directory=Path((folders or [str(PAGE)])[0]) / "package_data", check_dir=False)
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
-
-    @app.get(f"/page/{PLOTLY}", include_in_schema=False)
-    async def plotly(request: Request) -> Response:
-        return await charts.get_response(PLOTLY, request.scope)
 
     app.mount("/page", page)
 

@@ -36,7 +36,9 @@ def document(app: FastAPI, guarded: tuple[str, ...], token: bool) -> dict[str, A
                 operation["responses"].pop("401", None)
     _, schemas = models_json_schema([(model, "serialization") for model in MESSAGES], ref_template=REF)
     components["schemas"] |= schemas["$defs"]
-    said["paths"][STREAM]["get"]["responses"]["101"] = _messages()
+    stream = said["paths"][STREAM]["get"]["responses"]
+    del stream["200"]
+    stream["101"] = _messages()
     return said
 
 

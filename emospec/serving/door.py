@@ -17,9 +17,8 @@ from emospec.serving.refusals import RefusedError
 log = logging.getLogger(__name__)
 
 HEADERS = {
-    # plotly writes style elements at run time
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -40,6 +39,7 @@ class Door:
         token: that every request to `GUARDED` must bear; empty for none.
         hosts: by which the server may be called, so that no other site's name can point at it; none for any.
         origins: other sites whose pages may send requests.
+        root_path: under which a proxy has the server, such as `/emo`; the proxy may leave it on or take it off.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class Door:
         token: str = "",
         hosts: tuple[str, ...] = (),
         origins: tuple[str, ...] = (),
+        root_path: str = "",
     ) -> None:
+        self._root = root_path
         self._app, self._metrics = app, metrics
         self._token, self._hosts, self._origins = token.encode(), hosts, origins
 
@@ -71,7 +73,7 @@ class Door:
                 status = message.get("code", status)
             await send(message)
 
-        inner = _inner(scope)
+        inner = self._inner(scope)
         try:
             if refusal := self._refusal(scope):
                 await told({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.code})
@@ -81,20 +83,20 @@ class Door:
             self._count(inner, "WS", status, time.perf_counter() - began)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status, inner = time.perf_counter(), 0, _inner(scope)
+        began, status, inner = time.perf_counter(), 0, self._inner(scope)
 
         async def told(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, address(scope))
+                _add_headers(message, self._address(scope))
             await send(message)
 
         try:
             if refusal := self._refusal(scope):
                 await refusal.response(scope, receive, told)
-            elif not address(scope):  # the page's links are relative to a folder
-                await RedirectResponse(f"{scope['root_path']}/", 308)(scope, receive, told)
+            elif not self._address(scope):  # the page's links are relative to a folder
+                await RedirectResponse(f"{self._root}/", 308)(scope, receive, told)
             else:
                 await self._app(inner, receive, told)
         except Exception:  # our own mistakes, of any kind: logged with their trace, and told as a 500
@@ -119,10 +121,21 @@ class Door:
         if sends and origin and sender != host and not {origin, "*"} & {*self._origins}:
             return RefusedError("forbidden")
         borne = _borne(headers) or _offered(headers)
-        guarded = self._token and address(scope).startswith(GUARDED)
+        guarded = self._token and self._address(scope).startswith(GUARDED)
         if guarded and not hmac.compare_digest(borne.encode(), self._token):
             return RefusedError("unauthorized")
         return None
+
+    def _address(self, scope: Scope) -> str:
+        """Return the path that was asked for, without the root path."""
+        path = str(scope["path"])
+        below = path == self._root or path.startswith(f"{self._root}/")
+        return path.removeprefix(self._root) if below else path
+
+    def _inner(self, scope: Scope) -> Scope:
+        """Return a request as the application takes it: its path with the root path, and GET for HEAD."""
+        inner = {**scope, "root_path": self._root, "path": self._root + self._address(scope)}
+        return inner | ({"method": "GET"} if scope.get("method") == "HEAD" else {})
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
@@ -138,18 +151,6 @@ def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
     headers.update(HEADERS)
     # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
     headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
-
-
-def address(scope: Scope) -> str:
-    """Return the path that was asked for, without the root path, which a proxy leaves on or takes off."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
-
-
-def _inner(scope: Scope) -> Scope:
-    """Return a request as the application takes it: its path with the root path; HEAD as GET, whose body is left out."""
-    inner = {**scope, "path": scope.get("root_path", "") + address(scope)}
-    return inner | ({"method": "GET"} if scope.get("method") == "HEAD" else {})
 
 
 def _borne(headers: Headers) -> str:

@@ -1,33 +1,23 @@
 """The addresses of the API: each parses, calls the service once, and answers."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Coroutine
-from functools import cache
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
 
-import soundfile
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
-from emospec.data.corpora import demo
-from emospec.data.kinds import stem_of
-from emospec.data.waveform import MAX_CHANNELS, SAMPLE_RATE
-from emospec.inference.formats import FORMATS, format_named, render
+from emospec.data.waveform import MAX_CHANNELS
+from emospec.inference.formats import FORMATS, format_named
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.serving import answers
+from emospec.serving.conversion import KINDS, response_of
 from emospec.serving.refusals import RefusedError, check_query
 from emospec.serving.service import RETRY_SECONDS, Service
 from emospec.serving.uploads import FIELD, Upload, read_uploads
 
-MEDIA_TYPES = {
-    "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
-    "srt": "application/x-subrip",
-}  # fmt: skip
 SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
-EXAMPLE_SPEAKER = 1
 
 
 async def known_query(request: Request) -> list[str]:
@@ -38,7 +28,6 @@ async def known_query(request: Request) -> list[str]:
 
 
 router = APIRouter(
-    dependencies=[Depends(known_query)],
     responses={
         code: {"model": answers.Trouble} for code in (401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
     },
@@ -128,7 +117,7 @@ async def embed(
     "/v1/timeline",
     openapi_extra=_multipart(several=False),
     response_model=answers.Heard,
-    responses={200: {"content": {kind: {} for kind in sorted({"text/plain", *MEDIA_TYPES.values()})}}},
+    responses=KINDS,
 )
 async def timeline(
     request: Request,
@@ -146,17 +135,14 @@ async def timeline(
     model: Model = "",
 ) -> Response:
     """The emotions of a recording over its time."""
-    known = format_named(form)
+    format_named(form)
     if len(files) > 1:
         raise RefusedError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
     timing = Timing(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
     )
     work = service.timeline(files[0], timing, speech, channel)
-    heard = await _unless_gone(request, service.limits.timeline_seconds, work)
-    name = quote(stem_of(files[0].name) + known.suffix)
-    headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(render(form, heard), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
+    return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
 
 
 @router.get("/v1/models")
@@ -165,20 +151,6 @@ def models(service: Served) -> answers.Models:
     limits = service.limits
     most = answers.Most(bytes=limits.bytes, seconds=limits.seconds, files=limits.files)
     return answers.Models(models=[answers.card_of(service.recognizer.model, service.name)], limits=most)
-
-
-@router.get("/examples")
-def examples() -> list[answers.Example]:
-    """Sounds to try the server with, synthesised: no human speech."""
-    return [answers.Example(name=name, url=f"examples/{name}.wav") for name in demo.EMOTIONS]
-
-
-@router.get("/examples/{name}.wav", response_class=Response)
-def example(name: str) -> Response:
-    """One of them."""
-    if name not in demo.EMOTIONS:
-        raise RefusedError("not_found", f"there is no example {name[:80]!r}", "see /examples")
-    return Response(_synthesised(name), media_type="audio/wav")
 
 
 @router.get("/health")
@@ -198,13 +170,6 @@ async def ready(service: Served) -> answers.State:
 def metrics(service: Served) -> Response:
     """What Prometheus collects."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@cache
-def _synthesised(emotion: str) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, demo.utterance(EXAMPLE_SPEAKER, emotion, 1), SAMPLE_RATE, "PCM_16", format="WAV")
-    return file.getvalue()
 
 
 async def _results(

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Query, WebSocket, WebSocketDisconnect
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
 from emospec.inference.streaming import Moment, Stream, Timing
@@ -67,7 +68,16 @@ class Pieces:
         return [scaled[first : first + self._most] for first in range(0, len(scaled), self._most)]
 
 
-@router.get("/v1/stream", responses={code: {"model": answers.Trouble} for code in (401, 403, 422, 426)})
+def known_query(connection: HTTPConnection) -> None:
+    """Refuse query parameters that a stream does not take."""
+    check_query((name for name, _ in connection.query_params.multi_items()), [*Asked.model_fields])
+
+
+@router.get(
+    "/v1/stream",
+    dependencies=[Depends(known_query)],
+    responses={code: {"model": answers.Trouble} for code in (401, 403, 422, 426)},
+)
 async def stream_by_websocket(asked: Annotated[Asked, Query()]) -> None:
     """Emotions of live sound, hop by hop, over a WebSocket; without its handshake, an error."""
     raise RefusedError("upgrade_required")
@@ -91,7 +101,7 @@ async def _refusal(socket: WebSocket, service: Service) -> RefusedError | None:
     """What ends a stream before its end, if anything does."""
     try:
         service.gate.check_streams()
-        check_query((name for name, _ in socket.query_params.multi_items()), [*Asked.model_fields])
+        known_query(socket)
         await _listen(socket, service)
     except EmospecError as error:
         return refusal_of(error)

@@ -99,7 +99,7 @@ async def read_uploads(
     except ClientDisconnect as error:
         raise RefusedError("gone") from error
     except _FieldError as error:
-        raise RefusedError("invalid", str(error), error.fix) from error
+        raise RefusedError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
         raise RefusedError("invalid", f"the body cannot be read ({error})") from error
     try:

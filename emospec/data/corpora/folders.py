@@ -48,5 +48,6 @@ CORPUS = Corpus(
     protocol="groups:5",
     layout="happy/recording.wav, or happy/speaker/recording.wav",
     read=read,
-    note="The default split needs the speakers: without them use dai2019, which is speaker-dependent.",
+    note="The default split needs the speakers, happy/speaker/recording.wav: without them use dai2019, which is "
+    "speaker-dependent.",
 )

@@ -1,0 +1,133 @@
+"""All verbs alike: --json, help that names what can be named, examples that can be typed, completion, near hints."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from emospec.cli import app
+from emospec.config import preset_names
+from emospec.data.corpora import CORPORA
+from emospec.errors import nearest
+from emospec.inference.formats import FORMATS
+
+WITHOUT_JSON = {"serve": "it answers in JSON itself"}
+
+
+def verbs(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb and verb of a verb, by its words."""
+    command = command or get_command(app)
+    if name:
+        yield name, command
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from verbs(inner, f"{name} {word}".strip())
+
+
+def test_every_verb_has_json() -> None:
+    found = dict(verbs())
+    assert {"presets", "corpora check", "embed", "timeline", "score", "listen"} <= set(found)
+    lacking = {name for name, verb in found.items() if not any("--json" in p.opts for p in verb.params)}
+    assert lacking == set(WITHOUT_JSON)
+
+
+def help_of(verb: str, parameter: str) -> str:
+    return next(p.help for p in dict(verbs())[verb].params if p.name == parameter)
+
+
+def test_help_names_what_can_be_named() -> None:
+    for verb in ("train", "crossval", "sweep"):
+        assert all(name in help_of(verb, "preset") for name in preset_names())
+    for verb in ("predict", "timeline", "embed", "score", "listen", "serve"):
+        assert "[default: base" in help_of(verb, "model")
+    assert all(word in help_of("prepare", "corpora") for word in ("csv=", "folders=", "csv:NAME="))
+    assert all(name in help_of("timeline", "form") for name in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"), list(verbs()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_example_of_a_verb_can_be_typed(name: str, verb: Any) -> None:
+    example = re.fullmatch(r"Example: (?:\w+=\S* )?(emospec .+)", verb.epilog or "")
+    assert example, f"{name} has no example"
+    words = shlex.split(example[1].split(" > ")[0])[1:]
+    # A fresh install has no model but its own.
+    assert "--model" not in words
+    command: Any = get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    if not getattr(command, "commands", {}):
+        command.make_context(name, words)  # raises where an option is not known or a value is out of range
+
+
+def test_the_shell_completes_verbs() -> None:
+    environment = os.environ | {
+        "_EMOSPEC_COMPLETE": "complete_bash",
+        "COMP_WORDS": "emospec tr",
+        "COMP_CWORD": "1",
+    }
+    program = "import sys; sys.argv = ['emospec']; from emospec.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["train"]
+    assert any("--install-completion" in p.opts for p in get_command(app).params)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "hint"),
+    [
+        ("praat", FORMATS, "textgrid"),
+        ("eaf", FORMATS, "elan"),
+        ("WebVTT", FORMATS, "vtt"),
+        ("subtitles", FORMATS, "srt"),
+        ("cvs", FORMATS, "csv"),
+        ("TextGrid", FORMATS, "textgrid"),
+        ("pdf", FORMATS, ""),
+        ("html", FORMATS, ""),
+        ("xml", FORMATS, ""),
+        ("praat", ("srt", "csv"), ""),
+        ("gender", ("file", "speaker", "emotion", "sex"), "sex"),
+        ("crema-d", CORPORA, "crema_d"),
+        ("IEMOCAP", CORPORA, "iemocap"),
+        ("meld", CORPORA, ""),
+        ("loso", ("dai2019", "one-speaker-out"), "one-speaker-out"),
+        ("happiness", ("neutral", "happy"), "happy"),
+        ("lamda", ("mel", "stft", "lambda", "alpha"), "lambda"),
+        ("", FORMATS, ""),
+    ],
+)  # fmt: skip
+def test_hints_name_near_or_usual_words_only(word: str, known: Any, hint: str) -> None:
+    assert nearest(word, tuple(known)) == (f", did you mean {hint!r}?" if hint else "")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("loss.lambda", "loss.center_weight"),
+        ("lambda", "loss.center_weight"),
+        ("loss.alpha", "loss.center_rate"),
+        ("training.lr", "training.learning_rate"),
+        ("training.epochs", "training.steps"),
+        ("training.batch", "training.batch_size"),
+        ("center_weight", "loss.center_weight"),
+        ("loss.centre_weight", "loss.center_weight"),
+        ("loss.learning_rate", "training.learning_rate"),
+        ("data.split", "data.protocol"),
+        ("training.seed", ""),
+        ("loss.gamma", ""),
+    ],
+)
+def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None:
+    from emospec.config import load_settings
+    from emospec.errors import ConfigError
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings("dai2019-mel", [f"{key}=1"])
+    message = str(caught.value)
+    assert (
+        f"did you mean {hint!r}?" in message if hint else "`emospec presets dai2019-mel` lists all" in message
+    )
