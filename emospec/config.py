@@ -322,7 +322,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, _known_keys()) or ". `emospec presets dai2019-mel` lists all"
+        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
@@ -333,7 +333,8 @@ def _explain(key: str, error: Any) -> str:
     return f"setting {key!r} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _known_keys() -> list[str]:
+def setting_keys() -> list[str]:
+    """Return every `table.key` of the settings, and the tables."""
     keys: list[str] = []
     for name, field in Settings.model_fields.items():
         kind = field.annotation
