@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
+from emospec.data.corpora.demo import utterance
 from emospec.data.pack import Pack
 from emospec.evaluation.palette import class_colors
 from emospec.inference.formats import FORMATS
@@ -132,10 +133,12 @@ def test_timelines_are_the_command_lines(
     rng = np.random.default_rng(0)
     soundfile.write(file, np.concatenate([tone(300, 4), tone(900, 5)]) + rng.normal(0, 0.01, 144_000), 16_000)
     options = ["--window", "2", "--hop", "0.5", "--smoothing", "0", "--minimum", "0.5", "--threads", "1"]
+    options.append("--no-speech-check")  # tones
     told = CliRunner().invoke(
         app, ["timeline", str(file), "--model", str(hum_model), "--format", form, *options, *speech]
     )
     query = {"format": form, "window": 2, "hop": 0.5, "smoothing": 0, "minimum": 0.5, "speech": bool(speech)}
+    query["check_speech"] = False
     answer = client.post("/v1/timeline", params=query, files={"file": (file.name, file.read_bytes())})
     assert answer.status_code == 200, answer.text
     if speech:  # of which there are no hops
@@ -158,6 +161,30 @@ def test_timelines_are_the_command_lines(
             told.stdout.replace("\r\n", "\n") if form == "csv" else told.stdout
         )
         assert f"gr%C3%BC%C3%9Fe%20an{FORMATS[form].suffix}" in answer.headers["content-disposition"]
+
+
+def test_speech_is_looked_for_where_it_is_asked(client: httpx.Client, recognizer: Recognizer) -> None:
+    speech = np.concatenate([utterance(1, "angry", k) for k in (1, 2)]).astype(np.float32)
+    contents = [wav(tone(300, 3.0)), wav(speech)]
+    plain = client.post("/v1/predict", files=sent(contents)).json()["results"]
+    assert [one["speech_seconds"] for one in plain] == [None, None]
+    query = {"check_speech": True}
+    checked = client.post("/v1/predict", params=query, files=sent(contents)).json()["results"]
+    for content, one in zip(contents, checked, strict=True):
+        said = recognizer.predict(content, check_speech=True)
+        assert one["speech_seconds"] == said.speech_seconds
+        assert tuple(one["warnings"]) == said.warnings
+    assert checked[0]["speech_seconds"] == 0.0
+    assert any("no speech found" in words for words in checked[0]["warnings"])
+    assert checked[1]["speech_seconds"] > 1.0
+
+
+def test_a_timeline_without_speech_has_no_emotion(client: httpx.Client) -> None:
+    file = {"file": wav(tone(300, 5.0))}
+    (segment,) = client.post("/v1/timeline", files=file).json()["segments"]
+    assert (segment["emotion"], segment["confidence"], segment["probabilities"]) == (None, None, [])
+    judged = client.post("/v1/timeline", params={"check_speech": False}, files=file).json()["segments"]
+    assert judged[0]["emotion"] is not None
 
 
 def _rounded(said: object) -> object:

@@ -133,6 +133,12 @@ def test_a_stream_finds_speech_where_its_file_has_it(recognizer: Recognizer, siz
     assert any(moment.emotion for moment in moments)
 
 
+def test_short_windows_of_speech_are_judged(recognizer: Recognizer) -> None:
+    heard = recognizer.timeline(babble(3.0), RATE, timing=Timing(0.1, 0.1, 0.0, 0.0))
+    spoken = sum(s.end_seconds - s.start_seconds for s in heard.segments if s.emotion)
+    assert spoken > 2.0
+
+
 def test_the_mean_forgets_over_a_pause() -> None:
     one, other = Smoother(1.0, 1.0), Smoother(1.0, 1.0)
     for smoother in (one, other):

@@ -127,6 +127,7 @@ class Recognizer:
         if ffmpeg:
             check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
+        self._folder = self.model.folder.resolve()  # which the current folder may have found
         self.ear = Ear(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
@@ -145,7 +146,7 @@ class Recognizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
-        model = replace(self.model, folder=self.model.folder.resolve())
+        model = replace(self.model, folder=self._folder)
         return partial(type(self), **self._options), (model,)
 
     @overload

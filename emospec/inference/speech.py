@@ -16,6 +16,7 @@ SHORTEST_PAUSE_SECONDS = 0.2
 MARGIN_SECONDS = 0.06  # kept around speech
 ANY_SPEECH = 0.4  # probability of a chunk that counts where the question is whether anybody speaks at all
 FEWEST_CHUNKS = 8  # of them, 0.26 s: the shortest acted words have 0.38, most music and noise at most 0.13
+LEAST_CHUNKS = 2 * FEWEST_CHUNKS  # that are looked at
 
 _LOADING = threading.Lock()
 _OF_THREAD = threading.local()
@@ -73,13 +74,14 @@ class SpeechLog:
         self._chunks += [p >= ANY_SPEECH for p in self._detector.push(waveform)]
 
     def has_speech(self, window: Window) -> bool:
-        """Whether anybody speaks in a window that has come; chunks at its edges count where they lie within."""
-        first, last = -(-window.start // CHUNK_SAMPLES), window.end // CHUNK_SAMPLES
+        """Whether anybody speaks in a window that has come, or, of one below 0.5 s, in the 0.5 s to its end."""
+        last = window.end // CHUNK_SAMPLES
+        first = min(-(-window.start // CHUNK_SAMPLES), last - LEAST_CHUNKS)
         return sum(self._chunks[max(0, first - self._first) : max(0, last - self._first)]) >= FEWEST_CHUNKS
 
     def forget(self, before: int) -> None:
-        """Drop what lies before a sample."""
-        gone = max(0, before // CHUNK_SAMPLES - self._first)
+        """Drop what no window that starts at a sample or later needs."""
+        gone = max(0, before // CHUNK_SAMPLES - LEAST_CHUNKS - self._first)
         self._first += len(self._chunks[:gone])
         del self._chunks[:gone]
 
