@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.measure import REPEATS, machine
 from emospec.errors import mistakes_in_one_line
+from emospec.processes import SAFE_PATH
 from emospec.provenance import commit
 
 BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth", "large")
@@ -28,6 +29,7 @@ of many requests, the first without a warm-up; Memory: as many trainings); sprea
 
 def main() -> None:
     """Measure what is named, or everything."""
+    os.environ[SAFE_PATH] = "1"  # of what is started to be measured
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS + OF_RUNS))
     parser.add_argument(

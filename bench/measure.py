@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from emospec.cores import cores
+from emospec.processes import current_folder_off_path
 
 CORES = cores()
 REPEATS = 5
@@ -86,7 +87,8 @@ def worker(threads: int) -> Iterator[ProcessPoolExecutor]:
     os.environ.update(dict.fromkeys(before, str(threads)))
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     try:
-        pool.submit(int).result()  # it starts now, with these variables
+        with current_folder_off_path():
+            pool.submit(int).result()  # it starts now, with these variables
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key)

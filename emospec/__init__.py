@@ -13,7 +13,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "Failure",
+    "Moment",
+    "Prediction",
     "Recognizer",
+    "Segment",
+    "Stream",
+    "Timeline",
+    "Timing",
     "__version__",
     "compare",
     "crossval",
@@ -30,7 +37,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
+    "Failure": "emospec.inference.recognizer",
+    "Moment": "emospec.inference.streaming",
+    "Prediction": "emospec.inference.recognizer",
     "Recognizer": "emospec.inference.recognizer",
+    "Segment": "emospec.inference.timeline",
+    "Stream": "emospec.inference.streaming",
+    "Timeline": "emospec.inference.timeline",
+    "Timing": "emospec.inference.streaming",
     "compare": "emospec.evaluation.pairs",
     "crossval": "emospec.experiment",
     "evaluate": "emospec.evaluation.summary",

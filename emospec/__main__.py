@@ -1,6 +1,7 @@
 """The program: `emospec`, or `python -m emospec`. Imports the command line only once Ctrl-C is no traceback."""
 
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -13,4 +14,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current folder first on the path, and processes that we start would inherit it. It stays
+    # where it is a checkout that emospec runs from.
+    if not sys.flags.safe_path and Path(sys.path[0]).resolve() != Path(__file__).resolve().parents[1]:
+        del sys.path[0]
     main()

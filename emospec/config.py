@@ -1,6 +1,7 @@
 """Presets and settings: TOML -> validated values; an unknown key names the nearest right one."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -188,6 +189,11 @@ class Settings(_Table):
     training: Training
 
 
+EXTENDS = (
+    '# Your own file may hold only what differs from a preset, below a first line: extends = "dai2019-mel"'
+)
+
+
 def preset_names() -> list[str]:
     """The presets in the box."""
     folder = resources.files("emospec") / "presets"
@@ -198,7 +204,8 @@ def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) ->
     """A preset with overrides.
 
     Args:
-        preset: the name of one in the box, or the path of a TOML file.
+        preset: the name of one in the box, or the path of a TOML file. A file may hold only what differs from
+            another preset or file, whose name or path, from the file's folder on, it gives as `extends`.
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
         steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
 
@@ -267,7 +274,7 @@ def explain_preset(preset: str) -> str:
         ConfigError: there is no such preset.
     """
     settings = load_settings(preset)
-    lines = []
+    lines = ["", EXTENDS]
     for table in (name for name in type(settings).model_fields if name != "name"):
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
@@ -277,28 +284,63 @@ def explain_preset(preset: str) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
-def _read_preset(preset: str) -> dict[str, Any]:
-    path = Path(preset)
-    if path.suffix == ".toml":
-        name = path.stem
-        try:
-            text = path.read_text(encoding="utf-8-sig")  # as Windows' editors write it
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(f"preset file {preset}: cannot be read ({reason})") from error
-    else:
-        name = preset
-        names = preset_names()
-        if preset not in names:
-            raise ConfigError(
-                f"preset {preset!r} is not known{nearest(preset, names) or '.'} "
-                f"Known: {', '.join(names)}, or the path of a .toml file"
-            )
-        text = (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
+def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a preset's values, over those of the preset that it extends.
+
+    Args:
+        preset: a name, or the path of a TOML file.
+        extended_by: the files on the way here, the user's first.
+    """
+    place = os.path.realpath(preset) if _is_file(preset) else preset
+    if place in extended_by:
+        way = " -> ".join(os.path.basename(name) for name in (*extended_by, place))
+        raise ConfigError(f"preset {extended_by[0]}: extends itself ({way}). Take one `extends` out")
     try:
-        return {"name": name} | tomllib.loads(text)
+        values = tomllib.loads(_text_of(preset, extended_by))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"preset {preset}: is not TOML ({error})") from error
+    base = values.pop("extends", None)
+    own = {"name": Path(preset).stem if _is_file(preset) else preset} | values
+    if base is None:
+        return own
+    if not isinstance(base, str) or not base.strip():
+        raise ConfigError(
+            f"preset {preset}: extends is {base!r}: it names one preset or .toml file, such as {preset_names()[0]!r}"
+        )
+    if _is_file(base):  # beside the file that names it
+        base = os.path.join(os.path.dirname(preset), os.path.expanduser(base))
+    return _merge(_read_preset(base, (*extended_by, place)), own)
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return values over those of a base, table by table."""
+    both = {
+        key: _merge(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | own | both
+
+
+def _is_file(preset: str) -> bool:
+    return preset.endswith(".toml")
+
+
+def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
+    told = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
+    if _is_file(preset):
+        try:
+            return Path(preset).read_text(encoding="utf-8-sig")  # as Windows' editors write it
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"{told}preset file {preset}: cannot be read ({reason})") from error
+    names = preset_names()
+    if preset not in names:
+        raise ConfigError(
+            f"{told}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"Known: {', '.join(names)}, or the path of a .toml file"
+        )
+    return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
 
 
 def _parse_value(text: str) -> Any:
@@ -334,8 +376,8 @@ def _explain(key: str, error: Any) -> str:
 
 
 def setting_keys() -> list[str]:
-    """Return every `table.key` of the settings, and the tables."""
-    keys: list[str] = []
+    """Return every `table.key` of the settings, the tables, and `extends`."""
+    keys = ["extends"]
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

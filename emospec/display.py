@@ -18,7 +18,6 @@ from emospec.progress import ProgressLines
 
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
-    from emospec.data.pack import Pack
     from emospec.evaluation.pairs import Pair
     from emospec.evaluation.results import Run
     from emospec.evaluation.statistics import Comparison, Interval
@@ -152,18 +151,6 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
             soft_wrap=True,
         )
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
-
-
-def print_pack(pack: "Pack", new: bool, corpora: dict[str, str]) -> None:
-    """What a pack holds, of which corpora, and what was left out."""
-    console = Console(highlight=False)
-    for name, summary in corpora.items():
-        console.print(f"[bold]{name}[/bold]: {escape(summary)}")
-    state = "made" if new else "was valid already"
-    words = f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours"
-    console.print(words, markup=False, soft_wrap=True)
-    for skip in pack.skipped:
-        console.print(f"left out {skip.id}: {skip.reason}", markup=False)
 
 
 def print_summaries(
@@ -446,6 +433,8 @@ def print_check(found: "CorpusCheck") -> None:
     console.print(table)
     for difference in found.differences:
         console.print(f"differs: {difference}", highlight=False, markup=False)
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
     console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
 
 

@@ -1,5 +1,6 @@
 """Whole files or none: every file is written under a temporary name and renamed; a pipe is written into."""
 
+import errno
 import json
 import os
 import time
@@ -8,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from emospec.errors import EmospecError, OutputError
+from emospec.errors import NO_ROOM, EmospecError, OutputError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -39,15 +40,23 @@ def put_in_place(part: Path, path: Path) -> None:
     os.replace(part, path)
 
 
+_REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
+    errno.EACCES: "get the right to write there, or name another folder",
+    errno.EPERM: "get the right to write there, or name another folder",
+    errno.EROFS: "it is read-only there, so name another folder",
+}
+"""What helps, by the number of the system's error."""
+
+
 @contextmanager
 def told_as_output(path: Path) -> Iterator[None]:
     """What the system says while `path` is written, as an OutputError that names it."""
     try:
         yield
     except OSError as error:
+        to_do = _REMEDIES.get(error.errno or 0, "name another folder")
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: make room, or name "
-            "another folder"
+            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: {to_do}"
         ) from error
 
 

@@ -4,7 +4,7 @@ Trains nothing and writes nothing; says beforehand what does not go together.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from emospec.data.splits import Fold, Split, make_split
 from emospec.data.utterances import Utterance, select_classes
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ConfigError, ProtocolError
+from emospec.evaluation.acquaintance import speaker_overlap
 from emospec.evaluation.results import Run, read_run
 from emospec.inference.model import WEIGHTS
 from emospec.learning.task import Fit, Task
@@ -115,10 +116,10 @@ class Ready:
             return audit
         parts = start.parts_of(self.utterances, self.pack)
         known = (u.id for u, part in zip(self.utterances, parts, strict=True) if part)
-        voices = start.known_voices()
-        return Audit(
-            (*audit.findings, audit_start(self.fold, self.utterances, str(start.folder), known, voices))
-        )
+        overlap = speaker_overlap(start, self.pack, [self.utterances[i] for i in self.fold.test])
+        unsure = "" if overlap.verdict is False else overlap.words
+        found = audit_start(self.fold, self.utterances, str(start.folder), known, overlap.shared, unsure)
+        return Audit((*audit.findings, found))
 
     @property
     def doubts(self) -> list[str]:
@@ -177,7 +178,7 @@ def make_ready(job: Job) -> Ready:
         EmospecError: settings, pack or split do not allow it.
     """
     pack, utterances, classes = open_pack(job.pack, job.settings)
-    split = split_of(utterances, job.settings, job.repeat, job.seed)
+    split = split_of(utterances, job.settings, job.repeat, job.seed, own=pack.own)
     if not 1 <= job.fold <= len(split.folds):
         raise ProtocolError(
             f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
@@ -217,15 +218,24 @@ def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tu
     opened = Pack(pack)
     utterances, classes = opened.utterances, settings.data.classes
     if classes == "default":
-        corpus = _only_corpus(utterances)
+        corpus = _only_corpus(utterances, opened.own)
         known = corpus.classes if corpus else {}
         utterances, classes = [u for u in utterances if not known or u.emotion in known], "all"
     return opened, *select_classes(utterances, classes)
 
 
-def split_of(utterances: Sequence[Utterance], settings: Settings, repeat: int, seed: int) -> Split:
-    """The split that the settings name; `default` is that of the one corpus, or groups:5 for a pool."""
-    corpus = _only_corpus(utterances)
+def split_of(
+    utterances: Sequence[Utterance], settings: Settings, repeat: int, seed: int, own: Collection[str] = ()
+) -> Split:
+    """Return the split that the settings name; `default` is that of the one corpus, or groups:5 for a pool.
+
+    Args:
+        utterances: of the classes in use.
+        settings: name the split.
+        repeat, seed: as in `make_split`.
+        own: names of corpora that are the user's own: no corpus of that name lends them its split.
+    """
+    corpus = _only_corpus(utterances, own)
     protocol = settings.data.protocol
     if protocol == "default":
         protocol = corpus.protocol if corpus else "groups:5"
@@ -233,6 +243,8 @@ def split_of(utterances: Sequence[Utterance], settings: Settings, repeat: int, s
     return make_split(utterances, protocol, repeat=repeat, seed=seed, speaker_folds=folds)
 
 
-def _only_corpus(utterances: Sequence[Utterance]) -> Corpus | None:
+def _only_corpus(utterances: Sequence[Utterance], own: Collection[str]) -> Corpus | None:
     names = {u.corpus for u in utterances}
+    if names & set(own):
+        return None
     return CORPORA.get(names.pop()) if len(names) == 1 else None

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from emospec.data.pack import Pack
-from emospec.data.splits import Fold, overlap_of
+from emospec.data.splits import Fold
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
+from emospec.evaluation.acquaintance import speaker_overlap
 from emospec.evaluation.metrics import class_distances, recalls, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.results import Run, predicted_confusion, voices
+from emospec.evaluation.results import Run, predicted_confusion
 from emospec.files import write_bytes, write_text
 
 
@@ -59,14 +60,16 @@ def score_new(run: Run, predictions: pd.DataFrame, pack: Path | str) -> dict[str
         the pack are of each emotion that is none of the model's classes; `speaker_overlap`, whether speakers of
         what was judged made the model too (None where unknown), with `overlap_words`.
     """
-    others = Counter(u.emotion for u in Pack(pack).utterances if u.emotion not in run.classes)
+    opened = Pack(pack)
+    others = Counter(u.emotion for u in opened.utterances if u.emotion not in run.classes)
     new = predictions[predictions["part"] == "test"]
-    overlap, words = overlap_of(set(voices(new)), run.known_voices())
+    tested = set(new["utterance"])
+    overlap = speaker_overlap(run, opened, [u for u in opened.utterances if u.id in tested])
     told = {
         "left_out": len(predictions) - len(new),
         "other_emotions": dict(sorted(others.items())),
-        "speaker_overlap": overlap,
-        "overlap_words": words,
+        "speaker_overlap": overlap.verdict,
+        "overlap_words": overlap.words,
     }
     return score(new, run.classes) | told
 

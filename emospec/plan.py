@@ -73,10 +73,10 @@ def plan(
 
 def _fold_by_fold(arm: Job, folds: int, repeats: int) -> list[Job]:
     """The runs of one setting, whose folder is the arm's; each fold's steps are planned before any is trained."""
-    _, utterances, _ = open_pack(arm.pack, arm.settings)
+    pack, utterances, _ = open_pack(arm.pack, arm.settings)
     todo, doubts = [], dict[str, None]()
     for repeat in range(repeats):
-        split = split_of(utterances, arm.settings, repeat, arm.seed)
+        split = split_of(utterances, arm.settings, repeat, arm.seed, own=pack.own)
         for number, fold in enumerate(split.folds[: folds or None], start=1):
             todo.append(replace(arm, out=arm.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))
             found = doubts_of(arm, len(fold.train))

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emospec.data.corpora import CORPORA
+from emospec.data.corpora import CORPORA, YOUR_OWN
+from emospec.data.corpora.own import OwnCorpus
 from emospec.data.utterances import Utterance
 
 
@@ -19,14 +20,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def corpus_facts(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """What a report must say of a corpus: title, licence, citation, and how much of it was used."""
+def corpus_facts(name: str, utterances: Sequence[Utterance], own: OwnCorpus | None = None) -> dict[str, Any]:
+    """Return what a report must say of a corpus: title, licence, citation, and how much of it was used.
+
+    Args:
+        name: in its utterances.
+        utterances: of this corpus and others.
+        own: what is said of it where it is the user's own, whatever corpus has that name.
+    """
     mine = [u for u in utterances if u.corpus == name]
-    known = CORPORA.get(name)
-    return {
+    known = CORPORA.get(name) if own is None or name in YOUR_OWN else None
+    reader = {"reader": own.reader} if own else {}
+    return reader | {
         "name": name,
         "title": known.title if known else name,
-        "licence": known.licence if known else "",
+        "licence": own.licence if own else known.licence if known else "",
         "speech": known.speech if known else "",
         "citation": known.citation if known else "",
         "utterances": len(mine),

@@ -398,7 +398,10 @@ def _meta(ready: Ready) -> dict[str, Any]:
             "hash": split.hash,
         },
         "pack": {"folder": str(pack.folder), "digest": pack.digest, "skipped": len(pack.skipped)},
-        "corpora": [corpus_facts(name, utterances) for name in sorted({u.corpus for u in utterances})],
+        "corpora": [
+            corpus_facts(name, utterances, pack.own.get(name))
+            for name in sorted({u.corpus for u in utterances})
+        ],
         "earlier_corpora": ready.start.learned_from if ready.start else [],
         "counts": {
             part: dict(Counter(utterances[i].emotion for i in ready.fold.part(part))) for part in PARTS

@@ -20,6 +20,7 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from emospec.errors import WorkersError
+from emospec.processes import current_folder_off_path
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -67,6 +68,7 @@ def _side_by_side(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
             stack.callback(_close, client)
             workers = _on_cluster(client, ahead)
         else:
+            stack.enter_context(current_folder_off_path())
             stack.enter_context(warnings.catch_warnings())
             # joblib replaces a worker between tasks when its memory has grown, and warns that it did.
             warnings.filterwarnings("ignore", "A worker stopped", UserWarning)

@@ -27,7 +27,11 @@ DIALOGUES = {
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
-def make_iemocap_tree(root: Path, audio: Callable[[Path], None] = Path.touch) -> None:
+def _begin(file: Path) -> None:
+    file.write_bytes(b"RIFF\0\0\0\0WAVE")
+
+
+def make_iemocap_tree(root: Path, audio: Callable[[Path], None] = _begin) -> None:
     """Make the tree under `root`; `audio` writes one recording to the path that it gets."""
     for session in range(1, 6):
         dialogues = _deal(

@@ -15,10 +15,15 @@ import uvicorn
 
 from emospec.serving.app import create_app
 from emospec.serving.batching import SharedRecognizer
+from emospec.serving.decoding import PRELOAD
 from emospec.serving.limits import Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.server import bind, config_of
 from emospec.serving.service import Service
+
+PRELOAD.append(
+    "pytest"
+)  # here it is the program that each decoder would import anew, as `emospec.cli` is elsewhere
 
 
 @dataclass
@@ -41,8 +46,9 @@ class Served:
 def served(model: Path, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
     metrics = Metrics()
     recognizer = SharedRecognizer(model, threads=2, told=metrics.passes.observe)
-    service = Service(recognizer, limits or Limits(), metrics)
-    server = uvicorn.Server(config_of(create_app(service, **options)))
+    limits = limits or Limits()
+    service = Service(recognizer, limits, metrics)
+    server = uvicorn.Server(config_of(create_app(service, **options), limits))
     with bind("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -366,8 +366,8 @@ EMPTY = encoded(np.zeros(0))
         (bytes(5000), "cannot be decoded as audio"),
         (b"OggS", "is truncated"),
         (b"RIFF", "cannot be decoded as audio"),
-        (encoded(tone(16_000), kind=("AU", "PCM_16")), "is AU, not WAV"),
-        (encoded(tone(16_000), kind=("W64", "PCM_16")), "is W64, not WAV"),
+        (encoded(tone(16_000), kind=("AU", "PCM_16")), "is a Sun AU recording, not WAV"),
+        (encoded(tone(16_000), kind=("W64", "PCM_16")), "is a Sony Wave64 (w64) recording, not WAV"),
     ],
     ids=[
         "nothing",

@@ -174,7 +174,7 @@ def early_error(recording: Path | bytes) -> str:
         (encoded(np.zeros((100, 65))), "has 65 channels"),
         (encoded(np.zeros(500), 500), "its sample rate is 500 Hz"),
         (with_frames(encoded(tone(16_000), kind=("FLAC", "PCM_16")), 0), "nothing in it says how long it is"),
-        (encoded(tone(16_000), kind=("W64", "PCM_16")), "is W64, not WAV"),
+        (encoded(tone(16_000), kind=("W64", "PCM_16")), "is a Sony Wave64 (w64) recording, not WAV"),
     ],
 )
 def test_what_a_header_tells_is_raised_by_the_call(content: bytes, words: str, tmp_path: Path) -> None:

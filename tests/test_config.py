@@ -280,3 +280,53 @@ def test_a_list_with_a_mistake_says_which() -> None:
         "dai2019-mel", "network.channels=[1,-2,3,4]"
     )
     assert "at least 4 items" in error("dai2019-mel", "network.channels=[1,2,3]")
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_a_preset_of_ones_own_extends_another(tmp_path: Path) -> None:
+    own = write(
+        tmp_path,
+        "mine.toml",
+        'extends = "dai2019-mel"\n[training]\nsteps = 60\n[data]\nclasses = ["a", "b"]\n',
+    )
+    theirs, mine = load_settings("dai2019-mel"), load_settings(own, ["loss.center_weight=0"])
+    assert (mine.name, mine.training.steps, mine.data.classes) == ("mine", 60, ["a", "b"])
+    assert mine.loss == theirs.loss.model_copy(update={"center_weight": 0})
+    assert mine.training == theirs.training.model_copy(update={"steps": 60})
+    assert "extends" not in to_toml(mine)  # what is recorded is resolved
+    write(tmp_path, "mine2.toml", to_toml(mine))
+    assert load_settings(str(tmp_path / "mine2.toml")) == mine
+
+
+def test_files_extend_files_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base", "first.toml", 'extends = "best"\nname = "theirs"\n[training]\nsteps = 60\n')
+    write(tmp_path / "base", "second.toml", 'extends = "first.toml"\n[training]\nbatch_size = 8\n')
+    third = write(tmp_path, "third.toml", 'extends = "base/second.toml"\n')
+    for name in (third, "third.toml"):
+        mine = load_settings(name)
+        assert (mine.name, mine.training.steps, mine.training.batch_size) == ("third", 60, 8)
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('extends = "own.toml"', "own.toml: extends itself (own.toml -> own.toml)"),
+        ('extends = "other.toml"', "extends itself (own.toml -> other.toml -> own.toml)"),
+        ('extends = "dai2019-mell"', "own.toml extends a preset that cannot be had: preset 'dai2019-mell' is not known, did you mean"),
+        ('extends = "none.toml"', "own.toml extends a preset that cannot be had: preset file"),
+        ('extends = ["dai2019-mel"]', "extends is ['dai2019-mel']: it names one preset or .toml file"),
+        ('extends = ""', "extends is ''"),
+        ('extends = "dai2019-mel"\n[training]\nstep = 3', "setting 'training.step' is not known, did you mean 'training.steps'?"),
+        ('extends = "dai2019-mel"\ntraining = 3', "setting 'training' is 3: it is a table of settings"),
+        ('extend = "dai2019-mel"', "setting 'extend' is not known, did you mean 'extends'?"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_extends(text: str, words: str, tmp_path: Path) -> None:
+    write(tmp_path, "other.toml", 'extends = "own.toml"')
+    assert words in error(write(tmp_path, "own.toml", text))

@@ -1,5 +1,6 @@
 """A file is there as a whole or as it was before."""
 
+import errno
 import json
 import math
 import os
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from emospec.cores import cores
-from emospec.files import to_json, write_bytes, write_json, write_text
+from emospec.errors import OutputError
+from emospec.files import to_json, told_as_output, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
@@ -37,6 +39,26 @@ def test_a_failure_leaves_the_old_file_and_no_part(
     with pytest.raises((KeyboardInterrupt, TypeError)):
         write_bytes(tmp_path / "a.txt", "not bytes" if moment == "write" else b"new")  # type: ignore[arg-type]
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "make room, or name another folder"),
+        (errno.EDQUOT, "make room, or name another folder"),
+        (errno.EACCES, "get the right to write there, or name another folder"),
+        (errno.EPERM, "get the right to write there, or name another folder"),
+        (errno.EROFS, "it is read-only there, so name another folder"),
+        (errno.ENOTDIR, "name another folder"),
+    ],
+)
+def test_what_helps_is_told(number: int, words: str) -> None:
+    with pytest.raises(OutputError) as caught, told_as_output(Path("out")):
+        raise OSError(number, os.strerror(number))
+    assert (
+        str(caught.value)
+        == f"out cannot be written ({os.strerror(number)}). What was finished is kept: {words}"
+    )
 
 
 @pytest.mark.parametrize("content", [{"a": math.inf}, {"a": object()}])

@@ -12,7 +12,9 @@ import pytest
 import soundfile
 
 from emospec.data.audio import read_audio
-from emospec.data.pack import FORMAT, Pack, Skipped, prepare
+from emospec.data.corpora.own import OwnCorpus
+from emospec.data.pack import Pack, prepare
+from emospec.data.pack_index import FORMAT, Skipped
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError
 
@@ -137,7 +139,7 @@ def test_frames_that_training_keeps_in_a_pack_do_not_make_it_another(
     prepare(recordings, folder)
     (folder / "frames-log-mel-1400-v1-0123456789ab.f32").touch()
     assert not prepare(recordings, folder)[1]
-    assert prepare(recordings[:3], folder)[1]
+    assert prepare(recordings[:3], folder, replace=True)[1]
     assert sorted(path.name for path in folder.iterdir()) == [
         "fingerprints.bin",
         "float32-00000.bin",
@@ -172,9 +174,60 @@ def test_other_utterances_make_another_pack(
 ) -> None:
     folder = tmp_path / "pack"
     prepare(recordings, folder)
-    pack, new = prepare(change(recordings), folder)
+    before = snapshot(folder)
+    message = error(lambda: prepare(change(recordings), folder))
+    assert "is a pack of other utterances" in message
+    assert "--replace" in message
+    assert snapshot(folder) == before
+    pack, new = prepare(change(recordings), folder, replace=True)
     assert new
     assert pack.utterances == change(recordings)
+
+
+def test_a_pack_of_other_utterances_counts_them(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings[:3], tmp_path / "pack")
+    words = "2 of its 3 are not among those asked for, 1 of the 2 asked for are not in it"
+    assert words in error(lambda: prepare(recordings[2:4], tmp_path / "pack"))
+    relabelled = [replace(u, emotion="sad") for u in recordings[:3]]
+    assert "labels, speakers" in error(lambda: prepare(relabelled, tmp_path / "pack"))
+
+
+def test_a_damaged_pack_of_other_utterances_is_replaced_only_when_asked(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    prepare(recordings[:3], tmp_path / "pack")
+    shorten(tmp_path / "pack", "fingerprints.bin")
+    assert "--replace" in error(lambda: prepare(recordings, tmp_path / "pack"))
+    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
+
+
+def test_a_folder_that_is_no_pack_is_never_replaced(recordings: Recordings, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not a pack" in error(lambda: prepare(recordings, tmp_path, replace=True))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_own_corpora_and_their_terms_are_kept(recordings: Recordings, tmp_path: Path) -> None:
+    calls = OwnCorpus("calls", "csv", "CC BY 4.0")
+    prepare(recordings, tmp_path / "pack", own=[calls])
+    assert Pack(tmp_path / "pack").own == {"calls": calls}
+    assert prepare(recordings, tmp_path / "pack", own=[OwnCorpus("calls", "csv")])[0].own == {"calls": calls}
+    other = OwnCorpus("calls", "csv", "CC0 1.0")
+    pack, made = prepare(recordings, tmp_path / "pack", own=[other])
+    assert (pack.own, made) == ({"calls": other}, False)
+    soundfile.write(recordings[1].file, np.full(500, 0.25), 16_000)
+    assert prepare(recordings, tmp_path / "pack")[0].own == {"calls": other}
+    assert prepare(recordings[:2], tmp_path / "pack", replace=True)[0].own == {}
+    (tmp_path / "pack" / "corpora.json").write_text("[")
+    assert "corpora.json is damaged" in error(lambda: Pack(tmp_path / "pack"))
+    assert prepare(recordings[:2], tmp_path / "pack")[1]
+
+
+def test_silent_utterances_are_noted(recordings: Recordings, tmp_path: Path) -> None:
+    soundfile.write(recordings[1].file, np.full(9000, 0.0009), 16_000)
+    soundfile.write(recordings[2].file, np.full(9000, 0.0011), 16_000)
+    prepare(recordings, tmp_path / "pack")
+    assert Pack(tmp_path / "pack").silent == [recordings[1].id]
 
 
 def test_the_digest_tells_samples_and_order_apart(recordings: Recordings, tmp_path: Path) -> None:
@@ -215,8 +268,8 @@ def test_a_valid_pack_survives_a_failed_prepare(recordings: Recordings, tmp_path
     prepare(recordings[:2], folder)
     before = snapshot(folder)
     with pytest.raises(Stop):
-        prepare(recordings, folder, progress=stop_at_three)
-    error(lambda: prepare([*recordings, utterance(tmp_path / "missing.wav")], folder))
+        prepare(recordings, folder, replace=True, progress=stop_at_three)
+    error(lambda: prepare([*recordings, utterance(tmp_path / "missing.wav")], folder, replace=True))
     assert snapshot(folder) == before
     assert not parts(folder)
 
@@ -247,7 +300,7 @@ def test_a_pack_that_was_moved_away_comes_back(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(Stop):
-        prepare(recordings, folder)
+        prepare(recordings, folder, replace=True)
     assert snapshot(folder) == before
     assert not parts(folder)
 
@@ -297,7 +350,7 @@ def test_a_file_in_the_place_of_a_pack_is_refused_and_untouched(
 def test_a_link_to_a_pack_stays_a_link(recordings: Recordings, tmp_path: Path) -> None:
     prepare(recordings[:2], tmp_path / "disk")
     (tmp_path / "pack").symlink_to(tmp_path / "disk")
-    assert prepare(recordings, tmp_path / "pack")[1]
+    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
     assert (tmp_path / "pack").is_symlink()
     assert len(Pack(tmp_path / "disk")) == 5
 
@@ -411,6 +464,7 @@ def test_nothing_but_bad_recordings_is_an_error(tmp_path: Path, skip_bad: bool) 
     missing = [utterance(tmp_path / f"{k}.wav") for k in range(3)]
     message = error(lambda: prepare(missing, tmp_path / "pack", skip_bad=skip_bad))
     assert message.startswith("3 of 3 recordings cannot be used")
+    assert message.endswith(". Mend them")  # --skip-bad would leave nothing
 
 
 def test_no_utterances_and_utterances_of_one_id_are_errors(recordings: Recordings, tmp_path: Path) -> None:

@@ -1,23 +1,27 @@
 """The page in a real browser: what it shows is what `emospec predict` and `timeline` say of what it sent."""
 
 import base64
+import http.client
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import soundfile
 
-from conftest import tone
+import emospec
 from emospec.data.audio import read_audio
 from emospec.data.corpora.demo import utterance
 from emospec.data.waveform import SAMPLE_RATE
@@ -27,8 +31,11 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BASE = Path(emospec.__file__).parent / "models" / "base"
 SHARED = Path(__file__).parents[2] / "shared" / "corpora" / "emodb" / "audio"
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+SIZES = [(360, 640), (390, 844), (768, 1024), (1280, 900)]
+MOST_BYTES = 200_000  # of the whole page, as it comes over the network
 pytestmark = [
     pytest.mark.full,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
@@ -36,14 +43,14 @@ pytestmark = [
 
 KEEP_WHAT_IS_SENT = """
   window.sent = [];
-  const plain = window.fetch;
-  window.fetch = (url, options) => {
-    if (options?.body instanceof FormData) sent.push([new URL(url, location).pathname, [...options.body.values()][0]]);
-    return plain(url, options);
+  const plain = XMLHttpRequest.prototype.send;
+  XMLHttpRequest.prototype.send = function (body) {
+    if (body instanceof FormData) sent.push([...body.values()][0]);
+    return plain.call(this, body);
   };
 """
 LAST_SENT = """async () => {
-  const bytes = new Uint8Array(await sent.at(-1)[1].arrayBuffer());
+  const bytes = new Uint8Array(await sent.at(-1).arrayBuffer());
   return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
 }"""
 
@@ -61,8 +68,8 @@ def served(model: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(hum_model: Path) -> Iterator[str]:
-    with served(hum_model) as place:
+def address() -> Iterator[str]:
+    with served(BASE) as place:
         yield place
 
 
@@ -121,6 +128,7 @@ def wait_for_answer(page: Any, name: str = "") -> None:
     )
     page.wait_for_selector("#emotion data")
     page.wait_for_selector("#segments:visible")
+    page.wait_for_selector("#progress", state="hidden")
 
 
 def shown(page: Any) -> tuple[str, float, dict[str, float]]:
@@ -138,28 +146,28 @@ def told(verb: str, file: Path, model: Path, *options: str) -> str:
 
 
 def test_an_uploaded_recording_gets_the_answer_of_predict_and_timeline(
-    open_page: Callable[..., Any], address: str, hum_model: Path, speech: Path
+    open_page: Callable[..., Any], address: str, speech: Path
 ) -> None:
     page = open_page(address)
     choose(page, speech)
-    expected = json.loads(told("predict", speech, hum_model, "--json"))[0]
+    expected = json.loads(told("predict", speech, BASE, "--json"))[0]
     assert shown(page) == (expected["emotion"], expected["confidence"], expected["probabilities"])
     assert page.locator("#warnings li").count() == len(expected["warnings"])
     assert base64.b64decode(page.evaluate(LAST_SENT)) == speech.read_bytes()
 
-    timeline = json.loads(told("timeline", speech, hum_model, "--format", "json"))
+    timeline = json.loads(told("timeline", speech, BASE, "--format", "json"))
     assert page.inner_text("#segments summary") == f"Segments ({len(timeline['segments'])})"
-    for form in ("csv", "textgrid", "audacity"):
+    count = page.evaluate("sent.length")
+    for form in ("csv", "json", "textgrid", "audacity", "elan", "srt"):
         with page.expect_download() as download:
             page.click(f"[data-format={form}]")
-        assert Path(download.value.path()).read_text() == told(
-            "timeline", speech, hum_model, "--format", form
-        )
+        assert Path(download.value.path()).read_text() == told("timeline", speech, BASE, "--format", form)
         assert download.value.suggested_filename.startswith("speech.")
+    assert page.evaluate("sent.length") == count == 2  # the recording was not sent again
 
 
 def test_a_recorded_voice_gets_the_answer_of_predict(
-    open_page: Callable[..., Any], address: str, recognizer: Recognizer, speech: Path
+    open_page: Callable[..., Any], address: str, speech: Path
 ) -> None:
     page = open_page(address)
     page.keyboard.press("r")
@@ -171,7 +179,7 @@ def test_a_recorded_voice_gets_the_answer_of_predict(
     wait_for_answer(page, "recording-")
 
     sent = base64.b64decode(page.evaluate(LAST_SENT))
-    expected = recognizer.predict(sent)
+    expected = Recognizer(BASE).predict(sent)
     assert page.inner_text("#emotion strong") == expected.emotion
     assert shown(page)[1:] == (
         pytest.approx(expected.confidence, abs=1e-5),
@@ -231,7 +239,14 @@ def test_examples_play_and_lie_on_the_map(open_page: Callable[..., Any], address
     page.click("#examples button")
     wait_for_answer(page)
     page.wait_for_selector("#star-word:visible")
-    assert page.locator("#plane .scatterlayer .trace").count() == 4  # two clouds, their centres, the star
+    classes = Recognizer(BASE).model.names
+    assert page.locator("#plane g").count() == page.locator("#plane .middle").count() == len(classes)
+    assert page.locator("#plane text").all_text_contents() == list(classes)
+    assert page.locator("#plane .star").count() == 1
+    assert page.inner_text("#emotion strong") == page.inner_text("#examples button >> nth=0")
+    assert f"nearest to the middle of {page.inner_text('#emotion strong')}" in page.get_attribute(
+        "#plane", "aria-label"
+    )
     page.focus("#track")
     page.keyboard.press("Space")
     page.wait_for_function("() => document.getElementById('track').getAttribute('aria-valuenow') > 0.2")
@@ -249,7 +264,7 @@ def test_it_asks_nobody_else(browser: Any, open_page: Callable[..., Any], addres
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
     page.wait_for_selector("#record:enabled")
-    page.wait_for_selector("#plane .points")
+    page.wait_for_selector("#plane circle")
     assert len(asked) > 5
     assert {url for url in asked if not url.startswith(address)} == set()
     assert page.request.get(f"{address}page/page.js").headers["cache-control"] == "no-cache"
@@ -266,8 +281,8 @@ def test_what_cannot_be_read_is_said_with_what_to_do(
     assert page.inner_text("#trouble-fix")
     assert page.inner_text("#words") == "No answer."
 
-    soundfile.write(tmp_path / "hum.aiff", tone(440, 2.0), SAMPLE_RATE)
-    choose(page, tmp_path / "hum.aiff")  # browsers do not decode AIFF
+    soundfile.write(tmp_path / "voice.aiff", utterance(1, "sad", 1), SAMPLE_RATE)
+    choose(page, tmp_path / "voice.aiff")  # browsers do not decode AIFF
     assert page.is_hidden("#trouble")
     assert page.is_visible("#no-pictures")
     assert page.is_disabled("#play")
@@ -277,7 +292,7 @@ def test_a_busy_server_is_asked_again_when_it_says(
     open_page: Callable[..., Any], address: str, speech: Path
 ) -> None:
     page = open_page(address)
-    page.wait_for_selector("#plane .points")  # and nothing else to do
+    page.wait_for_selector("#plane circle")  # and nothing else to do
     busy = {"error": {"code": "busy", "message": "the server is busy", "fix": "try again in 9 s"}}
     page.route(
         "**/v1/predict*",
@@ -307,13 +322,17 @@ def test_a_recording_that_cannot_begin_lets_the_microphone_go(
     assert page.is_hidden("#recording")
 
 
-def test_a_token_is_asked_for(open_page: Callable[..., Any], hum_model: Path, speech: Path) -> None:
-    with served(hum_model, EMOSPEC_TOKEN="open-sesame") as address:
+def test_a_token_is_asked_for(open_page: Callable[..., Any], speech: Path) -> None:
+    with served(BASE, EMOSPEC_TOKEN="open-sesame") as address:
         page = open_page(address, "#token-form:visible")
-        page.fill("#token", "open-says-me")
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#trouble:visible")
-        page.fill("#token", "open-sesame")
+        assert "wants a token" in page.inner_text("#trouble-message")
+        for wrong in ("open-says-me", "öffne dich"):
+            page.fill("#token", wrong)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#trouble-message:text('token is wrong')")
+            page.click("#dismiss")
+            page.evaluate("document.getElementById('trouble').hidden = false")
+        page.fill("#token", " open-sesame ")  # as it is pasted
         page.keyboard.press("Enter")
         page.wait_for_selector("#record:enabled")
         assert page.is_hidden("#trouble")
@@ -406,3 +425,204 @@ def test_every_control_is_reached_by_tab_and_seen(
     wanted = ["card-open", "record", "file", "neutral", "play", "speech", "track", "CSV"]
     places = [order.index(name) for name in wanted]
     assert all(before < after for before, after in pairwise(places))
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: silence, noise and music of five seconds, and half a minute of voices with a long pause."""
+    folder = tmp_path_factory.mktemp("sounds")
+    seconds = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
+    beat = np.exp(-3 * (seconds % 1))
+    music = sum(np.sin(2 * np.pi * hz * (1 + seconds // 1 / 4) * seconds) for hz in (262, 330, 392)) * beat
+    noise = np.random.default_rng(0).normal(0, 0.1, len(seconds))
+    voices = [utterance(1 + k % 4, ("sad", "angry")[k % 2], k) for k in range(12)]
+    pause = np.zeros(9 * SAMPLE_RATE)
+    waves = {
+        "silence": 0 * seconds,
+        "noise": noise,
+        "music": 0.1 * music,
+        "long": np.concatenate([*voices[:6], pause, *voices[6:]]),
+    }
+    for name, wave in waves.items():
+        soundfile.write(folder / f"{name}.wav", wave, SAMPLE_RATE)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "music"])
+def test_no_speech_is_found_where_nobody_speaks(
+    open_page: Callable[..., Any], address: str, sounds: Path, kind: str
+) -> None:
+    page = open_page(address)
+    page.set_input_files("#file", sounds / f"{kind}.wav")
+    page.wait_for_selector("#emotion strong:text-is('No speech found')")
+    page.wait_for_selector("#segments:visible")
+    assert page.is_hidden("#bars")
+    assert page.is_hidden("#star-word")
+    assert page.locator("#plane .star").count() == 0
+    assert "no speech" in page.inner_text("#readout")
+    page.click("#odds summary")  # they can be seen by who wants to
+    assert page.locator("#bars data:visible").count() == 4
+    if kind == "silence":
+        light = page.evaluate(
+            """() => {
+              const canvas = document.getElementById("pictures"), ratio = canvas.width / canvas.clientWidth;
+              const { data } = canvas.getContext("2d").getImageData(100 * ratio, 140 * ratio, 300, 80);
+              return Math.max(...data.filter((_, i) => i % 4 < 3));
+            }"""
+        )
+        assert light < 40  # the whole spectrogram
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_a_long_recording_is_headlined_by_shares_of_its_speech_in_sight(
+    open_page: Callable[..., Any], address: str, sounds: Path, size: tuple[int, int]
+) -> None:
+    page = open_page(address, viewport=dict(zip(("width", "height"), size, strict=True)))
+    choose(page, sounds / "long.wav")
+    timeline = json.loads(told("timeline", sounds / "long.wav", BASE, "--speech", "--format", "json"))
+    times = dict.fromkeys(timeline["classes"], 0.0)
+    for one in timeline["segments"]:
+        if one["emotion"]:
+            times[one["emotion"]] += one["end_seconds"] - one["start_seconds"]
+    spoken = sum(times.values())
+    assert 14 < spoken < timeline["duration_seconds"] - 5
+    emotion, most, shares = shown(page)
+    assert shares == pytest.approx({name: time / spoken for name, time in times.items()}, abs=0.01)
+    assert (shares[emotion], max(shares.values())) == (most, most)
+    assert "of the speech" in page.inner_text("#emotion")
+    assert "Pauses are left out" in page.inner_text("#words")
+    assert page.is_checked("#speech")
+    footer = page.locator("footer").bounding_box()["y"]
+    assert page.evaluate("scrollY") == 0
+    for part in ("#emotion", "#words", "#bars"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] < footer, part
+    if size[0] >= 768:
+        assert page.locator("#track").bounding_box()["y"] + 62 < footer  # the emotions' band
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+
+
+def test_a_long_wait_shows_progress_and_can_be_cancelled(
+    open_page: Callable[..., Any], address: str, sounds: Path
+) -> None:
+    page = open_page(address)
+    page.wait_for_selector("#examples button")
+    waiting = []
+    page.route("**/v1/timeline*", lambda route: waiting.append(route))
+    page.set_input_files("#file", sounds / "long.wav")
+    page.wait_for_selector("#progress-words:text-matches('Analysing 0:[23][0-9] of sound … [1-9]')")
+    assert page.is_visible("#progress-bar")
+    page.click("#cancel")
+    page.wait_for_selector("#words:text-is('Cancelled.')")
+    assert page.is_hidden("#progress")
+    assert page.is_hidden("#time")
+    assert page.is_hidden("#trouble")
+    assert waiting[0].request.failure  # the server is not waited for
+    with suppress(playwright.Error):
+        waiting[0].abort()
+    page.unroute("**/v1/timeline*")
+    choose(page, sounds / "long.wav")
+
+
+def test_a_thousand_segments_are_merged_to_what_can_be_seen(
+    open_page: Callable[..., Any], address: str
+) -> None:
+    page = open_page(address)
+    merged = """async (least) => {
+      const { merged } = await import("/page/shares.js");
+      const emotions = ["sad", "sad", "angry", null];
+      const segments = Array.from({ length: 1484 }, (_, k) => ({
+        start_seconds: 2 * k, end_seconds: 2 * k + 2, emotion: emotions[k % 4], confidence: k % 4 < 3 ? 0.5 : null,
+      }));
+      return merged(segments, least);
+    }"""
+    few = page.evaluate(merged, 9.0)
+    assert len(few) <= 2 * 1484 / 9 + 1
+    assert {one["emotion"] for one in few} <= {"sad", "angry"}
+    assert few[0] == {"start_seconds": 0, "end_seconds": 10, "emotion": "sad", "confidence": 0.5}
+    assert len(page.evaluate(merged, 1.0)) == 1484
+
+
+def test_forced_colors_keep_bars_and_playhead(
+    open_page: Callable[..., Any], address: str, speech: Path
+) -> None:
+    for scheme in ("light", "dark"):
+        page = open_page(address, forced_colors="active", color_scheme=scheme)
+        choose(page, speech)
+        canvas = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        for shape in ("#bars .first span", "#playhead"):
+            color = page.evaluate("(s) => getComputedStyle(document.querySelector(s)).backgroundColor", shape)
+            assert color not in (canvas, "rgba(0, 0, 0, 0)"), shape
+        strip = page.evaluate(
+            """() => {
+              const canvas = document.getElementById("pictures");
+              return [...new Set(canvas.getContext("2d").getImageData(100, 90, 300, 20).data)].length;
+            }"""
+        )
+        assert strip > 2  # a waveform, not ink on ink
+
+
+def test_the_page_is_complete_in_less_than_200_kilobytes(open_page: Callable[..., Any], address: str) -> None:
+    page = open_page("about:blank", ready="html")
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    sizes: list[float] = []
+    network.on("Network.loadingFinished", lambda done: sizes.append(done["encodedDataLength"]))
+    page.goto(address)
+    page.wait_for_selector("#examples button")
+    page.wait_for_selector("#plane circle")
+    page.wait_for_load_state("networkidle")
+    assert len(sizes) > 8
+    assert sum(sizes) < MOST_BYTES
+
+
+@contextmanager
+def proxied(address: str, prefix: str) -> Iterator[str]:
+    """A reverse proxy in a thread, which takes a prefix off; gives its address. What lies outside it is not found."""
+    server = urlsplit(address)
+
+    class Proxy(BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            if not self.path.startswith(prefix):
+                return self.send_error(404)
+            connection = http.client.HTTPConnection(server.hostname, server.port)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            connection.request(self.command, self.path.removeprefix(prefix), body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("content-length", "transfer-encoding"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return None
+
+        do_GET = do_POST = forward  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}{prefix}/"
+        running.shutdown()
+
+
+def test_it_works_behind_a_prefix(open_page: Callable[..., Any], address: str, speech: Path) -> None:
+    with proxied(address, "/voices") as place:
+        page = open_page(place)
+        missing: list[str] = []
+        page.on("response", lambda answer: missing.append(answer.url) if answer.status == 404 else None)
+        page.reload()
+        page.wait_for_selector("#examples button")
+        choose(page, speech)
+        page.click("#examples button")
+        wait_for_answer(page, ".wav")
+        with page.expect_download():
+            page.click("[data-format=csv]")
+        assert missing == []
+        page.context.close()

@@ -24,7 +24,7 @@ from conftest import SHORT, tone
 from emospec.cli import app
 from emospec.data.audio import read_audio
 from emospec.data.pack import Pack
-from emospec.data.waveform import from_samples
+from emospec.data.samples import from_samples
 from emospec.errors import AudioError, EmospecError, ModelError, RunError, TimelineError
 from emospec.evaluation import card
 from emospec.evaluation.results import read_run

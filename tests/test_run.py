@@ -18,6 +18,7 @@ import emospec
 from conftest import SHORT
 from emospec import job
 from emospec.data.corpora import read_corpus
+from emospec.data.corpora.own import OwnCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
@@ -336,9 +337,15 @@ def test_what_another_call_made_while_this_one_waited_is_refused(
 def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:
     rows = [f"{u.file},{u.speaker},{int(u.emotion == 'sad')}" for u in make_utterances(tmp_path / "audio")]
     (tmp_path / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
-    pack, _ = prepare(read_corpus("csv", tmp_path / "own.csv"), tmp_path / "pack")
+    # Called as a corpus that emospec knows, whose terms, classes and splits are not this one's.
+    own = [OwnCorpus("ravdess", "csv", "CC0 1.0")]
+    pack, _ = prepare(read_corpus("csv:ravdess", tmp_path / "own.csv"), tmp_path / "pack", own=own)
     run = emospec.train(pack.folder, tmp_path / "run", "dai2019-mel", SHORT)
     assert run.classes == ("0", "1")
+    (corpus,) = run.meta["corpora"]
+    assert (corpus["name"], corpus["title"], corpus["licence"]) == ("ravdess", "ravdess", "CC0 1.0")
+    card = (run.folder / "model" / "README.md").read_text()
+    assert "- ravdess: 36 utterances of 6 speakers. Licence: CC0 1.0." in card
     assert set(run.predictions()["target"]) == {"0", "1"}
     assert emospec.evaluate(run.folder)[0].ua == run.scores["test"]["UA"]
 

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
+from emospec.data.corpora.demo import utterance
 from emospec.data.pack import Pack
-from emospec.evaluation.palette import class_color
+from emospec.evaluation.palette import class_colors
 from emospec.inference.formats import FORMATS
 from emospec.inference.recognizer import Recognizer
 from emospec.serving.limits import Limits
@@ -132,10 +133,12 @@ def test_timelines_are_the_command_lines(
     rng = np.random.default_rng(0)
     soundfile.write(file, np.concatenate([tone(300, 4), tone(900, 5)]) + rng.normal(0, 0.01, 144_000), 16_000)
     options = ["--window", "2", "--hop", "0.5", "--smoothing", "0", "--minimum", "0.5", "--threads", "1"]
+    options.append("--no-speech-check")  # tones
     told = CliRunner().invoke(
         app, ["timeline", str(file), "--model", str(hum_model), "--format", form, *options, *speech]
     )
     query = {"format": form, "window": 2, "hop": 0.5, "smoothing": 0, "minimum": 0.5, "speech": bool(speech)}
+    query["check_speech"] = False
     answer = client.post("/v1/timeline", params=query, files={"file": (file.name, file.read_bytes())})
     assert answer.status_code == 200, answer.text
     if speech:  # of which there are no hops
@@ -160,6 +163,30 @@ def test_timelines_are_the_command_lines(
         assert f"gr%C3%BC%C3%9Fe%20an{FORMATS[form].suffix}" in answer.headers["content-disposition"]
 
 
+def test_speech_is_looked_for_where_it_is_asked(client: httpx.Client, recognizer: Recognizer) -> None:
+    speech = np.concatenate([utterance(1, "angry", k) for k in (1, 2)]).astype(np.float32)
+    contents = [wav(tone(300, 3.0)), wav(speech)]
+    plain = client.post("/v1/predict", files=sent(contents)).json()["results"]
+    assert [one["speech_seconds"] for one in plain] == [None, None]
+    query = {"check_speech": True}
+    checked = client.post("/v1/predict", params=query, files=sent(contents)).json()["results"]
+    for content, one in zip(contents, checked, strict=True):
+        said = recognizer.predict(content, check_speech=True)
+        assert one["speech_seconds"] == said.speech_seconds
+        assert tuple(one["warnings"]) == said.warnings
+    assert checked[0]["speech_seconds"] == 0.0
+    assert any("no speech found" in words for words in checked[0]["warnings"])
+    assert checked[1]["speech_seconds"] > 1.0
+
+
+def test_a_timeline_without_speech_has_no_emotion(client: httpx.Client) -> None:
+    file = {"file": wav(tone(300, 5.0))}
+    (segment,) = client.post("/v1/timeline", files=file).json()["segments"]
+    assert (segment["emotion"], segment["confidence"], segment["probabilities"]) == (None, None, [])
+    judged = client.post("/v1/timeline", params={"check_speech": False}, files=file).json()["segments"]
+    assert judged[0]["emotion"] is not None
+
+
 def _rounded(said: object) -> object:
     """What is told, its numbers to five digits: passes through the graph differ by 1e-7."""
     text = json.dumps(said) if not isinstance(said, str) else said.replace("\r\n", "\n")
@@ -173,23 +200,13 @@ def test_models_say_what_a_page_needs(client: httpx.Client, hum_model: Path) -> 
     assert one["name"] == hum_model.name
     assert one["default"]
     assert one["classes"] == list(model.names)
-    assert one["colors"] == [class_color(0), class_color(1)]
+    assert one["colors"] == class_colors(model.names)
     assert one["max_seconds"] == 14.0
     assert one["card"].startswith("---")
     assert len(one["plane"]["cloud"]) == len(one["plane"]["labels"])
     centers = model.plane.project(np.stack([c.center for c in model.classes]))
     np.testing.assert_allclose(one["plane"]["centers"], centers)
     assert answer["limits"] == {"bytes": 100_000_000, "seconds": 3600.0, "files": 64}
-
-
-def test_examples_are_sounds(client: httpx.Client) -> None:
-    examples = client.get("/examples").json()
-    assert len(examples) >= 4
-    for example in examples:
-        content = client.get(example["url"]).content
-        result = client.post("/v1/predict", files=sent([content])).json()["results"][0]
-        assert 0.8 <= result["seconds"] <= 3.0
-    fault(client.get("/examples/merry.wav"), 404, "not_found")
 
 
 def test_state_and_metrics(client: httpx.Client) -> None:
@@ -218,7 +235,7 @@ def test_every_error_has_one_shape(client: httpx.Client) -> None:
     fault(client.get("/v1/predict"), 405, "method_not_allowed")
     fault(client.post("/v1/predict", content=b"x"), 422, "invalid")
     fault(client.post("/v1/predict", data={"files": "x"}), 422, "invalid")
-    fault(client.post("/v1/predict", files=sent([b"x"], "file")), 422, "invalid")
+    fault(client.post("/v1/predict", files=sent([b"x"], "sound")), 422, "invalid")
     fault(
         client.post("/v1/predict", content=b"x", headers={"content-type": "multipart/form-data"}),
         422,
@@ -279,7 +296,6 @@ def test_answers_carry_what_protects_a_browser(client: httpx.Client) -> None:
         assert headers["x-frame-options"] == "DENY"
         assert "access-control-allow-origin" not in headers
     assert client.get("/v1/models").headers["cache-control"] == "no-store"
-    assert client.get("/page/plotly.min.js").text.startswith("/**")
 
 
 def test_other_sites_are_refused_unless_allowed(

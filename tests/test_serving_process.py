@@ -15,11 +15,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import joblib
 import pytest
 import soundfile
 
 from conftest import error_of, tone
+from emospec.inference.model import DEFAULT, load_model
 from emospec.serving.server import bind
+from emospec.workers import side_by_side
 from served import wav
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +112,10 @@ def test_what_the_container_runs_works(hum_model: Path) -> None:
     with running([changed.get(word, word) for word in command[1:]]) as url:
         program = check[2].replace("http://127.0.0.1:8000", url)
         assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+    # The bundled model is where one of another's is mounted.
+    bundled, place = re.search(r"^COPY (\S*models\S*) (\S+)$", text, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert place == command[command.index("--model") + 1]
+    assert load_model(ROOT / bundled).about == load_model(DEFAULT).about
     for copied in re.search(r"COPY (.+) /src/$", text, re.MULTILINE)[1].split():  # type: ignore[index]
         assert (ROOT / copied).exists()
 
@@ -119,6 +126,7 @@ def test_what_the_unit_runs_works(hum_model: Path, tmp_path: Path) -> None:
     (command,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
     words = shlex.split(command)
     assert words[0].endswith("/bin/emospec")
+    assert "\nKillMode=mixed\n" in unit  # SIGTERM to the server alone: it ends what it started itself
     changed = {"/opt/emospec/model": str(hum_model), "8000": "0"}
     with running([changed.get(word, word) for word in words[1:]], {"EMOSPEC_TOKEN": "open-sesame"}) as url:
         assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
@@ -200,3 +208,63 @@ def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head() -> Non
         accepted, _ = bound.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def hostile_folder(folder: Path) -> Path:
+    """A folder of modules that write a marker when they run, as one that was downloaded might have."""
+    folder.mkdir()
+    names = (
+        "dis",
+        "emospec",
+        "inspect",
+        "json",
+        "numpy",
+        "random",
+        "signal",
+        "soundfile",
+        "struct",
+        "tempfile",
+    )
+    for name in (*names, "multiprocessing", "joblib"):
+        (folder / f"{name}.py").write_text(f"open(r'{folder}/marker', 'a').write('{name} ')\n")
+    return folder
+
+
+def unguarded() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+
+
+def test_the_current_folder_is_not_on_the_servers_path(tmp_path: Path, hum_model: Path) -> None:
+    folder = hostile_folder(tmp_path / "downloads")
+    command = Path(sys.executable).with_name("emospec")
+    if not command.exists():
+        pytest.skip("emospec is not installed as a command")
+    with subprocess.Popen(
+        [command, "serve", "--model", hum_model, "--port", "0", "--threads", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=unguarded(),
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+                for route in ("predict", "timeline"):
+                    answer = client.post(f"/v1/{route}", files={"file": ("a.wav", wav(tone(440, 1.0)))})
+                    assert answer.status_code == 200, answer.text
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert not (folder / "marker").exists(), (folder / "marker").read_text()
+
+
+def test_the_current_folder_is_not_on_a_workers_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    folder = hostile_folder(tmp_path / "downloads")
+    get_reusable_executor().shutdown(wait=True)  # of an earlier test, from another folder
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with side_by_side(2) as work:
+        assert sorted(work(joblib.delayed(abs)(k) for k in range(4))) == [0, 1, 2, 3]
+    assert "PYTHONSAFEPATH" not in os.environ
+    assert not (folder / "marker").exists(), (folder / "marker").read_text()
+    get_reusable_executor().shutdown(wait=True)  # its folder will be gone

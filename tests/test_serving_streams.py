@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import tone
-from emospec.data.waveform import from_samples
+from emospec.data.samples import from_samples
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.serving.limits import Limits
@@ -52,10 +52,9 @@ def test_a_stream_tells_what_a_timeline_tells(
 ) -> None:
     samples = np.concatenate([tone(300, 4.0, rate), tone(900, 4.3, rate)])
     samples = (samples * 32768).astype("<i2") if encoding == "s16le" else samples.astype("<f4")
-    timing = Timing(2.0, 0.5, 0.5, 0.5, 0.1)
-    query = (
-        f"sample_rate={rate}&encoding={encoding}&window=2&hop=0.5&smoothing=0.5&minimum=0.5&abstain_below=0.1"
-    )
+    timing = Timing(2.0, 0.5, 0.5, 0.5, 0.1, check_speech=False)
+    query = f"sample_rate={rate}&encoding={encoding}&window=2&hop=0.5&smoothing=0.5&minimum=0.5"
+    query += "&abstain_below=0.1&check_speech=false"
     content = samples.tobytes()
     with opened(server, query) as socket:
         for place in range(0, len(content), size):

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import json
 import multiprocessing
 import os
 import re
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,11 +25,12 @@ from bench.measure import family
 from conftest import tone
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.hearing import Ear, Heard, Recording
+from emospec.inference.hearing import Ear, Heard
 from emospec.inference.recognizer import Recognizer
 from emospec.serving.batching import Batcher
-from emospec.serving.decoding import Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.decoding import TRIES, Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Limits
+from hostile import Hostile
 from served import Served, served, until, wav
 from test_serving import fault, sent
 
@@ -64,10 +67,10 @@ def test_a_decoder_killed_at_rest_or_at_work_is_not_noticed(server: Served, reco
     done = threading.Event()
 
     def kill() -> None:
-        while not done.wait(0.3):
-            for pid in server.service.decoders.pids:
+        while not done.wait(0.5):
+            for pid in server.service.decoders.pids - {None}:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid or 0, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)  # type: ignore[arg-type]
 
     before = server.service.decoders.pids
     killer = threading.Thread(target=kill)
@@ -147,8 +150,10 @@ def test_an_answer_that_takes_too_long_is_given_up(hum_model: Path, monkeypatch:
             return score(waveforms)
 
         monkeypatch.setattr(server.service.recognizer.batcher, "_score", slow)
-        fault(client.post("/v1/predict", files=sent([CLIP])), 408, "time_limit")
-        fault(client.post("/v1/timeline", files=sent([CLIP], "file")), 408, "time_limit")
+        for route in ("predict", "timeline"):
+            answer = client.post(f"/v1/{route}?check_speech=false", files=sent([CLIP], "file"))
+            fault(answer, 503, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
 
 
 def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,21 +166,6 @@ def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.Monke
         assert "of ours" not in client.post("/v1/predict", files=sent([CLIP])).text
         monkeypatch.undo()
         answers(server, 1)
-
-
-class Hostile(Ear):
-    """What a recording might make of a decoder that it has taken over."""
-
-    def hear(self, recording: Recording, sample_rate: int | None = None) -> Heard:
-        while recording == b"compute":
-            pass
-        if recording == b"hoard":
-            bytearray(10**9)
-        if recording == b"read":
-            Path("/etc/hostname").read_bytes()
-        if recording == b"crash":
-            os.abort()
-        return super().hear(CLIP)
 
 
 def test_a_decoder_has_little_room() -> None:
@@ -236,10 +226,65 @@ def test_a_recording_that_kills_every_decoder_is_refused() -> None:
     asyncio.run(hear())
 
 
+def test_a_decoder_that_is_killed_is_not_a_damaged_recording(
+    hum_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once, the recording is decoded again; killed each time, the answer is to come again."""
+    long = wav(np.tile(tone(440, 1.0), 60), subtype="PCM_16")
+    with served(hum_model) as server, server.client() as client:
+        original, kills = Decoder._ask, []
+
+        def killed(decoder: Decoder, *asked: Any, **options: Any) -> Iterator[Waveform]:
+            decoder.start()
+            if kills:
+                os.kill(decoder.pid or 0, kills.pop())
+            yield from original(decoder, *asked, **options)
+
+        monkeypatch.setattr(Decoder, "_ask", killed)
+        for route in ("predict", "timeline"):
+            for times, status in ((TRIES - 1, 200), (TRIES, 503)):
+                kills[:] = [signal.SIGKILL] * times
+                answer = client.post(f"/v1/{route}", files=sent([long], "file"))
+                assert answer.status_code == status, answer.text
+                assert not kills
+            assert "0.wav: " in fault(answer, 503, "interrupted")
+            assert int(answer.headers["retry-after"]) >= 1
+            kills[:] = [signal.SIGABRT] * 2  # as a decoder that its recording crashes
+            assert "0.wav: the decoder failed on it" in fault(
+                client.post(f"/v1/{route}", files=sent([CLIP], "file")), 422, "unreadable"
+            )
+
+
+def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(hum_model) as server, server.client() as client:
+        asked: list[bytes] = []
+        original = Decoder.hear
+
+        def hear(decoder: Decoder, content: bytes, *more: Any, **options: Any) -> Heard:
+            asked.append(content)
+            return original(decoder, content, *more, **options)
+
+        def fail(*_: object, **__: object) -> Heard:
+            raise DecoderLostError
+
+        monkeypatch.setattr(Decoder, "hear", hear)
+        for _ in range(9):  # a probe costs nothing where recordings are decoded anyway
+            assert client.get("/ready").status_code == 200
+        assert len(asked) == 1
+        server.service.decoders._proved = -100.0
+        monkeypatch.setattr(Decoder, "hear", fail)
+        answer = client.get("/ready")
+        fault(answer, 503, "not_ready")
+        assert int(answer.headers["retry-after"]) >= 1
+        monkeypatch.undo()
+        assert client.get("/ready").status_code == 200
+
+
 def test_a_decoder_hears_what_the_recogniser_hears(recognizer: Recognizer) -> None:
     decoder = Decoder(recognizer.ear, ROOM)
     try:
-        for content in (CLIP, wav(np.random.default_rng(0).normal(0, 0.1, (70 * 8000, 2)), 8000)):
+        late = np.concatenate([np.zeros(20 * 16_000), tone(300, 2.0)])  # silent in the middle
+        for content in (CLIP, wav(late), wav(np.random.default_rng(0).normal(0, 0.1, (70 * 8000, 2)), 8000)):
             ours, theirs = recognizer.ear.hear(content), decoder.hear(content)
             assert vars(ours) | {"waveform": 0} == vars(theirs) | {"waveform": 0}
             np.testing.assert_array_equal(ours.waveform, theirs.waveform)
@@ -274,10 +319,12 @@ def test_passes_hold_what_is_alike_and_skip_what_was_cancelled() -> None:
         batcher.submit(np.zeros(7, np.float32))
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_shutdown_finishes_what_it_has(
-    hum_model: Path, tmp_path: Path, request: pytest.FixtureRequest
+    hum_model: Path, tmp_path: Path, request: pytest.FixtureRequest, stop: signal.Signals
 ) -> None:
-    """The command itself: it says where it is, answers all that came before SIGTERM, and leaves no process."""
+    """The command itself: it says where it is, answers all that came before the whole process tree was told to stop,
+    as systemd and a terminal do, and leaves no process."""
     log = (tmp_path / "log").open("w+")
     command = ["serve", "--model", str(hum_model), "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
@@ -294,19 +341,24 @@ def test_shutdown_finishes_what_it_has(
         damaged = damaged[:3000] + bytes(700) + damaged[3700:]
         assert client.post("/v1/predict", files={"files": (name, damaged)}).status_code in (200, 422)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(client.post, "/v1/predict", files={"files": (name, CLIP)}) for _ in range(8)]
-            until(lambda: "emospec_queue_depth 0.0" not in client.get("/metrics").text or asked[-1].done())
-            _, *started = family(process.pid)
-            process.send_signal(signal.SIGTERM)
+            long = wav(np.tile(tone(440, 1.0), 40), subtype="PCM_16")
+            asked = [pool.submit(client.post, "/v1/timeline", files={"file": (name, long)})]
+            asked += [pool.submit(client.post, "/v1/predict", files={"file": (name, CLIP)}) for _ in range(7)]
+            until(lambda: "emospec_queue_depth 8.0" in client.get("/metrics").text or asked[-1].done())
+            ours, *started = family(process.pid)
+            for pid in (*started, ours):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, stop)
             assert [one.result().status_code for one in asked] == [200] * 8
-    assert process.wait(30) in (0, -signal.SIGTERM)
+    assert process.wait(30) in (0, -stop)
     assert len(started) >= 3  # what forks decoders, what tracks its resources, and a decoder
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in started))
     process.stdout.close()
     log.seek(0)
     said = log.read()
     assert '"route": "/v1/predict", "status": 200' in said
-    facts = r'\{"method": "\w+", "route": "[\w/]+", "status": \d+, "ms": [\d.]+\}'
-    for line in said.splitlines():
-        assert re.fullmatch(rf"[\d-]+ [\d:,]+ {facts}", line), "a log says what it must not"
+    for line in map(json.loads, said.splitlines()):
+        assert set(line) == {"time", "level", "method", "route", "status", "ms"}, (
+            "a log says what it must not"
+        )
     log.close()

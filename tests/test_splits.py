@@ -378,12 +378,23 @@ def test_a_number_of_groups_below_three_or_none_is_refused(protocol: str) -> Non
     [
         ([], "dai2019", "there are no utterances to split"),
         (crowd(2), "one-speaker-out", "one-speaker-out needs at least 3 speakers"),
-        (crowd(4), "groups:5", "groups:5 needs 5 speakers, found 4"),
+        (crowd(4), "groups:5", "groups:5 needs 5 speakers, found 4. Choose groups:4"),
+        (
+            crowd(2),
+            "groups:5",
+            "groups:5 needs 5 speakers, found 2. Fewer than 3 leave none to train, select or test",
+        ),
+        (
+            crowd(1),
+            "groups:3",
+            "found 1. Fewer than 3 leave none to train, select or test: train with --set data.protocol",
+        ),
         ([replace(u, session=u.sex) for u in crowd(4)], "sessions", "sessions needs at least 3 sessions"),
         (
             [*crowd(3), utterance("", "sad")],
             "one-speaker-out",
-            "needs a speaker for every utterance; made/-sad-0",
+            "needs a speaker for every utterance; made/-sad-0 has none. Fill the speaker column of a CSV, lay folders out as "
+            "CLASS/SPEAKER/, or train with --set data.protocol=dai2019",
         ),
         ([*crowd(3), utterance("", "sad")], "groups:3", "needs a speaker for every utterance; made/-sad-0"),
         ([*crowd(3), utterance("ann", "sad")], "sessions", "needs a session for every utterance; made/s00-"),

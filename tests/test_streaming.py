@@ -24,7 +24,10 @@ from emospec.inference.recognizer import Recognizer
 from emospec.inference.speech import speech_stretches
 from emospec.inference.streaming import Moment, Timing
 
-TIMING = Timing(window_seconds=1.0, hop_seconds=0.25, smoothing_seconds=0.5, minimum_seconds=0.5)
+# The model of these tests learned to hum: no voice detector takes that for speech.
+TIMING = Timing(
+    window_seconds=1.0, hop_seconds=0.25, smoothing_seconds=0.5, minimum_seconds=0.5, check_speech=False
+)
 SAMPLES = 5 * 16_000 + 123
 
 
@@ -151,6 +154,7 @@ def test_the_command_line_writes_every_format(
         "0.5",
         "--minimum",
         "0.5",
+        "--no-speech-check",
     ]
     told = CliRunner().invoke(app, ["timeline", str(recording), "--format", "json", *options])
     assert told.exit_code == 0, told.output
@@ -216,6 +220,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 def test_the_microphone(hum_model: Path, waveform: NDArray[np.float32], heard: types.SimpleNamespace) -> None:
     heard.sound = np.repeat(waveform, 2)
     options = ["--model", str(hum_model), "--seconds", "4", "--window", "1", "--hop", "0.5"]
+    options.append("--no-speech-check")
     told = CliRunner().invoke(app, ["listen", "--json", *options])
     assert told.exit_code == 0, told.output
     rows = [json.loads(line) for line in told.stdout.splitlines()]

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from emospec.cli.output import can_print
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
     from emospec.inference.streaming import Moment
+
+STOPPED = 130  # exit code, as of shells: 128 + SIGINT
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 Form = Literal["table", "csv", "json"]
 
@@ -48,7 +51,8 @@ class Printer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None or self.form == "csv":
+        # After Ctrl-C what was judged is printed too, whole: JSON that breaks off is of no use.
+        if (kind is not None and not issubclass(kind, KeyboardInterrupt)) or self.form == "csv":
             return
         if self.form == "json":
             from emospec.display import print_json
@@ -59,6 +63,14 @@ class Printer:
 
         if judged := [row for row in self.rows if isinstance(row, Prediction)]:
             _print_table(judged)
+
+
+def stopped(words: str) -> NoReturn:
+    """End a verb after Ctrl-C, with one line that says what is left of its work."""
+    import typer
+
+    print(f"emospec: stopped. {words}", file=sys.stderr)
+    raise typer.Exit(STOPPED)
 
 
 def told_failure(result: "Prediction | Failure") -> bool:
@@ -104,8 +116,11 @@ def print_moment(moment: "Moment", as_json: bool) -> None:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         print(json.dumps(facts, ensure_ascii=False), flush=True)
         return
-    bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
     when = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
+    if moment.confidence is None:
+        print(f"{when:20}  no speech", flush=True)
+        return
+    bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
     print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
 
 

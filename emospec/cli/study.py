@@ -2,17 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import emospec
 from emospec.cli.extras import needs
-from emospec.errors import CorpusError, RunError
-
-if TYPE_CHECKING:
-    from emospec.data.pack import Pack
-    from emospec.run import Progress
+from emospec.errors import RunError
 
 app = typer.Typer()
 corpora_app = typer.Typer(invoke_without_command=True)
@@ -121,10 +117,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
-    from emospec.data.corpora import check_corpus
+    from emospec.data.corpora import check_corpus, corpus_remarks
     from emospec.display import print_check, print_json
 
-    found = check_corpus(name, root)
+    found, remarks = check_corpus(name, root), corpus_remarks(name, root)
     if as_json:
         facts = (
             "corpus",
@@ -135,11 +131,13 @@ def check(
             "speakers",
             "sessions",
             "differences",
+            "notes",
             "complete",
         )
-        print_json({key: getattr(found, key) for key in facts})
+        print_json({key: getattr(found, key) for key in facts} | {"remarks": remarks})
     else:
         print_check(found)
+        print(*remarks, sep="\n", end="\n" * bool(remarks))
     if not found.complete:
         raise typer.Exit(1)
 
@@ -158,43 +156,32 @@ def prepare(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a pack of other utterances.")
+    ] = False,
+    licences: Annotated[
+        list[str],
+        typer.Option(
+            "--licence",
+            metavar="[NAME=]TEXT",
+            help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default
     as_json: AsJson = False,
 ) -> None:
-    """Decode corpora once into a memory-mapped pack; a valid one is left as it is."""
-    from emospec.display import print_json, print_pack, progress_bars
+    """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
+
+    Your own recordings: csv=FILE (columns file, speaker, emotion) or folders=ROOT (CLASS/SPEAKER/); csv:NAME=FILE and
+    folders:NAME=ROOT give them a name.
+    """
+    from emospec.cli.preparing import prepare_corpora, print_prepared
+    from emospec.display import progress_bars
 
     with needs("train"), progress_bars(as_json) as progress:
-        made, new, summaries = _prepare(corpora, pack, skip_bad, progress)
-    if as_json:
-        skipped = [{"id": s.id, "reason": s.reason} for s in made.skipped]
-        facts = {"pack": str(pack), "made": new, "utterances": len(made), "seconds": made.seconds}
-        print_json(facts | {"corpora": summaries, "skipped": skipped})
-        return
-    print_pack(made, new, summaries)
-
-
-def _prepare(
-    corpora: list[str], pack: Path, skip_bad: bool, progress: "Progress"
-) -> tuple["Pack", bool, dict[str, str]]:
-    """Read NAME=ROOT and make their pack: it, whether it is new, and each corpus's counts in words."""
-    from emospec.data.corpora import CORPORA, compare, read_corpus
-    from emospec.data.pack import prepare
-
-    pools = {}
-    for name, separator, root in (text.partition("=") for text in corpora):
-        if not separator or not root:
-            raise CorpusError(f"{name!r} is not of the form NAME=ROOT, such as emodb=~/emodb")
-        if name in pools:
-            raise CorpusError(f"corpus {name!r} is named twice. Name each once")
-        pools[name] = read_corpus(name, root)
-    utterances = [u for pool in pools.values() for u in pool]
-    made, new = prepare(
-        utterances,
-        pack,
-        skip_bad=skip_bad,
-        progress=lambda done, all_: progress("prepare", done, all_, ""),
-    )
-    return made, new, {name: compare(CORPORA[name], pool).summary for name, pool in pools.items()}
+        found = prepare_corpora(
+            corpora, pack, progress, skip_bad=skip_bad, replace=replace, licences=licences
+        )
+    print_prepared(found, as_json)
 
 
 @app.command(epilog="Example: emospec train packs/emodb --out runs/one --set loss.center_weight=0")
@@ -324,16 +311,18 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
-    from emospec.display import print_pack, print_summaries, progress_bars
+    from emospec.cli.preparing import prepare_corpora, print_prepared
+    from emospec.display import print_summaries, progress_bars
 
     summaries: dict[str, str] = {}
     with needs("train"), progress_bars(as_json) as progress:
         from emospec.experiment import reproduce
 
         if corpora:
-            made, new, summaries = _prepare(corpora, pack, skip_bad=False, progress=progress)
+            prepared = prepare_corpora(corpora, pack, progress)
+            summaries = prepared.summaries
             if not as_json:
-                print_pack(made, new, summaries)
+                print_prepared(prepared, as_json)
         report = reproduce(
             pack, out, parts, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
             jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,

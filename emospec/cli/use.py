@@ -2,21 +2,19 @@
 
 import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from emospec.cli.extras import needs
-from emospec.cli.predictions import Printer, counter, told_failure
+from emospec.cli.predictions import Printer, counter, stopped, told_failure
+from emospec.cli.targets import check_files, check_timeline_files, plan
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emospec.inference.hearing import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
+    from emospec.inference.recordings import Recording
     from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
@@ -54,6 +52,16 @@ Smoothing = Annotated[
     float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
 ]
 Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
+NoSpeechCheck = Annotated[
+    bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
+]
+Channel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Judge this channel of each recording, from 1; else the mean over all."),
+]
+Ffmpeg = Annotated[
+    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -64,35 +72,50 @@ def predict(
     abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotion of recordings. Exit code 1: some could not be judged; 2: none could."""
+    """Tell the emotion of recordings. Exit code 1: some were left out or could not be judged; 2: none could."""
     if as_json and as_csv:
         raise EmospecError("--json and --csv exclude each other. Name one")
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
-    results = recognizer.predict_many(found, abstain_below=abstain_below)
-    failures = 0
-    with (
-        Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
-        counter("judged", len(found)) as step,
-    ):
-        for done, result in enumerate(map(_named, found, results), start=1):
-            failures += printer.add(result)
-            step(done)
-    _exit(failures, len(found))
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, abstain_below=abstain_below, channel=channel)
+    failures = done = 0
+    try:
+        with (
+            Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
+            counter("judged", len(found)) as step,
+        ):
+            for done, result in enumerate(map(_named, found, results), start=1):
+                failures += printer.add(result)
+                step(done)
+    except KeyboardInterrupt:
+        stopped(f"{done} of {len(found)} recordings were judged; those are printed")
+    _exit(failures, len(found), missed)
 
 
-@app.command(epilog="Example: emospec timeline interview.mp3 --format textgrid --out interview.TextGrid")
+@app.command(epilog="Example: emospec timeline interview.mp3 --out interview.TextGrid")
 def timeline(
-    recording: Annotated[str, typer.Argument(metavar="FILE|-", help="A recording, or - for stdin.")],
+    recordings: Recordings,
     model: ModelName = "",
-    form: Annotated[
-        str, typer.Option("--format", help="csv, json, audacity, textgrid, elan, rttm, srt or vtt.")
-    ] = "csv",
+    forms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="csv, json, audacity, textgrid, elan, rttm, srt or vtt; repeatable. Else the suffix of --out says it.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The file to write; else standard output.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw waveform, spectrogram and emotions as PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."),
+    ] = None,
     speech: Annotated[
         bool,
         typer.Option(
@@ -100,35 +123,34 @@ def timeline(
             help="Judge stretches of speech, found first, instead of windows; no hop, no smoothing.",
         ),
     ] = False,
+    no_speech_check: NoSpeechCheck = False,
     window: Window = 3.0,
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
     minimum: Minimum = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotions of a recording over its time, hours long or short."""
-    from emospec.inference.formats import format_named, render, write
+    """Tell the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
+    from emospec.cli.timelines import judge_all
     from emospec.inference.streaming import Timing
 
-    form = "json" if as_json else form
-    format_named(form)  # before a long recording is judged
-    _check_files(out, plot, apart_from=[recording])
-    if plot is not None:
-        with needs("plot"):
-            import matplotlib  # noqa: F401
-    recognizer = _open(model, int8, threads)
-    source = sys.stdin.buffer.read() if recording == STDIN else Path(recording)
     # With --speech there are no hops, so none can be mistaken.
-    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
-    heard = _named(source, recognizer.timeline(source, timing=timing, speech=speech))
-    if out is None:
-        print(render(form, heard), end="")
-    else:
-        write(form, heard, out)
-    if plot is not None:
-        _plot(heard, source, plot)
+    timing = Timing(
+        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
+    )
+    several = len(recordings) > 1 or Path(recordings[0]).is_dir()
+    found = _recordings(recordings, ffmpeg)
+    outputs = plan(found, [*(forms or ()), *(["json"] if as_json else ())], out, several)
+    check_timeline_files(outputs, out, plot, found)
+    recognizer = _open(model, int8, threads, ffmpeg)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    plans = list(zip(found, outputs, strict=True))
+    failures = judge_all(recognizer, plans, timing, speech=speech, channel=channel, plot=plot)
+    _exit(failures, len(found), missed)
 
 
 @app.command(epilog="Example: emospec listen --seconds 60")
@@ -142,6 +164,7 @@ def listen(
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
     abstain_below: AbstainBelow = 0.0,
+    no_speech_check: NoSpeechCheck = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per hop.")] = False,
     int8: Int8 = False,
     threads: Threads = 0,
@@ -152,17 +175,22 @@ def listen(
     from emospec.inference.streaming import Timing
 
     recognizer = _open(model, int8, threads)
-    timing = Timing(window, hop, smoothing, 0.0, abstain_below)
+    timing = Timing(window, hop, smoothing, 0.0, abstain_below, not no_speech_check)
     with microphone(device, seconds) as (sample_rate, chunks):
         stream = recognizer.stream(sample_rate, timing)
         if not as_json:
             print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
-        with suppress(KeyboardInterrupt):
+        interrupted = False
+        try:
             for chunk in chunks:
                 for moment in stream.push(chunk):
                     print_moment(moment, as_json)
+        except KeyboardInterrupt:
+            interrupted = True
         for moment in stream.finish()[0]:
             print_moment(moment, as_json)
+    if interrupted:
+        stopped(f"{stream.seconds:.1f} s of sound were heard")
 
 
 @app.command(epilog="Example: emospec embed calls/ --out z.npz")
@@ -171,6 +199,8 @@ def embed(
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
     as_json: AsJson = False,
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -182,17 +212,24 @@ def embed(
     from emospec.files import write_bytes
     from emospec.inference.recognizer import Prediction
 
-    _check_files(out, apart_from=())
-    recognizer, found = _open(model, int8, threads), _recordings(recordings)
-    _check_files(out, apart_from=found)
-    names, z, failures = [], [], 0
-    with counter("embedded", len(found)) as step:
-        for done, result in enumerate(map(_named, found, recognizer.predict_many(found)), start=1):
-            failures += told_failure(result)
-            if isinstance(result, Prediction):
-                names.append(result.recording)
-                z.append(result.z)
-            step(done)
+    check_files(out, apart_from=())
+    if out.suffix.lower() not in ("", ".npz"):
+        raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
+    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
+    check_files(out, apart_from=found)
+    missed = 0 if ffmpeg else _told_left_out(recordings)
+    results = recognizer.predict_many(found, channel=channel)
+    names, z, failures, interrupted = [], [], 0, False
+    try:
+        with counter("embedded", len(found)) as step:
+            for done, result in enumerate(map(_named, found, results), start=1):
+                failures += told_failure(result)
+                if isinstance(result, Prediction):
+                    names.append(result.recording)
+                    z.append(result.z)
+                step(done)
+    except KeyboardInterrupt:
+        interrupted = True
     if z:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
@@ -203,7 +240,10 @@ def embed(
         print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
     elif z:
         print(f"{len(z)} recordings: {out}")
-    _exit(failures, len(found))
+    if interrupted:
+        written = f"z of {len(z)} of {len(found)} recordings is written" if z else "Nothing was written"
+        stopped(written)
+    _exit(failures, len(found), missed)
 
 
 @app.command(epilog="Example: emospec score calls/ --out results")
@@ -229,6 +269,8 @@ def score(
     cluster: Annotated[
         str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
     ] = "",
+    channel: Channel = None,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     as_json: AsJson = False,
 ) -> None:
@@ -243,22 +285,32 @@ def score(
     from emospec.inference.bulk import score as run
     from emospec.inference.streaming import Timing
 
-    with scoring_progress() as progress:
-        found = run(
-            source,
-            out,
-            _model(model),
-            keep=keep or (),
-            int8=int8,
-            z=z,
-            timing=Timing() if timelines else None,
-            shard_files=shard_files,
-            jobs=jobs,
-            cluster=cluster,
-            progress=progress,
+    try:
+        with scoring_progress() as progress:
+            found = run(
+                source,
+                out,
+                _model(model),
+                keep=keep or (),
+                int8=int8,
+                z=z,
+                timing=Timing() if timelines else None,
+                shard_files=shard_files,
+                jobs=jobs,
+                cluster=cluster,
+                channel=channel,
+                ffmpeg=ffmpeg,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        stopped(
+            f"What is finished is kept in {out}; the same command goes on"
+            if out.is_dir()
+            else "Nothing was written"
         )
     print_scored(found, out, as_json)
-    _exit(found["failed"], found["files"])
+    missed = 0 if ffmpeg else _told_left_out([source])
+    _exit(found["failed"], found["files"], missed)
 
 
 @app.command(epilog="Example: emospec export runs/one --out models/mine")
@@ -308,6 +360,7 @@ def serve(
         str, typer.Option(help="The address to bind; by default this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
     token: Annotated[
@@ -325,23 +378,31 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
+    ] = "",
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
         from emospec.serving.server import serve as run
+    from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
     run(
-        _model(model),
+        model or DEFAULT,
         host=host,
         port=port,
         int8=int8,
         threads=threads,
         token=token,
         origins=tuple(allow_origin or ()),
+        root_path=root_path,
         limits=limits,
+        ffmpeg=ffmpeg,
+        notes=() if model else (_default_terms(),),
     )
 
 
@@ -361,55 +422,49 @@ def _text_of(file: Path) -> str:
         raise EmospecError(f"{file}: cannot be read as text ({error})") from error
 
 
-def _open(model: str, int8: bool, threads: int) -> "Recognizer":
+def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
     from emospec.inference.recognizer import Recognizer
 
-    return Recognizer(_model(model), int8=int8, threads=threads)
+    return Recognizer(_model(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
 
 
 def _model(named: str) -> str:
     """The model that is named; else the default one, which says what it is and on what terms."""
     if named:
         return named
+    from emospec.inference.model import DEFAULT
+
+    print(_default_terms(), file=sys.stderr)
+    return DEFAULT
+
+
+def _default_terms() -> str:
+    """Return what the default model is, and on what terms it may be used."""
     from emospec.inference.model import DEFAULT, load_model
 
     model = load_model(DEFAULT)
     corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
-    print(
+    return (
         f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
-        f"{model.terms}. `emospec models` tells more, --model names another",
-        file=sys.stderr,
+        f"{model.terms}. `emospec models` tells more, --model names another"
     )
-    return DEFAULT
 
 
-def _check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:
-    """Refuse a file that is a folder, whose folder is missing, or that is a recording, before there is work to lose."""
-    for file in files:
-        if file is not None and file.is_dir():
-            raise EmospecError(f"{file} is a folder. Name a file")
-        if file is not None and not file.absolute().parent.is_dir():
-            raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
-        if file is not None and file.is_file() and any(_is_file(one, file) for one in apart_from):
-            raise EmospecError(f"{file} is the recording itself. Name another file")
+def _told_left_out(named: list[str]) -> int:
+    """How many recordings of the folders that are named are of kinds that are not read; a line tells of each folder."""
+    from emospec.data.audio import printable
+    from emospec.data.kinds import left_out_line
+    from emospec.data.recordings import left_out
+
+    missed = 0
+    for name in named:
+        if name != STDIN and (counts := left_out(Path(name))):
+            missed += sum(counts.values())
+            print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
+    return missed
 
 
-def _is_file(recording: "Recording", file: Path) -> bool:
-    return isinstance(recording, (str, Path)) and Path(recording).is_file() and file.samefile(recording)
-
-
-def _plot(heard: "Timeline", source: Path | bytes, path: Path) -> None:
-    from emospec.data.audio import read_blocks
-    from emospec.data.waveform import SAMPLE_RATE
-    from emospec.files import write_bytes
-
-    with needs("plot"):
-        from emospec.inference.picture import draw, overview, to_png
-    seen = overview(read_blocks(source), round(heard.duration_seconds * SAMPLE_RATE))
-    write_bytes(path, to_png(draw(heard, seen)))
-
-
-def _recordings(named: list[str]) -> "list[Recording]":
+def _recordings(named: list[str], ffmpeg: bool = False) -> "list[Recording]":
     """The files of folders, whatever is named, and standard input read whole."""
     from emospec.data.audio import find_recordings
 
@@ -418,7 +473,7 @@ def _recordings(named: list[str]) -> "list[Recording]":
         if name == STDIN:
             found.append(sys.stdin.buffer.read())
         else:
-            found += find_recordings(Path(name))
+            found += find_recordings(Path(name), ffmpeg)
     return found
 
 
@@ -429,6 +484,6 @@ def _named(recording: "Recording", result: _Result) -> _Result:
     return dataclasses.replace(result, recording="stdin") if isinstance(recording, bytes) else result
 
 
-def _exit(failures: int, judged: int) -> None:
-    if failures:
+def _exit(failures: int, judged: int, missed: int = 0) -> None:
+    if failures or missed:
         raise typer.Exit(2 if failures == judged else 1)

@@ -1,12 +1,12 @@
 """A recording -> mono float32 waveform at 16 kHz, whole or in blocks, or one named error.
 
 Knows nothing of labels or models. WAV, FLAC, AIFF, MP3, Ogg Vorbis and Opus through libsndfile,
-which goes by content, not by suffix.
+which goes by content, not by suffix; where it is asked for, any other kind through ffmpeg.
 """
 
 import io
 import os
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,26 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.data import containers, mp3
+from emospec.data import chunks, containers, mp3
+from emospec.data.channels import ChannelMeter, check_channel
+from emospec.data.ffmpeg import FfmpegFile, decoded_by_ffmpeg
+from emospec.data.kinds import HEAD_BYTES, SUFFIXES, Kind, is_read_here, kind_of
+from emospec.data.recordings import find_recordings, printable, walk
+from emospec.data.splices import spliced
 from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
 from emospec.errors import AudioError, ConfigError, LongAudioError
-from emospec.files import as_text
+
+__all__ = [
+    "SUFFIXES",
+    "Source",
+    "decode",
+    "find_recordings",
+    "printable",
+    "read_audio",
+    "read_blocks",
+    "read_part",
+    "walk",
+]
 
 # libsndfile opens more, without a word where one of them is truncated.
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
@@ -30,8 +46,7 @@ _UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
 
-# By which a folder's recordings are found; a file that is named goes by its content.
-SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus")
+_ALLOWED = "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
 
 
 @dataclass(frozen=True)
@@ -54,21 +69,30 @@ class Source:
         return self.subtype == "PCM_16" and self.channels == 1 and self.sample_rate == SAMPLE_RATE
 
 
-def read_audio(recording: Path | str | bytes, start: float = 0.0, end: float | None = None) -> Waveform:
+def read_audio(
+    recording: Path | str | bytes,
+    start: float = 0.0,
+    end: float | None = None,
+    *,
+    channel: int | None = None,
+    ffmpeg: bool = False,
+) -> Waveform:
     """Read a recording as mono float32 at 16 kHz.
 
     Args:
         recording: a file, or its bytes.
         start: where the stretch to read begins, in seconds.
         end: where it ends, in seconds; None means the recording's end.
+        channel: take this one, from 1; None takes the mean over all.
+        ffmpeg: decode what is not read here by the program ffmpeg.
 
     Returns:
-        (samples,) nominally in [-1, 1]: the mean over channels, then resampled.
+        (samples,) nominally in [-1, 1]: one channel or the mean, then resampled.
 
     Raises:
         AudioError: it is missing, empty, truncated, not audio, holds NaN or infinite samples, or
-            its rate (1 to 384 kHz), channels (1 to 64) or the stretch asked for are out of range, or
-            memory does not hold it.
+            its rate (1 to 384 kHz), channels (1 to 64), the channel or the stretch asked for are out of range, or
+            memory does not hold it, or ffmpeg is asked for and cannot be found or cannot decode it.
 
     Example:
         >>> file = io.BytesIO()
@@ -76,22 +100,34 @@ def read_audio(recording: Path | str | bytes, start: float = 0.0, end: float | N
         >>> read_audio(file.getvalue()).shape
         (16000,)
     """
-    return decode(recording, start, end)[0]
+    return decode(recording, start, end, channel=channel, ffmpeg=ffmpeg)[0]
 
 
 def decode(
-    recording: Path | str | bytes, start: float = 0.0, end: float | None = None
+    recording: Path | str | bytes,
+    start: float = 0.0,
+    end: float | None = None,
+    *,
+    channel: int | None = None,
+    ffmpeg: bool = False,
 ) -> tuple[Waveform, Source]:
     """As `read_audio`, and what the recording was before."""
-    with _opened(recording) as (file, name):
-        waveform = _decoded(file, name, *_stretch(file, name, start, end))
+    with _opened(recording, channel=channel, ffmpeg=ffmpeg) as (file, name):
+        waveform = _decoded(file, name, *_stretch(file, name, start, end), channel)
         return waveform, Source(file.samplerate, file.channels, file.subtype)
 
 
-def _decoded(file: soundfile.SoundFile, name: str, first: int, count: int) -> Waveform:
+def _decoded(
+    file: soundfile.SoundFile,
+    name: str,
+    first: int,
+    count: int,
+    channel: int | None,
+    meter: ChannelMeter | None = None,
+) -> Waveform:
     """A stretch of frames, whole, at 16 kHz."""
     try:
-        return np.concatenate(list(_waveforms(file, name, first, count)))
+        return np.concatenate(list(_waveforms(file, name, first, count, channel, meter)))
     except MemoryError as error:
         seconds = count / file.samplerate
         raise AudioError(
@@ -103,6 +139,10 @@ def read_part(
     recording: Path | str | bytes,
     choose: Callable[[int], tuple[int, int]],
     longest_seconds: float = np.inf,
+    *,
+    channel: int | None = None,
+    ffmpeg: bool = False,
+    meter: ChannelMeter | None = None,
 ) -> tuple[Waveform, float, float]:
     """Read what is chosen of a recording when its length is known, opening it once.
 
@@ -111,6 +151,8 @@ def read_part(
         choose: is given how many samples at 16 kHz the header declares, and says the first and the last
             (excluded) to read.
         longest_seconds: what the header may declare.
+        channel, ffmpeg: as of `read_audio`.
+        meter: measures the channels of what is read.
 
     Returns:
         The waveform (samples,), the seconds of the whole recording, and the second where the waveform starts.
@@ -119,66 +161,23 @@ def read_part(
         AudioError: as `read_audio`.
         LongAudioError: the header declares more than `longest_seconds`; nothing was decoded.
     """
-    with _opened(recording, longest_seconds) as (file, name):
+    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as (file, name):
         samples = int(file.frames * SAMPLE_RATE / file.samplerate)
         start, end = choose(samples)
         if (start, end) == (0, samples):
-            waveform = _decoded(file, name, 0, file.frames)
+            waveform = _decoded(file, name, 0, file.frames, channel, meter)
             return waveform, len(waveform) / SAMPLE_RATE, 0.0
         stretch = _stretch(file, name, start / SAMPLE_RATE, end / SAMPLE_RATE)
-        return _decoded(file, name, *stretch), samples / SAMPLE_RATE, start / SAMPLE_RATE
-
-
-def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """All files under `root` with one of the suffixes (in any case), in a fixed order.
-
-    Links are followed, to each folder once. Names that start with a dot are skipped: they are no recordings,
-    though macOS gives some a `.wav`.
-
-    Raises:
-        AudioError: a folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise AudioError(
-            f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror}). Name a folder without it, or get the right"
-        )
-
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        place = os.stat(folder)
-        if (place.st_dev, place.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((place.st_dev, place.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        alike = (file for file in visible if file.suffix.lower() in suffixes)
-        # No pipe; of a dead link the reader tells.
-        found += [file for file in alike if file.is_file() or file.is_symlink()]
-    return found
-
-
-def find_recordings(place: Path) -> list[Path]:
-    """A file as it is named, or all recordings below a folder, by suffix, in order of their paths.
-
-    Raises:
-        AudioError: the folder holds none, or it or one below it cannot be read.
-    """
-    try:
-        if not place.is_dir():
-            return [place]
-    except OSError:  # a name too long, a folder closed to us: the reader says so of this one
-        return [place]
-    found = sorted(walk(place))
-    if not found:
-        raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
-    return found
+        return _decoded(file, name, *stretch, channel, meter), samples / SAMPLE_RATE, start / SAMPLE_RATE
 
 
 def read_blocks(
-    recording: Path | str | bytes, block_seconds: float = 30.0, longest_seconds: float = np.inf
+    recording: Path | str | bytes,
+    block_seconds: float = 30.0,
+    longest_seconds: float = np.inf,
+    *,
+    channel: int | None = None,
+    ffmpeg: bool = False,
 ) -> Generator[Waveform, None, None]:
     """Read a recording of any length block by block, in memory that does not grow with its length.
 
@@ -189,6 +188,7 @@ def read_blocks(
         recording: a file, or its bytes.
         block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s).
         longest_seconds: what the header may declare.
+        channel, ffmpeg: as of `read_audio`.
 
     Returns:
         The blocks in turn, each (round(16000 * block_seconds),), the last one shorter.
@@ -208,7 +208,7 @@ def read_blocks(
     """
     if not 1 <= block_seconds * SAMPLE_RATE < np.inf:
         raise ConfigError(f"block_seconds is {block_seconds} s, allowed is 1/{SAMPLE_RATE} s and more")
-    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE), longest_seconds)
+    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE), longest_seconds, channel, ffmpeg)
     next(blocks)
     return blocks
 
@@ -226,13 +226,13 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no
 
 
 def _blocks(
-    recording: Path | str | bytes, size: int, longest_seconds: float
+    recording: Path | str | bytes, size: int, longest_seconds: float, channel: int | None, ffmpeg: bool
 ) -> Generator[Waveform, None, None]:
     """An empty block once the header is known to be sound, then blocks of `size` samples."""
-    with _opened(recording, longest_seconds) as (file, name):
+    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as (file, name):
         yield np.zeros(0, np.float32)
         held: list[Waveform] = []
-        for piece in _waveforms(file, name, 0, file.frames):
+        for piece in _waveforms(file, name, 0, file.frames, channel):
             held.append(piece)
             if sum(map(len, held)) < size:
                 continue
@@ -245,12 +245,21 @@ def _blocks(
             yield rest
 
 
-def _waveforms(file: soundfile.SoundFile, name: str, first: int, count: int) -> Iterator[Waveform]:
+def _waveforms(
+    file: soundfile.SoundFile,
+    name: str,
+    first: int,
+    count: int,
+    channel: int | None,
+    meter: ChannelMeter | None = None,
+) -> Iterator[Waveform]:
     """A stretch of frames as successive mono pieces at 16 kHz."""
     resampler = Resampler(file.samplerate, name, first / file.samplerate)
     size = 0
     for samples in _frames(file, name, first, count):
-        piece = resampler.push(samples)
+        if meter and channel is None and file.channels > 1:
+            meter.push(samples, file.samplerate)
+        piece = resampler.push(samples if channel is None else samples[:, channel - 1])
         size += len(piece)
         yield piece
     tail = resampler.finish()
@@ -284,8 +293,12 @@ def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Ite
 
 @contextmanager
 def _opened(
-    recording: Path | str | bytes, longest_seconds: float = np.inf
-) -> Iterator[tuple[soundfile.SoundFile, str]]:
+    recording: Path | str | bytes,
+    longest_seconds: float = np.inf,
+    *,
+    channel: int | None = None,
+    ffmpeg: bool = False,
+) -> Iterator[tuple[soundfile.SoundFile | FfmpegFile, str]]:
     """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
     # A name need not be UTF-8, nor one line; a message is both.
     name = "the recording" if isinstance(recording, bytes) else printable(str(recording))
@@ -294,24 +307,18 @@ def _opened(
             stream = stack.enter_context(_stream(recording, name))
             if not stream.seek(0, os.SEEK_END):
                 raise AudioError(f"{name}: is empty (0 bytes)")
-            containers.check_whole(stream, name)
-            # By descriptor: soundfile takes a name that ends in .raw for a headerless format.
-            content = (
-                containers.spliced(recording)
-                if isinstance(recording, bytes)
-                else stack.enter_context(open(recording, "rb", buffering=0)).fileno()
-            )
-            file = stack.enter_context(_SoundFile(content, closefd=False))
-            uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
-            if file.format == "MP3" and mp3.has_another_behind(stream):
-                raise AudioError(f"{name}: {containers.ANOTHER_BEHIND}")
-            if mended := _mended(file, stream, uncounted):
-                file = stack.enter_context(_SoundFile(mended))
-            _check_header(file, name)
-            if (uncounted and not mended) or file.frames >= _UNKNOWN_FRAMES:
-                raise AudioError(
-                    f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
-                )
+            stream.seek(0)
+            head = stream.read(HEAD_BYTES)
+            kind = kind_of(head)
+            if ffmpeg and not is_read_here(head) and (kind is None or kind.has_sound):
+                file = stack.enter_context(decoded_by_ffmpeg(stream, name, longest_seconds))
+            elif kind is not None:
+                raise _of_another_kind(name, kind)
+            else:
+                file = _open_here(stack, recording, stream, name)
+            check_rate(file.samplerate, name)
+            check_channels(file.channels, name)
+            check_channel(channel, file.channels, name)
             if (seconds := file.frames / file.samplerate) > longest_seconds:
                 raise LongAudioError(
                     f"{name}: is {seconds:.0f} s long, allowed are {longest_seconds:g} s. Cut it into shorter ones"
@@ -323,9 +330,47 @@ def _opened(
         raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
-def printable(name: str) -> str:
-    """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in as_text(name))
+def _open_here(
+    stack: ExitStack, recording: Path | str | bytes, stream: BinaryIO, name: str
+) -> soundfile.SoundFile:
+    """Open a recording of a kind that libsndfile reads, as it declares itself or mended to declare all of it."""
+    end = containers.check_whole(stream, name)
+    body = chunks.mp3_within(stream, end) or chunks.counting_all(stream, end)
+    stream = body or stream
+    if body is not None:
+        # A view of its own: what is read of the body below would move libsndfile's place in it.
+        content: BinaryIO | int = spliced(b"", body, 0, body.seek(0, os.SEEK_END))
+    elif isinstance(recording, bytes):
+        content = spliced(recording)
+    else:
+        # By descriptor: soundfile takes a name that ends in .raw for a headerless format.
+        content = stack.enter_context(open(recording, "rb", buffering=0)).fileno()  # noqa: SIM115
+    file = stack.enter_context(_SoundFile(content, closefd=False))
+    uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
+    if file.format == "MP3" and mp3.has_another_behind(stream):
+        raise AudioError(f"{name}: {chunks.ANOTHER_BEHIND}")
+    counted = mp3.counted(stream) if uncounted else None
+    if counted:
+        file = stack.enter_context(_SoundFile(counted))
+    if file.format not in FORMATS or file.subtype.startswith("DWVW"):
+        raise AudioError(f"{name}: is {file.format} of {file.subtype}, not {_ALLOWED}. Convert it")
+    if not file.frames:
+        raise AudioError(f"{name}: holds no samples (zero length)")
+    if (uncounted and not counted) or file.frames >= _UNKNOWN_FRAMES:
+        raise AudioError(
+            f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
+        )
+    return file
+
+
+def _of_another_kind(name: str, kind: Kind) -> AudioError:
+    if not kind.has_sound:
+        if kind.advice:
+            return AudioError(f"{name}: is {kind.name}. {kind.advice}")
+        return AudioError(f"{name}: cannot be decoded as audio: it is {kind.name}. Name a recording")
+    return AudioError(
+        f"{name}: is {kind.name}, not {_ALLOWED}. Add --ffmpeg (in Python ffmpeg=True), or convert it: ffmpeg -i FILE FILE.wav"
+    )
 
 
 def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:
@@ -334,8 +379,7 @@ def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -
     if not reason or "does not exist" in reason:
         reason = "its data cannot be decoded"
     return AudioError(
-        f"{name}: cannot be decoded as audio{where} ({reason}). "
-        "It is damaged, truncated or not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
+        f"{name}: cannot be decoded as audio{where} ({reason}). It is damaged, truncated or not {_ALLOWED}"
     )
 
 
@@ -349,24 +393,6 @@ def _stream(recording: Path | str | bytes, name: str) -> BinaryIO:
         found = "is a pipe or a device. Write it to a file" if path.exists() else "there is no such file"
         raise AudioError(f"{name}: {found}")
     return open(recording, "rb")
-
-
-def _mended(file: soundfile.SoundFile, stream: BinaryIO, uncounted: bool) -> BinaryIO | None:
-    """The same recording made to declare its length, where it does not and its end can be found."""
-    if uncounted:
-        return mp3.counted(stream)
-    return None if file.frames else containers.piped_wav(stream)
-
-
-def _check_header(file: soundfile.SoundFile, name: str) -> None:
-    if file.format not in FORMATS:
-        raise AudioError(
-            f"{name}: is {file.format}, not WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus. Convert it"
-        )
-    check_rate(file.samplerate, name)
-    check_channels(file.channels, name)
-    if not file.frames:
-        raise AudioError(f"{name}: holds no samples (zero length)")
 
 
 def _stretch(file: soundfile.SoundFile, name: str, start: float, end: float | None) -> tuple[int, int]:

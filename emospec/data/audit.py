@@ -171,7 +171,12 @@ def audit_lists(
 
 
 def audit_start(
-    fold: Fold, utterances: Sequence[Utterance], run: str, known: Iterable[str], voices: Iterable[str]
+    fold: Fold,
+    utterances: Sequence[Utterance],
+    run: str,
+    known: Iterable[str],
+    shared_voices: Sequence[str],
+    unsure: str,
 ) -> Finding:
     """Whether the run whose weights were taken over knew test's utterances or speakers.
 
@@ -179,20 +184,21 @@ def audit_start(
         fold, utterances: as in `audit_fold`.
         run: its folder, for the words.
         known: ids of those utterances that made it, as train or dev, or made a run it started from.
-        voices: their speakers, as `Utterance.voice`; an empty one where a speaker is unknown.
+        shared_voices: those of test's speakers who made it, as `Utterance.voice`.
+        unsure: why nobody can say whether others of them did; empty where none did.
     """
-    check, known, voices = "start", set(known), set(voices)
+    check, known = "start", set(known)
     test = [utterances[i] for i in fold.test]
     if shared := sorted(u.id for u in test if u.id in known):
         words = (
             f"{run}, from which the weights come, was made with {len(shared)} of {len(test)} test utterances"
         )
         return _finding(check, "fail", words, [(name,) for name in shared])
-    if shared := sorted({u.voice for u in test} & voices - {""}):
-        words = f"{run}, from which the weights come, was made with {len(shared)} of the test speakers"
-        return _finding(check, "fail", words, [(voice,) for voice in shared])
-    if "" in voices or not all(u.voice for u in test):
-        return _finding(check, "not applicable", UNKNOWN_SPEAKERS)
+    if shared_voices:
+        words = f"{run}, from which the weights come, was made with {len(shared_voices)} of the test speakers"
+        return _finding(check, "fail", words, [(voice,) for voice in shared_voices])
+    if unsure:
+        return _finding(check, "not applicable", unsure)
     return _finding(check, "pass", f"{run}, from which the weights come, knows no test utterance or speaker")
 
 

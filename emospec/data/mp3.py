@@ -8,7 +8,8 @@ import os
 import struct
 from typing import BinaryIO
 
-from emospec.data.containers import spliced, tag_bytes
+from emospec.data.containers import tag_bytes
+from emospec.data.splices import spliced
 
 _KBITS = {
     True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1

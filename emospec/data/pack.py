@@ -7,19 +7,15 @@ prediction hears.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
-import sys
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +24,38 @@ from numpy.typing import NDArray
 
 from emospec.cores import cores
 from emospec.data.audio import decode
+from emospec.data.corpora.own import OWN_FILE, OwnCorpus, merge_own, read_own, write_own
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.index import read_members, write_members
+from emospec.data.pack_index import (
+    ENTRY,
+    FORMAT,
+    INDEX,
+    Skipped,
+    read_index,
+    request_digest,
+    row_of,
+    source_stamps,
+    utterance_from,
+)
 from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
 from emospec.files import alone_in, told_as_output
 
-FORMAT = 3
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
+SILENT_PEAK = 1e-3  # -60 dB re full scale, from which on a recording in use is called nearly silent too
 # What a pack's folder may hold, with the frames that training keeps there.
 _WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
-_OWN_FILES = re.compile(rf"index\.json|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*")
+_OWN_FILES = re.compile(
+    rf"index\.json|{re.escape(OWN_FILE)}|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*"
+)
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 
 Progress = Callable[[int, int], None]
-_Decoded = tuple[str, NDArray[Any], str, Fingerprints]
-
-
-ENTRY = np.dtype([("store", "U7"), ("samples", "<i8"), ("sha256", "S64")])
-"""In which store an utterance's waveform lies, after those before it, and the hash of its decoded samples."""
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A recording that could not be used, and why."""
-
-    id: str
-    reason: str
+_Decoded = tuple[str, NDArray[Any], str, Fingerprints, bool]
 
 
 class Pack:
@@ -67,6 +65,8 @@ class Pack:
         folder: where it lies.
         entries: (n,) of `ENTRY`, where each waveform lies.
         skipped: recordings left out, and why.
+        silent: ids of utterances whose peak is below `SILENT_PEAK`; empty in packs of earlier versions.
+        own: its corpora of the user's own, by name.
         sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
         requested: hash of the utterances asked for.
         digest: hash of all waveforms and their order; changes when any sample does.
@@ -79,9 +79,11 @@ class Pack:
             PackError: there is none, it is damaged, or another version of emospec made it.
         """
         self.folder = Path(folder)
-        index = _read_index(self.folder)
+        index = read_index(self.folder)
         self.entries: np.recarray[Any, Any] = index["entries"]
         self.skipped: list[Skipped] = index.get("skipped", [])
+        self.silent: list[str] = index.get("silent", [])
+        self.own: dict[str, OwnCorpus] = read_own(self.folder)
         self.sources: NDArray[np.int64] = index["sources"]
         self.requested: str = index["requested"]
         self.digest: str = index["digest"]
@@ -107,7 +109,7 @@ class Pack:
     def utterances(self) -> list[Utterance]:
         """(n,) in the order of the waveforms; read when first asked for."""
         members = read_members(self.folder / "index.json")
-        return [_utterance_from(row) for name, row in members if name == "utterances"]
+        return [utterance_from(row) for name, row in members if name == "utterances"]
 
     def waveform(self, index: int) -> Waveform:
         """(samples,) float32 waveform of utterance `index`, 16 kHz."""
@@ -154,17 +156,23 @@ def prepare(
     folder: Path | str,
     *,
     skip_bad: bool = False,
+    replace: bool = False,
+    own: Sequence[OwnCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
     """Decode a corpus once into a pack; do nothing where the pack is valid already.
 
-    A pack is valid when it was made of the same utterances from files of the same size and time.
+    A pack is valid when it was made of the same utterances from files of the same size and time. Where their
+    files have changed, or it is damaged, it is made anew; one of other utterances only stays or is replaced.
     It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
         folder: the pack's folder.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
+        replace: take the place of a pack of other utterances; else it is an error.
+        own: those of the corpora that are the user's own, and their terms of use; terms of an earlier call stay
+            where none are stated.
         progress: called with (done, all).
 
     Returns:
@@ -172,16 +180,21 @@ def prepare(
 
     Raises:
         PackError: there is nothing to decode, two utterances have one id, a recording cannot be
-            used, or `folder` holds something that is not a pack.
+            used, or `folder` holds a pack of other utterances, or something that is not a pack.
         OutputError: there is no room for it, or no right to write it.
     """
     folder = Path(folder)
     _refuse_same_ids(utterances)
-    sources = _stamps(_source_stamp(u.file) for u in utterances)
+    sources = source_stamps(_source_stamp(u.file) for u in utterances)
     if folder.exists():
         _refuse_other_folder(folder)
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
-            return pack, False
+            if (named := merge_own(pack.own, own)) != pack.own:
+                write_own(folder, named.values())
+            return Pack(folder), False
+        if not replace:
+            _refuse_other_utterances(folder, utterances)
+            own = tuple(merge_own(_own_of(folder), own).values())
     place = folder.resolve()  # a link to a pack stays a link
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
@@ -197,6 +210,8 @@ def prepare(
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
                 _decode_into(new, utterances, sources, skip_bad, progress)
+                if own:
+                    write_own(new, own)
                 if place.exists():
                     os.replace(place, old)
                 os.replace(new, place)
@@ -229,6 +244,41 @@ def _refuse_other_folder(folder: Path) -> None:
         raise PackError(f"{folder} is not a pack alone: it holds {foreign[0]}. Name another folder")
 
 
+def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> None:
+    """Refuse to replace a pack of other utterances; one that cannot be read is of no use."""
+    there: list[str] = []
+    requested = ""
+    try:
+        for name, value in read_members(folder / INDEX):
+            if name in ("utterances", "skipped"):
+                there.append(value["id"])
+            elif name == "requested":
+                requested = value
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if requested in ("", request_digest(utterances)):
+        return
+    asked = {u.id for u in utterances}
+    gone, new = len(set(there) - asked), len(asked - set(there))
+    differ = (
+        f"{gone} of its {len(there)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
+        if gone or new
+        else "their files, labels, speakers, stretches or order differ from those asked for"
+    )
+    raise PackError(
+        f"{folder} is a pack of other utterances: {differ}. Name another folder, or replace the pack: "
+        "`emospec prepare` with --replace"
+    )
+
+
+def _own_of(folder: Path) -> dict[str, OwnCorpus]:
+    """Return the terms that are known of a pack that is made anew, whatever else of it is damaged."""
+    try:
+        return read_own(folder)
+    except PackError:
+        return {}
+
+
 def _decode_into(
     part: Path,
     utterances: Sequence[Utterance],
@@ -237,6 +287,7 @@ def _decode_into(
     progress: Progress | None,
 ) -> None:
     skipped: list[Skipped] = []
+    silent: list[str] = []
     digest = hashlib.sha256()
 
     def members() -> Iterator[tuple[str, Any]]:
@@ -244,10 +295,11 @@ def _decode_into(
         yield "sample_rate", SAMPLE_RATE
         yield "entries", entries()
         left_out = {s.id for s in skipped}
-        yield "utterances", (_row_of(u) for u in utterances if u.id not in left_out)
+        yield "utterances", (row_of(u) for u in utterances if u.id not in left_out)
         yield "skipped", (asdict(s) for s in skipped)
+        yield "silent", iter(silent)
         yield "sources", (stamp.tolist() for stamp in sources)
-        yield "requested", _request_digest(utterances)
+        yield "requested", request_digest(utterances)
         yield "digest", digest.hexdigest()
 
     def entries() -> Iterator[dict[str, Any]]:
@@ -255,7 +307,8 @@ def _decode_into(
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.id, result))
             else:
-                store, samples, sha256, record = result
+                store, samples, sha256, record, is_silent = result
+                silent.extend([utterance.id] * is_silent)
                 writers[store].write(samples)
                 fingerprints.write(record.data)
                 digest.update(sha256.encode())
@@ -269,10 +322,11 @@ def _decode_into(
         fingerprints = stack.enter_context(open(part / "fingerprints.bin", "wb"))
         decoded = stack.enter_context(closing(_decode_all(utterances)))
         write_members(part / "index.json", members())
-    if skipped and (not skip_bad or len(skipped) == len(utterances)):
+    none_left = len(skipped) == len(utterances)
+    if skipped and (none_left or not skip_bad):
         raise PackError(
             f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
-            "Mend them, or leave them out with --skip-bad"
+            + ("Mend them" if none_left else "Mend them, or leave them out with --skip-bad")
         )
 
 
@@ -293,16 +347,16 @@ def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, No
 
 
 def _decode_one(utterance: Utterance) -> _Decoded | str:
-    """The store, samples, hash and fingerprint of a waveform; or why it cannot be used."""
+    """Return store, samples, hash and fingerprint of a waveform, and whether it is silent; or why it is of no use."""
     try:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)
     except AudioError as error:
         return str(error)
     sha256 = hashlib.sha256(waveform.data).hexdigest()
-    record = fingerprint(waveform)
+    told = sha256, fingerprint(waveform), bool(np.abs(waveform).max(initial=0.0) < SILENT_PEAK)
     if source.is_int16_mono_16k:
-        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), sha256, record
-    return "float32", waveform.astype(_STORES["float32"]), sha256, record
+        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), *told
+    return "float32", waveform.astype(_STORES["float32"]), *told
 
 
 def _still_valid(
@@ -313,7 +367,7 @@ def _still_valid(
         pack = Pack(folder)
     except PackError:
         return None
-    same = pack.requested == _request_digest(utterances) and np.array_equal(pack.sources, sources)
+    same = pack.requested == request_digest(utterances) and np.array_equal(pack.sources, sources)
     return pack if same and (skip_bad or not pack.skipped) else None
 
 
@@ -323,69 +377,3 @@ def _source_stamp(file: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1  # the decoder names the missing file
     return stat.st_size, stat.st_mtime_ns
-
-
-def _stamps(rows: Iterable[Sequence[int]]) -> NDArray[np.int64]:
-    stamps: NDArray[np.int64] = np.fromiter(rows, np.dtype((np.int64, 2)))
-    return stamps
-
-
-def _row_of(utterance: Utterance) -> dict[str, Any]:
-    row = {field.name: getattr(utterance, field.name) for field in fields(Utterance)}
-    return row | {"file": os.path.realpath(utterance.file)}
-
-
-def _utterance_from(row: dict[str, Any]) -> Utterance:
-    """What many utterances have in common, such as their speaker, is held once."""
-    own: dict[str, Any] = {"id": row["id"], "file": Path(row["file"])}
-    shared: dict[str, Any] = {
-        k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items() if k not in own
-    }
-    return Utterance(**own, **shared)
-
-
-def _request_digest(utterances: Sequence[Utterance]) -> str:
-    """Of the rows as one JSON array."""
-    digest = hashlib.sha256(b"[")
-    for k, utterance in enumerate(utterances):
-        digest.update((", " * bool(k) + json.dumps(_row_of(utterance))).encode())
-    digest.update(b"]")
-    return digest.hexdigest()
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    """What `index.json` says; of the utterances, how many there are."""
-    path = folder / "index.json"
-    if not path.is_file():
-        raise PackError(f"{folder} is not a pack: it has no index.json. `emospec prepare` makes one")
-    index: dict[str, Any] = {}
-    try:
-        for name, members in groupby(read_members(path), itemgetter(0)):
-            index[name] = _READERS.get(name, next)(row for _, row in members)
-            if index.get("format") != FORMAT:
-                break
-        else:
-            _ = index["requested"], index["digest"], index["sources"]
-            if not 0 < len(index["entries"]) == index["utterances"]:
-                raise ValueError("not an entry for each utterance")
-            return index
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
-    raise PackError(
-        f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
-    )
-
-
-def _entries_from(rows: Iterable[dict[str, Any]]) -> NDArray[Any]:
-    return np.fromiter((tuple(row[name] for name in ENTRY.names or ()) for row in rows), ENTRY).view(
-        np.recarray
-    )
-
-
-_READERS: dict[str, Callable[[Iterator[Any]], Any]] = {
-    "entries": _entries_from,
-    "utterances": lambda rows: sum(isinstance(_utterance_from(row), Utterance) for row in rows),
-    "skipped": lambda rows: [Skipped(**row) for row in rows],
-    "sources": _stamps,
-}
-"""How each array of the index is taken in; what else it holds is a single value."""

@@ -20,6 +20,14 @@ from emospec.files import write_text
 PARTS = ("train", "dev", "test")
 DAI_PARTS = 10
 TWO_DEV_SPEAKERS_FROM = 8  # speakers, in one-speaker-out
+TOO_FEW_SPEAKERS = (
+    "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 (speaker-dependent), "
+    "or add speakers"
+)
+NO_SPEAKER = (
+    "Fill the speaker column of a CSV, lay folders out as CLASS/SPEAKER/, or train with --set data.protocol=dai2019 "
+    "(speaker-dependent)"
+)
 UNKNOWN_SPEAKERS = (
     "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
 )
@@ -194,7 +202,8 @@ def _speaker_groups(
     groups = _group_by_voice(utterances, f"groups:{count}")
     if len(groups) < count:
         raise ProtocolError(
-            f"groups:{count} needs {count} speakers, found {len(groups)}. Choose fewer groups, at least 3"
+            f"groups:{count} needs {count} speakers, found {len(groups)}. "
+            + (f"Choose groups:{len(groups)}" if len(groups) >= 3 else TOO_FEW_SPEAKERS)
         )
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(groups):
@@ -323,8 +332,7 @@ def _group_by_voice(utterances: Sequence[Utterance], protocol: str) -> dict[str,
         voice = utterances[i].voice
         if not voice:
             raise ProtocolError(
-                f"{protocol} needs a speaker for every utterance; {utterances[i].id} has none. "
-                "Fill the speaker column, or use dai2019 (speaker-dependent)"
+                f"{protocol} needs a speaker for every utterance; {utterances[i].id} has none. {NO_SPEAKER}"
             )
         groups[voice].append(i)
     return groups
@@ -341,7 +349,7 @@ def _at_least_three(groups: Mapping[str, object] | Mapping[int, object], protoco
     if len(groups) < 3:
         raise ProtocolError(
             f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
-            "Use dai2019 (speaker-dependent), or add data"
+            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
         )
 
 

@@ -30,6 +30,7 @@ EMOTIONS: tuple[str, ...] = (
 
 SYNONYMS: dict[str, str] = {
     "anger": "angry",
+    "anxiety/fear": "fearful",
     "ang": "angry",
     "boredom": "bored",
     "disgust": "disgusted",

@@ -3,6 +3,8 @@
 Knows no files. Resampling is soxr's.
 """
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,29 +21,6 @@ Waveform = NDArray[np.float32]
 
 # A float recording of unscaled 32-bit integers reaches it. Far above, the power of a spectrum overflows.
 LARGEST_SAMPLE = 2.0**31
-
-
-def from_samples(samples: NDArray[Any], sample_rate: int) -> Waveform:
-    """Samples in memory as mono float32 at 16 kHz, as `read_audio` gives those of a file.
-
-    Args:
-        samples: (samples,) or (samples, channels): floats, nominally in [-1, 1], or signed integers of full scale.
-        sample_rate: Hz, 1 to 384 kHz.
-
-    Raises:
-        AudioError: there are none, or they are not what `Resampler.push` takes.
-
-    Example:
-        >>> from_samples(np.zeros((8000, 2), np.int16), 8000).shape
-        (16000,)
-    """
-    if samples.dtype.kind == "i":
-        samples = samples / -np.float32(np.iinfo(samples.dtype).min)
-    resampler = Resampler(sample_rate)
-    waveform = np.concatenate([resampler.push(samples), resampler.finish()])
-    if not waveform.size:
-        raise AudioError("the recording holds no samples (zero length)")
-    return waveform
 
 
 class Resampler:
@@ -69,6 +48,7 @@ class Resampler:
 
     def __init__(self, sample_rate: int, name: str = "the recording", start: float = 0.0) -> None:
         check_rate(sample_rate, name)
+        sample_rate = int(sample_rate)
         self._rate, self._name, self._start = sample_rate, name, start
         self._pushed = 0
         self._stream: Any = None
@@ -95,9 +75,10 @@ class Resampler:
             )
         if samples.ndim == 2:
             check_channels(samples.shape[1], self._name)
-        _check_sound(samples, self._rate, self._name, self._start + self._pushed / self._rate)
-        self._pushed += len(samples)
-        pushed = samples.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            pushed = samples.astype(np.float32, copy=False)
+        _check_sound(pushed, self._rate, self._name, self._start + self._pushed / self._rate)
+        self._pushed += len(pushed)
         if pushed.ndim == 2:
             pushed = pushed.mean(axis=1) if pushed.shape[1] > 1 else pushed[:, 0]
         if self._stream is not None and pushed.size:
@@ -114,7 +95,9 @@ class Resampler:
 
 
 def check_rate(rate: int, name: str) -> None:
-    """Refuse a sample rate out of range; `name` is what the error calls the recording."""
+    """Refuse a sample rate that is no whole number or out of range; `name` is what the error calls the recording."""
+    if not isinstance(rate, Real) or (math.isfinite(rate) and rate != int(rate)):
+        raise AudioError(f"{name}: its sample rate is {rate!r}, allowed are whole numbers of Hz")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(f"{name}: its sample rate is {rate} Hz, allowed are {MIN_RATE} to {MAX_RATE} Hz")
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from emospec.evaluation.calibration import Calibration
-from emospec.evaluation.palette import FAINT, INK, RULE, class_color
+from emospec.evaluation.palette import FAINT, INK, RULE, class_colors
 from emospec.evaluation.published import WHERE, published
 from emospec.evaluation.results import Run
 from emospec.evaluation.summary import Summary
@@ -185,11 +185,12 @@ def pca_panels(*runs: Run) -> Figure:
             chosen = features["part"] == part
             axes.set_title(f"{title}, {center}")
             _pca_panel(axes, features["z"][chosen], features["label"][chosen], run.classes)
+    colors = class_colors(runs[0].classes)
     handles = [
         Line2D(
             [],
             [],
-            color=class_color(i),
+            color=colors[i],
             marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
             linestyle="",
             label=name,
@@ -233,12 +234,13 @@ def _pca_panel(
     axes.set(xlabel=f"PC 1 ({100 * explained[0]:.1f} %)", ylabel=f"PC 2 ({100 * explained[1]:.1f} %)")
     axes.set_aspect("equal", adjustable="datalim")
     size = float(np.clip(4000 / len(z), 5, 26))
+    colors = class_colors(classes)
     return [
         axes.scatter(
             coordinates[labels == name, 0],
             coordinates[labels == name, 1],
             s=size,
-            color=class_color(i),
+            color=colors[i],
             marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
             alpha=0.7,
             linewidths=0,

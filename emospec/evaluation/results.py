@@ -59,8 +59,14 @@ class Run:
     @property
     def learned_from(self) -> list[dict[str, Any]]:
         """Facts of every corpus whose recordings made the weights: its own, then those of the run it started from."""
-        earlier = (c for c in self.meta.get("earlier_corpora", []) if c["name"] not in self.corpora)
+        own = {(c["name"], c["licence"]) for c in self.meta["corpora"]}
+        earlier = (c for c in self.meta.get("earlier_corpora", []) if (c["name"], c["licence"]) not in own)
         return [*self.meta["corpora"], *earlier]
+
+    @property
+    def own_corpora(self) -> frozenset[str]:
+        """Names of those corpora that are the user's own, and under which another may hold other recordings."""
+        return YOUR_OWN | {corpus["name"] for corpus in self.learned_from if corpus.get("reader")}
 
     @property
     def place(self) -> tuple[int, int]:
@@ -138,15 +144,12 @@ class Run:
         noted = known["samples"].notna()  # not so of runs of earlier versions
         by_samples = dict(zip(known["samples"][noted], known["part"][noted], strict=True))
         by_name, nameless = self.known_utterances(), set(known["utterance"][~noted])
+        anybodys = self.own_corpora | set(pack.own)
         return [
             by_samples.get(samples)
-            or (by_name.get(u.id, "") if u.corpus not in YOUR_OWN or u.id in nameless else "")
+            or (by_name.get(u.id, "") if u.corpus not in anybodys or u.id in nameless else "")
             for u, samples in zip(utterances, pack.samples_of(utterances), strict=True)
         ]
-
-    def known_voices(self) -> set[str]:
-        """The speakers that made the model, as `CORPUS/SPEAKER`; an empty one where a speaker is unknown."""
-        return set(self.known["speaker"]) if "speaker" in self.known else {""}
 
     @cached_property
     def known(self) -> pd.DataFrame:

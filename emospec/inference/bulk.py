@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -24,10 +24,11 @@ from pyarrow import parquet
 
 import emospec
 from emospec.data.audio import printable
+from emospec.data.cells import FILE
 from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import alone_in, put_in_place, told_as_output, write_json
-from emospec.inference.manifest import FILE, Census, Manifest, location
+from emospec.inference.manifest import Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
@@ -53,6 +54,8 @@ def score(
     shard_files: int = 1000,
     jobs: int = 0,
     cluster: str = "",
+    channel: int | None = None,
+    ffmpeg: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score any number of recordings into Parquet files; a call that was cut short goes on where it is repeated.
@@ -69,10 +72,12 @@ def score(
         shard_files: recordings in a shard, 1 or more; what is killed loses no more than the shards in work.
         jobs: processes side by side; 0 is one per core. On a cluster, all of its workers.
         cluster: the address of a Dask scheduler, whose workers see the same files.
+        channel: judge this one of each recording, from 1; None judges the mean over all.
+        ffmpeg: decode recordings that are not read here by ffmpeg; a folder's are taken too then.
         progress: see `Progress`.
 
     Returns:
-        What `summary.json` holds: counts, emotions, failures by kind, seconds of audio, the last call's rate.
+        What `summary.json` holds: counts, files of a folder that were left out by suffix, emotions, failures by kind, seconds of audio, the last call's rate.
 
     Raises:
         ScoringError: the manifest is mistaken, `out` holds something else, a worker sees other files.
@@ -82,9 +87,9 @@ def score(
     """
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
-    started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep)
+    started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep, ffmpeg)
     workers = side_by_side(jobs, cluster, ahead=2)
-    recognizer = Recognizer(model, int8=int8, threads=1)
+    recognizer = Recognizer(model, int8=int8, threads=1, ffmpeg=ffmpeg)
     recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing is told now, not in every row
     order = Order(
         out.absolute(),
@@ -96,6 +101,8 @@ def score(
         z,
         timing,
         0 if cluster else os.getpid(),
+        channel,
+        ffmpeg,
     )
     order.schema(recognizer.model)
     census = manifest.census()
@@ -110,7 +117,7 @@ def score(
             done = _score_shards(order, manifest, plan, left, workers, progress)
             took = {"files": done, "seconds": time.perf_counter() - started}
             with told_as_output(out):
-                _finish(order, plan, took)
+                _finish(order, plan, took, manifest.left_out)
         return _read(out / SUMMARY)
 
 
@@ -127,6 +134,9 @@ def _plan(order: Order, census: Census, shard_files: int) -> dict[str, Any]:
         "model": order.digest,
         "int8": order.int8,
         "z": order.z,
+        # None where it is not asked for: plans of earlier versions have neither.
+        "channel": order.channel,
+        "ffmpeg": order.ffmpeg or None,
         "timelines": dataclasses.asdict(order.timing) if order.timing else None,
         "shard_files": shard_files,
         "shards": {
@@ -142,7 +152,8 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
         old = _read(out / PLAN)
         if other := [name for name in plan if old.get(name) != plan[name] and name != "shards"]:
             raise ScoringError(
-                f"{out / PLAN} was made for another {', '.join(other)}. Ask as then, or name another folder"
+                f"{out / PLAN} was made for another {', '.join(_differences(other, old, plan))}. "
+                "Ask as then, or name another folder"
             )
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
@@ -150,6 +161,17 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
+
+
+def _differences(names: Sequence[str], old: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """Return what differs, by name. Other columns make another hash of the manifest, though it may be the same."""
+    if "keep" not in names:
+        return list(names)
+    then, now = (
+        " ".join(f"--keep {column}" for column in each.get("keep") or ()) or "no --keep"
+        for each in (old, plan)
+    )
+    return [f"keep ({then} then, {now} now)", *(name for name in names if name not in ("keep", "manifest"))]
 
 
 def _check_protocols(census: Census) -> None:
@@ -202,7 +224,7 @@ def _shards(
         at = last
 
 
-def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
+def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any], left_out: Mapping[str, int]) -> None:
     """The error table and the summary, read back from the shards."""
     emotions: Counter[str] = Counter()
     failures: Counter[str] = Counter()
@@ -222,6 +244,7 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any]) -> None:
     facts = {
         "files": plan["files"],
         "failed": failures.total(),
+        "left_out": dict(left_out),
         "emotions": dict(emotions.most_common()),
         "failures": dict(failures.most_common()),
         "audio_seconds": seconds,

@@ -18,10 +18,11 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
+from emospec.data.kinds import stem_of
 from emospec.errors import TimelineError, nearest
 from emospec.files import to_json, write_text
 from emospec.inference.timeline import Segment, Timeline
@@ -83,6 +84,34 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
+def format_for(path: Path, name: str | None = None) -> str:
+    """Return the name of the format in which a file is to be written: its suffix says it.
+
+    Args:
+        path: the file.
+        name: of the format that was asked for, if one was.
+
+    Raises:
+        TimelineError: neither says a format, `name` is not known, or the suffix is another format's.
+
+    >>> format_for(Path("a.textgrid")), format_for(Path("a.lab"), "audacity")
+    ('textgrid', 'audacity')
+    """
+    of_suffix = {known.suffix.lower(): key for key, known in FORMATS.items()}
+    said = of_suffix.get(path.suffix.lower())
+    if name is not None and format_named(name) and said in (None, name):
+        return name
+    if name is not None:
+        raise TimelineError(
+            f"{path}: {path.suffix} is a file of format {said}, and {name} was asked for. "
+            f"Name it *{FORMATS[name].suffix}, or ask for {said}"
+        )
+    if said is None:
+        suffixes = ", ".join(known.suffix for known in FORMATS.values())
+        raise TimelineError(f"{path}: its suffix says no format. Known: {suffixes}; or name the format")
+    return said
+
+
 def write(name: str, timeline: Timeline, path: Path) -> None:
     """Write `render` to a file, whole or not at all; raises TimelineError as it does."""
     write_text(path, render(name, timeline))
@@ -91,14 +120,11 @@ def write(name: str, timeline: Timeline, path: Path) -> None:
 def _csv(timeline: Timeline) -> str:
     """One row per segment; `p_CLASS` is the class's mean probability, empty where nobody speaks (RFC 4180)."""
     text = io.StringIO()
-    rows = csv.writer(text)
     columns = [f"p_{name}" for name in timeline.classes]
-    rows.writerow(["recording", "start_seconds", "end_seconds", "emotion", "confidence", *columns])
-    for s in timeline.segments:
-        probabilities = s.probabilities or [None] * len(columns)
-        rows.writerow(
-            [timeline.recording, s.start_seconds, s.end_seconds, s.emotion, s.confidence, *probabilities]
-        )
+    head = ["recording", "start_seconds", "end_seconds", "emotion", "confidence", *columns]
+    rows = csv.DictWriter(text, head)
+    rows.writeheader()
+    rows.writerows(timeline.rows())
     return text.getvalue()
 
 
@@ -181,7 +207,7 @@ def _rttm(timeline: Timeline) -> str:
     Type SPEAKER, file without its extension, channel 1, start and duration in seconds, orthography and speaker type
     not available, the emotion in place of the speaker's name, its confidence, signal look-ahead time not available.
     """
-    file = _line(PurePath(timeline.recording).stem).replace(" ", "_")
+    file = _line(stem_of(timeline.recording)).replace(" ", "_")
     return "".join(
         f"SPEAKER {file} 1 {start / MILLISECONDS:.3f} {(end - start) / MILLISECONDS:.3f} "
         f"<NA> <NA> {label.replace(' ', '_')} {_confidence(s, '<NA>')} <NA>\n"

@@ -8,6 +8,7 @@ from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 
 SILENT_DB = -60.0  # peak, re full scale
+FLOOR = 1e-10
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.001
 UNSCALED_PEAK = 2.0
 BAND_HZ, BAND_DB = 4000.0, -50.0
@@ -17,19 +18,24 @@ FAR_LONGER = 2.0  # times the usual length
 
 
 def warnings_of(
-    waveform: Waveform, seconds: float, span: tuple[float, float], usual_seconds: float
+    waveform: Waveform,
+    seconds: float,
+    span: tuple[float, float],
+    usual_seconds: float,
+    moved: bool = False,
 ) -> Iterator[str]:
     """What may make a model's answer worse than its scores promise.
 
     Args:
-        waveform: (samples,), 16 kHz.
+        waveform: (samples,) that are judged, 16 kHz.
         seconds: of the whole recording.
         span: what of it is judged, in seconds.
         usual_seconds: 99 % of the training utterances are no longer.
+        moved: the span is not the recording's middle, which is silent.
     """
-    peak = float(np.abs(waveform).max(initial=0.0))
-    if 20 * np.log10(max(peak, 1e-10)) < SILENT_DB:
-        yield f"nearly silent: its peak is {20 * np.log10(max(peak, 1e-10)):.0f} dB re full scale"
+    peak = peak_of(waveform)
+    if decibels(peak) < SILENT_DB:
+        yield f"nearly silent: its peak is {decibels(peak):.0f} dB re full scale"
     else:
         # Resampling rings past full scale; far beyond it the samples are unscaled integers.
         full_scale = peak if peak > UNSCALED_PEAK else 1.0
@@ -41,16 +47,31 @@ def warnings_of(
     if seconds < SHORT_SECONDS:
         yield f"too short: {seconds:.2f} s; below {SHORT_SECONDS} s it is padded with silence"
     if span[1] - span[0] < seconds - 0.02:
+        part = (
+            "long and silent in the middle: judged by its part with most sound"
+            if moved
+            else "long: judged by its central part"
+        )
         yield (
-            f"{seconds:.1f} s long: judged by its central part, {span[0]:.1f} to {span[1]:.1f} s; "
-            "`emospec timeline` judges all of it"
+            f"{seconds:.1f} s {part}, {span[0]:.1f} to {span[1]:.1f} s; `emospec timeline` judges all of it"
         )
     elif seconds > FAR_LONGER * usual_seconds:
         yield f"far longer than training: {seconds:.1f} s, where 99 % there are within {usual_seconds:.1f} s"
 
 
+def peak_of(waveform: Waveform) -> float:
+    """Return the largest absolute sample of (samples,), 0 of none."""
+    return float(np.abs(waveform).max(initial=0.0))
+
+
+def decibels(amplitude: float) -> float:
+    """Return an amplitude in dB re full scale, at least -200."""
+    return float(20 * np.log10(max(amplitude, FLOOR)))
+
+
 def _high_band_db(waveform: Waveform) -> float:
     """Energy above 4 kHz over all energy, in dB."""
-    power = np.square(np.abs(np.fft.rfft(waveform)))
-    edge = int(np.ceil(BAND_HZ * len(waveform) / SAMPLE_RATE))
+    size = 1 << (len(waveform) - 1).bit_length()  # padded: a length with large factors takes far longer
+    power = np.square(np.abs(np.fft.rfft(waveform, size)))
+    edge = int(np.ceil(BAND_HZ * size / SAMPLE_RATE))
     return float(10 * np.log10(max(float(power[edge:].sum()) / max(float(power.sum()), 1e-30), 1e-10)))

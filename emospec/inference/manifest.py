@@ -14,9 +14,10 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from emospec.data.audio import find_recordings
+from emospec.data.cells import FILE, cell_text, column_name, other_separator, portable_name
+from emospec.data.recordings import left_out
 from emospec.errors import ScoringError, nearest
 
-FILE = "file"  # the column of paths, as in the CSV of a corpus
 _BATCH_ROWS = 4096
 _BLOCK_BYTES = 2**18  # of a CSV; some thirty of them are read ahead
 
@@ -46,15 +47,20 @@ class Manifest:
         source: a CSV (UTF-8) or Parquet file with a column `file` of paths, relative to that file, or URLs; or a
             folder, of which all recordings are taken.
         keep: further columns whose values are carried along.
+        ffmpeg: take from a folder the recordings too that ffmpeg decodes.
+
+    Attributes:
+        left_out: files of a folder that are recordings of kinds that are not read, by suffix.
 
     Raises:
         ScoringError: there is no such file, or not these columns.
         AudioError: the folder holds no recordings.
     """
 
-    def __init__(self, source: Path | str, keep: Sequence[str] = ()) -> None:
+    def __init__(self, source: Path | str, keep: Sequence[str] = (), ffmpeg: bool = False) -> None:
         self.source = Path(source)
-        self._files = find_recordings(self.source) if self.source.is_dir() else None
+        self._files = find_recordings(self.source, ffmpeg) if self.source.is_dir() else None
+        self.left_out: dict[str, int] = {} if ffmpeg else left_out(self.source)
         if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
             raise ScoringError(
                 f"{source} is no folder, no .csv and no .parquet. `emospec predict` judges single recordings"
@@ -66,7 +72,10 @@ class Manifest:
 
     def _fields(self, keep: Sequence[str]) -> tuple[pa.Field, ...]:
         schema = pa.schema([(FILE, pa.string())]) if self._files is not None else self._schema()
-        for name in (FILE, *keep):
+        # As in a corpus's CSV: in any case, and with white space around.
+        paths = [name for name in schema.names if column_name(name) == FILE]
+        self._path_column = paths[0] if len(paths) == 1 else FILE
+        for name in (self._path_column, *keep):
             if schema.names.count(name) != 1:
                 found = ", ".join(schema.names) or "none"
                 raise ScoringError(
@@ -89,16 +98,17 @@ class Manifest:
             for row in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
         )
         for number, row in enumerate(whole, start=1):
-            if not isinstance(row[0], str) or not row[0]:
+            if not isinstance(row[0], str) or not cell_text(row[0]):
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
-            yield row
+            yield row if self._is_parquet else (row[0].strip(), *row[1:])
 
     def census(self) -> Census:
         """Count the rows, and tell one manifest from another."""
         count, digest, protocols = 0, hashlib.sha256(), set()
         for row in self.rows():
             count += 1
-            digest.update(f"{row!r} {location(self.base, row[0])!r}\n".encode())
+            place = row[0] if is_url(row[0]) else os.path.join(self.base, row[0])
+            digest.update(f"{row!r} {place!r}\n".encode())
             if is_url(row[0]):
                 protocols.add(row[0].partition("://")[0])
         if not count:
@@ -109,13 +119,22 @@ class Manifest:
         try:
             if self._is_parquet:
                 return parquet.read_schema(self.source)
+            self._refuse_other_separator()
             with self._csv([]) as reader:
                 return pa.schema([(name, pa.string()) for name in reader.schema.names])
         except (pa.ArrowException, OSError) as error:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
 
+    def _refuse_other_separator(self) -> None:
+        with open(self.source, encoding="utf-8-sig", errors="replace") as file:
+            header = next((line for line in file if line.strip()), "")
+        if separator := other_separator(header.strip()):
+            raise ScoringError(
+                f"{self.source}: its columns are separated by {separator}. Write it with commas"
+            )
+
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        names = [FILE, *(field.name for field in self.kept)]
+        names = [self._path_column, *(field.name for field in self.kept)]
         try:
             if self._is_parquet:
                 with parquet.ParquetFile(self.source) as file:
@@ -165,5 +184,5 @@ def is_url(recording: str) -> bool:
 
 
 def location(base: Path, recording: str) -> str:
-    """Where a recording lies: a URL, or a path from the root."""
-    return recording if is_url(recording) else os.path.join(base, recording)
+    """Return where a recording lies: a URL, or a path from the root."""
+    return recording if is_url(recording) else os.path.join(base, portable_name(base, recording))

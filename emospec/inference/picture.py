@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from emospec.data.waveform import SAMPLE_RATE, Waveform
-from emospec.evaluation.palette import FAINT, INK, RULE, class_color
+from emospec.evaluation.palette import FAINT, INK, RULE, class_colors
 from emospec.inference.timeline import Timeline
 
 COLUMNS = 1600  # at most
@@ -96,16 +97,18 @@ def draw(timeline: Timeline, seen: Overview) -> Figure:
 
 def _band(axes: Axes, timeline: Timeline) -> None:
     """A bar per segment, its height the confidence; a legend of the emotions that occur."""
-    places = {name: i for i, name in enumerate(timeline.classes)}
+    colors = dict(zip(timeline.classes, class_colors(timeline.classes), strict=True))
     for s in timeline.segments:
         length = s.end_seconds - s.start_seconds
         if s.emotion is None or s.confidence is None:
             continue
-        color = class_color(places[s.emotion])
+        color = colors[s.emotion]
         axes.broken_barh([(s.start_seconds, length)], (0, 1), color=color, alpha=0.18, linewidth=0)
         axes.broken_barh([(s.start_seconds, length)], (0, s.confidence), color=color, linewidth=0)
+    if not timeline.has_speech:
+        axes.text(0.5, 0.5, "no speech found", transform=axes.transAxes, ha="center", va="center", color=INK)
     present = [name for name in timeline.classes if any(s.emotion == name for s in timeline.segments)]
-    handles = [Patch(color=class_color(places[name]), label=name.replace("$", r"\$")) for name in present]
+    handles = [Patch(color=colors[name], label=name.replace("$", r"\$")) for name in present]
     axes.set(xlim=(0, timeline.duration_seconds), ylim=(0, 1), ylabel="confidence", xlabel="seconds")
     if handles:
         axes.legend(
@@ -117,8 +120,15 @@ def _band(axes: Axes, timeline: Timeline) -> None:
         )
 
 
-def to_png(figure: Figure) -> bytes:
-    """The picture's file, 150 dots per inch."""
+def to_image(figure: Figure, form: str = "png") -> bytes:
+    """Return the picture as a file of `png`, `jpg`, `svg` or `pdf`, 150 dots per inch; equal pictures are equal files."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150)
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    with rc_context({"svg.hashsalt": "emospec"}):
+        figure.savefig(out, format=form, dpi=150, metadata=dateless)
     return out.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the picture as a PNG."""
+    return to_image(figure)

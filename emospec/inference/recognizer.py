@@ -5,8 +5,10 @@ What is asked of a recording alone, in a batch, in any order or as a window of a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
+from numbers import Number
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 
 from emospec.cores import cores
 from emospec.data.buckets import buckets
+from emospec.data.ffmpeg import check_ffmpeg
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE, Waveform
-from emospec.errors import EmospecError, ModelError, TimelineError
-from emospec.inference.hearing import Ear, Heard, Recording, name_of
-from emospec.inference.model import Class, Model, load_model
+from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
+from emospec.inference.hearing import Ear, Heard
+from emospec.inference.model import DEFAULT, Class, Model, load_model
+from emospec.inference.recordings import Recording, name_of, taken
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.speech import speech_stretches
 from emospec.inference.streaming import Stream, Timing, segments_of
@@ -50,7 +54,8 @@ class Prediction:
         z: (64,) float32.
         seconds: of the recording.
         span: start and end of what was judged, in seconds.
-        warnings: what is off with the recording, in words.
+        warnings: what is off with what was judged, in words.
+        speech_seconds: how much speech lies in the span, 0 where nobody speaks; None without `check_speech`.
     """
 
     recording: str
@@ -58,10 +63,16 @@ class Prediction:
     confidence: float
     probabilities: dict[str, float]
     typicality: float | None
-    z: NDArray[np.float32]
+    z: NDArray[np.float32] = field(repr=False)
     seconds: float
     span: tuple[float, float]
     warnings: tuple[str, ...]
+    speech_seconds: float | None = None
+
+    def __str__(self) -> str:
+        """One line: the recording, its emotion, how sure, and what is off."""
+        said = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
+        return "; ".join([said, *self.warnings])
 
     def facts(self) -> dict[str, Any]:
         """All but z, ready for JSON."""
@@ -75,6 +86,10 @@ class Failure:
     recording: str
     error: str
 
+    def __str__(self) -> str:
+        """The error, which names the recording."""
+        return self.error
+
     def facts(self) -> dict[str, Any]:
         """Both, ready for JSON."""
         return dict(vars(self))
@@ -84,12 +99,15 @@ class Recognizer:
     """A model at work.
 
     Args:
-        model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`.
+        model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`; by
+            default the bundled one.
         int8: use the graph whose convolutions compute in 8 bits.
         threads: of the graph and of decoding; 0 is one per core.
+        ffmpeg: decode recordings that are not read here by the program ffmpeg.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
+        AudioError: ffmpeg is asked for, and is not there.
 
     Example:
         >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
@@ -97,9 +115,20 @@ class Recognizer:
         'angry'
     """
 
-    def __init__(self, model: Model | Path | str, *, int8: bool = False, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model | Path | str = DEFAULT,
+        *,
+        int8: bool = False,
+        threads: int = 0,
+        ffmpeg: bool = False,
+    ) -> None:
+        self._options: dict[str, Any] = {"int8": int8, "threads": threads, "ffmpeg": ffmpeg}
+        if ffmpeg:
+            check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
-        self.ear = Ear(self.model.max_frames, self.model.usual_seconds)
+        self._folder = self.model.folder.resolve()  # which the current folder may have found
+        self.ear = Ear(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -115,13 +144,30 @@ class Recognizer:
         except Exception as error:  # onnxruntime's errors have no common root
             raise ModelError(f"{self.model.folder}: onnxruntime cannot read the graph ({error})") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
+        model = replace(self.model, folder=self._folder)
+        return partial(type(self), **self._options), (model,)
+
     @overload
     def predict(
-        self, recordings: Recording, sample_rate: int | None = None, *, abstain_below: float = 0.0
+        self,
+        recordings: Recording,
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> Prediction: ...
     @overload
     def predict(
-        self, recordings: Recordings, sample_rate: int | None = None, *, abstain_below: float = 0.0
+        self,
+        recordings: Recordings,
+        sample_rate: int | None = None,
+        *,
+        abstain_below: float = 0.0,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> list[Prediction | Failure]: ...
     def predict(
         self,
@@ -129,6 +175,8 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         abstain_below: float = 0.0,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> Prediction | list[Prediction | Failure]:
         """The emotion of one recording, or of each of several.
 
@@ -136,9 +184,13 @@ class Recognizer:
         says so. `timeline` judges all of it.
 
         Args:
-            recordings: a file, its bytes, or samples (samples,) or (samples, channels); or a list of these.
-            sample_rate: Hz, of samples; files say it themselves.
+            recordings: a file's path, its bytes, an open binary file; samples (samples,) or (samples, channels),
+                floats in [-1, 1] or integers of full scale, in an array or tensor; a dict as Hugging Face's
+                datasets have it; or a list of these.
+            sample_rate: Hz, of samples; files and dicts say it themselves.
             abstain_below: no emotion where the confidence is lower, 0 to 1.
+            check_speech: look for speech in what is judged; see `Prediction.speech_seconds`.
+            channel: judge this one, from 1; None judges the mean over all.
 
         Returns:
             A prediction; for a list, one prediction or failure each, in order.
@@ -149,8 +201,18 @@ class Recognizer:
         """
         _check_threshold(abstain_below)
         if isinstance(recordings, (list, tuple)):
-            return list(self.predict_many(recordings, sample_rate, abstain_below=abstain_below))
-        return self._predictions([self.ear.hear(recordings, sample_rate)], abstain_below)[0]
+            _check_recordings(recordings, sample_rate)
+            return list(
+                self.predict_many(
+                    recordings,
+                    sample_rate,
+                    abstain_below=abstain_below,
+                    check_speech=check_speech,
+                    channel=channel,
+                )
+            )
+        heard = self.ear.hear(recordings, sample_rate, channel=channel, check_speech=check_speech)
+        return self._predictions([heard], abstain_below)[0]
 
     def predict_many(
         self,
@@ -158,25 +220,33 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         abstain_below: float = 0.0,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> Iterator[Prediction | Failure]:
         """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
         _check_threshold(abstain_below)
         waiting = iter(recordings)
         with ThreadPoolExecutor(self._threads) as pool:
             while some := list(islice(waiting, FILES_AT_ONCE)):
-                heard = list(pool.map(lambda one: self._hear_safely(one, sample_rate), some))
+                heard = list(
+                    pool.map(lambda one: self._hear_safely(one, sample_rate, channel, check_speech), some)
+                )
                 usable = [one for one in heard if isinstance(one, Heard)]
                 predictions = iter(self._predictions(usable, abstain_below))
                 yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
 
     def embed(
-        self, recordings: Recording | Recordings, sample_rate: int | None = None
+        self,
+        recordings: Recording | Recordings,
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
     ) -> NDArray[np.float32]:
         """Z: (64,) of one recording, or (n, 64) of several, NaN where one cannot be used."""
         if not isinstance(recordings, (list, tuple)):
-            return self.predict(recordings, sample_rate).z
+            return self.predict(recordings, sample_rate, channel=channel).z
         missing = np.full(len(self.model.classes[0].center), np.nan, np.float32)
-        results = self.predict_many(recordings, sample_rate)
+        results = self.predict_many(recordings, sample_rate, channel=channel)
         rows = [missing if isinstance(one, Failure) else one.z for one in results]
         return np.stack(rows) if rows else np.empty((0, len(missing)), np.float32)
 
@@ -220,6 +290,8 @@ class Recognizer:
         *,
         timing: Timing | None = None,
         speech: bool = False,
+        channel: int | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Timeline:
         """The emotions of a recording over its time, in memory that does not grow with its length.
 
@@ -230,6 +302,8 @@ class Recognizer:
             speech: judge the stretches of speech that a voice-activity detector finds, each as a recording of its
                 own, instead of windows; longer ones than 5 windows, or than the model judges whole, are split.
                 Between them there is no emotion; hop and smoothing do not apply.
+            channel: judge this one, from 1; None judges the mean over all.
+            progress: is called with the seconds gone through, a block at a time; with `speech` all twice.
 
         Returns:
             Segments that cover the recording.
@@ -238,8 +312,14 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        name = Path(name_of(recording)).name
-        return self.timeline_of(lambda: self.ear.blocks(recording, sample_rate), name, timing, speech)
+        given = taken(recording, sample_rate)
+        name = Path(given.name).name
+        return self.timeline_of(
+            lambda: _counted(self.ear.blocks(given.content, given.sample_rate, channel), progress),
+            name,
+            timing,
+            speech,
+        )
 
     def timeline_of(
         self, blocks: Callable[[], Iterator[Waveform]], name: str, timing: Timing | None, speech: bool
@@ -352,18 +432,35 @@ class Recognizer:
             heard.seconds,
             heard.span,
             heard.warnings,
+            heard.speech_seconds,
         )
 
-    def _hear_safely(self, recording: Recording, sample_rate: int | None) -> Heard | Failure:
+    def _hear_safely(
+        self, recording: Recording, sample_rate: int | None, channel: int | None, check_speech: bool
+    ) -> Heard | Failure:
         try:
-            return self.ear.hear(recording, sample_rate)
+            return self.ear.hear(recording, sample_rate, channel=channel, check_speech=check_speech)
         except EmospecError as error:
             return Failure(name_of(recording), str(error))
+
+
+def _check_recordings(recordings: Recordings, sample_rate: int | None) -> None:
+    """Refuse samples in a list: it would be taken for one of recordings, each of them one number."""
+    if sample_rate is not None and recordings and all(isinstance(one, Number) for one in recordings):
+        raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
 
 
 def _check_threshold(abstain_below: float) -> None:
     if not 0 <= abstain_below <= 1:
         raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
+
+
+def _counted(blocks: Iterator[Waveform], progress: Callable[[float], None] | None) -> Iterator[Waveform]:
+    """The blocks, and news of each once the next is wanted."""
+    for block in blocks:
+        yield block
+        if progress:
+            progress(len(block) / SAMPLE_RATE)
 
 
 def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:

@@ -28,7 +28,7 @@ class Smoother:
 
         s_k = sum over j <= k of exp(-(k - j) h / τ) p_j / sum over j <= k of exp(-(k - j) h / τ)
 
-    so s_0 = p_0, and a change is followed to 63 % after τ. τ = 0 leaves everything as it is.
+    over the windows that have probabilities, so s_0 = p_0, and a change is followed to 63 % after τ. τ = 0 leaves everything as it is.
 
     Args:
         seconds: τ, 0 or more.
@@ -54,9 +54,13 @@ class Smoother:
     def push(self, probabilities: Probabilities) -> Probabilities:
         """The smoothed probabilities of the next window; (classes,) in and out, float64."""
         row = _finite(probabilities)
-        self._sum = row if not self._weight else self._keep * self._sum + row
+        self._sum = self._keep * self._sum + row if self._weight else row
         self._weight = self._keep * self._weight + 1.0
         return self._sum / self._weight
+
+    def skip(self) -> None:
+        """The next window has no probabilities; those before it are forgotten as with any other."""
+        self._sum, self._weight = self._keep * self._sum, self._keep * self._weight
 
 
 @dataclass(slots=True)

@@ -48,6 +48,8 @@ class Order:
         int8, z: the graph; whether z is written too.
         timing: of timelines; None for none.
         parent: the process that a worker of this machine leaves with; 0 on a cluster.
+        channel: the one that is judged, from 1; None is the mean of all.
+        ffmpeg: whether recordings that are not read here are decoded by ffmpeg.
     """
 
     out: Path
@@ -59,6 +61,8 @@ class Order:
     z: bool
     timing: Timing | None
     parent: int
+    channel: int | None = None
+    ffmpeg: bool = False
 
     def schema(self, model: Model) -> pa.Schema:
         """The columns of a shard.
@@ -106,7 +110,7 @@ def score_shard(order: Order, shard: int, first: int, rows: Sequence[Row]) -> tu
     """
     if not order.out.is_dir():
         raise ScoringError(f"a worker does not see {order.out}. All workers need the same files")
-    recognizer = _recognizer(order.model, order.digest, order.int8)
+    recognizer = _recognizer(order.model, order.digest, order.int8, order.ffmpeg)
     model = recognizer.model
     at_once = URLS_AT_ONCE if any(is_url(row[0]) for row in rows) else FILES_AT_ONCE
     with ThreadPoolExecutor(at_once) as pool:
@@ -131,8 +135,8 @@ def score_shard(order: Order, shard: int, first: int, rows: Sequence[Row]) -> tu
 class _OneAtATime(Recognizer):
     """A recogniser whose graph computes for one thread at a time: side by side, its memory would creep up."""
 
-    def __init__(self, model: Model, *, int8: bool) -> None:
-        super().__init__(model, int8=int8, threads=1)
+    def __init__(self, model: Model, *, int8: bool, ffmpeg: bool) -> None:
+        super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
         self._turn = threading.Lock()
 
     def score(
@@ -143,12 +147,12 @@ class _OneAtATime(Recognizer):
 
 
 @lru_cache(maxsize=1)
-def _recognizer(folder: Path, digest: str, int8: bool) -> Recognizer:
+def _recognizer(folder: Path, digest: str, int8: bool, ffmpeg: bool) -> Recognizer:
     """The recogniser of a process: loading it for every shard would leave holes in its memory."""
     model = load_model(folder)
     if digest_of(model) != digest:
         raise ScoringError(f"a worker sees another model in {folder}. All workers need the same files")
-    return _OneAtATime(model, int8=int8)
+    return _OneAtATime(model, int8=int8, ffmpeg=ffmpeg)
 
 
 def _score(order: Order, recognizer: Recognizer, place: str) -> tuple[Prediction | Failure, Timeline | None]:
@@ -156,8 +160,10 @@ def _score(order: Order, recognizer: Recognizer, place: str) -> tuple[Prediction
         leave_with(order.parent)
     try:
         with _at_hand(place) as file:
-            said = recognizer.predict(file)
-            return said, recognizer.timeline(file, timing=order.timing) if order.timing else None
+            said = recognizer.predict(file, channel=order.channel)
+            if order.timing is None:
+                return said, None
+            return said, recognizer.timeline(file, timing=order.timing, channel=order.channel)
     except EmospecError as error:
         return Failure(place, str(error)), None
 

@@ -6,13 +6,16 @@ A window is scored as a recording of its own would be, and what is said of it ne
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.data.samples import as_samples
 from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform
+from emospec.inference.recordings import ArrayLike
 from emospec.inference.segments import Segmenter, Smoother
+from emospec.inference.speech import SpeechLog
 from emospec.inference.timeline import Segment
 from emospec.inference.windows import Grid, Window
 
@@ -33,6 +36,7 @@ class Timing:
         smoothing_seconds: time constant of the mean over windows, 0 for none; see `Smoother`.
         minimum_seconds: of a segment; see `Segmenter`.
         abstain_below: no emotion where the smoothed probability is lower, 0 to 1.
+        check_speech: windows in which a voice detector finds no speech are not judged, and have no emotion.
     """
 
     window_seconds: float = 3.0
@@ -40,6 +44,7 @@ class Timing:
     smoothing_seconds: float = 1.0
     minimum_seconds: float = 1.0
     abstain_below: float = 0.0
+    check_speech: bool = True
 
     def __post_init__(self) -> None:
         """TimelineError where a value is out of range, before anything is heard."""
@@ -59,10 +64,10 @@ class Moment:
 
     Attributes:
         start_seconds, end_seconds: the window.
-        probabilities: of each class, as of a recording that is this window alone.
-        smoothed: their mean with the windows before.
-        emotion: the most probable smoothed class; None below `Timing.abstain_below`.
-        confidence: its smoothed probability, 0 to 1.
+        probabilities: of each class, as of a recording that is this window alone; empty where nobody speaks.
+        smoothed: their mean with the windows before; empty where nobody speaks.
+        emotion: the most probable smoothed class; None below `Timing.abstain_below`, or where nobody speaks.
+        confidence: the highest smoothed probability, 0 to 1; None where nobody speaks.
         segments: those that this window closed.
     """
 
@@ -71,7 +76,7 @@ class Moment:
     probabilities: dict[str, float]
     smoothed: dict[str, float]
     emotion: str | None
-    confidence: float
+    confidence: float | None
     segments: tuple[Segment, ...]
 
 
@@ -103,6 +108,7 @@ class Stream:
         self._segmenter = Segmenter(self._classes, timing.abstain_below, timing.minimum_seconds)
         self._held = np.zeros(0, np.float32)
         self._held_from = 0
+        self._speech = SpeechLog() if timing.check_speech else None
         self._samples = 0
         self._judged = 0
 
@@ -111,16 +117,16 @@ class Stream:
         """How much was heard, at 16 kHz."""
         return self._samples / SAMPLE_RATE
 
-    def push(self, samples: NDArray[Any]) -> list[Moment]:
+    def push(self, samples: ArrayLike) -> list[Moment]:
         """Take the next samples; what is heard in the windows that they complete.
 
         Args:
-            samples: (samples,) or (samples, channels), floats nominally in [-1, 1]; of any number.
+            samples: of any number, as of `Recognizer.predict`: (samples,) or (samples, channels).
 
         Raises:
             AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
         """
-        return self._take(self._resampler.push(samples))
+        return self._take(self._resampler.push(as_samples(samples)))
 
     def finish(self) -> tuple[list[Moment], list[Segment]]:
         """The stream ends: the last moments, and the segments that no moment has closed."""
@@ -131,6 +137,8 @@ class Stream:
 
     def _take(self, waveform: Waveform) -> list[Moment]:
         self._held = np.concatenate([self._held, waveform])
+        if self._speech is not None:
+            self._speech.push(waveform)
         self._samples += len(waveform)
         windows = map(self.grid.window, range(self._judged, self.grid.ready(self._samples)))
         moments: list[Moment] = []
@@ -139,14 +147,30 @@ class Stream:
         first = min(self.grid.window(self._judged).start, self._samples)
         self._held = self._held[first - self._held_from :].copy()
         self._held_from = first
+        if self._speech is not None:
+            self._speech.forget(first)
         return moments
 
     def _judge(self, windows: Sequence[Window]) -> list[Moment]:
         """Score windows whose samples are held, as recordings of their own."""
-        waveforms = [self._held[w.start - self._held_from : w.end - self._held_from] for w in windows]
-        probabilities, _ = self._recognizer.score(waveforms, self._model)
+        spoken = [self._speech is None or self._speech.has_speech(window) for window in windows]
+        waveforms = [
+            self._held[w.start - self._held_from : w.end - self._held_from]
+            for w, speech in zip(windows, spoken, strict=True)
+            if speech
+        ]
+        rows = iter(self._recognizer.score(waveforms, self._model)[0] if waveforms else ())
         self._judged += len(windows)
-        return list(map(self._moment, windows, probabilities))
+        return [
+            self._moment(window, next(rows)) if speech else self._silence(window)
+            for window, speech in zip(windows, spoken, strict=True)
+        ]
+
+    def _silence(self, window: Window) -> Moment:
+        self._smoother.skip()
+        closed = tuple(self._segmenter.silence(self.grid.tile_end(window)))
+        start, end = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE
+        return Moment(start, end, {}, {}, None, None, closed)
 
     def _moment(self, window: Window, probabilities: NDArray[np.float64]) -> Moment:
         smoothed = self._smoother.push(probabilities)

@@ -6,6 +6,8 @@ Owns what a segment and a timeline are. `segments` makes them, `formats` writes 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from emospec.errors import TimelineError
 
@@ -55,6 +57,45 @@ class Timeline:
     def __post_init__(self) -> None:
         for wrong in self._mistakes():
             raise TimelineError(f"timeline of {self.recording!r}: {wrong}")
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether anybody was heard to speak: a segment has probabilities, or an emotion."""
+        return any(s.probabilities or s.emotion is not None for s in self.segments)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per segment, for `pandas.DataFrame` and the like; `p_CLASS` is None where nobody speaks.
+
+        >>> Timeline("a.wav", 2.0, ("calm",), (Segment(0.0, 2.0, "calm", 0.9, (0.9,)),)).rows()
+        [{'recording': 'a.wav', 'start_seconds': 0.0, 'end_seconds': 2.0, 'emotion': 'calm', 'confidence': 0.9, 'p_calm': 0.9}]
+        """
+        return [
+            {
+                "recording": self.recording,
+                "start_seconds": s.start_seconds,
+                "end_seconds": s.end_seconds,
+                "emotion": s.emotion,
+                "confidence": s.confidence,
+                **dict.fromkeys(f"p_{name}" for name in self.classes),
+                **{f"p_{name}": p for name, p in zip(self.classes, s.probabilities, strict=False)},
+            }
+            for s in self.segments
+        ]
+
+    def write(self, path: Path | str, form: str | None = None) -> None:
+        """Write it to a file, whole or not at all.
+
+        Args:
+            path: its suffix says the format, such as .csv, .TextGrid or .eaf.
+            form: a format's name, where the suffix does not say it; see `formats.FORMATS`.
+
+        Raises:
+            TimelineError: neither says a format, or they contradict each other.
+            OSError: there is no room, or no right.
+        """
+        from emospec.inference.formats import format_for, write
+
+        write(format_for(Path(path), form), self, Path(path))
 
     def _mistakes(self) -> Iterator[str]:
         if not self.recording.strip():

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emospec.data.frames import HOP_SAMPLES
 from emospec.data.waveform import SAMPLE_RATE
-from emospec.evaluation.palette import class_color
+from emospec.evaluation.palette import class_colors
 from emospec.inference.model import CARD, Model
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
@@ -18,7 +18,7 @@ class Fault(BaseModel):
     """What went wrong."""
 
     code: str = Field(examples=["too_long"])
-    message: str = Field(examples=["the recording: is 7200 s long, allowed are 3600 s"])
+    message: str = Field(examples=["call.wav: is 7200 s long, allowed are 3600 s"])
     fix: str = Field(examples=["cut it; /v1/models has the limits"])
 
 
@@ -50,6 +50,7 @@ class Judged(BaseModel):
                     "seconds": 3.2,
                     "span": [0.0, 3.2],
                     "warnings": [],
+                    "speech_seconds": 2.9,
                     "point": [1.5, -0.2],
                 }
             ]
@@ -66,6 +67,9 @@ class Judged(BaseModel):
     seconds: float
     span: tuple[float, float] = Field(description="Start and end of what was judged, in seconds.")
     warnings: list[str]
+    speech_seconds: float | None = Field(
+        description="How much speech lies in the span, 0 where nobody speaks; null without `check_speech`."
+    )
     point: tuple[float, float] = Field(description="z on the plane that /v1/models shows.")
 
 
@@ -153,7 +157,7 @@ class Example(BaseModel):
     """A sound to try the server with."""
 
     name: str = Field(examples=["angry"])
-    url: str = Field(examples=["/examples/angry.wav"])
+    url: str = Field(examples=["examples/angry.wav"], description="Relative to the server's address.")
 
 
 class State(BaseModel):
@@ -186,7 +190,7 @@ def card_of(model: Model, name: str) -> Card:
         name=name,
         default=True,
         classes=list(model.names),
-        colors=[class_color(place) for place in range(len(model.names))],
+        colors=class_colors(model.names),
         window_seconds=Timing().window_seconds,
         max_seconds=model.max_frames * HOP_SAMPLES / SAMPLE_RATE or None,
         usual_seconds=model.usual_seconds,

@@ -127,7 +127,7 @@ class SharedRecognizer(Recognizer):
     """A recogniser whose `score` shares passes through the graph with all who ask at the same time.
 
     Args:
-        model, int8: as of `Recognizer`.
+        model, int8, ffmpeg: as of `Recognizer`.
         threads: passes at the same time, of one thread each; 0 is one per core.
         pass_samples, told: as of `Batcher`.
     """
@@ -140,8 +140,11 @@ class SharedRecognizer(Recognizer):
         threads: int = 0,
         pass_samples: int = PASS_SAMPLES,
         told: Callable[[int], None] = lambda size: None,
+        ffmpeg: bool = False,
     ) -> None:
-        super().__init__(model, int8=int8, threads=1)
+        super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
+        self._options = {"int8": int8, "threads": threads, "pass_samples": pass_samples, "told": told}
+        self._options["ffmpeg"] = ffmpeg
         self.batcher = Batcher(super().score, threads or cores(), pass_samples, told)
 
     def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:

@@ -8,6 +8,7 @@ recording has taken over cannot reach further.
 import asyncio
 import io
 import json
+import logging
 import math
 import os
 import resource
@@ -17,8 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,14 +29,32 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
+from emospec.data.kinds import HEAD_BYTES, is_read_here
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.hearing import Ear, Heard
+from emospec.serving.log import log_to_stderr
 
-HEAR, BLOCKS = b"hear", b"blocks"
+log = logging.getLogger(__name__)
+
+HEAR, BLOCKS = "hear", "blocks"  # what is asked of a decoder, with options
 SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
+FFMPEG_FILES = 64  # that it may have open: its libraries, the recording, pipes
 WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
 LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
+# Of one recording: with decoders that may be killed meanwhile, with such as it ends itself.
+TRIES, FAILURES = 5, 2
+DECODER = "emospec-decoder"  # the name of a process
+STOPS = (signal.SIGINT, signal.SIGTERM)
+# Of a process: by the kernel for want of memory, by `kill -9`; 255 where what forks decoders was killed.
+KILLED = (-signal.SIGKILL, 255)
+LEAVING_SECONDS = 1.0  # for the exit code of a process to be known
+PROOF_SECONDS = 5.0  # as long a recording that was decoded proves that decoders work
+PROVING_SECONDS = 10.0
+
+# What a decoder imports, by name: Python 3.11's forkserver leaves `__main__` out (cpython gh-126631), and each
+# decoder would import the command line anew, for half a second.
+PRELOAD = ["emospec.cli", "numpy.fft", __name__]
 
 Result = TypeVar("Result")
 
@@ -48,7 +68,16 @@ class Room:
 
 
 class DecoderLostError(Exception):
-    """The process has died, or was stopped."""
+    """The process has died, or was stopped.
+
+    Args:
+        message: what is known.
+        killed: whether somebody else ended it, so that the recording is not to blame.
+    """
+
+    def __init__(self, message: str = "", *, killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
 
 
 class Decoder:
@@ -59,10 +88,13 @@ class Decoder:
     Args:
         ear: what it listens for.
         room: what it may use.
+        runs_ffmpeg: whether it takes what ffmpeg decodes, and nothing else. One that does not hands such
+            recordings to one that does, where its ear says so.
     """
 
-    def __init__(self, ear: Ear, room: Room) -> None:
-        self._ear, self._room = ear, room
+    def __init__(self, ear: Ear, room: Room, runs_ffmpeg: bool = False) -> None:
+        self._ear, self._room, self._runs_ffmpeg = ear, room, runs_ffmpeg
+        self._other: Decoder | None = None
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._stopped = False
@@ -74,37 +106,43 @@ class Decoder:
             if self._stopped or (self._process is not None and self._process.is_alive()):
                 return
             context = get_context("forkserver")
-            context.set_forkserver_preload(["__main__", __name__])
+            context.set_forkserver_preload(PRELOAD)
             self._pipe, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, self._ear, self._room), name="emospec-decoder", daemon=True
+                target=_work,
+                args=(theirs, replace(self._ear, ffmpeg=self._runs_ffmpeg), self._room),
+                name=DECODER,
+                daemon=True,
             )
-            process.start()
+            with _deaf_to_stops():
+                process.start()
             theirs.close()
             self._process = process
         if self._stopped:  # meanwhile
             process.kill()
 
-    def hear(self, content: bytes) -> Heard:
+    def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
-        answer = self._ask(HEAR, content)
+        answer = self._ask(content, HEAR, check_speech=check_speech, channel=channel)
         waveform = next(answer, None)
         if waveform is None or next(answer, None) is not None:
             raise DecoderLostError("it broke the rules")
         facts = self._facts
         try:
             span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
-            return Heard(facts["name"], waveform, facts["seconds"], span, warnings)
+            return Heard(facts["name"], waveform, facts["seconds"], span, warnings, facts["speech_seconds"])
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 
-    def blocks(self, content: bytes) -> Iterator[Waveform]:
+    def blocks(self, content: bytes, channel: int | None = None) -> Iterator[Waveform]:
         """All of a recording at 16 kHz, block by block, no faster than they are taken."""
-        return self._ask(BLOCKS, content)
+        return self._ask(content, BLOCKS, channel=channel)
 
     def stop(self) -> None:
         """Kill the process; who waits for it gets a DecoderLostError."""
         self._stopped = True
+        if self._other is not None:
+            self._other.stop()
         if self._process is not None:
             self._process.kill()
 
@@ -113,21 +151,57 @@ class Decoder:
         """Of its process."""
         return self._process.pid if self._process else None
 
-    def _ask(self, what: bytes, content: bytes) -> Generator[Waveform, None, None]:
-        self.start()
-        pipe = self._pipe
-        if pipe is None:
-            raise DecoderLostError
+    def _ask(self, content: bytes, what: str, **options: Any) -> Generator[Waveform, None, None]:
+        if self._ear.ffmpeg and not self._runs_ffmpeg and not is_read_here(content[:HEAD_BYTES]):
+            yield from self._ask_other(content, what, **options)
+            return
         try:
-            pipe.send_bytes(what)
+            self.start()
+            pipe = self._pipe
+            if pipe is None:
+                raise DecoderLostError
+            pipe.send_bytes(json.dumps([what, options]).encode())
             pipe.send_bytes(content)
             while (message := pipe.recv_bytes())[:1] == SAMPLES:
                 yield np.frombuffer(message, np.float32, offset=1)
             self._facts: dict[str, Any] = dict(json.loads(message[1:]))
         except (EOFError, OSError, TypeError, ValueError) as error:
-            raise DecoderLostError from error
+            raise DecoderLostError(killed=self._was_killed()) from error
         if "error" in self._facts:
             raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
+
+    def _ask_other(self, content: bytes, what: str, **options: Any) -> Generator[Waveform, None, None]:
+        """Ask a process that runs ffmpeg, and no other decoder, on this recording alone."""
+        self._other = other = Decoder(self._ear, self._room, runs_ffmpeg=True)
+        try:
+            if self._stopped:  # meanwhile
+                raise DecoderLostError
+            yield from other._ask(content, what, **options)
+            self._facts = other._facts
+        finally:
+            other.stop()
+
+    def _was_killed(self) -> bool:
+        """Whether the process was ended by somebody else, or could not be started at all."""
+        if self._process is None:
+            return True
+        self._process.join(LEAVING_SECONDS)
+        return self._process.exitcode in KILLED
+
+
+@contextmanager
+def _deaf_to_stops() -> Iterator[None]:
+    """Start processes that a SIGTERM or Ctrl-C to the whole process tree does not end.
+
+    What we are told to stop is our own to end, once what has come is answered. A blocked signal stays blocked in
+    a child, and in its children.
+    """
+    resource_tracker.ensure_running()  # it lets the signals through again, so it comes first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Decoders:
@@ -144,6 +218,8 @@ class Decoders:
         self._all = {Decoder(ear, room) for _ in range(count)}
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(count, "decoder")
+        self._proving = asyncio.Lock()
+        self._proved = -math.inf  # when a decoder answered last
 
     async def start(self) -> None:
         """Start all, before the first request."""
@@ -162,23 +238,50 @@ class Decoders:
         """Of the processes."""
         return {one.pid for one in self._all}
 
-    async def hear(self, content: bytes) -> Heard:
-        """As `Decoder.hear`; a recording whose decoder dies twice is an AudioError."""
+    async def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
+        """As `Decoder.hear`, on a fresh decoder where one is lost.
+
+        Raises:
+            AudioError: the recording cannot be used, or its decoder failed on it twice.
+            DecoderLostError: decoders are being killed.
+        """
         decoder = await self._idle.get()
         try:
-            try:
-                return await self._in_thread(decoder.hear, content)
-            except DecoderLostError:  # once, it need not be the recording
-                decoder = self._replaced(decoder)
-                return await self._in_thread(decoder.hear, content)
-        except DecoderLostError as error:
-            decoder = self._replaced(decoder)
-            raise AudioError(LOST) from error
+            failures = 0
+            for left in reversed(range(TRIES)):
+                try:
+                    heard = await self._in_thread(decoder.hear, content, check_speech, channel)
+                except DecoderLostError as lost:
+                    decoder = self._replaced(decoder)
+                    failures += not lost.killed  # once, it need not be the recording
+                    if failures == FAILURES:
+                        raise AudioError(LOST) from lost
+                    if not left:
+                        raise
+                else:
+                    self._proved = time.monotonic()
+                    return heard
+            raise AssertionError("the last try returns or raises")
         except asyncio.CancelledError:
             decoder = self._replaced(decoder)
             raise
         finally:
             self._idle.put_nowait(decoder)
+
+    async def prove(self) -> None:
+        """Decode a moment of sound, where no recording was decoded just now.
+
+        Raises:
+            DecoderLostError: it cannot be decoded, or not in time.
+        """
+        async with self._proving:
+            if time.monotonic() - self._proved < PROOF_SECONDS:
+                return
+            try:
+                async with asyncio.timeout(PROVING_SECONDS):
+                    await self.hear(_moment())
+            except (TimeoutError, AudioError) as error:
+                raise DecoderLostError("the decoders decode nothing") from error
 
     def _replaced(self, lost: Decoder) -> Decoder:
         lost.stop()
@@ -193,26 +296,39 @@ class Decoders:
 
 
 def _work(pipe: Connection, ear: Ear, room: Room) -> None:
-    """The process: take a job, send samples and then facts, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; whoever started us says when to end
+    """The process: take jobs until the pipe is closed."""
+    for stop in STOPS:  # of the terminal, or of the whole process tree; whoever started us says when to end
+        signal.signal(stop, signal.SIG_IGN)
     sys.stderr = os.fdopen(os.dup(2), "w")  # for our own failures; libmpg123 remarks on every broken MP3
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    log_to_stderr()
+    try:
+        _decode(pipe, ear, room)
+    except Exception:  # logged as JSON here; multiprocessing would print its trace
+        log.exception("a decoder failed")
+        sys.exit(1)
+
+
+def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
+    """Take a job, send samples and then facts."""
     _confine(ear, room)
     while True:
         try:
-            what, content = pipe.recv_bytes(), pipe.recv_bytes()
+            (what, options), content = json.loads(pipe.recv_bytes()), pipe.recv_bytes()
         except EOFError:
             return
         seconds = math.ceil(time.process_time() + room.seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (seconds, seconds + 1 if ear.ffmpeg else resource.RLIM_INFINITY)
+        )
         try:
             facts: dict[str, Any] = {}
             if what == HEAR:
-                heard = ear.hear(content)
+                heard = ear.hear(content, **options)
                 pipe.send_bytes(SAMPLES + heard.waveform.tobytes())
                 facts = {name: value for name, value in vars(heard).items() if name != "waveform"}
             else:
-                for block in ear.blocks(content):
+                for block in ear.blocks(content, **options):
                     pipe.send_bytes(SAMPLES + block.tobytes())
         except MemoryError:
             facts = {"error": "the recording: takes too much memory to decode. Cut it", "long": False}
@@ -222,13 +338,21 @@ def _work(pipe: Connection, ear: Ear, room: Room) -> None:
 
 
 def _confine(ear: Ear, room: Room) -> None:
-    """No more memory than needed, no file opened, no core dump."""
-    hum = io.BytesIO()
-    soundfile.write(hum, np.full(800, 0.5), 8000, format="WAV")
-    ear.hear(hum.getvalue())  # so that all that is imported late is imported now
+    """No more memory than needed, no file opened but by ffmpeg, and none written; no core dump."""
+    ear.hear(_moment(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2
     )
-    for nothing in (resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
-        resource.setrlimit(nothing, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # ffmpeg inherits these limits. What is hostile is read by it alone: this process copies bytes to it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FFMPEG_FILES,) * 2 if ear.ffmpeg else (0, 0))
+    if ear.ffmpeg:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room.bytes + 2**20,) * 2)
+
+
+def _moment() -> bytes:
+    """A tenth of a second of sound as the bytes of a WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, np.full(800, 0.5), 8000, format="WAV")
+    return file.getvalue()

@@ -23,6 +23,8 @@ class Limits:
         waiting: requests whose body has come and whose answer has not gone.
         judged: recordings that are decoded or scored at the same time; the others wait, undecoded.
         streams, timelines: at the same time.
+        connections: that are open; idle ones give way to new ones.
+        head_seconds: for the head of a request to come.
         body_seconds: for a body to come, and a second more for each `slowest_bytes` of it; for a stream to send something.
         answer_seconds, timeline_seconds: for the answer to be made.
     """
@@ -35,6 +37,8 @@ class Limits:
     judged: int = 32
     streams: int = 32
     timelines: int = 2
+    connections: int = 1024
+    head_seconds: float = 10.0
     body_seconds: float = 30.0
     slowest_bytes: int = 100_000
     answer_seconds: float = 30.0

@@ -1,38 +1,36 @@
 """The addresses of the API: each parses, calls the service once, and answers."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Coroutine
-from functools import cache
-from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
 
-import soundfile
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
-from emospec.data.corpora import demo
-from emospec.data.waveform import SAMPLE_RATE
-from emospec.inference.formats import FORMATS, format_named, render
+from emospec.data.waveform import MAX_CHANNELS
+from emospec.inference.formats import FORMATS, format_named
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.serving import answers
-from emospec.serving.refusals import RefusedError
-from emospec.serving.service import Service
-from emospec.serving.uploads import Upload, read_uploads
+from emospec.serving.conversion import KINDS, response_of
+from emospec.serving.refusals import RefusedError, check_query
+from emospec.serving.service import RETRY_SECONDS, Service
+from emospec.serving.uploads import FIELD, Upload, read_uploads
 
-MEDIA_TYPES = {
-    "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
-    "srt": "application/x-subrip",
-}  # fmt: skip
 SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
-EXAMPLE_SPEAKER = 1
+
+
+async def known_query(request: Request) -> list[str]:
+    """Return the query parameters that an address takes; one that it does not take is refused."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    check_query((name for name, _ in request.query_params.multi_items()), known)
+    return known
+
 
 router = APIRouter(
     responses={
         code: {"model": answers.Trouble} for code in (401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
-    }
+    },
 )
 Result = TypeVar("Result")
 
@@ -46,91 +44,105 @@ def service_of(connection: HTTPConnection) -> Service:
 Served = Annotated[Service, Depends(service_of)]
 
 
-class Uploads:
-    """A dependency: the files of a field, with room for them until the answer has gone."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    async def __call__(self, request: Request, service: Served) -> AsyncIterator[list[Upload]]:
-        """Take them in."""
-        if not service.ready:
-            raise RefusedError("not_ready")
-        model = request.query_params.get("model")
-        if model not in (None, "", service.name):
-            raise RefusedError(
-                "unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}"
-            )
-        gate = service.gate
-        gate.check()
-        with gate.body() as add:
-            declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > gate.limits.bytes:
-                raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
-            uploads = await read_uploads(request, self.field, gate.limits, add)
-            with gate.place():
-                yield uploads
+async def uploads_of(
+    request: Request, service: Served, known: Annotated[list[str], Depends(known_query)]
+) -> AsyncIterator[list[Upload]]:
+    """Take the files of a body in, with room for them until the answer has gone."""
+    if not service.ready:
+        raise RefusedError("not_ready")
+    model = request.query_params.get("model")
+    if model not in (None, "", service.name):
+        raise RefusedError("unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}")
+    gate = service.gate
+    gate.check()
+    with gate.body() as add:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > gate.limits.bytes:
+            raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
+        uploads = await read_uploads(request, known, gate.limits, add)
+        with gate.place():
+            yield uploads
 
 
-Files = Annotated[list[Upload], Depends(Uploads("files"))]
-File = Annotated[list[Upload], Depends(Uploads("file"))]
+Files = Annotated[list[Upload], Depends(uploads_of)]
 Share = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
+Channel = Annotated[
+    int | None,
+    Query(ge=1, le=MAX_CHANNELS, description="Judge this channel, from 1; else the mean over all."),
+]
 Model = Annotated[str, Query(description="A model's name; else the default one.")]
 
 
-def _multipart(field: str, several: bool) -> dict[str, Any]:
+def _multipart(several: bool) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "description": "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus."}
     sent = {"type": "array", "items": file, "minItems": 1} if several else file
-    schema = {"type": "object", "properties": {field: sent}, "required": [field]}
+    schema = {
+        "type": "object",
+        "properties": {FIELD: sent},
+        "required": [FIELD],
+        "additionalProperties": False,
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.post("/v1/predict", openapi_extra=_multipart("files", several=True))
+@router.post("/v1/predict", openapi_extra=_multipart(several=True))
 async def predict(
-    request: Request, service: Served, files: Files, abstain_below: Share = 0.0, model: Model = ""
+    request: Request,
+    service: Served,
+    files: Files,
+    abstain_below: Share = 0.0,
+    check_speech: Annotated[
+        bool, Query(description="Say how much speech is in it, and warn of none.")
+    ] = False,
+    channel: Channel = None,
+    model: Model = "",
 ) -> answers.Predictions:
     """The emotion of recordings, in order; where the only one cannot be judged, an error."""
     known = service.recognizer.model
-    said = [answers.judged(known, *one) for one in await _results(request, service, files, abstain_below)]
+    results = await _results(request, service, files, abstain_below, check_speech, channel)
+    said = [answers.judged(known, *one) for one in results]
     return answers.Predictions(model=service.name, results=said)
 
 
-@router.post("/v1/embed", openapi_extra=_multipart("files", several=True))
-async def embed(request: Request, service: Served, files: Files, model: Model = "") -> answers.Embeddings:
+@router.post("/v1/embed", openapi_extra=_multipart(several=True))
+async def embed(
+    request: Request, service: Served, files: Files, channel: Channel = None, model: Model = ""
+) -> answers.Embeddings:
     """The feature z of recordings, in order, to search or cluster them by."""
-    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0)]
+    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0, channel=channel)]
     return answers.Embeddings(model=service.name, results=said)
 
 
 @router.post(
     "/v1/timeline",
-    openapi_extra=_multipart("file", several=False),
+    openapi_extra=_multipart(several=False),
     response_model=answers.Heard,
-    responses={200: {"content": {kind: {} for kind in sorted({"text/plain", *MEDIA_TYPES.values()})}}},
+    responses=KINDS,
 )
 async def timeline(
     request: Request,
     service: Served,
-    file: File,
+    files: Files,
     window: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds judged at once.")] = 3.0,
     hop: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds between windows.")] = 1.0,
     smoothing: Annotated[float, Query(ge=0, description="Time constant in seconds; 0 is none.")] = 1.0,
     minimum: Annotated[float, Query(ge=0, description="The shortest segment, in seconds.")] = 1.0,
     abstain_below: Share = 0.0,
+    check_speech: Annotated[bool, Query(description="No emotion in windows where nobody speaks.")] = True,
     speech: Annotated[bool, Query(description="Judge stretches of speech instead of windows.")] = False,
     form: Annotated[str, Query(alias="format", json_schema_extra={"enum": [*FORMATS]})] = "json",
+    channel: Channel = None,
     model: Model = "",
 ) -> Response:
     """The emotions of a recording over its time."""
-    known = format_named(form)
-    if len(file) > 1:
-        raise RefusedError("invalid", "a timeline is of one file", "send one file in the field 'file'")
-    timing = Timing(window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below)
-    work = service.timeline(file[0], timing, speech)
-    heard = await _unless_gone(request, service.limits.timeline_seconds, work)
-    name = quote(PurePath(file[0].name).stem + known.suffix)
-    headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(render(form, heard), media_type=MEDIA_TYPES.get(form, "text/plain"), headers=headers)
+    format_named(form)
+    if len(files) > 1:
+        raise RefusedError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
+    timing = Timing(
+        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
+    )
+    work = service.timeline(files[0], timing, speech, channel)
+    return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
 
 
 @router.get("/v1/models")
@@ -141,20 +153,6 @@ def models(service: Served) -> answers.Models:
     return answers.Models(models=[answers.card_of(service.recognizer.model, service.name)], limits=most)
 
 
-@router.get("/examples")
-def examples() -> list[answers.Example]:
-    """Sounds to try the server with, synthesised: no human speech."""
-    return [answers.Example(name=name, url=f"/examples/{name}.wav") for name in demo.EMOTIONS]
-
-
-@router.get("/examples/{name}.wav", response_class=Response)
-def example(name: str) -> Response:
-    """One of them."""
-    if name not in demo.EMOTIONS:
-        raise RefusedError("not_found", f"there is no example {name[:80]!r}", "see /examples")
-    return Response(_synthesised(name), media_type="audio/wav")
-
-
 @router.get("/health")
 def health() -> answers.State:
     """Whether the server lives."""
@@ -162,10 +160,9 @@ def health() -> answers.State:
 
 
 @router.get("/ready")
-def ready(service: Served) -> answers.State:
-    """Whether it takes requests."""
-    if not service.ready:
-        raise RefusedError("not_ready")
+async def ready(service: Served) -> answers.State:
+    """Whether it takes requests: a recording is decoded to see."""
+    await service.prove()
     return answers.State(status="ready")
 
 
@@ -175,18 +172,16 @@ def metrics(service: Served) -> Response:
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@cache
-def _synthesised(emotion: str) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, demo.utterance(EXAMPLE_SPEAKER, emotion, 1), SAMPLE_RATE, "PCM_16", format="WAV")
-    return file.getvalue()
-
-
 async def _results(
-    request: Request, service: Service, files: list[Upload], abstain_below: float
+    request: Request,
+    service: Service,
+    files: list[Upload],
+    abstain_below: float,
+    check_speech: bool = False,
+    channel: int | None = None,
 ) -> list[tuple[str, Prediction | RefusedError]]:
     """The name of each file and its result; the only one's refusal is raised."""
-    work = service.predict(files, abstain_below)
+    work = service.predict(files, abstain_below, check_speech, channel)
     results = await _unless_gone(request, service.limits.answer_seconds, work)
     if len(results) == 1 and isinstance(results[0], RefusedError):
         raise results[0]
@@ -208,7 +203,9 @@ async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, An
                 return both[0].result()
             raise RefusedError("gone")
     except TimeoutError as error:
-        raise RefusedError("time_limit", f"the answer takes longer than {seconds:g} s") from error
+        raise RefusedError(
+            "overloaded", f"the answer takes longer than {seconds:g} s", retry_seconds=RETRY_SECONDS
+        ) from error
     finally:
         for task in both:
             task.cancel()

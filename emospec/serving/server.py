@@ -1,12 +1,15 @@
 """The server as a process: its socket, its address, its log, its end."""
 
 import logging
+import multiprocessing
 import re
 import resource
 import socket
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -14,17 +17,25 @@ from fastapi import FastAPI
 
 from emospec.cores import cores
 from emospec.errors import ServingError
+from emospec.processes import current_folder_off_path
 from emospec.serving.app import create_app
 from emospec.serving.batching import PASS_SAMPLES, SharedRecognizer
+from emospec.serving.connections import Connection
+from emospec.serving.decoding import DECODER
 from emospec.serving.limits import Limits
+from emospec.serving.log import log_to_stderr
 from emospec.serving.metrics import Metrics
 from emospec.serving.service import Service
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_FRAME_BYTES = 2**20  # of a WebSocket
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/\[\]:@]+|\[[0-9a-f:.]+\])(:\d+)?")
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 CLOSING_SECONDS = 60  # to finish what there is
+UNREAD_SECONDS = 30  # that a client may leave an answer unread
 
 
 class _Server(uvicorn.Server):
@@ -46,8 +57,11 @@ def serve(
     threads: int = 0,
     token: str = "",
     origins: tuple[str, ...] = (),
+    root_path: str = "",
     limits: Limits | None = None,
     pass_samples: int = PASS_SAMPLES,
+    ffmpeg: bool = False,
+    notes: Sequence[str] = (),
 ) -> None:
     """Serve a model until the process is told to end; what has come by then is finished.
 
@@ -55,36 +69,53 @@ def serve(
         model: as of `Recognizer`.
         host: to bind; other than this machine's own, anybody who reaches it may use it.
         port: 0 takes a free one.
-        int8, threads, pass_samples: as of `SharedRecognizer`.
+        int8, threads, pass_samples, ffmpeg: as of `SharedRecognizer`.
         token: that requests must bear; empty for none.
         origins: other sites whose pages may send requests.
+        root_path: under which a proxy has the server, such as `/emo`; empty for none.
         limits: what is taken at most.
+        notes: what the log says first.
 
     Raises:
-        ServingError: the address cannot be bound, or a token or an origin is none.
+        ServingError: the address cannot be bound, or a token, an origin or a root path is none.
         ModelError: there is no such model.
     """
-    _refuse_unusable(token, origins)
+    _refuse_unusable(token, origins, root_path)
     bound = bind(host, port)
+    log_to_stderr()
+    for note in notes:
+        log.info(note)
     if host not in LOOPBACK and not token:
-        print(f"emospec: {host} is open to others and there is no token: set EMOSPEC_TOKEN", file=sys.stderr)
-    with bound:
+        log.warning("%s is open to others and there is no token: set EMOSPEC_TOKEN", host)
+    with bound, current_folder_off_path():
+        limits = limits or Limits()
         metrics, threads = Metrics(), threads or cores()
         recognizer = SharedRecognizer(
-            model, int8=int8, threads=threads, pass_samples=pass_samples, told=metrics.passes.observe
+            model,
+            int8=int8,
+            threads=threads,
+            pass_samples=pass_samples,
+            told=metrics.passes.observe,
+            ffmpeg=ffmpeg,
         )
-        service = Service(recognizer, limits or Limits(), metrics, decoders=threads)
+        service = Service(recognizer, limits, metrics, decoders=threads)
         names = (*LOOPBACK, *(urlsplit(origin).hostname or "" for origin in origins))
-        app = create_app(service, token=token, hosts=names if host in LOOPBACK else (), origins=origins)
-        _log_to_stderr()
+        hosts = names if host in LOOPBACK else ()
+        app = create_app(service, token=token, hosts=hosts, origins=origins, root_path=root_path)
         # Clients that connect and say nothing cost a descriptor each, and nothing else.
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-        with suppress(KeyboardInterrupt):
-            _Server(config_of(app)).run(sockets=[bound])
+        try:
+            with suppress(KeyboardInterrupt):
+                _Server(config_of(app, limits)).run(sockets=[bound])
+        finally:
+            service.decoders.stop()
+            for child in multiprocessing.active_children():
+                if child.name == DECODER:
+                    child.kill()  # it is deaf to the SIGTERM by which multiprocessing would end it
 
 
-def _refuse_unusable(token: str, origins: tuple[str, ...]) -> None:
-    """ServingError for a token that no WebSocket can bear (RFC 6455, section 4.1), or an origin that no browser sends."""
+def _refuse_unusable(token: str, origins: tuple[str, ...], root_path: str) -> None:
+    """Refuse a token that no WebSocket can bear (RFC 6455, section 4.1), an origin that no browser sends, a path that is none."""
     if token and not TOKEN.fullmatch(token):
         raise ServingError(
             "the token holds a sign other than letters, digits and !#$%&'*+-.^_`|~, which no WebSocket can bear. "
@@ -93,6 +124,10 @@ def _refuse_unusable(token: str, origins: tuple[str, ...]) -> None:
     if wrong := [origin for origin in origins if origin != "*" and not ORIGIN.fullmatch(origin)]:
         raise ServingError(
             f"--allow-origin {wrong[0]!r} is no origin. Say SCHEME://HOST or SCHEME://HOST:PORT, and nothing behind it"
+        )
+    if root_path and not ROOT_PATH.fullmatch(root_path):
+        raise ServingError(
+            f"--root-path {root_path!r} is no path. Say it as the proxy has it, as /emo, without a slash at its end"
         )
 
 
@@ -105,13 +140,17 @@ def bind(host: str, port: int) -> socket.socket:
     # Connections inherit it; asyncio sets it on sockets of its own making alone. Without it the body of an answer
     # waits some 40 ms for the client to acknowledge its head (Nagle's algorithm).
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Connections whose client reads nothing of what it was sent are ended by the kernel.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_SECONDS)
     return bound
 
 
-def config_of(app: FastAPI) -> uvicorn.Config:
-    """How uvicorn runs the application."""
+def config_of(app: FastAPI, limits: Limits | None = None) -> uvicorn.Config:
+    """Return how uvicorn runs the application."""
+    connection: Any = partial(Connection, limits=limits or Limits())
     return uvicorn.Config(
         app,
+        http=connection,
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -121,9 +160,3 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         timeout_graceful_shutdown=CLOSING_SECONDS,
         server_header=False,
     )
-
-
-def _log_to_stderr() -> None:
-    """A line of JSON per request; of the libraries, warnings."""
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    logging.getLogger("emospec.serving").setLevel(logging.INFO)

@@ -12,7 +12,7 @@ from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving.batching import SharedRecognizer
-from emospec.serving.decoding import LOST, Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.decoding import FAILURES, LOST, TRIES, Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.refusals import RefusedError, refusal_of
@@ -20,6 +20,8 @@ from emospec.serving.uploads import Upload
 
 Result = TypeVar("Result")
 
+RETRY_SECONDS = 5  # for decoders to be started
+INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
 FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
 
 
@@ -62,47 +64,86 @@ class Service:
         self._threads.shutdown()
         self.recognizer.batcher.close()
 
+    async def prove(self) -> None:
+        """Show that requests can be answered: a recording is decoded.
+
+        Raises:
+            RefusedError: none is taken yet or any more, or the decoders cannot work.
+        """
+        if not self.ready:
+            raise RefusedError("not_ready")
+        try:
+            await self.decoders.prove()
+        except DecoderLostError as error:
+            raise RefusedError(
+                "not_ready", "no recording can be decoded", retry_seconds=RETRY_SECONDS
+            ) from error
+
     async def predict(
-        self, uploads: Sequence[Upload], abstain_below: float
+        self,
+        uploads: Sequence[Upload],
+        abstain_below: float,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> list[Prediction | RefusedError]:
         """A prediction or a refusal for each, in order."""
         results: list[Prediction | RefusedError] = []
         for first in range(0, len(uploads), FILES_AT_ONCE):
             some = uploads[first : first + FILES_AT_ONCE]
-            results += await asyncio.gather(*(self._predict(upload, abstain_below) for upload in some))
+            results += await asyncio.gather(
+                *(self._predict(upload, abstain_below, check_speech, channel) for upload in some)
+            )
         return results
 
-    async def _predict(self, upload: Upload, abstain_below: float) -> Prediction | RefusedError:
+    async def _predict(
+        self, upload: Upload, abstain_below: float, check_speech: bool, channel: int | None
+    ) -> Prediction | RefusedError:
         try:
             async with self._judged:
-                heard = await self.decoders.hear(upload.content)
+                heard = await self.decoders.hear(upload.content, check_speech, channel)
                 self.metrics.audio.inc(heard.seconds)
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
-        except AudioError as error:
-            return self._told(error)
+        except (AudioError, DecoderLostError) as error:
+            return self._told(error, upload.name)
         return self.recognizer.judge(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
 
-    async def timeline(self, upload: Upload, timing: Timing, speech: bool) -> Timeline:
+    async def timeline(
+        self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
+    ) -> Timeline:
         """The emotions of a recording over its time.
 
         Raises:
             RefusedError: it cannot be read.
         """
         async with self._timelines:
-            decoder = Decoder(*self._long)
-            try:
-                return await self.in_thread(
-                    lambda: self.recognizer.timeline_of(
-                        lambda: self._counted(decoder.blocks(upload.content)), upload.name, timing, speech
-                    )
+            failures = 0
+            for left in reversed(range(TRIES)):
+                try:
+                    return await self._timeline(upload, timing, speech, channel)
+                except AudioError as error:
+                    raise self._told(error, upload.name) from error
+                except DecoderLostError as error:
+                    self.metrics.lost.inc()
+                    failures += not error.killed
+                    if failures == FAILURES:
+                        raise self._told(AudioError(LOST), upload.name) from error
+                    if not left:
+                        raise self._told(error, upload.name) from error
+            raise AssertionError("the last try returns or raises")
+
+    async def _timeline(self, upload: Upload, timing: Timing, speech: bool, channel: int | None) -> Timeline:
+        decoder = Decoder(*self._long)
+        try:
+            return await self.in_thread(
+                lambda: self.recognizer.timeline_of(
+                    lambda: self._counted(decoder.blocks(upload.content, channel)),
+                    upload.name,
+                    timing,
+                    speech,
                 )
-            except AudioError as error:
-                raise self._told(error) from error
-            except DecoderLostError as error:
-                self.metrics.lost.inc()
-                raise self._told(AudioError(LOST)) from error
-            finally:
-                decoder.stop()
+            )
+        finally:
+            decoder.stop()
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run what blocks, beside the event loop."""
@@ -113,7 +154,11 @@ class Service:
             self.metrics.audio.inc(len(block) / SAMPLE_RATE)
             yield block
 
-    def _told(self, error: EmospecError) -> RefusedError:
-        refusal = refusal_of(error)
+    def _told(self, error: EmospecError | DecoderLostError, name: str) -> RefusedError:
+        """Count a recording that is not judged, and say why, by its name."""
+        if isinstance(error, DecoderLostError):
+            refusal = RefusedError("interrupted", f"{name}: {INTERRUPTED}", retry_seconds=RETRY_SECONDS)
+        else:
+            refusal = refusal_of(error, name)
         self.metrics.failures.labels(refusal.code).inc()
         return refusal

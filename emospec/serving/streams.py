@@ -5,17 +5,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Query, WebSocket, WebSocketDisconnect
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
 from emospec.inference.streaming import Moment, Stream, Timing
 from emospec.inference.timeline import Segment
-from emospec.serving.refusals import RefusedError, refusal_of
+from emospec.serving import answers
+from emospec.serving.refusals import RefusedError, check_query, refusal_of
 from emospec.serving.routes import SHORTEST_HOP_SECONDS, Served
 from emospec.serving.service import Service
 
@@ -38,11 +40,14 @@ class Asked(BaseModel):
     smoothing: float = Field(1.0, ge=0)
     minimum: float = Field(1.0, ge=0)
     abstain_below: float = Field(0.0, ge=0, le=1)
+    check_speech: bool = True
 
     @property
     def timing(self) -> Timing:
         """Windows, smoothing and segments."""
-        return Timing(self.window, self.hop, self.smoothing, self.minimum, self.abstain_below)
+        return Timing(
+            self.window, self.hop, self.smoothing, self.minimum, self.abstain_below, self.check_speech
+        )
 
 
 class Pieces:
@@ -63,10 +68,26 @@ class Pieces:
         return [scaled[first : first + self._most] for first in range(0, len(scaled), self._most)]
 
 
+def known_query(connection: HTTPConnection) -> None:
+    """Refuse query parameters that a stream does not take."""
+    check_query((name for name, _ in connection.query_params.multi_items()), [*Asked.model_fields])
+
+
+@router.get(
+    "/v1/stream",
+    dependencies=[Depends(known_query)],
+    responses={code: {"model": answers.Trouble} for code in (401, 403, 422, 426)},
+)
+async def stream_by_websocket(asked: Annotated[Asked, Query()]) -> None:
+    """Emotions of live sound, hop by hop, over a WebSocket; without its handshake, an error."""
+    raise RefusedError("upgrade_required")
+
+
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket, service: Served) -> None:
     """PCM in, moments and segments out, until the text `end`."""
-    await socket.accept("bearer" if "bearer" in socket.scope["subprotocols"] else None)
+    offered = (one for one in socket.scope["subprotocols"] if one.lower() == "bearer")
+    await socket.accept(next(offered, None))
     with suppress(WebSocketDisconnect), service.gate.stream():
         refusal = await _refusal(socket, service)
         if refusal:
@@ -80,6 +101,7 @@ async def _refusal(socket: WebSocket, service: Service) -> RefusedError | None:
     """What ends a stream before its end, if anything does."""
     try:
         service.gate.check_streams()
+        known_query(socket)
         await _listen(socket, service)
     except EmospecError as error:
         return refusal_of(error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -12,8 +12,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from emospec.data.audio import printable
+from emospec.errors import nearest
 from emospec.serving.limits import Limits
 from emospec.serving.refusals import RefusedError
+
+FIELD = "file"
+FIELDS = (FIELD, "files")  # the latter is its older name
 
 
 @dataclass(frozen=True)
@@ -24,27 +28,55 @@ class Upload:
     content: bytes
 
 
+class _FieldError(MultiPartException):
+    """A field that is not taken: what is wrong with it, and what to do."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 class _InMemory(MultiPartParser):
+    """Refuses a field when its head has come, before its content."""
+
     spool_max_size = sys.maxsize
+    parameters: Collection[str] = ()
+
+    def on_headers_finished(self) -> None:
+        """Look at the name of a field, and whether it is a file."""
+        super().on_headers_finished()
+        name, is_file = self._current_part.field_name, self._current_part.file is not None
+        if name in FIELDS and not is_file:
+            raise _FieldError(
+                f"the field {name!r} holds text, no file",
+                f"with curl, write -F {FIELD}=@call.wav, with the @",
+            )
+        if name in self.parameters:
+            raise _FieldError(
+                f"the field {name!r} is a query parameter", f"put it into the address, as ?{name}=..."
+            )
+        if name not in FIELDS:
+            near = nearest(name, [*FIELDS, *self.parameters])
+            raise _FieldError(f"there is no field {name[:80]!r}{near}", f"send files as {FIELD!r}")
 
 
 async def read_uploads(
-    request: Request, field: str, limits: Limits, add: Callable[[int], None]
+    request: Request, parameters: Collection[str], limits: Limits, add: Callable[[int], None]
 ) -> list[Upload]:
-    """The files of a field.
+    """Read the files of a body, whose field is `FIELD`.
 
     Args:
         request: its body is read.
-        field: others are refused.
+        parameters: of the query, that might stand in the body by mistake.
         limits: of files.
         add: is told of each piece of the body, and refuses what is too much.
 
     Raises:
-        RefusedError: there are none, too many, or the body is not multipart/form-data.
+        RefusedError: there are no files, too many, other fields, or the body is not multipart/form-data.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RefusedError(
-            "invalid", "the body is not multipart/form-data", f"send files in the field {field!r}"
+            "invalid", "the body is not multipart/form-data", f"send files in the field {FIELD!r}"
         )
 
     begin = asyncio.get_running_loop().time()
@@ -59,23 +91,22 @@ async def read_uploads(
 
     try:
         async with asyncio.timeout(limits.body_seconds) as timer:
-            parser = _InMemory(
-                request.headers, counted(timer), max_files=limits.files, max_fields=0, max_part_size=0
-            )
+            parser = _InMemory(request.headers, counted(timer), max_files=limits.files, max_part_size=0)
+            parser.parameters = parameters
             form = await parser.parse()
     except TimeoutError as error:
         raise RefusedError("time_limit", "the body came too slowly") from error
     except ClientDisconnect as error:
         raise RefusedError("gone") from error
+    except _FieldError as error:
+        raise RefusedError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
         raise RefusedError("invalid", f"the body cannot be read ({error})") from error
     try:
-        found = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
-        if not found or any(name != field for name, _ in found):
-            raise RefusedError(
-                "invalid", f"the body has no file in {field!r}, or others", f"send files as {field!r}"
-            )
-        return [Upload(_own_name(part.filename), await part.read()) for _, part in found]
+        parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+        if not parts:
+            raise RefusedError("invalid", "the body has no file", f"send files in the field {FIELD!r}")
+        return [Upload(_own_name(part.filename), await part.read()) for part in parts]
     finally:
         await form.close()
 

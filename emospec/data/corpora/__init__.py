@@ -1,11 +1,11 @@
 """The corpora that emospec reads: the registry, and the two ways into it, reading and checking.
 
 Each corpus is one file here that turns names into utterances, and one row in `CORPORA`.
-Nothing here opens audio.
+Opens no audio, but to compare two recordings of one name and to see how files begin.
 """
 
 import os
-from itertools import pairwise
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -24,11 +24,25 @@ from emospec.data.corpora import (
     tess,
 )
 from emospec.data.corpora.check import CorpusCheck, compare
+from emospec.data.corpora.copies import each_once
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.corpora.flaws import flaws_of
+from emospec.data.corpora.own import READERS, OwnCorpus, split_name
+from emospec.data.recordings import left_out
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 
-__all__ = ["CORPORA", "Corpus", "CorpusCheck", "check_corpus", "compare", "get_corpus", "read_corpus"]
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "CorpusCheck",
+    "check_corpus",
+    "compare",
+    "corpus_remarks",
+    "get_corpus",
+    "own_corpus",
+    "read_corpus",
+]
 
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
@@ -52,53 +66,82 @@ YOUR_OWN = frozenset(corpus.name for corpus in CORPORA.values() if not corpus.so
 
 
 def get_corpus(name: str) -> Corpus:
-    """The corpus of a name; CorpusError where there is none."""
-    if name not in CORPORA:
+    """Return the corpus of a name; one of your own may have another than its reader's, as `csv:calls`.
+
+    Raises:
+        CorpusError: there is none, or it cannot be called so.
+    """
+    reader, own = split_name(name)
+    if reader not in CORPORA:
         hint = nearest(name, tuple(CORPORA)) or "."
         raise CorpusError(f"no corpus is called {name!r}{hint} Known: {', '.join(CORPORA)}")
-    return CORPORA[name]
+    return replace(CORPORA[reader], name=own)
+
+
+def own_corpus(name: str) -> OwnCorpus | None:
+    """Return a corpus of your own, `csv:calls` or `csv`, without terms yet; None for any other."""
+    reader, own = split_name(name)
+    return OwnCorpus(own, reader) if reader in READERS else None
 
 
 def read_corpus(name: str, root: str | Path) -> list[Utterance]:
     """Read the utterances of one corpus; opens no audio.
 
     Args:
-        name: a name in `CORPORA`.
+        name: a name in `CORPORA`, or `csv:NAME` or `folders:NAME`, whose utterances are of a corpus NAME.
         root: the folder of the corpus (for `csv` also the file itself).
 
     Returns:
-        Its utterances sorted by id; ids are unique.
+        Its utterances sorted by id; ids are unique, so that a recording that is there twice is taken once.
 
     Raises:
         CorpusError: the name is unknown, the root is missing or holds nothing of this corpus, two
             files have one id, or the corpus's own labels are damaged.
         AudioError: a folder below the root cannot be read.
     """
-    corpus = get_corpus(name)
-    # Absolute, so that a root of "." still has the folder name that some layouts need.
-    root = Path(os.path.expanduser(root)).absolute()  # that of pathlib raises for a user who is not there
+    corpus, root = get_corpus(name), _absolute(root)
     if not root.exists():
         raise CorpusError(f"{root} does not exist. Give the folder of {corpus.title}: {corpus.layout}")
-    utterances = sorted(corpus.read(root), key=attrgetter("id"))
+    reader = split_name(name)[0]
+    utterances = sorted((_called(u, reader, corpus.name) for u in corpus.read(root)), key=attrgetter("id"))
     if not utterances:
         source = f". Get it from {corpus.source}" if corpus.source else ""
         raise CorpusError(
             f"{root} holds nothing of {corpus.title}. "
             f"Expected: {corpus.layout}. Found: {_found(root)}{source}"
         )
-    for one, other in pairwise(utterances):
-        if one.id == other.id:
-            raise CorpusError(f"two recordings are called {one.id}: {one.file} and {other.file}. Keep one")
-    return utterances
+    return each_once(utterances, corpus.preferred, root)
 
 
 def check_corpus(name: str, root: str | Path) -> CorpusCheck:
-    """Read a corpus as `read_corpus` does, and compare its counts with those of the whole."""
-    return compare(get_corpus(name), read_corpus(name, root))
+    """Read a corpus as `read_corpus` does, compare its counts with those of the whole, and look at its files."""
+    utterances, root = read_corpus(name, root), Path(os.path.expanduser(root))
+    files = list(dict.fromkeys(u.file for u in utterances))
+    corpus = get_corpus(name)
+    # A CSV names its files: what else lies in its folder is not its own.
+    others = {} if corpus.read is manifest.read else left_out(root)
+    return compare(corpus, utterances, tuple(flaws_of(files)), others)
+
+
+def corpus_remarks(name: str, root: str | Path) -> list[str]:
+    """Return in words what of a corpus is not read, such as further columns of a CSV; opens no audio."""
+    return manifest.remarks(_absolute(root)) if split_name(name)[0] == "csv" else []
+
+
+def _absolute(root: str | Path) -> Path:
+    """Return the absolute path: a root of "." then has the folder name that some layouts need."""
+    return Path(os.path.expanduser(root)).absolute()  # pathlib's raises for a user who is not there
+
+
+def _called(utterance: Utterance, reader: str, name: str) -> Utterance:
+    if name == reader:
+        return utterance
+    return replace(utterance, id=name + utterance.id.removeprefix(reader), corpus=name)
 
 
 def _found(root: Path) -> str:
     files = walk(root)
     if not files:
-        return "no audio file"
+        others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
+        return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"
     return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.kinds import left_out_line
 from emospec.data.utterances import Utterance
 
 Counts = dict[str, tuple[int, int | None]]
@@ -21,7 +22,8 @@ class CorpusCheck:
         others: utterances that were read, of emotions outside the expectation.
         classes, speakers, sessions: the same by emotion, speaker and session.
         summary: one line, such as `2559 of 7442 utterances, 87 of 91 speakers`.
-        differences: each difference from the whole corpus, in words.
+        differences: each difference from the whole corpus, in words, and each flaw of its files.
+        notes: what else lies there, in words.
     """
 
     corpus: str
@@ -33,6 +35,7 @@ class CorpusCheck:
     sessions: Counts
     summary: str
     differences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -40,8 +43,21 @@ class CorpusCheck:
         return not self.differences
 
 
-def compare(corpus: Corpus, utterances: Sequence[Utterance]) -> CorpusCheck:
-    """Count utterances of one corpus beside its expected counts; opens no file."""
+def compare(
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    flaws: tuple[str, ...] = (),
+    left_out: Mapping[str, int] | None = None,
+) -> CorpusCheck:
+    """Count utterances of one corpus beside its expected counts; opens no file.
+
+    Args:
+        corpus: its entry.
+        utterances: what was read of it.
+        flaws: what is wrong with their files, in words.
+        left_out: recordings of kinds that are not read, by suffix. Of a corpus of known size they are a note:
+            videos lie beside the recordings of some.
+    """
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
     voices = Counter(u.speaker for u in counted if u.speaker)
@@ -57,6 +73,9 @@ def compare(corpus: Corpus, utterances: Sequence[Utterance]) -> CorpusCheck:
     differences += [people] if cast not in (0, len(voices)) else []
     for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions)):
         differences += _differences(noun, counts)
+    notes = [left_out_line(left_out, "its folder", with_option=False)] if left_out else []
+    if corpus.expected is None:
+        differences, notes = differences + notes, []
     return CorpusCheck(
         corpus=corpus.name,
         found=len(counted),
@@ -66,7 +85,8 @@ def compare(corpus: Corpus, utterances: Sequence[Utterance]) -> CorpusCheck:
         speakers=speakers,
         sessions=sessions,
         summary=f"{size}, {people}" + (f", {others} more of other emotions" if others else ""),
-        differences=tuple(differences),
+        differences=(*differences, *flaws),
+        notes=tuple(notes),
     )
 
 

@@ -31,6 +31,7 @@ class Corpus:
             and are outside the expectation.
         speakers: utterances by speaker where known, else the number of speakers, 0 where unknown.
         sessions: utterances by recording session; empty where the corpus has none.
+        preferred: folders whose recordings are taken where others hold them too, otherwise made.
         folds: speaker -> test fold, for the protocol `folds`.
         speech: how the emotions came about: `acted`, `synthetic` ...; empty where the data says.
         note: what a user of this corpus must know.
@@ -49,6 +50,7 @@ class Corpus:
     classes: dict[str, int] = field(default_factory=dict)
     speakers: dict[str, int] | int = 0
     sessions: dict[str, int] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
     folds: dict[str, int] = field(default_factory=dict)
     speech: str = ""
     note: str = ""

@@ -23,7 +23,10 @@ MALE = frozenset({"03", "10", "11", "12", "15"})
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has an EMO-DB name."""
+    """Read every recording under `root` that has an EMO-DB name.
+
+    The second release has each twice, in wav and, from the larynx, in laryngo: that in wav is taken.
+    """
     return [
         Utterance(
             id=f"emodb/{stem}",
@@ -51,6 +54,7 @@ CORPUS = Corpus(
     speech="acted",
     layout="wav/03a01Fa.wav",
     read=read,
+    preferred=("wav",),
     expected=535,
     classes={
         "angry": 127,

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 from emospec.data.audio import walk
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.kinds import without_suffix
 from emospec.data.utterances import Utterance, common_emotion
 from emospec.errors import CorpusError
 from emospec.files import as_text
@@ -28,7 +29,7 @@ def _utterance(root: Path, file: Path) -> Utterance:
     if not folders:
         raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")
     return Utterance(
-        id=f"folders/{place.with_suffix('').as_posix()}",
+        id=f"folders/{without_suffix(place)}",
         corpus="folders",
         file=file,
         speaker=folders[1] if len(folders) > 1 else "",
@@ -47,5 +48,6 @@ CORPUS = Corpus(
     protocol="groups:5",
     layout="happy/recording.wav, or happy/speaker/recording.wav",
     read=read,
-    note="The default split needs the speakers: without them use dai2019, which is speaker-dependent.",
+    note="The default split needs the speakers, happy/speaker/recording.wav: without them use dai2019, which is "
+    "speaker-dependent.",
 )

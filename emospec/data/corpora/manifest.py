@@ -1,7 +1,7 @@
 """Your own recordings in a CSV: one row per utterance, one file or a stretch of one.
 
 Columns, in any order and case: file (relative to the CSV), speaker (may be blank), emotion; optional
-start and end (seconds), sex (f, m), language, text, split (train, dev, test), session, style.
+start and end (seconds), sex (f, m), language, text, split (train, dev, test), session, style. Others are not read.
 Every mistake is an error that names the line.
 """
 
@@ -9,16 +9,22 @@ import csv
 import io
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from emospec.data.cells import FILE, cell_text, column_name, other_separator, portable_name, seconds_of
 from emospec.data.corpora.corpus import Corpus
+from emospec.data.kinds import without_suffix
 from emospec.data.utterances import Sex, Utterance, common_emotion
 from emospec.errors import CorpusError, nearest
 
-REQUIRED = ("file", "speaker", "emotion")
+REQUIRED = (FILE, "speaker", "emotion")
 OPTIONAL = ("start", "end", "sex", "language", "text", "split", "session", "style")
 COLUMNS = REQUIRED + OPTIONAL
 SEXES: dict[str, Sex] = {"": "", "f": "f", "female": "f", "m": "m", "male": "m"}
+_SEX_WORDS = {"w": "f", "woman": "f", "man": "m"}
+# How files begin that are no text, though they hold a table.
+_NO_TEXT = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook"}
 SPLITS = {
     "": "",
     "train": "train",
@@ -34,13 +40,11 @@ def read(root: Path) -> list[Utterance]:
     """Read a CSV, or the `manifest.csv` of a folder.
 
     Raises:
-        CorpusError: the file is missing or no UTF-8; a column is unknown, missing or named twice; a
-            row has a wrong number of cells, a blank emotion, a bad value, a missing recording, or
-            the recording, start and end of an earlier row.
+        CorpusError: the file is missing or no UTF-8; its columns are not separated by commas; a column is missing
+            or named twice; a row has a wrong number of cells, a blank emotion, a bad value, a missing recording,
+            or the recording, start and end of an earlier row.
     """
-    path = root / "manifest.csv" if root.is_dir() else root
-    if not path.is_file():
-        raise CorpusError(f"{root} holds no manifest.csv. Expected: {CORPUS.layout}")
+    path = _place(root)
     lines = _lines(path)
     columns = _columns(path, lines[0][1] if lines else [])
     utterances: list[Utterance] = []
@@ -49,7 +53,8 @@ def read(root: Path) -> list[Utterance]:
         where = f"{path}:{number}"
         if len(row) != len(columns):
             raise CorpusError(f"{where}: {len(row)} cells, but the header names {len(columns)} columns")
-        utterance = _utterance(path.parent, dict(zip(columns, row, strict=True)), where)
+        cells = {name: cell_text(cell) for name, cell in zip(columns, row, strict=True) if name in COLUMNS}
+        utterance = _utterance(path.parent, cells, where)
         key = (os.path.normpath(utterance.file), utterance.start, utterance.end)
         if key in seen:
             raise CorpusError(f"{where}: the same recording, start and end as line {seen[key]}. Keep one row")
@@ -60,33 +65,71 @@ def read(root: Path) -> list[Utterance]:
     return utterances
 
 
+def remarks(root: Path) -> list[str]:
+    """Return in words which columns of the CSV are not read."""
+    path = _place(root)
+    lines = _lines(path)
+    names = _columns(path, lines[0][1])
+    free = [known for known in OPTIONAL if known not in names]
+    others = [
+        f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, free)) else repr(name)
+        for name in dict.fromkeys(names)
+        if name and name not in COLUMNS
+    ]
+    return [f"columns that are not read: {', '.join(others)}"] if others else []
+
+
+def _place(root: Path) -> Path:
+    path = root / "manifest.csv" if root.is_dir() else root
+    if not path.is_file():
+        raise CorpusError(f"{root} holds no manifest.csv. Expected: {CORPUS.layout}")
+    return path
+
+
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank, with their line numbers; cells without outer white space."""
+    """Return the rows that are not blank, with their line numbers."""
+    text = _text(path)
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if separator := other_separator(header):
+        raise CorpusError(f"{path}:1: its columns are separated by {separator}. Write it with commas")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise CorpusError(f"{path}:{reader.line_num}: {error}") from error
+    return [(number, row) for number, row in rows if any(cell.strip() for cell in row)]
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    for start, words in _NO_TEXT.items():
+        if content.startswith(start):
+            raise CorpusError(f"{path} is {words}, not a CSV. Write the table as CSV, in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise CorpusError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise CorpusError(f"{path}:{reader.line_num}: {error}") from error
-    return [(number, row) for number, row in rows if any(row)]
 
 
-def _columns(path: Path, header: list[str]) -> list[str]:
-    columns = [name.lower() for name in header]
-    for name in columns:
-        if name not in COLUMNS:
-            hint = nearest(name, COLUMNS) or "."
-            raise CorpusError(f"{path}:1: column {name!r} is not known{hint} Known: {', '.join(COLUMNS)}")
+def _columns(path: Path, header: Sequence[str]) -> list[str]:
+    """Return the names under which the columns are known; a second name of one that is there is no column's."""
+    written = [name.strip().lower() for name in header]
+    columns = [column_name(name) for name in header]
+    columns = [
+        "" if own != name and name in written else name for own, name in zip(written, columns, strict=True)
+    ]
+    for name in COLUMNS:
         if columns.count(name) > 1:
             raise CorpusError(f"{path}:1: column {name!r} is there {columns.count(name)} times. Keep one")
     if missing := [name for name in REQUIRED if name not in columns]:
-        found = ", ".join(columns) or "none"
+        found = ", ".join(filter(None, columns)) or "none"
+        strange = [name for name in columns if name and name not in COLUMNS]
+        hints = {own: hint for own in strange if (hint := nearest(own, missing))}
         raise CorpusError(
-            f"{path}:1: no column {', '.join(missing)}. Found: {found}. Required: {', '.join(REQUIRED)}"
+            f"{path}:1: no column {', '.join(missing)}. Found: {found}"
+            + "".join(f" ({own!r}{hint})" for own, hint in hints.items())
+            + f". Required: {', '.join(REQUIRED)}"
         )
     return columns
 
@@ -96,7 +139,8 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         raise CorpusError(f"{where}: the file is blank")
     if not cells["emotion"]:
         raise CorpusError(f"{where}: the emotion is blank. Name one, or take the row out")
-    file = folder / cells["file"]
+    name = portable_name(folder, cells["file"])
+    file = folder / name
     if not file.is_file():
         raise CorpusError(f"{where}: {file} does not exist. Files are relative to the folder of the CSV")
     start = _seconds(cells, "start", where)
@@ -105,7 +149,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         raise CorpusError(f"{where}: end {end} is not after start {start or 0.0} (seconds)")
     stretch = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
     return Utterance(
-        id=f"csv/{Path(cells['file']).with_suffix('').as_posix().lstrip('/')}{stretch}",
+        id=f"csv/{without_suffix(name).lstrip('/')}{stretch}",
         corpus="csv",
         file=file,
         speaker=cells["speaker"],
@@ -113,7 +157,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         label=cells["emotion"],
         start=start or 0.0,
         end=end,
-        sex=SEXES[_one_of(SEXES, cells, "sex", where)],
+        sex=_sex(cells, where),
         language=cells.get("language", ""),
         text=cells.get("text", ""),
         session=cells.get("session", ""),
@@ -126,13 +170,15 @@ def _seconds(cells: dict[str, str], column: str, where: str) -> float | None:
     cell = cells.get(column, "")
     if not cell:
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+    value = seconds_of(cell)
     if not (math.isfinite(value) and value >= 0):
         raise CorpusError(f"{where}: {column} {cell!r} is not a number of seconds from 0 up, such as 1.25")
     return value
+
+
+def _sex(cells: dict[str, str], where: str) -> Sex:
+    word = cells.get("sex", "")
+    return SEXES[_one_of(SEXES, cells | {"sex": _SEX_WORDS.get(word.lower(), word)}, "sex", where)]
 
 
 def _one_of(allowed: dict[str, Sex] | dict[str, str], cells: dict[str, str], column: str, where: str) -> str:

@@ -1,64 +1,83 @@
-// The map of z, drawn by plotly: the cloud the model learned from, the centres of its classes, this recording.
+// The map: recordings that the model learned from, the centres of its emotions, this recording; as SVG.
 
-import { classColor, pageColor } from "./palette.js";
+import { classColor } from "./palette.js";
 
-let loading;
-
-/** plotly, from the server, once it is needed: the page is up before its megabytes are read. */
-function plotly() {
-  loading ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = new URL("plotly.min.js", import.meta.url);
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = () => { loading = undefined; reject(new Error("plotly cannot be loaded")); };
-    document.head.append(script);
-  });
-  return loading;
-}
+const MARGIN = 26; // pixels around the dots, for names
+const NAME_HEIGHT = 16;
 
 /** Draw the model's plane into `place`, and a star at `point`, [x, y], where there is one. */
-export async function drawMap(place, model, point) {
+export function drawMap(place, model, point) {
   const { cloud, labels, centers } = model.plane;
+  const [width, height] = [place.clientWidth || 300, place.clientHeight || 300];
+  const to = fitted([...cloud, ...centers, ...(point ? [point] : [])], width, height);
   const known = model.classes.map((name, i) => ({
     name, color: classColor(model.colors[i]), points: cloud.filter((_, k) => labels[k] === i), center: centers[i],
   }));
-  const ink = pageColor("ink"), edge = { color: pageColor("panel"), width: 1.5 };
-  const traces = known.map(({ name, color, points }) => ({
-    ...scatter(points), marker: { color, size: 6, opacity: 0.35 }, hovertemplate: `${escaped(name)}<extra></extra>`,
-  }));
-  if (point) {
-    traces.push({
-      ...scatter([point]), hovertemplate: "this recording<extra></extra>",
-      marker: { color: ink, size: 20, symbol: "star", line: edge },
-    });
-  }
-  traces.push({
-    ...scatter(centers), text: known.map(({ name }) => escaped(name)),
-    hovertemplate: "centre of %{text}<extra></extra>",
-    marker: { color: known.map(({ color }) => color), size: 10, symbol: "diamond", line: edge },
+  const clouds = known.map(({ name, color, points }) => element("g", { fill: color, "fill-opacity": 0.38 },
+    titled(name), ...points.map((one) => element("circle", { cx: to(one)[0], cy: to(one)[1], r: 3 }))));
+  const star = point ? [element("path", { d: starAt(to(point)), class: "star" }, titled("this recording"))] : [];
+  const middles = known.map(({ name, color, center }) =>
+    element("path", { d: diamondAt(to(center)), fill: color, class: "middle" }, titled(`middle of ${name}`)));
+  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    ...clouds, ...middles, ...star, ...namesOf(known.map(({ name, center }) => [name, to(center)]), width, point && to(point)));
+  place.replaceChildren(svg);
+  place.setAttribute("aria-label", wordsOf(known, point));
+}
+
+/** Point -> pixels, the same scale on both axes, all of `points` within the margin. */
+function fitted(points, width, height) {
+  const [[left, right], [low, high]] = [0, 1].map((axis) => {
+    const values = points.map((one) => one[axis]);
+    return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
   });
-  const annotations = known.map(({ name, center: [x, y] }) => ({
-    x, y, text: `<b>${escaped(name)}</b>`, showarrow: false, yshift: 18, font: { color: ink },
-  }));
-  const axis = { visible: false, fixedrange: true };
-  const layout = {
-    margin: { l: 8, r: 8, t: 24, b: 8 }, showlegend: false, dragmode: false, hovermode: "closest",
-    paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-    font: { family: getComputedStyle(place).fontFamily, size: 12, color: ink },
-    annotations, xaxis: axis, yaxis: { ...axis, scaleanchor: "x" },
-  };
-  const where = point ? `; nearest to this one: ${nearest(known, point)}` : "";
-  place.setAttribute("aria-label", `Map of the model's recordings${where}`);
-  await (await plotly()).react(place, traces, layout, { displayModeBar: false, responsive: true });
+  const scale = Math.min((width - 2 * MARGIN) / (right - left || 1), (height - 2 * MARGIN) / (high - low || 1));
+  const [midX, midY] = [(left + right) / 2, (low + high) / 2];
+  const round = (value) => Math.round(10 * value) / 10;
+  return ([x, y]) => [round(width / 2 + scale * (x - midX)), round(height / 2 - scale * (y - midY))];
 }
 
-function scatter(points) {
-  const [x, y] = [0, 1].map((axis) => points.map((point) => point[axis]));
-  return { type: "scatter", mode: "markers", x, y, cliponaxis: false };
+/** The names, each above its diamond, or where it hides neither another nor the star. */
+function namesOf(places, width, star) {
+  const taken = star ? [[star[0], star[1] + 4, 12]] : [];
+  return places.map(([name, [x, y]]) => {
+    const half = 4.2 * name.length, middle = Math.max(half, Math.min(width - half, x));
+    const isFree = (top) => taken.every(([a, b, h]) => Math.abs(a - middle) > half + h || Math.abs(b - top) > NAME_HEIGHT);
+    const top = [-14, 22, -30, 38].map((shift) => y + shift).find(isFree) ?? y - 14;
+    taken.push([middle, top, half]);
+    const made = element("text", { x: middle, y: top });
+    made.textContent = name;
+    return made;
+  });
 }
 
-const nearest = (known, [x, y]) =>
-  known.map(({ name, center }) => [Math.hypot(center[0] - x, center[1] - y), name]).sort(([a], [b]) => a - b)[0][1];
+const diamondAt = ([x, y]) => `M${x} ${y - 7}l7 7l-7 7l-7-7z`;
 
-/** plotly reads some HTML in its texts. */
-const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+function starAt([x, y]) {
+  const corners = Array.from({ length: 10 }, (_, k) => {
+    const radius = k % 2 ? 5 : 12, angle = (Math.PI * k) / 5;
+    return `${(x + radius * Math.sin(angle)).toFixed(1)} ${(y - radius * Math.cos(angle)).toFixed(1)}`;
+  });
+  return `M${corners.join("L")}z`;
+}
+
+function wordsOf(known, point) {
+  const about = `Map of ${known.map(({ name, points }) => `${points.length} ${name}`).join(", ")} recordings`;
+  if (!point) return about;
+  const near = known.map(({ name, center: [x, y] }) => [Math.hypot(x - point[0], y - point[1]), name]);
+  const [first, second] = near.sort(([a], [b]) => a - b).map(([, name]) => name);
+  return `${about}. This recording lies nearest to the middle of ${first}${second ? `, then ${second}` : ""}.`;
+}
+
+function element(tag, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** Text that a browser shows where the pointer rests. */
+function titled(text) {
+  const made = element("title", {});
+  made.textContent = text;
+  return made;
+}

@@ -1,22 +1,29 @@
 // The page: what is recorded or chosen goes to the server, and its answer into words, bars, map and track.
 
-import { prepareBars, percent, showAnswer, showMoment, showWaiting } from "./answer.js";
+import { percent, prepareBars, showAnswer, showMoment, showShares, showWaiting } from "./answer.js";
 import { cardOf } from "./card.js";
 import { drawMap } from "./map.js";
 import { record } from "./microphone.js";
 import { onThemeChange } from "./palette.js";
 import { clock } from "./pictures.js";
+import { Progress } from "./progress.js";
 import { ask, askJson, listen, Trouble, useToken } from "./server.js";
-import { Track } from "./track.js";
+import { sharesOf } from "./shares.js";
+import { lengthOf, Track } from "./track.js";
 
 const at = (id) => document.getElementById(id);
 const START = "Record, choose a file or take an example.";
-const track = new Track();
+const NO_ANSWER = "No answer.";
+const LONGEST_SECONDS = 14; // of a recording that has one answer, where the model says nothing else
+const track = new Track(), progress = new Progress();
 
 let model = null, limits = null;
 let microphone = null; // while recording
 let job = new AbortController(); // the recording that is shown
 let file = null, point = null;
+let isOwn = false; // recorded here, so it is nowhere else and can be saved
+let isCut = false; // at pauses: the timeline that is shown
+let prediction = null, timeline = null; // what the server has answered so far
 let again = null; // what "Try again" does
 
 async function start() {
@@ -47,10 +54,12 @@ function button(name, act) {
   return made;
 }
 
-const showMap = () => orTell(async () => {
-  await drawMap(at("plane"), model, point);
+function showMap() {
+  drawMap(at("plane"), model, point);
   at("star-word").hidden = !point;
-});
+  const isPart = prediction && prediction.span[1] - prediction.span[0] < prediction.seconds;
+  at("star-word").textContent = `Star: ${isPart ? "the middle of " : ""}this recording.`;
+}
 
 /** Do what somebody asked for: what was wrong before is past. */
 function attempt(act) {
@@ -73,7 +82,7 @@ function showTrouble(trouble, act) {
   again = act;
   const wantsToken = trouble.code === "unauthorized";
   at("trouble-message").textContent = trouble.message;
-  at("trouble-fix").textContent = wantsToken ? "Give it here; it is kept until the page is closed." : trouble.fix;
+  at("trouble-fix").textContent = trouble.fix;
   at("token-form").hidden = !wantsToken;
   at("retry").hidden = !trouble.retryAfter;
   at("trouble").hidden = false;
@@ -88,67 +97,132 @@ function showTrouble(trouble, act) {
   })();
 }
 
-/** Send a recording to the server and show all that is said of it; one that was `made` here can be saved. */
-async function judge(given, made = false) {
-  job.abort();
-  const own = job = new AbortController();
-  [file, point] = [given, null];
+/** Send a recording to the server and show all that is said of it; one that was made here can be saved. */
+async function judge(given, isMade = false) {
+  [file, isOwn, point, prediction, timeline] = [given, isMade, null, null, null];
   track.clear();
   URL.revokeObjectURL(at("wav").href);
   // Before anything can fail: what was recorded here is nowhere else.
-  Object.assign(at("wav"), { href: made ? URL.createObjectURL(file) : "", download: file.name, hidden: !made });
+  Object.assign(at("wav"), { href: isOwn ? URL.createObjectURL(file) : "", download: file.name, hidden: !isOwn });
   at("time").hidden = false;
-  showSegments([]);
-  at("time-title").textContent = `Along its time: ${file.name}`;
-  showWaiting(`Listening to ${file.name} …`);
+  at("time-title").textContent = `Over time: ${file.name}`;
+  showSegments();
   showMap();
+  showAsAnswered();
   if (file.size > limits.bytes) {
-    at("time").hidden = !made;
+    job.abort();
+    at("time").hidden = !isOwn;
     showWaiting(START);
     const [size, most] = [file.size, limits.bytes].map((bytes) => Math.floor(bytes / 1e6));
     throw new Trouble("too_large", `${file.name} has ${size} MB; this server takes ${most} MB.`,
       "Cut it, or compress it as FLAC, MP3 or Opus.");
   }
-  const orElse = (part, act) => part.catch((error) => {
-    if (!own.signal.aborted) act();
-    throw error;
+  showWaiting(`Analysing ${file.name} …`);
+  await work(async (own) => {
+    const seconds = await lengthOf(file);
+    progress.lasts(seconds);
+    // A recording of many turns is judged turn by turn, and its pauses by nothing.
+    if (!own.signal.aborted) at("speech").checked = isLong(seconds);
+    await all([predict(own), showTimeline(own), track.open(file, own.signal, (exact) => progress.lasts(exact))]);
   });
-  await Promise.all([
-    orElse(predict(own), () => showWaiting("No answer.")),
-    orElse(showTimeline(own), () => { at("time").hidden = !made; }),
-    track.open(file, own.signal),
-  ]);
 }
 
-async function predict({ signal }) {
-  const { results: [result] } = await askJson("v1/predict", { form: formOf("files"), signal });
-  showAnswer(result);
-  point = result.point;
+/** Ask for the timeline anew, after another way to cut was chosen; for all where there is no prediction yet. */
+const cutAnew = () => (prediction ? work(showTimeline) : judge(file, isOwn));
+
+/** Wait for several things, to the end of all: of a recording whose timeline fails, the middle has an answer. */
+async function all(parts) {
+  const failed = (await Promise.allSettled(parts)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+/** Do something in place of what was done before; it can be cancelled. */
+async function work(act) {
+  job.abort();
+  const own = job = new AbortController();
+  const end = () => {
+    progress.end();
+    at("time").hidden = !isOwn && !timeline;
+    at("speech").checked = isCut;
+    if (timeline) track.show(timeline, colors());
+  };
+  progress.start(() => {
+    own.abort();
+    end();
+    showSaid("Cancelled.");
+  });
+  try {
+    await act(own);
+  } catch (error) {
+    if (!own.signal.aborted) {
+      end();
+      showSaid(NO_ANSWER);
+    }
+    throw error;
+  }
+  if (!own.signal.aborted) end();
+}
+
+/** On a phone the ways to give a sound make room for the answer. */
+function showAsAnswered() {
+  document.body.classList.add("answered");
+  if (matchMedia("(max-width: 699px)").matches) scrollTo({ top: 0 });
+}
+
+async function predict(own) {
+  const query = { check_speech: true };
+  ({ results: [prediction] } = await askJson("v1/predict", asking("files", query, own)));
+  point = prediction.speech_seconds === 0 ? null : prediction.point;
   showMap();
+  showSaid();
 }
 
-async function showTimeline({ signal }) {
+const isLong = (seconds) => seconds > (model.max_seconds ?? LONGEST_SECONDS);
+
+/**
+ * Show the answer that fits what has come. Of a long recording that is its timeline's, which comes later; where nothing
+ * more comes, `lastly` is what to say without any. A timeline that failed leaves the answer for the middle.
+ */
+function showSaid(lastly = "") {
+  const needsTime = isLong(timeline?.duration_seconds ?? prediction?.seconds);
+  if (needsTime && timeline) showShares(sharesOf(timeline), isCut, prediction?.warnings ?? []);
+  else if (prediction && (!needsTime || lastly === NO_ANSWER)) showAnswer(prediction);
+  else if (lastly) showWaiting(lastly);
+}
+
+const colors = () => Object.fromEntries(model.classes.map((name, i) => [name, model.colors[i]]));
+
+async function showTimeline(own) {
   const speech = at("speech").checked;
   track.forget();
-  const timeline = await (await askTimeline("json", signal)).json();
-  if (speech !== at("speech").checked) return; // another is on its way
-  track.show(timeline, Object.fromEntries(model.classes.map((name, i) => [name, model.colors[i]])));
-  showSegments(timeline.segments);
+  timeline = await askJson("v1/timeline", asking("file", { format: "json", speech }, own));
+  isCut = speech;
+  track.show(timeline, colors());
+  showSegments();
+  showSaid();
 }
 
-const askTimeline = (format, signal) =>
-  ask("v1/timeline", { form: formOf("file"), query: { format, speech: at("speech").checked }, signal });
-
-function formOf(field) {
+/** What to ask with: the file in a form's field, a query, a way to stop, and somebody to tell how much is sent. */
+function asking(field, query, { signal }) {
   const form = new FormData();
   form.append(field, file, file.name);
-  return form;
+  return { form, query, signal, onSent: (bytes, all) => progress.sent(field, bytes, all) };
 }
 
-function showSegments(segments) {
-  at("segments").hidden = !segments.length;
+/** Say how many segments there are; their table, which may be long, is filled once it is opened. */
+function showSegments() {
+  const segments = timeline?.segments ?? [];
+  for (const id of ["segments", "downloads"]) at(id).hidden = !segments.length && (id === "segments" || at("wav").hidden);
+  for (const one of at("downloads").querySelectorAll("[data-format]")) one.disabled = !timeline;
   at("segments").firstElementChild.textContent = `Segments (${segments.length})`;
-  at("segments").querySelector("tbody").replaceChildren(...segments.map((one) => {
+  at("segments").querySelector("tbody").replaceChildren();
+  if (at("segments").open) fillSegments();
+}
+
+function fillSegments() {
+  const body = at("segments").querySelector("tbody");
+  if (body.rows.length) return;
+  body.replaceChildren(...(timeline?.segments ?? []).map((one) => {
     const row = document.createElement("tr");
     const from = button(clock(one.start_seconds), () => track.seek(one.start_seconds));
     const sure = one.confidence === null ? "" : percent(one.confidence);
@@ -157,10 +231,11 @@ function showSegments(segments) {
   }));
 }
 
+/** Save the timeline that is shown in another format: it is sent to be written, not its recording. */
 async function download(format) {
-  const response = await askTimeline(format, job.signal);
-  const [, name] = /filename\*=UTF-8''(\S+)/.exec(response.headers.get("Content-Disposition"));
-  save(await response.blob(), decodeURIComponent(name));
+  const response = await ask(`v1/formats/${format}`, { json: timeline });
+  const [, name] = /filename\*=UTF-8''(\S+)/.exec(response.headers.get("Content-Disposition")) ?? [];
+  save(await response.blob(), name ? decodeURIComponent(name) : `${file.name.replace(/\.[^.]*$/, "")}.json`);
 }
 
 function save(blob, name) {
@@ -191,9 +266,11 @@ async function startRecording() {
     at("record").disabled = false;
   }
   job.abort();
+  progress.end();
   track.clear();
-  point = null;
+  [point, prediction, timeline] = [null, null, null];
   showMap();
+  showAsAnswered();
   at("time").hidden = true;
   at("verdict").setAttribute("aria-live", "off"); // a word per second is no use to who listens
   showWaiting("Speak: the first answer comes after three seconds.");
@@ -233,7 +310,8 @@ const take = (files) => {
 at("host").textContent = location.host;
 at("record").onclick = toggleRecording;
 at("file").onchange = () => { take([...at("file").files]); at("file").value = ""; };
-at("speech").onchange = () => attempt(() => showTimeline(job));
+at("speech").onchange = () => attempt(cutAnew);
+at("segments").ontoggle = () => at("segments").open && fillSegments();
 at("retry").onclick = () => attempt(again);
 at("dismiss").onclick = () => { at("trouble").hidden = true; };
 at("token-form").onsubmit = (event) => {
@@ -248,6 +326,7 @@ at("card-open").onclick = () => {
   at("card").showModal();
 };
 onThemeChange(() => model && showMap());
+new ResizeObserver(() => model && showMap()).observe(at("plane"));
 document.ondragover = (event) => { event.preventDefault(); document.body.classList.add("dropping"); };
 document.ondragleave = (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); };
 document.ondrop = (event) => {

@@ -1,6 +1,7 @@
-// Pictures of sound on one time axis: waveform, spectrogram, emotions with confidence, seconds. Knows no state.
+// Pictures of sound on one time axis: emotions with confidence, waveform, spectrogram, seconds. Knows no state.
 
 import { classColor, pageColor } from "./palette.js";
+import { merged } from "./shares.js";
 
 const FRAME = 512; // samples, 32 ms at 16 kHz
 const FRAMES_PER_COLUMN = 4; // at most; the rest of a long column is not looked at
@@ -8,8 +9,11 @@ const RANGE_DB = 70;
 const RAMP = [[8, 8, 26], [72, 24, 108], [176, 52, 108], [244, 136, 84], [254, 246, 204]]; // quiet to loud
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
 
-/** Heights in CSS pixels, from the top; a recording that cannot be decoded has the last two alone. */
-export const HEIGHTS = { waveform: 64, spectrogram: 150, band: 62, axis: 20 };
+const QUIETEST_PEAK_DB = 0; // of a spectrum: a tone at -42 dB re full scale; silence and its dither stay dark below it
+const NARROWEST = 3; // pixels of a bar
+
+/** Heights in CSS pixels, from the top; a recording that cannot be decoded has the first and the last alone. */
+export const HEIGHTS = { band: 62, waveform: 56, spectrogram: 128, axis: 20 };
 export const GUTTER = 34; // left of all, for units
 
 /**
@@ -68,7 +72,7 @@ function reach(column, columns, view, rate, length) {
 function drawSpectrogram(context, box, view, { samples, rate }) {
   const columns = Math.round(box.width * box.ratio), bins = FRAME / 2;
   const levels = new Float32Array(columns * bins), power = new Float64Array(bins);
-  let loudest = -100;
+  let loudest = QUIETEST_PEAK_DB;
   for (let column = 0; column < columns; column++) {
     const [from, to] = reach(column, columns, view, rate, samples.length);
     const frames = Math.max(1, Math.min(FRAMES_PER_COLUMN, Math.floor((to - from) / FRAME)));
@@ -133,7 +137,7 @@ function addPower(samples, start, power) {
   for (let bin = 0; bin < FRAME / 2; bin++) power[bin] += real[bin] ** 2 + imaginary[bin] ** 2;
 }
 
-/** A bar per segment, its height the confidence, its name above where there is room. */
+/** A bar per segment that can be seen, its height the confidence, its name above where there is room. */
 function drawBand(context, box, view, _, segments, colors) {
   const names = 18, floor = box.top + box.height - 4, tall = box.height - names - 8;
   const place = (seconds) => box.left + (box.width * (seconds - view.start)) / (view.end - view.start);
@@ -145,7 +149,8 @@ function drawBand(context, box, view, _, segments, colors) {
   context.fillStyle = pageColor("rule");
   context.fillRect(box.left, floor, box.width, 1);
   context.textAlign = "left";
-  for (const { start_seconds: start, end_seconds: end, emotion, confidence } of segments) {
+  const seen = merged(segments, (NARROWEST * (view.end - view.start)) / box.width);
+  for (const { start_seconds: start, end_seconds: end, emotion, confidence } of seen) {
     const left = Math.max(box.left, place(start)), right = Math.min(box.left + box.width, place(end));
     if (emotion === null || right <= left) continue;
     const wide = Math.max(1, right - left - 1);

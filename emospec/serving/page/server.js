@@ -2,7 +2,10 @@
 
 let token = "";
 
-export const useToken = (given) => { token = given; };
+/** Bear a token from now on; what no header can hold is one that no server has. */
+export function useToken(given) {
+  token = given.trim().replace(/[^\x21-\x7e]/g, "?");
+}
 
 /** What went wrong: `code` and `fix` are the server's; `retryAfter` is in seconds, 0 where trying again is no use. */
 export class Trouble extends Error {
@@ -12,14 +15,20 @@ export class Trouble extends Error {
   }
 }
 
-/** The answer to GET, or to POST where there is a form; Trouble where there is none. */
-export async function ask(path, { form, query = {}, signal } = {}) {
+/**
+ * The answer to GET, or to POST where there is a form or JSON to send; Trouble where there is none. `onSent(bytes, all)`
+ * is told how much of a form is sent.
+ */
+export async function ask(path, { form, json, query = {}, signal, onSent } = {}) {
   const url = new URL(path, document.baseURI);
   for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response;
   try {
-    response = await fetch(url, { method: form ? "POST" : "GET", body: form, headers, signal });
+    const headers = new Headers(token ? { Authorization: `Bearer ${token}` } : {});
+    if (json) headers.set("Content-Type", "application/json");
+    response = form
+      ? await post(url, form, headers, signal, onSent)
+      : await fetch(url, { method: json ? "POST" : "GET", body: json && JSON.stringify(json), headers, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Trouble("unreachable", "The server does not answer.", "See whether emospec serve still runs.", 1);
@@ -28,13 +37,43 @@ export async function ask(path, { form, query = {}, signal } = {}) {
   return response;
 }
 
-export const askJson = async (path, options) => (await ask(path, options)).json();
+/** As `fetch`, which cannot tell how much of a body is sent. */
+function post(url, form, headers, signal, onSent) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const stop = () => request.abort();
+    const stopped = () => reject(new DOMException("no longer wanted", "AbortError"));
+    if (signal?.aborted) return stopped();
+    signal?.addEventListener("abort", stop);
+    request.open("POST", url);
+    request.responseType = "blob";
+    headers.forEach((value, name) => request.setRequestHeader(name, value));
+    request.upload.onprogress = ({ loaded, total }) => onSent?.(loaded, total);
+    request.onload = () => {
+      const lines = request.getAllResponseHeaders().trim().split("\r\n").map((line) => line.split(/: (.*)/, 2));
+      resolve(new Response(request.response, { status: request.status, headers: new Headers(lines) }));
+    };
+    request.onabort = stopped;
+    request.onerror = () => reject(new TypeError("the connection failed"));
+    request.onloadend = () => signal?.removeEventListener("abort", stop);
+    request.send(form);
+  });
+}
+
+export async function askJson(path, options = {}) {
+  const answer = await (await ask(path, options)).json();
+  options.signal?.throwIfAborted(); // it may have come just before
+  return answer;
+}
 
 async function troubleOf(response) {
   const wait = Number(response.headers.get("Retry-After")) || (response.status >= 500 ? 1 : 0);
   try {
     const { code, message, fix } = (await response.json()).error;
-    return new Trouble(response.status === 401 ? "unauthorized" : code, sentence(message), sentence(fix), wait);
+    if (response.status !== 401) return new Trouble(code, sentence(message), sentence(fix), wait);
+    return token
+      ? new Trouble("unauthorized", "This token is wrong.", "Give the one that the server was started with.")
+      : new Trouble("unauthorized", "This server wants a token.", "Give it here; it is kept until the page is closed.");
   } catch {
     return new Trouble("unexpected", `The server answered ${response.status}, without saying why.`, "", wait);
   }

@@ -40,8 +40,8 @@ export class Track {
     at("play").disabled = true;
   }
 
-  /** Take a file: its sound, where the browser can decode it, to see and to play. */
-  async open(file, signal) {
+  /** Take a file: its sound, where the browser can decode it, to see and to play; `onLength` is told its seconds. */
+  async open(file, signal, onLength) {
     let decoded = null;
     try {
       decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
@@ -52,6 +52,7 @@ export class Track {
     this.sound = { samples: mixed(decoded), rate: RATE };
     this.audio.src = URL.createObjectURL(file);
     at("play").disabled = false;
+    onLength(decoded.duration);
     this.setLength(decoded.duration);
   }
 
@@ -132,7 +133,7 @@ export class Track {
   /** Say what is at a time. */
   read(seconds) {
     const segment = this.segments?.find((one) => seconds >= one.start_seconds && seconds <= one.end_seconds);
-    const none = this.segments ? "no emotion" : "listening …";
+    const none = this.segments ? "no speech" : "";
     const heard = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : none;
     at("readout").textContent = `${clock(seconds)} of ${clock(this.seconds)}  ${heard}`;
     at("track").setAttribute("aria-valuenow", this.position.toFixed(1));
@@ -155,6 +156,19 @@ export class Track {
     else return;
     event.preventDefault();
   }
+}
+
+const PATIENCE_MS = 2000;
+
+/** The seconds of a file, by its own header; null where the browser cannot say. */
+export async function lengthOf(file) {
+  const audio = Object.assign(new Audio(), { preload: "metadata", src: URL.createObjectURL(file) });
+  await new Promise((resolve) => {
+    audio.onloadedmetadata = audio.onerror = resolve;
+    setTimeout(resolve, PATIENCE_MS);
+  });
+  URL.revokeObjectURL(audio.src);
+  return Number.isFinite(audio.duration) ? audio.duration : null;
 }
 
 /** Mono: the mean of the channels. */

@@ -1,0 +1,99 @@
+"""What lies on the channels of a recording: one taken of several, and whether their mean does them justice.
+
+Two microphones of one room hear the same, somewhat earlier or later, louder or softer: their mean is sound. Two people
+on a channel each (a call) are mixed by it, and channels of opposite polarity cancel.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.errors import AudioError
+
+BLOCK_SECONDS = 0.05
+QUIET_DB = -50.0
+"""Of a channel's loudest block, re full scale: what is quieter is no sound to choose."""
+FLOOR_DB = 35.0
+"""Below a channel's loudest block: what is quieter still counts as silence."""
+BOTH_DB = 20.0
+"""How far the second channel may lie below the first: what is softer is lost in the mean beside it."""
+CANCELLED_SHARE = 0.2
+"""Power of the sum over the sum of powers: 2 of two equal channels, 1 of independent ones, 0 of opposite ones.
+
+At 0.2 and below the mean has a tenth of the power of equal channels, and is made of what they do not share.
+"""
+ALIKE = 0.6
+"""Correlation of waveforms, and of levels over time, from which on two channels are of one source."""
+STEADY_DB = 2.0
+"""Deviation of the levels over time below which they tell nothing of their source."""
+
+
+def check_channel(channel: int | None, channels: int, name: str) -> None:
+    """Refuse a channel (from 1) that a recording does not have; None is the mean of all."""
+    if channel is not None and not 1 <= channel <= channels:
+        have = "1 channel" if channels == 1 else f"{channels} channels"
+        raise AudioError(f"{name}: has {have}, so there is no channel {channel}. Choose 1 to {channels}")
+
+
+class ChannelMeter:
+    """Measures the channels of a recording block by block while it is read."""
+
+    def __init__(self) -> None:
+        self._products: list[NDArray[np.floating]] = []
+        self._rest: NDArray[np.float32] | None = None
+        self._size = 1
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether anything was measured: a recording of one channel is not."""
+        return bool(self._products) or self._rest is not None
+
+    def push(self, samples: NDArray[np.float32], sample_rate: int) -> None:
+        """Take the next (samples, channels)."""
+        self._size = max(1, round(BLOCK_SECONDS * sample_rate))
+        if self._rest is not None:
+            samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // self._size * self._size
+        blocks = samples[:whole].reshape(-1, self._size, samples.shape[1])
+        self._products.append(blocks.transpose(0, 2, 1) @ blocks / self._size)
+        self._rest = samples[whole:]
+
+    def warnings(self, start: float, end: float) -> Iterator[str]:
+        """Say in words what the mean over channels does to a span, in seconds of what was pushed."""
+        if not self._products:
+            return
+        # (blocks, channels, channels): mean products of each block; powers are on the diagonal.
+        products = np.concatenate(self._products)[
+            int(start / BLOCK_SECONDS) : int(np.ceil(min(end, 1e9) / BLOCK_SECONDS))
+        ]
+        channels = products.shape[1]
+        if not len(products) or channels < 2:
+            return
+        powers = products.diagonal(axis1=1, axis2=2).astype(np.float64)
+        if 10 * np.log10(powers.max() + 1e-12) < QUIET_DB:
+            return
+        choose = f"choose one by --channel (1 to {channels})"
+        if products.sum(dtype=np.float64) <= CANCELLED_SHARE * powers.sum():
+            yield f"its channels cancel each other when they are averaged: {choose}"
+        elif _are_of_two_sources(products.astype(np.float64), powers):
+            yield f"its channels differ, as of two speakers on a channel each, and are judged mixed: {choose}"
+
+
+def _are_of_two_sources(products: NDArray[np.float64], powers: NDArray[np.float64]) -> bool:
+    """Whether the two loudest channels share neither waveform nor the course of their levels."""
+    second, first = np.argsort(powers.sum(axis=0))[-2:]
+    total = powers.sum(axis=0)
+    if 10 * np.log10((total[second] + 1e-12) / total[first]) < -BOTH_DB:
+        return False
+    correlation = products[:, first, second].sum() / np.sqrt(total[first] * total[second])
+    return abs(correlation) < ALIKE and _level_correlation(powers[:, [first, second]]) < ALIKE
+
+
+def _level_correlation(powers: NDArray[np.float64]) -> float:
+    """Correlation of two channels' levels in dB over time, 0 where one of them is steady."""
+    levels = 10 * np.log10(powers + 1e-12)
+    levels = np.maximum(levels, levels.max(axis=0) - FLOOR_DB)
+    if levels.std(axis=0).min() < STEADY_DB:
+        return 0.0
+    return float(np.corrcoef(levels.T)[0, 1])

@@ -1,0 +1,131 @@
+"""Corpora of the user's own, named in `csv:NAME` and `folders:NAME`: their names, and their terms of use.
+
+A pack keeps them in `corpora.json`. How their recordings are read, `manifest` and `folders` say.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from emospec.errors import CorpusError, PackError, nearest
+from emospec.files import write_json
+
+OWN_FILE = "corpora.json"
+READERS = ("csv", "folders")
+"""Readers of anybody's recordings; without a name of its own, a corpus is called as its reader."""
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCorpus:
+    """A corpus of the user's own.
+
+    Attributes:
+        name: as in its utterances' ids.
+        reader: one of `READERS`.
+        licence: its terms of use, in words; empty where they are not stated.
+    """
+
+    name: str
+    reader: str
+    licence: str = ""
+
+
+def split_name(corpus: str) -> tuple[str, str]:
+    """Return the reader and the name of a corpus: `csv:calls` is read by `csv` and called `calls`.
+
+    Raises:
+        CorpusError: it has a name that it cannot have.
+
+    Example:
+        >>> split_name("csv:calls"), split_name("emodb")
+        (('csv', 'calls'), ('emodb', 'emodb'))
+    """
+    reader, colon, name = corpus.partition(":")
+    if not colon:
+        return corpus, corpus
+    if reader not in READERS:
+        raise CorpusError(
+            f"{corpus!r}: only {' and '.join(READERS)} take a name of your own, such as csv:calls=calls.csv"
+        )
+    if not _NAME.fullmatch(name) or name in READERS:
+        taken = " and is no reader's" if name in READERS else ""
+        raise CorpusError(
+            f"{corpus!r}: a corpus cannot be called {name!r}. A name is up to 64 letters, digits, '.', '-' and '_'{taken}, "
+            "such as csv:calls"
+        )
+    return reader, name
+
+
+def with_licences(corpora: Sequence[OwnCorpus], licences: Sequence[str]) -> list[OwnCorpus]:
+    """Return the corpora with their terms: TEXT is of the only one, NAME=TEXT of the one of that name.
+
+    Raises:
+        CorpusError: it is not clear whose terms they are, or there are none.
+    """
+    terms: dict[str, str] = {}
+    names = [corpus.name for corpus in corpora]
+    for licence in licences:
+        name, text = _whose(licence, names)
+        if name in terms:
+            raise CorpusError(f"--licence: {name} has two. Give one")
+        terms[name] = text
+    return [OwnCorpus(c.name, c.reader, terms.get(c.name, "")) for c in corpora]
+
+
+def _whose(licence: str, names: Sequence[str]) -> tuple[str, str]:
+    if not names:
+        raise CorpusError(
+            f"--licence {licence!r}: only csv and folders take one. Other corpora have their own"
+        )
+    name, equals, text = licence.partition("=")
+    if not (equals and _NAME.fullmatch(name)):
+        name, text = "", licence
+    elif name not in names:
+        raise CorpusError(
+            f"--licence {licence!r}: no corpus of your own is called {name!r}{nearest(name, list(names)) or '.'} "
+            f"Named: {', '.join(names)}"
+        )
+    if not (text := " ".join(text.split())):
+        raise CorpusError(f"--licence {licence!r} is blank. Say the terms of use, such as 'CC BY 4.0'")
+    if not name and len(names) > 1:
+        raise CorpusError(
+            f"--licence {licence!r}: say of which of {', '.join(names)}, as in {names[0]}={text}"
+        )
+    return name or names[0], text
+
+
+def read_own(folder: Path) -> dict[str, OwnCorpus]:
+    """Return a pack's corpora of the user's own, by name.
+
+    Raises:
+        PackError: what says so is damaged.
+    """
+    path = folder / OWN_FILE
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["corpora"]
+        return {row["name"]: OwnCorpus(**row) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
+
+
+def write_own(folder: Path, corpora: Iterable[OwnCorpus]) -> None:
+    """Write what `read_own` reads.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_json(folder / OWN_FILE, {"corpora": [asdict(corpus) for corpus in corpora]})
+
+
+def merge_own(earlier: Mapping[str, OwnCorpus], now: Iterable[OwnCorpus]) -> dict[str, OwnCorpus]:
+    """Return the corpora as they are named now; terms that are not stated again stay."""
+    merged = dict(earlier)
+    for corpus in now:
+        if corpus.licence or corpus.name not in merged:
+            merged[corpus.name] = corpus
+    return merged

@@ -1,0 +1,217 @@
+"""What a file is, by its first bytes and by its suffix: a recording of a kind that is read here, of another, or none.
+
+Opens nothing, decodes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".wave",
+    ".bwf",
+    ".rf64",
+)
+"""By which a folder's recordings are found; a file that is named goes by its content."""
+# fmt: off
+OTHER_SUFFIXES = (
+    ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".webm", ".weba", ".mka", ".mkv",
+    ".wma", ".wmv", ".asf", ".aac", ".adts", ".amr", ".awb", ".caf", ".au", ".snd", ".w64", ".ac3", ".eac3",
+    ".dts", ".mp2", ".mpga", ".mpg", ".mpeg", ".avi", ".flv", ".f4a", ".f4v", ".mts", ".m2ts", ".ogv", ".ogx",
+    ".spx", ".ra", ".rm", ".ape", ".wv", ".tta", ".mpc", ".voc", ".sph", ".nist", ".gsm", ".dsf", ".dff", ".alac",
+)
+# fmt: on
+"""Of recordings that are not read here, but by ffmpeg."""
+
+HEAD_BYTES = 4096
+"""How many first bytes `kind_of` wants to see."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is that is not read here.
+
+    Attributes:
+        name: in words that follow "is".
+        has_sound: whether ffmpeg may find sound in it.
+        advice: what to do, where it is neither to convert nor to mend.
+    """
+
+    name: str
+    has_sound: bool = True
+    advice: str = ""
+
+
+LFS_POINTER = Kind(
+    "a Git LFS pointer of some bytes, not the recording",
+    has_sound=False,
+    advice="Install git-lfs and call `git lfs pull` in its folder",
+)
+_AAC, _MP2 = Kind("an AAC (ADTS) recording"), Kind("an MPEG layer I or II (mp2) recording")
+_MATROSKA, _WEBM = Kind("a Matroska (mka, mkv) file"), Kind("a WebM file")
+_MPEG_4, _QUICKTIME, _3GPP = (
+    Kind("an MPEG-4 (m4a, mp4) file"),
+    Kind("a QuickTime (mov) file"),
+    Kind("a 3GPP (3gp) file"),
+)
+# fmt: off
+_MARKS: tuple[tuple[bytes, Kind], ...] = (
+    (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
+    (b"0&\xb2u\x8ef\xcf\x11", Kind("a Windows Media (wma, wmv) file")),
+    (b"#!AMR", Kind("an AMR recording")),
+    (b"caff", Kind("a Core Audio (caf) recording")),
+    (b".snd", Kind("a Sun AU recording")),
+    (b"dns.", Kind("a Sun AU recording")),
+    (b"riff\x2e\x91\xcf\x11", Kind("a Sony Wave64 (w64) recording")),
+    (b"\x0bw", Kind("an AC-3 recording")),
+    (b"\x7f\xfe\x80\x01", Kind("a DTS recording")),
+    (b"ADIF", Kind("an AAC (ADIF) recording")),
+    (b"wvpk", Kind("a WavPack recording")),
+    (b"MAC ", Kind("a Monkey's Audio (ape) recording")),
+    (b"TTA1", Kind("a True Audio (tta) recording")),
+    (b"MPCK", Kind("a Musepack recording")),
+    (b"MP+", Kind("a Musepack recording")),
+    (b"ajkg", Kind("a Shorten recording")),
+    (b"DSD ", Kind("a DSD (dsf) recording")),
+    (b"FRM8", Kind("a DSD (dff) recording")),
+    (b"NIST_1A", Kind("a NIST SPHERE recording")),
+    (b"Creative Voice File", Kind("a Creative Voice (voc) recording")),
+    (b"FLV\x01", Kind("a Flash Video (flv) file")),
+    (b"\0\0\x01\xba", Kind("an MPEG program stream (mpg)")),
+    (b".RMF", Kind("a RealMedia file")),
+    (b".ra\xfd", Kind("a RealAudio recording")),
+    (b"#!SILK", Kind("a SILK recording")),
+    (b"\x02#!SILK", Kind("a SILK recording")),
+    (b"MThd", Kind("a MIDI file: notes, not sound", has_sound=False)),
+    (b"PK\x03\x04", Kind("a zip archive", has_sound=False, advice="Unpack it")),
+    (b"\x1f\x8b", Kind("a gzip archive", has_sound=False, advice="Unpack it")),
+    (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", has_sound=False, advice="Unpack it")),
+    (b"Rar!", Kind("a rar archive", has_sound=False, advice="Unpack it")),
+    (b"%PDF", Kind("a PDF document", has_sound=False)),
+    (b"\x89PNG", Kind("a PNG picture", has_sound=False)),
+    (b"\xff\xd8\xff", Kind("a JPEG picture", has_sound=False)),
+    (b"GIF8", Kind("a GIF picture", has_sound=False)),
+)
+_WAV_CODECS = {
+    0x0045: "G.726", 0x0050: "MPEG layer I or II", 0x00FF: "AAC", 0x0160: "Windows Media", 0x0161: "Windows Media",
+    0x0162: "Windows Media", 0x028F: "G.722", 0x1600: "AAC", 0x1610: "AAC", 0x2000: "AC-3", 0x2001: "DTS", 0x566F: "Vorbis",
+    0x674F: "Vorbis", 0x6750: "Vorbis", 0x6751: "Vorbis", 0x676F: "Vorbis", 0x6770: "Vorbis", 0x6771: "Vorbis",
+    0x704F: "Opus", 0xA109: "Speex", 0xF1AC: "FLAC", 0x0022: "TrueSpeech", 0x0042: "G.723.1", 0x0083: "G.729",
+    0x0020: "Yamaha ADPCM", 0x0200: "Creative ADPCM", 0x0064: "G.726", 0x0270: "ATRAC3",
+}
+_WAV_TAGS = frozenset((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE))  # that libsndfile reads, or names
+_OGG_CODECS = ((b"Speex   ", "Speex"), (b"\x80theora", "Theora (video)"), (b"\x7fFLAC", "FLAC"), (b"BBCD", "Dirac (video)"))
+# fmt: on
+_RIFF = (b"RIFF", b"RIFX", b"RF64")
+_QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
+
+
+def kind_of(head: bytes) -> Kind | None:
+    r"""Return what a file is, by its first 4096 bytes or fewer; None where it is read here, or nobody knows.
+
+    Example:
+        >>> kind_of(b"#!AMR\n").name
+        'an AMR recording'
+        >>> kind_of(b"RIFF....WAVEfmt ") is None
+        True
+    """
+    if head[:3] == b"ID3" and len(head) >= 10:
+        size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        return kind_of(head[size:]) if size < len(head) else None
+    for mark, kind in _MARKS:
+        if head.startswith(mark):
+            return kind
+    if head[4:8] == b"ftyp" or head[4:8] in _QUICKTIME_ATOMS:
+        return _mpeg_4(head)
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return _WEBM if b"webm" in head[:64] else _MATROSKA
+    if head[:4] in _RIFF:
+        return _riff(head)
+    if head[:4] == b"OggS":
+        return next((Kind(f"an Ogg of {name}") for mark, name in _OGG_CODECS if mark in head[:200]), None)
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
+        return _AAC if head[1] & 0x06 == 0 else _MP2
+    if len(head) > 188 and head[0] == head[188] == 0x47:
+        return Kind("an MPEG transport stream (ts)")
+    return _text(head)
+
+
+def is_read_here(head: bytes) -> bool:
+    """Whether a file, by its first 4096 bytes or fewer, is of a kind that is read without ffmpeg."""
+    if kind_of(head) is not None:
+        return False
+    is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+    return is_mpeg or head[:4] in (*_RIFF, b"FORM", b"fLaC", b"OggS") or head[:3] == b"ID3"
+
+
+def without_suffix(name: str | PurePath) -> str:
+    """Return a name without the suffix of a recording; any other suffix belongs to it.
+
+    Example:
+        >>> without_suffix("calls/call.001"), without_suffix("calls/call.001.WAV")
+        ('calls/call.001', 'calls/call.001')
+    """
+    path = PurePath(name)
+    is_recording = path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
+    return (path.with_suffix("") if is_recording else path).as_posix()
+
+
+def stem_of(name: str | PurePath) -> str:
+    """Return the last part of a name without the suffix of a recording."""
+    return PurePath(without_suffix(name)).name
+
+
+def left_out_line(counts: Mapping[str, int], place: str, with_option: bool = True) -> str:
+    """Return one line on the files that are left out of a folder: how many of which suffix, and what to do.
+
+    Args:
+        counts: files by suffix, at least one.
+        place: where they lie.
+        with_option: whether --ffmpeg is there to take them.
+    """
+    suffixes = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+    total, first = sum(counts.values()), next(iter(counts))
+    return (
+        f"{place}: {total} recording{' is' if total == 1 else 's are'} left out, of kinds that are not read here: {suffixes}. "
+        f"{'Take them by --ffmpeg, or convert' if with_option else 'Convert'} each: ffmpeg -i NAME{first} NAME.wav"
+    )
+
+
+def _mpeg_4(head: bytes) -> Kind:
+    brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
+    return _QUICKTIME if brand == b"qt  " else _3GPP if brand.startswith((b"3g", b"3G")) else _MPEG_4
+
+
+def _riff(head: bytes) -> Kind | None:
+    """Return what a RIFF holds that is no WAV, or a WAV of a format that is not read here."""
+    form = head[8:12]
+    if form == b"AVI ":
+        return Kind("an AVI file")
+    if form == b"RMID":
+        return Kind("a MIDI file: notes, not sound", has_sound=False)
+    at = head.find(b"fmt ")
+    if form != b"WAVE" or at < 0:
+        return None
+    tag = int.from_bytes(head[at + 8 : at + 10], "big" if head[:4] == b"RIFX" else "little")
+    if tag in _WAV_TAGS or len(head) < at + 10:
+        return None
+    return Kind(f"a WAV of {_WAV_CODECS.get(tag, f'a format of number 0x{tag:04x}')}")
+
+
+def _text(head: bytes) -> Kind | None:
+    """Return the kind of a file whose first bytes are printed words; None where they are not."""
+    start = head[:256]
+    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        return Kind("a web page (HTML)", has_sound=False)
+    if len(start) < 8 or not all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
+        return None
+    return Kind("a text file", has_sound=False)

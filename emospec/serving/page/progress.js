@@ -1,0 +1,58 @@
+// What is being done with a recording: how much of it is sent, then for how long the server computes; a way to stop it.
+
+import { clock } from "./pictures.js";
+
+const at = (id) => document.getElementById(id);
+const PATIENCE_MS = 400; // short recordings are done before; a bar that flashes up tells nothing
+
+export class Progress {
+  constructor() {
+    this.parts = new Map();
+    at("cancel").onclick = () => this.onCancel?.();
+  }
+
+  /** Begin; `onCancel` is called when somebody has waited enough. */
+  start(onCancel) {
+    this.end();
+    this.onCancel = onCancel;
+    this.length = null;
+    this.began = performance.now();
+    this.timer = setInterval(() => this.show(), PATIENCE_MS);
+  }
+
+  /** So many bytes of a request's body are sent. */
+  sent(part, bytes, all) {
+    this.parts.set(part, [bytes, all]);
+    if (bytes < all) this.computing = null;
+    this.show();
+  }
+
+  /** The recording lasts so long. */
+  lasts(seconds) {
+    this.length = seconds;
+  }
+
+  end() {
+    clearInterval(this.timer);
+    this.parts.clear();
+    this.computing = null;
+    this.timer = this.onCancel = null;
+    at("progress").hidden = true;
+  }
+
+  show() {
+    if (!this.timer || performance.now() - this.began < PATIENCE_MS) return;
+    at("progress").hidden = false;
+    const sums = [...this.parts.values()].reduce(([a, b], [bytes, all]) => [a + bytes, b + all], [0, 0]);
+    if (sums[0] < sums[1] || !sums[1]) return this.say(`Sending ${Math.floor((100 * sums[0]) / (sums[1] || 1))}\u00a0%`, sums[0] / (sums[1] || 1));
+    this.computing ??= performance.now();
+    const sound = this.length ? `${clock(this.length, 0)} of sound` : "the sound";
+    this.say(`Analysing ${sound} … ${Math.floor((performance.now() - this.computing) / 1000)}\u00a0s`);
+  }
+
+  say(words, share) {
+    at("progress-words").textContent = words;
+    if (share === undefined) at("progress-bar").removeAttribute("value");
+    else at("progress-bar").value = share;
+  }
+}

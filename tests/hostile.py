@@ -1,0 +1,29 @@
+"""What a recording might make of a decoder that it has taken over; apart, so that a decoder imports little."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from emospec.inference.hearing import Ear, Heard
+from emospec.inference.recordings import Recording
+
+
+class Hostile(Ear):
+    """Obeys its recordings."""
+
+    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> Heard:
+        while recording == b"compute":
+            pass
+        if recording == b"hoard":
+            bytearray(10**9)
+        if recording == b"read":
+            Path("/etc/hostname").read_bytes()
+        if recording == b"crash":
+            os.abort()
+        file = io.BytesIO()
+        soundfile.write(file, np.sin(np.arange(16_000)), 16_000, format="WAV")
+        return super().hear(file.getvalue(), **options)
