@@ -364,7 +364,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, _known_keys()) or ". `emospec presets dai2019-mel` lists all"
+        hint = nearest(key, ["extends", *setting_keys()]) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
@@ -375,8 +375,9 @@ def _explain(key: str, error: Any) -> str:
     return f"setting {key!r} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _known_keys() -> list[str]:
-    keys = ["extends"]
+def setting_keys() -> list[str]:
+    """Return every `table.key` of the settings, and the tables."""
+    keys: list[str] = []
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

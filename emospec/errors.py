@@ -138,13 +138,19 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return ", did you mean 'x'?" for an unknown word, or nothing where no known word is near or usual for it.
+    """Return ", did you mean 'x'?" for an unknown word, or nothing where `nearest_word` finds none."""
+    found = nearest_word(word, known)
+    return f", did you mean {found!r}?" if found else ""
+
+
+def nearest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return the known word that an unknown one is near, or is a usual word for; empty where there is none.
 
     Of a setting such as `loss.lambda` the last part counts: all settings of a table begin alike.
 
-    >>> nearest("praat", ("textgrid", "srt")), nearest("loss.lambda", ["loss.teacher", "loss.center_weight"])
-    (", did you mean 'textgrid'?", ", did you mean 'loss.center_weight'?")
-    >>> nearest("praat", ("srt", "csv"))
+    >>> nearest_word("praat", ("textgrid", "srt")), nearest_word("loss.lambda", ["loss.teacher", "loss.center_weight"])
+    ('textgrid', 'loss.center_weight')
+    >>> nearest_word("praat", ("srt", "csv"))
     ''
     """
     from difflib import SequenceMatcher
@@ -164,8 +170,7 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
         ) / 1.1  # of equal tails, the nearer table's
 
     near = sorted((name for name in known if likeness(name) >= _NEAR), key=likeness, reverse=True)
-    found = [*usual, *near]
-    return f", did you mean {found[0]!r}?" if found else ""
+    return next(iter([*usual, *near]), "")
 
 
 @contextmanager

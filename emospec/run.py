@@ -7,6 +7,7 @@ and, when all else is there, `scores.json`.
 
 import json
 import logging
+import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -115,7 +116,9 @@ def train(
         notable(settings, preset),
         strict,
     )
-    return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress, warn=_log.warning)
+    # Of several processes that train together, one warns.
+    warn = _log.warning if os.environ.get("RANK", "0") == "0" else None
+    return run_job(job, resume=resume, tensorboard=tensorboard, progress=progress, warn=warn)
 
 
 def run_job(

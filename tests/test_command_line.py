@@ -1,20 +1,22 @@
 """All verbs alike: --json, help that names what can be named, examples that can be typed, completion, near hints."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from emospec.cli import app
-from emospec.config import preset_names
+from emospec.cli import app, main
+from emospec.config import load_settings, preset_names
 from emospec.data.corpora import CORPORA
-from emospec.errors import nearest
+from emospec.errors import ConfigError, nearest
 from emospec.inference.formats import FORMATS
 
 WITHOUT_JSON = {"serve": "it answers in JSON itself"}
@@ -122,12 +124,57 @@ def test_hints_name_near_or_usual_words_only(word: str, known: Any, hint: str) -
     ],
 )
 def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None:
-    from emospec.config import load_settings
-    from emospec.errors import ConfigError
-
     with pytest.raises(ConfigError) as caught:
         load_settings("dai2019-mel", [f"{key}=1"])
     message = str(caught.value)
     assert (
         f"did you mean {hint!r}?" in message if hint else "`emospec presets dai2019-mel` lists all" in message
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train x --out y --lambda 3", "--set loss.center_weight=VALUE changes that setting"),
+        ("train x --out y --learning-rate 1", "--set training.learning_rate=VALUE changes that setting"),
+        ("crossval x --out y --epochs 3", "--steps NUMBER trains exactly so many steps"),
+        ("sweep x --out y --key lambda --values 0,1", "did you mean 'loss.center_weight'"),
+        ("sweep x --out y --key training.momentum --values 0,1", "`emospec presets dai2019-mel` lists all"),
+        ("presets dai2019", "did you mean 'dai2019-mel'"),
+        ("train x --out y --preset nosuch", "Known: best, dai2019-mel, dai2019-stft, demo, or the path of a .toml"),
+        ("timeline a.wav --hop 5", "found a hop of 5 s and a window of 3 s. Change the hop (--hop) or the window"),
+        ("timeline a.wav --format praat", "did you mean 'textgrid'"),
+        ("predict a.wav --model bse", "did you mean 'base'? Name a model folder, or one that comes with emospec: base"),
+        ("predict a.wav --model nosuch", "'nosuch'. Name a model folder, or one that comes with emospec: base"),
+        ("evaluate nosuch", "nosuch holds no finished run: there is no such folder"),
+        ("export nosuch --out y", "nosuch is not a run folder: it has no meta.json. There is no such folder"),
+        ("export cv --out y", "It holds runs: name one, such as cv/r0-f1"),
+        ("predict a.wav --model cv/r0-f1", "`emospec export cv/r0-f1 --out MODEL` makes a model of it"),
+        ("predict a.wav --model cv", "`emospec export RUN --out MODEL` makes one of a finished run"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_mistakes_say_what_to_do(
+    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cv" / "r0-f1").mkdir(parents=True)
+    for name in ("meta.json", "scores.json"):
+        (tmp_path / "cv" / "r0-f1" / name).write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["emospec", *words.split()])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["cv"]
+
+
+def test_settings_and_names_of_presets_are_there_for_machines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    for words, found in (
+        (["presets"], preset_names()),
+        (["presets", "demo"], load_settings("demo").model_dump()),
+    ):
+        monkeypatch.setattr(sys, "argv", ["emospec", *words, "--json"])
+        with pytest.raises(SystemExit):
+            main()
+        assert json.loads(capsys.readouterr().out) == found

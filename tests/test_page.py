@@ -479,7 +479,7 @@ def test_a_long_recording_is_headlined_by_shares_of_its_speech_in_sight(
 ) -> None:
     page = open_page(address, viewport=dict(zip(("width", "height"), size, strict=True)))
     choose(page, sounds / "long.wav")
-    timeline = json.loads(told("timeline", sounds / "long.wav", BASE, "--format", "json"))
+    timeline = json.loads(told("timeline", sounds / "long.wav", BASE, "--speech", "--format", "json"))
     times = dict.fromkeys(timeline["classes"], 0.0)
     for one in timeline["segments"]:
         if one["emotion"]:
@@ -491,6 +491,7 @@ def test_a_long_recording_is_headlined_by_shares_of_its_speech_in_sight(
     assert (shares[emotion], max(shares.values())) == (most, most)
     assert "of the speech" in page.inner_text("#emotion")
     assert "Pauses are left out" in page.inner_text("#words")
+    assert page.is_checked("#speech")
     footer = page.locator("footer").bounding_box()["y"]
     assert page.evaluate("scrollY") == 0
     for part in ("#emotion", "#words", "#bars"):

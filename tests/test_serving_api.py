@@ -51,16 +51,18 @@ def test_unknown_query_parameters_are_refused_by_name(client: httpx.Client) -> N
         assert "model" in answer.json()["error"]["fix"]
     for route in ("/v1/models", "/examples", "/examples/angry.wav", "/health", "/ready", "/metrics"):
         assert "'verbose'" in fault(client.get(f"{route}?verbose=1"), 422, "invalid")
-    assert "'rate', did you mean 'sample_rate'?" in fault(client.get("/v1/stream?rate=8000"), 422, "invalid")
+    assert "'samplerate', did you mean 'sample_rate'?" in fault(
+        client.get("/v1/stream?samplerate=8000"), 422, "invalid"
+    )
     answer = client.post("/v1/timeline?window=2&window=3", files=sent([CLIP], "file"))
     assert "'window' is there twice" in fault(answer, 422, "invalid")
 
 
 def test_an_unknown_query_parameter_of_a_stream_is_refused_by_name(server: Served) -> None:
-    with opened(server, "rate=8000") as socket:
+    with opened(server, "samplerate=8000") as socket:
         last, closed = told(socket)
     assert (last["error"]["code"], closed["code"]) == ("invalid", 1008)
-    assert "'rate', did you mean 'sample_rate'?" in last["error"]["message"]
+    assert "'samplerate', did you mean 'sample_rate'?" in last["error"]["message"]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -132,6 +134,17 @@ def test_the_scheme_of_a_token_is_of_any_case_and_is_there(proxied: Served) -> N
             assert socket.subprotocol == scheme
 
 
+def test_the_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for path in ("/", "/docs"):
+        answer = client.get(path)
+        assert "//" not in answer.text
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "script-src" not in policy
+        assert ("unsafe-inline" in policy) == (path == "/docs")  # of styles alone
+    assert "validatorUrl: null" in client.get("/docs/start.js").text
+
+
 def test_other_sites_may_read_when_to_come_again(proxied: Served) -> None:
     with proxied.client(headers={"Origin": "https://emo.example"}) as client:
         exposed = client.get("/health").headers["access-control-expose-headers"]
@@ -186,10 +199,12 @@ def test_the_document_has_the_token_and_the_stream(client: httpx.Client, proxied
 
 def test_the_streams_messages_are_those_of_the_document(server: Served) -> None:
     kinds = {TypeAdapter(model).json_schema()["properties"]["type"]["const"]: model for model in MESSAGES}
-    with opened(server, "window=1&hop=1") as socket:
-        socket.send((tone(440, 2.5) * 32767).astype("<i2").tobytes())
-        socket.send("end")
-        said = told(socket)[:-1]
+    said = []
+    for check in ("true", "false"):
+        with opened(server, f"window=1&hop=1&check_speech={check}") as socket:
+            socket.send((tone(440, 2.5) * 32767).astype("<i2").tobytes())
+            socket.send("end")
+            said += told(socket)[:-1]
     with opened(server, "hop=0") as socket:
         said += told(socket)[:-1]
     assert {one["type"] for one in said} == set(kinds)

@@ -13,6 +13,7 @@ from typer.main import get_command
 from emospec.cli import app, main
 from emospec.cli.stopping import AFTER_STOP
 from emospec.data.pack import Pack
+from emospec.run import refuse_existing
 
 CASES = [
     (("models",), "emospec.inference.model.load_model", "Nothing was changed"),
@@ -83,19 +84,20 @@ except KeyboardInterrupt:
 def test_a_cross_validation_that_is_stopped_leaves_no_traceback_and_does_not_block(
     hum_pack: Pack, tmp_path: Path
 ) -> None:
-    words = ["--steps", "600", "--jobs", "2", "--set", "data.protocol=groups:3"]
+    sets = ["data.protocol=groups:3", "training.batch_size=4", "training.evaluate_every=1"]
+    sets.append("training.checkpoint_seconds=3600")
+    words = ["--steps", "100000", "--jobs", "2", *(word for o in sets for word in ("--set", o))]
     command = [sys.executable, "-m", "emospec", "crossval", str(hum_pack.folder), "--out", "cv", *words]
-    for _ in range(2):  # the second call is not in the way of what the first one left
-        with subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
-        ) as process:
-            while not list(tmp_path.glob("cv/*/history.csv")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "Traceback" not in said
-        assert said.splitlines()[-1].startswith("emospec: stopped. The same command with --resume")
-        for history in tmp_path.glob("cv/*/history.csv"):
-            history.unlink()
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
+    ) as process:
+        while not list(tmp_path.glob("cv/*/history.csv")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("emospec: stopped. The same command with --resume")
+    for run in (tmp_path / "cv").iterdir():
+        refuse_existing(run, resume=False)  # nothing is lost with them, so the same call may begin anew

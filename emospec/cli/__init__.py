@@ -9,7 +9,7 @@ import emospec
 from emospec.cli import study, use
 from emospec.cli.output import flush, prepare_streams
 from emospec.cli.stopping import CODE, Verbs
-from emospec.errors import EmospecError, mistakes_in_one_line
+from emospec.errors import EmospecError, mistakes_in_one_line, nearest_word
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
 
@@ -44,9 +44,22 @@ def _run() -> int:
     except UsageError as error:
         if error.ctx is None or len(sys.argv) == 1:  # nothing asked for: typer shows the help
             return app() or 0
-        words = error.format_message()
+        words = error.format_message() + _setting_for(error)
         words += "." * (words[-1:] not in (".", "?"))
         raise EmospecError(f"{words} `{error.ctx.command_path} --help` tells more") from error
+
+
+def _setting_for(error: Any) -> str:
+    """Return how to change the setting that an unknown option of a training's verb seems to mean."""
+    option = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
+    if not option or not any("--set" in parameter.opts for parameter in error.ctx.command.params):
+        return ""
+    from emospec.config import setting_keys
+
+    key = nearest_word(option, setting_keys())
+    if key == "training.steps":
+        return ". --steps NUMBER trains exactly so many steps"
+    return f". --set {key}=VALUE changes that setting" if key else ""
 
 
 @app.callback(invoke_without_command=True)

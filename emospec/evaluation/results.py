@@ -207,7 +207,10 @@ def read_run(folder: Path) -> Run:
     """
     folder = Path(folder)
     if not (folder / "meta.json").is_file():
-        raise RunError(f"{folder} is not a run folder: it has no meta.json")
+        inside = next(iter(sorted(folder.glob("*/meta.json"))), None)
+        to_do = f". It holds runs: name one, such as {inside.parent}" if inside else ""
+        to_do = to_do if folder.exists() else ". There is no such folder"
+        raise RunError(f"{folder} is not a run folder: it has no meta.json{to_do}")
     if not (folder / "scores.json").is_file():
         raise RunError(
             f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"

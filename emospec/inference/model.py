@@ -234,8 +234,9 @@ def _find(source: Path | str) -> Path:
         )
     if str(source) in bundled():
         return _home() / source
-    known = f"; with emospec come {', '.join(bundled())}" if bundled() else ""
-    raise ModelError(f"there is no model {str(source)!r}{nearest(str(source), bundled())}{known}")
+    hint = nearest(str(source), bundled()) or "."
+    known = f", or one that comes with emospec: {', '.join(bundled())}" if bundled() else ""
+    raise ModelError(f"there is no model {str(source)!r}{hint} Name a model folder{known}")
 
 
 def _from_hub(place: str) -> Path:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
+from emospec.data.kinds import HEAD_BYTES, is_read_here
 from emospec.data.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.hearing import Ear, Heard
@@ -36,14 +37,13 @@ from emospec.serving.log import log_to_stderr
 
 log = logging.getLogger(__name__)
 
-HEAR, CHECK, BLOCKS = b"hear", b"hear, and look for speech", b"blocks"
+HEAR, BLOCKS = "hear", "blocks"  # what is asked of a decoder, with options
 SAMPLES, FACTS = b"s", b"f"  # how a message from a decoder begins
+FFMPEG_FILES = 64  # that it may have open: its libraries, the recording, pipes
 WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
 LOST = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
-TRIES, FAILURES = (
-    3,
-    2,
-)  # of one recording: with decoders that may be killed meanwhile, with such as it ends itself
+# Of one recording: with decoders that may be killed meanwhile, with such as it ends itself.
+TRIES, FAILURES = 5, 2
 DECODER = "emospec-decoder"  # the name of a process
 STOPS = (signal.SIGINT, signal.SIGTERM)
 # Of a process: by the kernel for want of memory, by `kill -9`; 255 where what forks decoders was killed.
@@ -88,10 +88,13 @@ class Decoder:
     Args:
         ear: what it listens for.
         room: what it may use.
+        runs_ffmpeg: whether it takes what ffmpeg decodes, and nothing else. One that does not hands such
+            recordings to one that does, where its ear says so.
     """
 
-    def __init__(self, ear: Ear, room: Room) -> None:
-        self._ear, self._room = ear, room
+    def __init__(self, ear: Ear, room: Room, runs_ffmpeg: bool = False) -> None:
+        self._ear, self._room, self._runs_ffmpeg = ear, room, runs_ffmpeg
+        self._other: Decoder | None = None
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._stopped = False
@@ -106,7 +109,10 @@ class Decoder:
             context.set_forkserver_preload(PRELOAD)
             self._pipe, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, self._ear, self._room), name=DECODER, daemon=True
+                target=_work,
+                args=(theirs, replace(self._ear, ffmpeg=self._runs_ffmpeg), self._room),
+                name=DECODER,
+                daemon=True,
             )
             with _deaf_to_stops():
                 process.start()
@@ -115,9 +121,9 @@ class Decoder:
         if self._stopped:  # meanwhile
             process.kill()
 
-    def hear(self, content: bytes, check_speech: bool = False) -> Heard:
+    def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
-        answer = self._ask(CHECK if check_speech else HEAR, content)
+        answer = self._ask(content, HEAR, check_speech=check_speech, channel=channel)
         waveform = next(answer, None)
         if waveform is None or next(answer, None) is not None:
             raise DecoderLostError("it broke the rules")
@@ -128,13 +134,15 @@ class Decoder:
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 
-    def blocks(self, content: bytes) -> Iterator[Waveform]:
+    def blocks(self, content: bytes, channel: int | None = None) -> Iterator[Waveform]:
         """All of a recording at 16 kHz, block by block, no faster than they are taken."""
-        return self._ask(BLOCKS, content)
+        return self._ask(content, BLOCKS, channel=channel)
 
     def stop(self) -> None:
         """Kill the process; who waits for it gets a DecoderLostError."""
         self._stopped = True
+        if self._other is not None:
+            self._other.stop()
         if self._process is not None:
             self._process.kill()
 
@@ -143,13 +151,16 @@ class Decoder:
         """Of its process."""
         return self._process.pid if self._process else None
 
-    def _ask(self, what: bytes, content: bytes) -> Generator[Waveform, None, None]:
+    def _ask(self, content: bytes, what: str, **options: Any) -> Generator[Waveform, None, None]:
+        if self._ear.ffmpeg and not self._runs_ffmpeg and not is_read_here(content[:HEAD_BYTES]):
+            yield from self._ask_other(content, what, **options)
+            return
         try:
             self.start()
             pipe = self._pipe
             if pipe is None:
                 raise DecoderLostError
-            pipe.send_bytes(what)
+            pipe.send_bytes(json.dumps([what, options]).encode())
             pipe.send_bytes(content)
             while (message := pipe.recv_bytes())[:1] == SAMPLES:
                 yield np.frombuffer(message, np.float32, offset=1)
@@ -158,6 +169,17 @@ class Decoder:
             raise DecoderLostError(killed=self._was_killed()) from error
         if "error" in self._facts:
             raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
+
+    def _ask_other(self, content: bytes, what: str, **options: Any) -> Generator[Waveform, None, None]:
+        """Ask a process that runs ffmpeg, and no other decoder, on this recording alone."""
+        self._other = other = Decoder(self._ear, self._room, runs_ffmpeg=True)
+        try:
+            if self._stopped:  # meanwhile
+                raise DecoderLostError
+            yield from other._ask(content, what, **options)
+            self._facts = other._facts
+        finally:
+            other.stop()
 
     def _was_killed(self) -> bool:
         """Whether the process was ended by somebody else, or could not be started at all."""
@@ -216,7 +238,7 @@ class Decoders:
         """Of the processes."""
         return {one.pid for one in self._all}
 
-    async def hear(self, content: bytes, check_speech: bool = False) -> Heard:
+    async def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
         """As `Decoder.hear`, on a fresh decoder where one is lost.
 
         Raises:
@@ -228,7 +250,7 @@ class Decoders:
             failures = 0
             for left in reversed(range(TRIES)):
                 try:
-                    heard = await self._in_thread(decoder.hear, content, check_speech)
+                    heard = await self._in_thread(decoder.hear, content, check_speech, channel)
                 except DecoderLostError as lost:
                     decoder = self._replaced(decoder)
                     failures += not lost.killed  # once, it need not be the recording
@@ -292,19 +314,21 @@ def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
     _confine(ear, room)
     while True:
         try:
-            what, content = pipe.recv_bytes(), pipe.recv_bytes()
+            (what, options), content = json.loads(pipe.recv_bytes()), pipe.recv_bytes()
         except EOFError:
             return
         seconds = math.ceil(time.process_time() + room.seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (seconds, seconds + 1 if ear.ffmpeg else resource.RLIM_INFINITY)
+        )
         try:
             facts: dict[str, Any] = {}
-            if what in (HEAR, CHECK):
-                heard = ear.hear(content, check_speech=what == CHECK)
+            if what == HEAR:
+                heard = ear.hear(content, **options)
                 pipe.send_bytes(SAMPLES + heard.waveform.tobytes())
                 facts = {name: value for name, value in vars(heard).items() if name != "waveform"}
             else:
-                for block in ear.blocks(content):
+                for block in ear.blocks(content, **options):
                     pipe.send_bytes(SAMPLES + block.tobytes())
         except MemoryError:
             facts = {"error": "the recording: takes too much memory to decode. Cut it", "long": False}
@@ -314,14 +338,17 @@ def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
 
 
 def _confine(ear: Ear, room: Room) -> None:
-    """No more memory than needed, no file opened, no core dump."""
+    """No more memory than needed, no file opened but by ffmpeg, and none written; no core dump."""
     ear.hear(_moment(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2
     )
-    for nothing in (resource.RLIMIT_CORE, resource.RLIMIT_NOFILE):
-        resource.setrlimit(nothing, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # ffmpeg inherits these limits. What is hostile is read by it alone: this process copies bytes to it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FFMPEG_FILES,) * 2 if ear.ffmpeg else (0, 0))
+    if ear.ffmpeg:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room.bytes + 2**20,) * 2)
 
 
 def _moment() -> bytes:

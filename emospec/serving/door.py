@@ -17,7 +17,7 @@ from emospec.serving.refusals import RefusedError
 log = logging.getLogger(__name__)
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; object-src 'none'; "
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -25,6 +25,8 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+# Swagger UI sets styles of its own, and its stylesheet has pictures.
+STYLED = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
 GUARDED = ("/v1/", "/metrics")
 POLICY_VIOLATION, GONE = 1008, 1006  # RFC 6455, section 7.4.1
@@ -149,6 +151,8 @@ class Door:
 def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
     headers = MutableHeaders(scope=message)
     headers.update(HEADERS)
+    if path == "/docs":
+        headers["Content-Security-Policy"] += f"; {STYLED}"
     # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
     headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
 

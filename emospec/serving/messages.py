@@ -21,10 +21,12 @@ class Window(BaseModel):
     type: Literal["moment"]
     start_seconds: float
     end_seconds: float
-    emotion: str | None = Field(description="By the smoothed probabilities; null where the model abstained.")
-    confidence: float
-    probabilities: dict[str, float] = Field(description="Of this window alone.")
-    smoothed: dict[str, float]
+    emotion: str | None = Field(
+        description="By the smoothed probabilities; null where the model abstained, or nobody speaks."
+    )
+    confidence: float | None = Field(description="Null where nobody speaks.")
+    probabilities: dict[str, float] = Field(description="Of this window alone; empty where nobody speaks.")
+    smoothed: dict[str, float] = Field(description="Likewise, with the windows before.")
 
 
 class Settled(Spoken):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
+from emospec.data.waveform import MAX_CHANNELS
 from emospec.inference.formats import FORMATS, format_named
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
@@ -65,6 +66,10 @@ async def uploads_of(
 
 Files = Annotated[list[Upload], Depends(uploads_of)]
 Share = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
+Channel = Annotated[
+    int | None,
+    Query(ge=1, le=MAX_CHANNELS, description="Judge this channel, from 1; else the mean over all."),
+]
 Model = Annotated[str, Query(description="A model's name; else the default one.")]
 
 
@@ -89,19 +94,22 @@ async def predict(
     check_speech: Annotated[
         bool, Query(description="Say how much speech is in it, and warn of none.")
     ] = False,
+    channel: Channel = None,
     model: Model = "",
 ) -> answers.Predictions:
     """The emotion of recordings, in order; where the only one cannot be judged, an error."""
     known = service.recognizer.model
-    results = await _results(request, service, files, abstain_below, check_speech)
+    results = await _results(request, service, files, abstain_below, check_speech, channel)
     said = [answers.judged(known, *one) for one in results]
     return answers.Predictions(model=service.name, results=said)
 
 
 @router.post("/v1/embed", openapi_extra=_multipart(several=True))
-async def embed(request: Request, service: Served, files: Files, model: Model = "") -> answers.Embeddings:
+async def embed(
+    request: Request, service: Served, files: Files, channel: Channel = None, model: Model = ""
+) -> answers.Embeddings:
     """The feature z of recordings, in order, to search or cluster them by."""
-    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0)]
+    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0, channel=channel)]
     return answers.Embeddings(model=service.name, results=said)
 
 
@@ -123,6 +131,7 @@ async def timeline(
     check_speech: Annotated[bool, Query(description="No emotion in windows where nobody speaks.")] = True,
     speech: Annotated[bool, Query(description="Judge stretches of speech instead of windows.")] = False,
     form: Annotated[str, Query(alias="format", json_schema_extra={"enum": [*FORMATS]})] = "json",
+    channel: Channel = None,
     model: Model = "",
 ) -> Response:
     """The emotions of a recording over its time."""
@@ -132,7 +141,7 @@ async def timeline(
     timing = Timing(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
     )
-    work = service.timeline(files[0], timing, speech)
+    work = service.timeline(files[0], timing, speech, channel)
     return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
 
 
@@ -169,9 +178,10 @@ async def _results(
     files: list[Upload],
     abstain_below: float,
     check_speech: bool = False,
+    channel: int | None = None,
 ) -> list[tuple[str, Prediction | RefusedError]]:
     """The name of each file and its result; the only one's refusal is raised."""
-    work = service.predict(files, abstain_below, check_speech)
+    work = service.predict(files, abstain_below, check_speech, channel)
     results = await _unless_gone(request, service.limits.answer_seconds, work)
     if len(results) == 1 and isinstance(results[0], RefusedError):
         raise results[0]

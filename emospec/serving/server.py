@@ -60,6 +60,7 @@ def serve(
     root_path: str = "",
     limits: Limits | None = None,
     pass_samples: int = PASS_SAMPLES,
+    ffmpeg: bool = False,
     notes: Sequence[str] = (),
 ) -> None:
     """Serve a model until the process is told to end; what has come by then is finished.
@@ -68,7 +69,7 @@ def serve(
         model: as of `Recognizer`.
         host: to bind; other than this machine's own, anybody who reaches it may use it.
         port: 0 takes a free one.
-        int8, threads, pass_samples: as of `SharedRecognizer`.
+        int8, threads, pass_samples, ffmpeg: as of `SharedRecognizer`.
         token: that requests must bear; empty for none.
         origins: other sites whose pages may send requests.
         root_path: under which a proxy has the server, such as `/emo`; empty for none.
@@ -90,7 +91,12 @@ def serve(
         limits = limits or Limits()
         metrics, threads = Metrics(), threads or cores()
         recognizer = SharedRecognizer(
-            model, int8=int8, threads=threads, pass_samples=pass_samples, told=metrics.passes.observe
+            model,
+            int8=int8,
+            threads=threads,
+            pass_samples=pass_samples,
+            told=metrics.passes.observe,
+            ffmpeg=ffmpeg,
         )
         service = Service(recognizer, limits, metrics, decoders=threads)
         names = (*LOOPBACK, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -102,6 +108,7 @@ def serve(
             with suppress(KeyboardInterrupt):
                 _Server(config_of(app, limits)).run(sockets=[bound])
         finally:
+            service.decoders.stop()
             for child in multiprocessing.active_children():
                 if child.name == DECODER:
                     child.kill()  # it is deaf to the SIGTERM by which multiprocessing would end it

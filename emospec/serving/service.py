@@ -80,30 +80,36 @@ class Service:
             ) from error
 
     async def predict(
-        self, uploads: Sequence[Upload], abstain_below: float, check_speech: bool = False
+        self,
+        uploads: Sequence[Upload],
+        abstain_below: float,
+        check_speech: bool = False,
+        channel: int | None = None,
     ) -> list[Prediction | RefusedError]:
         """A prediction or a refusal for each, in order."""
         results: list[Prediction | RefusedError] = []
         for first in range(0, len(uploads), FILES_AT_ONCE):
             some = uploads[first : first + FILES_AT_ONCE]
             results += await asyncio.gather(
-                *(self._predict(upload, abstain_below, check_speech) for upload in some)
+                *(self._predict(upload, abstain_below, check_speech, channel) for upload in some)
             )
         return results
 
     async def _predict(
-        self, upload: Upload, abstain_below: float, check_speech: bool
+        self, upload: Upload, abstain_below: float, check_speech: bool, channel: int | None
     ) -> Prediction | RefusedError:
         try:
             async with self._judged:
-                heard = await self.decoders.hear(upload.content, check_speech)
+                heard = await self.decoders.hear(upload.content, check_speech, channel)
                 self.metrics.audio.inc(heard.seconds)
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._told(error, upload.name)
         return self.recognizer.judge(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
 
-    async def timeline(self, upload: Upload, timing: Timing, speech: bool) -> Timeline:
+    async def timeline(
+        self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
+    ) -> Timeline:
         """The emotions of a recording over its time.
 
         Raises:
@@ -113,7 +119,7 @@ class Service:
             failures = 0
             for left in reversed(range(TRIES)):
                 try:
-                    return await self._timeline(upload, timing, speech)
+                    return await self._timeline(upload, timing, speech, channel)
                 except AudioError as error:
                     raise self._told(error, upload.name) from error
                 except DecoderLostError as error:
@@ -125,12 +131,15 @@ class Service:
                         raise self._told(error, upload.name) from error
             raise AssertionError("the last try returns or raises")
 
-    async def _timeline(self, upload: Upload, timing: Timing, speech: bool) -> Timeline:
+    async def _timeline(self, upload: Upload, timing: Timing, speech: bool, channel: int | None) -> Timeline:
         decoder = Decoder(*self._long)
         try:
             return await self.in_thread(
                 lambda: self.recognizer.timeline_of(
-                    lambda: self._counted(decoder.blocks(upload.content)), upload.name, timing, speech
+                    lambda: self._counted(decoder.blocks(upload.content, channel)),
+                    upload.name,
+                    timing,
+                    speech,
                 )
             )
         finally:

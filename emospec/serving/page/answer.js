@@ -4,6 +4,7 @@ import { clock } from "./pictures.js";
 import { sentence } from "./server.js";
 
 const UNLIKE = 0.05; // typicality below which a recording is said to be unlike its class
+const MANY = 6; // classes, from which on bars are thinner: the answer stays in sight
 const ODDS = "Probability of each emotion";
 
 const at = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ function share(value) {
 
 /** One row per class, empty until there are probabilities. */
 export function prepareBars(model) {
+  at("bars").classList.toggle("many", model.classes.length > MANY);
   at("bars").tBodies[0].replaceChildren(...model.classes.map((name, i) => {
     const row = document.createElement("tr");
     row.dataset.name = name;
@@ -79,14 +81,14 @@ export function showAnswer(result) {
   fillBars(result.probabilities, result.emotion, ODDS);
 }
 
-/** Shares of time per emotion, as `sharesOf` gives them, of a recording too long for one answer. */
-export function showShares({ seconds, spoken, shares }, warnings) {
-  showWarnings(warnings.filter((warning) => !warning.includes("emospec timeline")));
+/** Shares of time per emotion, as `sharesOf` gives them, of a recording too long for one answer; `isCut` at pauses. */
+export function showShares({ seconds, spoken, shares }, isCut, warnings) {
+  showWarnings(warnings.filter((warning) => !/emospec timeline|^no speech found/.test(warning)));
   if (!spoken) return showNoSpeech(`${clock(seconds, 0)} long`, {}, "");
   const [first, most] = Object.entries(shares).reduce((best, one) => (one[1] > best[1] ? one : best));
   headline(first, most, "of the speech");
-  const pauses = spoken < seconds ? `, ${clock(spoken, 0)} of it speech. Pauses are left out.` : ".";
-  at("words").textContent = `${clock(seconds, 0)} long${pauses}`;
+  const pauses = isCut ? "Pauses are left out." : "Short pauses count: “Cut at pauses” leaves them out.";
+  at("words").textContent = `${clock(seconds, 0)} long, ${clock(spoken, 0)} of it speech. ${pauses}`;
   fillBars(shares, first, "Share of the speech");
 }
 

@@ -9,7 +9,7 @@ import { clock } from "./pictures.js";
 import { Progress } from "./progress.js";
 import { ask, askJson, listen, Trouble, useToken } from "./server.js";
 import { sharesOf } from "./shares.js";
-import { Track } from "./track.js";
+import { lengthOf, Track } from "./track.js";
 
 const at = (id) => document.getElementById(id);
 const START = "Record, choose a file or take an example.";
@@ -118,15 +118,26 @@ async function judge(given, isMade = false) {
       "Cut it, or compress it as FLAC, MP3 or Opus.");
   }
   showWaiting(`Analysing ${file.name} …`);
-  const opened = (own) => track.open(file, own.signal, (seconds) => progress.lasts(seconds));
-  await work((own) => [predict(own), showTimeline(own), opened(own)]);
+  await work(async (own) => {
+    const seconds = await lengthOf(file);
+    progress.lasts(seconds);
+    // A recording of many turns is judged turn by turn, and its pauses by nothing.
+    if (!own.signal.aborted) at("speech").checked = isLong(seconds);
+    await all([predict(own), showTimeline(own), track.open(file, own.signal, (exact) => progress.lasts(exact))]);
+  });
 }
 
 /** Ask for the timeline anew, after another way to cut was chosen; for all where there is no prediction yet. */
-const cutAnew = () => (prediction ? work((own) => [showTimeline(own)]) : judge(file, isOwn));
+const cutAnew = () => (prediction ? work(showTimeline) : judge(file, isOwn));
 
-/** Do several things at once, in place of what was done before; they can be cancelled. */
-async function work(begin) {
+/** Wait for several things, to the end of all: of a recording whose timeline fails, the middle has an answer. */
+async function all(parts) {
+  const failed = (await Promise.allSettled(parts)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+/** Do something in place of what was done before; it can be cancelled. */
+async function work(act) {
   job.abort();
   const own = job = new AbortController();
   const end = () => {
@@ -140,13 +151,16 @@ async function work(begin) {
     end();
     showSaid("Cancelled.");
   });
-  // All are waited for: of a long recording whose timeline fails, the middle has an answer.
-  const failed = (await Promise.allSettled(begin(own))).find(({ status }) => status === "rejected");
-  if (own.signal.aborted) return;
-  end();
-  if (!failed) return;
-  showSaid(NO_ANSWER);
-  throw failed.reason;
+  try {
+    await act(own);
+  } catch (error) {
+    if (!own.signal.aborted) {
+      end();
+      showSaid(NO_ANSWER);
+    }
+    throw error;
+  }
+  if (!own.signal.aborted) end();
 }
 
 /** On a phone the ways to give a sound make room for the answer. */
@@ -163,15 +177,16 @@ async function predict(own) {
   showSaid();
 }
 
+const isLong = (seconds) => seconds > (model.max_seconds ?? LONGEST_SECONDS);
+
 /**
  * Show the answer that fits what has come. Of a long recording that is its timeline's, which comes later; where nothing
  * more comes, `lastly` is what to say without any. A timeline that failed leaves the answer for the middle.
  */
 function showSaid(lastly = "") {
-  const seconds = (timeline ?? prediction)?.duration_seconds ?? prediction?.seconds;
-  const isLong = seconds > (model.max_seconds ?? LONGEST_SECONDS);
-  if (isLong && timeline) showShares(sharesOf(timeline), prediction?.warnings ?? []);
-  else if (prediction && (!isLong || lastly === NO_ANSWER)) showAnswer(prediction);
+  const needsTime = isLong(timeline?.duration_seconds ?? prediction?.seconds);
+  if (needsTime && timeline) showShares(sharesOf(timeline), isCut, prediction?.warnings ?? []);
+  else if (prediction && (!needsTime || lastly === NO_ANSWER)) showAnswer(prediction);
   else if (lastly) showWaiting(lastly);
 }
 

@@ -158,6 +158,19 @@ export class Track {
   }
 }
 
+const PATIENCE_MS = 2000;
+
+/** The seconds of a file, by its own header; null where the browser cannot say. */
+export async function lengthOf(file) {
+  const audio = Object.assign(new Audio(), { preload: "metadata", src: URL.createObjectURL(file) });
+  await new Promise((resolve) => {
+    audio.onloadedmetadata = audio.onerror = resolve;
+    setTimeout(resolve, PATIENCE_MS);
+  });
+  URL.revokeObjectURL(audio.src);
+  return Number.isFinite(audio.duration) ? audio.duration : null;
+}
+
 /** Mono: the mean of the channels. */
 function mixed(decoded) {
   const first = decoded.getChannelData(0);
