@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -278,3 +280,25 @@ def test_how_far_a_timeline_is(
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal is a pty")
+@pytest.mark.parametrize("verb", [["timeline"], ["predict", "--csv"], ["predict", "--json"]])
+def test_a_bar_on_the_terminal_takes_nothing_of_the_output(
+    hum_model: Path, folder: Path, verb: list[str]
+) -> None:
+    files = [folder / "one" / "call.wav", folder / "two" / "talk.flac"][: 2 if verb[0] == "predict" else 1]
+    command = [sys.executable, "-c", "from emospec.cli import main; main()", *verb, *map(str, files)]
+    ours, theirs = os.openpty()
+    try:
+        told = subprocess.run(
+            [*command, "--model", str(hum_model)], stdout=subprocess.PIPE, stderr=theirs, check=True
+        )
+        os.set_blocking(ours, False)
+        bar = os.read(ours, 100_000)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert told.stdout.count(b"call.wav") == 1
+    assert b"call.wav" not in bar
+    assert b"%" in bar or b"2/2" in bar

@@ -47,6 +47,7 @@ def judge_all(
         AudioError: the only recording cannot be read.
     """
     failures = done = 0
+    text = ""  # for standard output: only once the bar has gone, which catches what is printed beside it
     try:
         with progress(len(plans), 1 + speech) as begin:
             for recording, outputs in plans:
@@ -70,26 +71,29 @@ def judge_all(
                     print(f"emospec: no speech found in {heard.recording}", file=sys.stderr)
                 for warning in recognizer.ear.channel_warnings(recording) if channel is None else ():
                     print(f"emospec: {heard.recording}: {warning}", file=sys.stderr)
-                _write(heard, outputs)
+                text += _write(heard, outputs)
                 if plot is not None:
                     _draw(heard, recognizer.ear.blocks(recording, channel=channel), plot)
                 done += 1
     except KeyboardInterrupt:
         stopped(f"{done} of {len(plans)} timelines were made")
+    print(text, end="", flush=True)
     return failures
 
 
-def _write(heard: "Timeline", outputs: Sequence[Output]) -> None:
-    """Write a timeline to its files, or print it."""
+def _write(heard: "Timeline", outputs: Sequence[Output]) -> str:
+    """Write a timeline to its files; return what is for standard output."""
     from emospec.inference.formats import render, write
 
+    text = ""
     for output in outputs:
         if output.path is None:
-            print(render(output.form, heard), end="", flush=True)
+            text += render(output.form, heard)
             continue
         with told_as_output(output.path):
             output.path.parent.mkdir(exist_ok=True)
         write(output.form, heard, output.path)
+    return text
 
 
 def _draw(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
