@@ -364,7 +364,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, ["extends", *setting_keys()]) or ". `emospec presets dai2019-mel` lists all"
+        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
