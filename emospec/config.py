@@ -364,7 +364,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, ["extends", *setting_keys()]) or ". `emospec presets dai2019-mel` lists all"
+        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"
@@ -376,8 +376,8 @@ def _explain(key: str, error: Any) -> str:
 
 
 def setting_keys() -> list[str]:
-    """Return every `table.key` of the settings, and the tables."""
-    keys: list[str] = []
+    """Return every `table.key` of the settings, the tables, and `extends`."""
+    keys = ["extends"]
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -433,8 +433,6 @@ def print_check(found: "CorpusCheck") -> None:
     console.print(table)
     for difference in found.differences:
         console.print(f"differs: {difference}", highlight=False, markup=False)
-    for note in found.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
     console.print("The copy is complete." if found.complete else "The copy is not the whole corpus.")
 
 

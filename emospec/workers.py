@@ -99,11 +99,23 @@ def _started_deaf(workers: Workers) -> Workers:
         resource_tracker.ensure_running()  # its start, with the first process, would unblock the signal
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return workers(calls)
+            results: Any = workers(calls)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return _closed_in_silence(results)
 
     return work
+
+
+def _closed_in_silence(results: Any) -> Iterator[Any]:
+    """Hand on results; joblib would warn on standard error that a call which is stopped cancels its tasks."""
+    try:
+        for result in results:  # noqa: UP028 - `yield from` would close it outside the block below
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.close()
 
 
 def _client(cluster: str) -> "Client":

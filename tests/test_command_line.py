@@ -48,7 +48,7 @@ def test_help_names_what_can_be_named() -> None:
     for verb in ("predict", "timeline", "embed", "score", "listen", "serve"):
         assert "[default: base" in help_of(verb, "model")
     assert all(word in help_of("prepare", "corpora") for word in ("csv=", "folders=", "csv:NAME="))
-    assert all(name in help_of("timeline", "form") for name in FORMATS)
+    assert all(name in help_of("timeline", "forms") for name in FORMATS)
 
 
 @pytest.mark.parametrize(

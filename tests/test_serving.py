@@ -347,3 +347,23 @@ def test_limits_of_bytes_and_seconds(hum_model: Path) -> None:
         fault(answer, 413, "too_large")
         assert client.get("/v1/models").json()["limits"]["bytes"] == 100_000
         until(lambda: server.service.gate.bytes == 0)
+
+
+def test_a_channel_is_chosen_over_http(client: httpx.Client) -> None:
+    low, high = tone(300, 2.0), tone(900, 2.0)
+    both = wav(np.stack([low, high], axis=1))
+    for channel, alone in ((1, low), (2, high)):
+        for route in ("predict", "embed"):
+            expected = client.post(f"/v1/{route}", files=sent([wav(alone)])).json()["results"]
+            answer = client.post(f"/v1/{route}?channel={channel}", files=sent([both]))
+            assert answer.json()["results"] == expected
+        query = {"channel": channel, "check_speech": False}
+        said = client.post("/v1/timeline", params=query, files=sent([both], "file")).json()["segments"]
+        plain = {"check_speech": False}
+        assert (
+            said
+            == client.post("/v1/timeline", params=plain, files=sent([wav(alone)], "file")).json()["segments"]
+        )
+    answer = client.post("/v1/predict?channel=3", files=sent([both]))
+    assert "has 2 channels, so there is no channel 3. Choose 1 to 2" in fault(answer, 422, "unreadable")
+    fault(client.post("/v1/predict?channel=0", files=sent([both])), 422, "invalid")

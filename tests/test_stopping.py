@@ -23,7 +23,7 @@ CASES = [
     (("crossval", "x", "--out", "y"), "emospec.experiment.crossval", "--resume keeps what is finished"),
     (("demo", "--out", "y"), "emospec.experiment.demo", "The same command keeps what is finished"),
     (("export", "x", "--out", "y"), "emospec.release.export_model", "No model was written"),
-    (("score", "x", "--out", "y"), "emospec.inference.bulk.score", "the same command goes on"),
+    (("score", "x", "--out", "y"), "emospec.inference.bulk.score", "Nothing was written"),
 ]
 
 

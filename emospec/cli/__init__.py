@@ -8,7 +8,8 @@ import typer
 import emospec
 from emospec.cli import study, use
 from emospec.cli.output import flush, prepare_streams
-from emospec.cli.stopping import CODE, Verbs
+from emospec.cli.predictions import STOPPED
+from emospec.cli.stopping import Verbs
 from emospec.errors import EmospecError, mistakes_in_one_line, nearest_word
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
@@ -34,7 +35,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
     except KeyboardInterrupt:  # once more, or before a verb had begun
-        sys.exit(CODE)
+        sys.exit(STOPPED)
 
 
 def _run() -> int:

@@ -1,11 +1,10 @@
 """Ctrl-C: each verb ends in one line that says what is left of its work and how to go on, and exit code 130."""
 
-import sys
 from typing import Any
 
 import typer
 
-CODE = 130  # as shells have it: 128 + SIGINT
+from emospec.cli.predictions import stopped
 
 _RUNS = "The same command with --resume keeps what is finished and goes on from the last checkpoints"
 AFTER_STOP = {
@@ -40,6 +39,4 @@ class Verbs(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            verb = ctx.invoked_subcommand or ""
-            print(f"emospec: stopped. {AFTER_STOP.get(verb, '')}".rstrip(), file=sys.stderr)
-            raise typer.Exit(CODE) from None
+            stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))

@@ -120,7 +120,8 @@ def check(
     from emospec.data.corpora import check_corpus, corpus_remarks
     from emospec.display import print_check, print_json
 
-    found, remarks = check_corpus(name, root), corpus_remarks(name, root)
+    found = check_corpus(name, root)
+    remarks = [remark for remark in corpus_remarks(name, root) if remark not in found.differences]
     if as_json:
         facts = (
             "corpus",
@@ -131,7 +132,6 @@ def check(
             "speakers",
             "sessions",
             "differences",
-            "notes",
             "complete",
         )
         print_json({key: getattr(found, key) for key in facts} | {"remarks": remarks})

@@ -28,6 +28,7 @@ from emospec.data.corpora.copies import each_once
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.flaws import flaws_of
 from emospec.data.corpora.own import READERS, OwnCorpus, split_name
+from emospec.data.kinds import left_out_line
 from emospec.data.recordings import left_out
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
@@ -115,17 +116,24 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
 
 def check_corpus(name: str, root: str | Path) -> CorpusCheck:
     """Read a corpus as `read_corpus` does, compare its counts with those of the whole, and look at its files."""
-    utterances, root = read_corpus(name, root), Path(os.path.expanduser(root))
+    utterances = read_corpus(name, root)
     files = list(dict.fromkeys(u.file for u in utterances))
     corpus = get_corpus(name)
-    # A CSV names its files: what else lies in its folder is not its own.
-    others = {} if corpus.read is manifest.read else left_out(root)
-    return compare(corpus, utterances, tuple(flaws_of(files)), others)
+    # Of a corpus of known size they are no loss: videos lie beside the recordings of some.
+    others = [] if corpus.expected is not None else _others(name, root)
+    return compare(corpus, utterances, (*others, *flaws_of(files)))
 
 
 def corpus_remarks(name: str, root: str | Path) -> list[str]:
-    """Return in words what of a corpus is not read, such as further columns of a CSV; opens no audio."""
-    return manifest.remarks(_absolute(root)) if split_name(name)[0] == "csv" else []
+    """Return in words what of a corpus is not read: further columns of a CSV, recordings of other kinds; opens no audio."""
+    columns = manifest.remarks(_absolute(root)) if split_name(name)[0] == "csv" else []
+    return [*columns, *_others(name, root)]
+
+
+def _others(name: str, root: str | Path) -> list[str]:
+    """Return a line on recordings of kinds that are not read; a CSV names its files, and others are not its own."""
+    counts = {} if split_name(name)[0] == "csv" else left_out(_absolute(root))
+    return [left_out_line(counts, "its folder", with_option=False)] if counts else []
 
 
 def _absolute(root: str | Path) -> Path:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from emospec.data.corpora.corpus import Corpus
-from emospec.data.kinds import left_out_line
 from emospec.data.utterances import Utterance
 
 Counts = dict[str, tuple[int, int | None]]
@@ -23,7 +22,6 @@ class CorpusCheck:
         classes, speakers, sessions: the same by emotion, speaker and session.
         summary: one line, such as `2559 of 7442 utterances, 87 of 91 speakers`.
         differences: each difference from the whole corpus, in words, and each flaw of its files.
-        notes: what else lies there, in words.
     """
 
     corpus: str
@@ -35,7 +33,6 @@ class CorpusCheck:
     sessions: Counts
     summary: str
     differences: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -47,7 +44,6 @@ def compare(
     corpus: Corpus,
     utterances: Sequence[Utterance],
     flaws: tuple[str, ...] = (),
-    left_out: Mapping[str, int] | None = None,
 ) -> CorpusCheck:
     """Count utterances of one corpus beside its expected counts; opens no file.
 
@@ -55,8 +51,6 @@ def compare(
         corpus: its entry.
         utterances: what was read of it.
         flaws: what is wrong with their files, in words.
-        left_out: recordings of kinds that are not read, by suffix. Of a corpus of known size they are a note:
-            videos lie beside the recordings of some.
     """
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
@@ -73,9 +67,6 @@ def compare(
     differences += [people] if cast not in (0, len(voices)) else []
     for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions)):
         differences += _differences(noun, counts)
-    notes = [left_out_line(left_out, "its folder", with_option=False)] if left_out else []
-    if corpus.expected is None:
-        differences, notes = differences + notes, []
     return CorpusCheck(
         corpus=corpus.name,
         found=len(counted),
@@ -86,7 +77,6 @@ def compare(
         sessions=sessions,
         summary=f"{size}, {people}" + (f", {others} more of other emotions" if others else ""),
         differences=(*differences, *flaws),
-        notes=tuple(notes),
     )
 
 

@@ -235,7 +235,7 @@ function fillSegments() {
 async function download(format) {
   const response = await ask(`v1/formats/${format}`, { json: timeline });
   const [, name] = /filename\*=UTF-8''(\S+)/.exec(response.headers.get("Content-Disposition")) ?? [];
-  save(await response.blob(), name ? decodeURIComponent(name) : `${file.name.replace(/\.[^.]*$/, "")}.json`);
+  save(await response.blob(), name ? decodeURIComponent(name) : `${file.name.replace(/\.(wave?|flac|aif[fc]?|mp3|og[ga]|opus|m4a|mp4|webm)$/i, "")}.json`);
 }
 
 function save(blob, name) {
