@@ -37,9 +37,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
-    "Failure": "emospec.inference.recognizer",
+    "Failure": "emospec.inference.prediction",
     "Moment": "emospec.inference.streaming",
-    "Prediction": "emospec.inference.recognizer",
+    "Prediction": "emospec.inference.prediction",
     "Recognizer": "emospec.inference.recognizer",
     "Segment": "emospec.inference.timeline",
     "Stream": "emospec.inference.streaming",
