@@ -488,6 +488,8 @@ def test_a_damaged_model_is_refused(copied: Path, hum_run: Path, tmp_path: Path)
         load_model(copied)
     with pytest.raises(ModelError, match="is a run"):
         load_model(hum_run)
+    with pytest.raises(ModelError, match="by a folder or a name, found int"):
+        Recognizer(5)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="there is no model 'nowhere'"):
         load_model("nowhere")
     with pytest.raises(ModelError, match="is not a model"):

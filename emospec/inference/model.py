@@ -179,6 +179,8 @@ def load_model(source: Path | str) -> Model:
     Raises:
         ModelError: there is none, or it is damaged or of another version.
     """
+    if not isinstance(source, (str, Path)):
+        raise ModelError(f"a model is named by a folder or a name, found {type(source).__name__}")
     try:
         folder = _find(source)
     except OSError as error:
