@@ -172,6 +172,7 @@ def test_under_a_proxys_path_whether_it_is_taken_off_or_not(proxied: Served, pre
             ]
         assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/emo"}]
         assert client.get("/emo").headers["location"] == "/emo/"
+        assert client.get(f"{prefix}/docs/").headers["location"] == "/emo/docs"  # a proxy may speak TLS
         fault(client.get("/emovement/v1/models", headers=token), 404, "not_found")
 
 
