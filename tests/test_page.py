@@ -277,7 +277,7 @@ def test_what_cannot_be_read_is_said_with_what_to_do(
     (tmp_path / "letter.wav").write_text("no sound at all")
     page.set_input_files("#file", tmp_path / "letter.wav")
     page.wait_for_selector("#trouble:visible")
-    assert "cannot be decoded" in page.inner_text("#trouble-message")
+    assert page.inner_text("#trouble-message").startswith("letter.wav: cannot be decoded")
     assert page.inner_text("#trouble-fix")
     assert page.inner_text("#words") == "No answer."
 

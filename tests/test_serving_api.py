@@ -84,6 +84,15 @@ def test_fields_are_checked_by_name(client: httpx.Client, route: str) -> None:
     )
 
 
+def test_a_body_without_its_last_boundary_is_refused(client: httpx.Client) -> None:
+    """The file in which it ends would be left out of the answer without a word."""
+    whole = client.build_request("POST", "/v1/predict", files=sent([CLIP, CLIP], "file"))
+    for left in (len(CLIP) + 500, len(whole.read()) - 100):
+        kind = {"Content-Type": whole.headers["content-type"]}
+        answer = client.post("/v1/predict", content=whole.content[:left], headers=kind)
+        assert "its last boundary is missing" in fault(answer, 422, "invalid")
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_an_error_names_its_file(client: httpx.Client, route: str) -> None:
     for content, status, code in ((b"x", 422, "unreadable"), (b"", 422, "unreadable")):
@@ -172,6 +181,7 @@ def test_under_a_proxys_path_whether_it_is_taken_off_or_not(proxied: Served, pre
             ]
         assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/emo"}]
         assert client.get("/emo").headers["location"] == "/emo/"
+        assert client.get(f"{prefix}/docs/").headers["location"] == "/emo/docs"  # a proxy may speak TLS
         fault(client.get("/emovement/v1/models", headers=token), 404, "not_found")
 
 

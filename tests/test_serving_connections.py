@@ -61,6 +61,8 @@ def sent_until_closed(one: socket.socket, most: int = 200_000_000) -> int:
     [
         (head("/v1/predict", token="wrong"), 401),
         (head("/v1/models", method="GET"), 200),
+        (head("/page/page.js", method="GET"), 200),
+        (head("/docs/swagger-ui.css", method="GET"), 200),
         (head("/nowhere"), 404),
         (head("/v1/predict", method="PUT"), 405),
         (head("/v1/predict", FORM), 413),

@@ -370,7 +370,7 @@ def _of_another_kind(name: str, kind: Kind) -> AudioError:
             return AudioError(f"{name}: is {kind.name}. {kind.advice}")
         return AudioError(f"{name}: cannot be decoded as audio: it is {kind.name}. Name a recording")
     return AudioError(
-        f"{name}: is {kind.name}, not {_ALLOWED}. Convert it: ffmpeg -i FILE FILE.wav; or judge it by --ffmpeg (in Python ffmpeg=True)"
+        f"{name}: is {kind.name}, not {_ALLOWED}. Convert it: ffmpeg -i FILE FILE.wav; or start emospec with --ffmpeg (in Python ffmpeg=True)"
     )
 
 

@@ -106,6 +106,8 @@ class UnreadBodies:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
+        # Of an older specification, starlette reads on while it sends a file: uncounted, and for as long as that takes.
+        scope = {**scope, "asgi": {**scope["asgi"], "spec_version": "2.4"}}
         whole = False
 
         async def reading() -> Message:

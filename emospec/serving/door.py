@@ -92,6 +92,7 @@ class Door:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(message, self._address(scope))
+                _make_relative(message)
             await send(message)
 
         try:
@@ -155,6 +156,13 @@ def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
         headers["Content-Security-Policy"] += f"; {STYLED}"
     # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
     headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
+
+
+def _make_relative(message: MutableMapping[str, Any]) -> None:
+    """Leave scheme and host out of where a client is sent: a proxy may speak TLS, under another name."""
+    headers = MutableHeaders(scope=message)
+    if "location" in headers:
+        headers["Location"] = urlsplit(headers["Location"])._replace(scheme="", netloc="").geturl()
 
 
 def _borne(headers: Headers) -> str:

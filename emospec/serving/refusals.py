@@ -17,7 +17,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "too_large": (413, "the request is too large", "send fewer or smaller files; /v1/models has the limits"),
     "too_long": (413, "the recording is too long", "cut it; /v1/models has the limits"),
     "invalid": (422, "the request is not what the address takes", "see /openapi.json"),
-    "unreadable": (422, "the recording cannot be read", "send WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"),
+    "unreadable": (422, "the recording cannot be read", "convert it, or send another recording"),
     "upgrade_required": (426, "a stream is a WebSocket", "open it by ws:// or wss://"),
     "busy": (429, "the server is busy", "wait as long as Retry-After says and send it again"),
     "gone": (499, "the one who asked has gone", "send it again"),

@@ -28,8 +28,8 @@ class Upload:
     content: bytes
 
 
-class _FieldError(MultiPartException):
-    """A field that is not taken: what is wrong with it, and what to do."""
+class _FormError(MultiPartException):
+    """A form that is not taken: what is wrong with it, and what to do."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
@@ -41,23 +41,29 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = sys.maxsize
     parameters: Collection[str] = ()
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note that the last boundary has come."""
+        super().on_end()
+        self.has_ended = True
 
     def on_headers_finished(self) -> None:
         """Look at the name of a field, and whether it is a file."""
         super().on_headers_finished()
         name, is_file = self._current_part.field_name, self._current_part.file is not None
         if name in FIELDS and not is_file:
-            raise _FieldError(
+            raise _FormError(
                 f"the field {name!r} holds text, no file",
                 f"with curl, write -F {FIELD}=@call.wav, with the @",
             )
         if name in self.parameters:
-            raise _FieldError(
+            raise _FormError(
                 f"the field {name!r} is a query parameter", f"put it into the address, as ?{name}=..."
             )
         if name not in FIELDS:
             near = nearest(name, [*FIELDS, *self.parameters])
-            raise _FieldError(f"there is no field {name[:80]!r}{near}", f"send files as {FIELD!r}")
+            raise _FormError(f"there is no field {name[:80]!r}{near}", f"send files as {FIELD!r}")
 
 
 async def read_uploads(
@@ -88,6 +94,8 @@ async def read_uploads(
             read += len(piece)
             timer.reschedule(begin + limits.body_seconds + read / limits.slowest_bytes)
             yield piece
+        if read and not parser.has_ended:  # the file that it ends in would be left out without a word
+            raise _FormError("the body is cut: its last boundary is missing", "send it again")
 
     try:
         async with asyncio.timeout(limits.body_seconds) as timer:
@@ -98,7 +106,7 @@ async def read_uploads(
         raise RefusedError("time_limit", "the body came too slowly") from error
     except ClientDisconnect as error:
         raise RefusedError("gone") from error
-    except _FieldError as error:
+    except _FormError as error:
         raise RefusedError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
         raise RefusedError("invalid", f"the body cannot be read ({error})") from error

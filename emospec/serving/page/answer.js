@@ -101,7 +101,8 @@ function showNoSpeech(length, probabilities, summary) {
 function showWarnings(warnings) {
   at("warnings").hidden = !warnings.length;
   at("warnings").replaceChildren(...warnings.map((warning) => {
-    const onPage = warning.replace(/; `emospec timeline` .*/, "; the timeline below covers all of it");
+    const onPage = warning.replace(/; `emospec timeline` .*/, "; the timeline below covers all of it")
+      .replace(/: choose one by --channel.*/, ""); // which the page has not
     return Object.assign(document.createElement("li"), { textContent: sentence(onPage) });
   }));
 }

@@ -150,6 +150,8 @@ async function work(act) {
     own.abort();
     end();
     showSaid("Cancelled.");
+    if (!at("emotion").textContent) point = null; // a star without an answer says nothing
+    showMap();
   });
   try {
     await act(own);
@@ -171,7 +173,7 @@ function showAsAnswered() {
 
 async function predict(own) {
   const query = { check_speech: true };
-  ({ results: [prediction] } = await askJson("v1/predict", asking("files", query, own)));
+  ({ results: [prediction] } = await askJson("v1/predict", asking(query, own)));
   point = prediction.speech_seconds === 0 ? null : prediction.point;
   showMap();
   showSaid();
@@ -195,18 +197,18 @@ const colors = () => Object.fromEntries(model.classes.map((name, i) => [name, mo
 async function showTimeline(own) {
   const speech = at("speech").checked;
   track.forget();
-  timeline = await askJson("v1/timeline", asking("file", { format: "json", speech }, own));
+  timeline = await askJson("v1/timeline", asking({ format: "json", speech }, own));
   isCut = speech;
   track.show(timeline, colors());
   showSegments();
   showSaid();
 }
 
-/** What to ask with: the file in a form's field, a query, a way to stop, and somebody to tell how much is sent. */
-function asking(field, query, { signal }) {
+/** What to ask with: the file in a form, a query, a way to stop, and somebody to tell how much is sent. */
+function asking(query, { signal }) {
   const form = new FormData();
-  form.append(field, file, file.name);
-  return { form, query, signal, onSent: (bytes, all) => progress.sent(field, bytes, all) };
+  form.append("file", file, file.name);
+  return { form, query, signal, onSent: (bytes, all) => progress.sent(form, bytes, all) };
 }
 
 /** Say how many segments there are; their table, which may be long, is filled once it is opened. */
@@ -226,7 +228,7 @@ function fillSegments() {
     const row = document.createElement("tr");
     const from = button(clock(one.start_seconds), () => track.seek(one.start_seconds));
     const sure = one.confidence === null ? "" : percent(one.confidence);
-    [from, clock(one.end_seconds), one.emotion ?? "–", sure].forEach((cell) => row.insertCell().append(cell));
+    [from, clock(one.end_seconds), one.emotion ?? "no speech", sure].forEach((cell) => row.insertCell().append(cell));
     return row;
   }));
 }

@@ -20,9 +20,9 @@ export class Progress {
     this.timer = setInterval(() => this.show(), PATIENCE_MS);
   }
 
-  /** So many bytes of a request's body are sent. */
-  sent(part, bytes, all) {
-    this.parts.set(part, [bytes, all]);
+  /** So many bytes of a request's form are sent. */
+  sent(form, bytes, all) {
+    this.parts.set(form, [bytes, all]);
     if (bytes < all) this.computing = null;
     this.show();
   }

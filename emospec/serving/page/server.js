@@ -1,5 +1,7 @@
 // Requests to the page's own server, and what it says when it cannot answer. Holds the token, in memory only.
 
+const OF_A_FILE = ["unreadable", "too_long", "interrupted"]; // errors that begin with its name, which stays as it is
+
 let token = "";
 
 /** Bear a token from now on; what no header can hold is one that no server has. */
@@ -70,7 +72,8 @@ async function troubleOf(response) {
   const wait = Number(response.headers.get("Retry-After")) || (response.status >= 500 ? 1 : 0);
   try {
     const { code, message, fix } = (await response.json()).error;
-    if (response.status !== 401) return new Trouble(code, sentence(message), sentence(fix), wait);
+    const said = OF_A_FILE.includes(code) ? ended(message) : sentence(message);
+    if (response.status !== 401) return new Trouble(code, said, sentence(fix), wait);
     return token
       ? new Trouble("unauthorized", "This token is wrong.", "Give the one that the server was started with.")
       : new Trouble("unauthorized", "This server wants a token.", "Give it here; it is kept until the page is closed.");
@@ -79,11 +82,10 @@ async function troubleOf(response) {
   }
 }
 
+const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+
 /** A message of the server as a sentence of the page. */
-export function sentence(text) {
-  const ended = /[.!?]$/.test(text) ? text : `${text}.`;
-  return ended[0].toUpperCase() + ended.slice(1);
-}
+export const sentence = (text) => ended(text[0].toUpperCase() + text.slice(1));
 
 /** A socket that takes samples and tells what the server hears in them; where it fails, `onLost` is told. */
 export function listen(sampleRate, onMoment, onLost) {
