@@ -340,13 +340,15 @@ def _is_failed_start(out: Path) -> bool:
 
 
 def refuse_mixture(out: Path, what: str, *, but_for: str = "") -> None:
-    """RunError where the folder for something is already that of something else.
+    """RunError where the folder for something is already that of something else, or a file.
 
     Args:
         out: a folder, which need not be there.
         what: is to be written into it.
         but_for: what it may hold: a kind of `_KINDS`.
     """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file: {what} needs a folder. Name another")
     for kind, signs in _KINDS.items():
         if kind != but_for and any(path for sign in signs for path in out.glob(sign)):
             raise RunError(f"{out} holds {kind}: {what} does not go into it. Name another folder")

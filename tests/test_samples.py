@@ -188,7 +188,9 @@ def test_a_stream_refuses_what_predict_refuses(recognizer: Recognizer) -> None:
     assert stream.push(SOUND[:0]) == []
 
 
-@pytest.mark.parametrize("odd", [None, float("nan"), 7, [0.1, 0.2], {}, object()], ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize(
+    "odd", [None, float("nan"), 7, [0.1, 0.2], {}, object()], ids=lambda odd: type(odd).__name__
+)
 def test_what_is_no_recording_is_a_failure_in_its_place(recognizer: Recognizer, odd: Any) -> None:
     first, failure, last = recognizer.predict([SOUND, odd, SOUND], RATE)
     assert isinstance(first, Prediction)

@@ -52,7 +52,9 @@ class _Server(uvicorn.Server):
         if self.force_exit:
             log.warning("stopped at once: what was at work has no answer")
         else:
-            log.info("stopped: what had come by then was finished, if it took no more than %d s", CLOSING_SECONDS)
+            log.info(
+                "stopped: what had come by then was finished, if it took no more than %d s", CLOSING_SECONDS
+            )
 
 
 def serve(
