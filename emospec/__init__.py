@@ -11,7 +11,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Failure",
     "Moment",
@@ -37,9 +37,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
-    "Failure": "emospec.inference.recognizer",
+    "Failure": "emospec.inference.prediction",
     "Moment": "emospec.inference.streaming",
-    "Prediction": "emospec.inference.recognizer",
+    "Prediction": "emospec.inference.prediction",
     "Recognizer": "emospec.inference.recognizer",
     "Segment": "emospec.inference.timeline",
     "Stream": "emospec.inference.streaming",

@@ -46,6 +46,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     ],
     ids=["plain", "fast", "mel", "stft"],
 )
+@pytest.mark.full
 def test_a_plain_step_is_a_step_of_emospec(
     pack: Pack, kind: Kind, ways: Ways, dtype: torch.dtype, most: float, tmp_path: Path
 ) -> None:

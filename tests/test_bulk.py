@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from pyarrow import parquet
 from typer.testing import CliRunner
 
 from clusters import cluster, wait_for
+from conftest import tone
 from emospec import score
 from emospec.cli import app
 from emospec.data.audio import printable
@@ -27,6 +29,7 @@ from emospec.inference.manifest import Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 
+TIMING = Timing(0.5, 0.2, check_speech=False)  # tones are to have an emotion
 RESULTS = ("part-*.parquet", "timelines-*.parquet", "errors.parquet")
 
 
@@ -55,7 +58,7 @@ def bytes_of(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def whole(calls: Path, hum_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "results"
-    score(calls, out, hum_model, keep=["call"], z=True, timing=Timing(0.5, 0.2), shard_files=7, jobs=1)
+    score(calls, out, hum_model, keep=["call"], z=True, timing=TIMING, shard_files=7, jobs=1)
     return out
 
 
@@ -63,7 +66,7 @@ def again(calls: Path, out: Path, model: Path, **others: Any) -> dict[str, Any]:
     asked: dict[str, Any] = {
         "keep": ["call"],
         "z": True,
-        "timing": Timing(0.5, 0.2),
+        "timing": TIMING,
         "shard_files": 7,
         "jobs": 1,
     }
@@ -88,7 +91,7 @@ def test_rows_are_the_recognisers_in_the_manifests_order(
         assert (row["span_start"], row["span_end"]) == said.span
         assert tuple(row["warnings"]) == said.warnings
         np.testing.assert_array_equal(np.float32(row["z"]), said.z)
-    heard = recognizer.timeline(calls.parent / rows[0]["recording"], timing=Timing(0.5, 0.2))
+    heard = recognizer.timeline(calls.parent / rows[0]["recording"], timing=TIMING)
     told = [row for row in rows_of(whole, "timelines") if row["row"] == 0]
     assert [(t["start"], t["end"], t["emotion"], t["confidence"]) for t in told] == [
         (s.start_seconds, s.end_seconds, s.emotion, s.confidence) for s in heard.segments
@@ -96,6 +99,16 @@ def test_rows_are_the_recognisers_in_the_manifests_order(
     assert [tuple(t[f"p_{name}"] for name in heard.classes) for t in told] == [
         s.probabilities for s in heard.segments
     ]
+
+
+def test_a_timeline_has_no_emotion_where_nobody_speaks(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    soundfile.write(folder / "hum.wav", tone(300, 1.0), 16_000)
+    score(folder, tmp_path / "out", hum_model, timing=Timing(0.5, 0.2), jobs=1)
+    for row in (rows := rows_of(tmp_path / "out", "timelines")):
+        assert row["emotion"] is row["confidence"] is row["p_angry"] is row["p_sad"] is None
+    assert rows
 
 
 def test_the_summary_and_the_error_table(whole: Path, calls: Path, hum_model: Path, tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_both_spectrograms_train(hum_pack: Pack, tmp_path: Path) -> None:
     assert "training.batch_size=8" in stft.setting
 
 
+@pytest.mark.full
 def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
     few = [*SETS, "--folds", 1, "--jobs", 1]
     printed = run(

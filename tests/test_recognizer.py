@@ -266,6 +266,7 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_exported_in_16_bits_it_says_nearly_the_same(
     hum_model: Path, recognizer: Recognizer, hum_run: Path, hum_pack: Pack, files: list[Path], tmp_path: Path
 ) -> None:
@@ -307,6 +308,7 @@ def test_the_card_is_one_that_the_hub_reads(hum_model: Path) -> None:
     assert "must not be used to judge" in text
 
 
+@pytest.mark.full
 def test_the_card_tells_a_cross_validation_of_its_recipe(
     hum_run: Path, hum_pack: Pack, tmp_path: Path
 ) -> None:
@@ -438,6 +440,7 @@ class Hub(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+@pytest.mark.full
 def test_a_model_from_the_hub(
     hum_model: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
     assert Windows(shards, 10, 5).more_than_one is False
 
 
+@pytest.mark.full
 def test_a_training_in_windows_is_resumed_to_the_same_bytes(
     hum_pack: Pack, small_shards: None, tmp_path: Path
 ) -> None:

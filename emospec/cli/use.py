@@ -144,6 +144,8 @@ def timeline(
     )
     several = len(recordings) > 1 or Path(recordings[0]).is_dir()
     found = _recordings(recordings, ffmpeg)
+    if out is not None and out.is_file():
+        check_files(out, apart_from=found)
     outputs = plan(found, [*(forms or ()), *(["json"] if as_json else ())], out, several)
     check_timeline_files(outputs, out, plot, found)
     recognizer = _open(model, int8, threads, ffmpeg)
@@ -213,10 +215,11 @@ def embed(
     from emospec.inference.recognizer import Prediction
 
     check_files(out, apart_from=())
+    found = _recordings(recordings, ffmpeg)
+    check_files(out, apart_from=found)
     if out.suffix.lower() not in ("", ".npz"):
         raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
-    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
-    check_files(out, apart_from=found)
+    recognizer = _open(model, int8, threads, ffmpeg)
     missed = 0 if ffmpeg else _told_left_out(recordings)
     results = recognizer.predict_many(found, channel=channel)
     names, z, failures, interrupted = [], [], 0, False

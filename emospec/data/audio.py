@@ -257,9 +257,9 @@ def _waveforms(
     resampler = Resampler(file.samplerate, name, first / file.samplerate)
     size = 0
     for samples in _frames(file, name, first, count):
-        if meter and channel is None and file.channels > 1:
-            meter.push(samples, file.samplerate)
         piece = resampler.push(samples if channel is None else samples[:, channel - 1])
+        if meter and channel is None and file.channels > 1:  # what the resampler took is sound
+            meter.push(samples, file.samplerate)
         size += len(piece)
         yield piece
     tail = resampler.finish()

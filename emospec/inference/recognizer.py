@@ -5,7 +5,7 @@ What is asked of a recording alone, in a batch, in any order or as a window of a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Number
@@ -24,6 +24,8 @@ from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.hearing import Ear, Heard
 from emospec.inference.model import DEFAULT, Class, Model, load_model
+from emospec.inference.prediction import Failure as Failure
+from emospec.inference.prediction import Prediction as Prediction
 from emospec.inference.recordings import Recording, name_of, taken
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.speech import speech_stretches
@@ -38,61 +40,6 @@ LONGEST_WINDOWS, SHORTEST_PIECE_SECONDS = 5, 0.5  # of speech that is judged as 
 PIECES_AT_ONCE = 16
 FILES_AT_ONCE = 64  # are in memory
 BATCH_SAMPLES = 60 * SAMPLE_RATE  # of one pass through the graph, padding included
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one recording.
-
-    Attributes:
-        recording: its name; `recording` where it has none.
-        emotion: the most probable class; None where the model abstained.
-        confidence: calibrated probability of the most probable class, 0 to 1.
-        probabilities: calibrated, by class; they sum to 1.
-        typicality: share of the class's dev utterances that lie at least as far from its centre, 0 to 1;
-            near 0 the recording is like nothing the model knows as that class. None where dev had none.
-        z: (64,) float32.
-        seconds: of the recording.
-        span: start and end of what was judged, in seconds.
-        warnings: what is off with what was judged, in words.
-        speech_seconds: how much speech lies in the span, 0 where nobody speaks; None without `check_speech`.
-    """
-
-    recording: str
-    emotion: str | None
-    confidence: float
-    probabilities: dict[str, float]
-    typicality: float | None
-    z: NDArray[np.float32] = field(repr=False)
-    seconds: float
-    span: tuple[float, float]
-    warnings: tuple[str, ...]
-    speech_seconds: float | None = None
-
-    def __str__(self) -> str:
-        """One line: the recording, its emotion, how sure, and what is off."""
-        said = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
-        return "; ".join([said, *self.warnings])
-
-    def facts(self) -> dict[str, Any]:
-        """All but z, ready for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "z"}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A recording that could not be judged, and why, in one line."""
-
-    recording: str
-    error: str
-
-    def __str__(self) -> str:
-        """The error, which names the recording."""
-        return self.error
-
-    def facts(self) -> dict[str, Any]:
-        """Both, ready for JSON."""
-        return dict(vars(self))
 
 
 class Recognizer:

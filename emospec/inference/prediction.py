@@ -1,0 +1,62 @@
+"""The answer for one recording: a prediction, or why there is none."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one recording.
+
+    Attributes:
+        recording: its name; `recording` where it has none.
+        emotion: the most probable class; None where the model abstained.
+        confidence: calibrated probability of the most probable class, 0 to 1.
+        probabilities: calibrated, by class; they sum to 1.
+        typicality: share of the class's dev utterances that lie at least as far from its centre, 0 to 1;
+            near 0 the recording is like nothing the model knows as that class. None where dev had none.
+        z: (64,) float32.
+        seconds: of the recording.
+        span: start and end of what was judged, in seconds.
+        warnings: what is off with what was judged, in words.
+        speech_seconds: how much speech lies in the span, 0 where nobody speaks; None without `check_speech`.
+    """
+
+    recording: str
+    emotion: str | None
+    confidence: float
+    probabilities: dict[str, float]
+    typicality: float | None
+    z: NDArray[np.float32] = field(repr=False)
+    seconds: float
+    span: tuple[float, float]
+    warnings: tuple[str, ...]
+    speech_seconds: float | None = None
+
+    def __str__(self) -> str:
+        """One line: the recording, its emotion, how sure, and what is off."""
+        said = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
+        return "; ".join([said, *self.warnings])
+
+    def facts(self) -> dict[str, Any]:
+        """All but z, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "z"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording that could not be judged, and why, in one line."""
+
+    recording: str
+    error: str
+
+    def __str__(self) -> str:
+        """The error, which names the recording."""
+        return self.error
+
+    def facts(self) -> dict[str, Any]:
+        """Both, ready for JSON."""
+        return dict(vars(self))
