@@ -44,4 +44,4 @@ class Verbs(typer.core.TyperGroup):
             # A library that is stopped while it is loaded says that it cannot be.
             if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
                 raise
-        stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))
+        return stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))
