@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,16 @@ def test_a_channel_is_that_channel_alone(rate: int, tmp_path: Path) -> None:
         blocks = read_blocks(tmp_path / "a.wav", 0.1, channel=number)
         np.testing.assert_array_equal(np.concatenate(list(blocks)), alone)
         np.testing.assert_array_equal(from_samples(samples, rate, number), alone)
+
+
+@pytest.mark.parametrize("channel", ["1", 1.0, True])
+def test_a_channel_is_a_whole_number(channel: Any) -> None:
+    for read in (
+        lambda: read_audio(wav(ANN), channel=channel),
+        lambda: from_samples(np.stack([ANN, BOB], axis=1), RATE, channel),
+    ):
+        with pytest.raises(AudioError, match=f"channel is {channel!r}, allowed is a whole number from 1"):
+            read()
 
 
 @pytest.mark.parametrize("channel", [0, 3, -1])

@@ -476,6 +476,8 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
         ("file;speaker;emotion\na.wav;ann;sad\n", ":1: its columns are separated by semicolons"),
         ('"file"\t"speaker"\t"emotion"\n', ":1: its columns are separated by tabs. Write it with commas"),
         ("\n\ufefffile|speaker|emotion\n", ":1: its columns are separated by bars"),
+        ("sep=;\nfile;speaker;emotion\n", ":1: its columns are separated by semicolons"),
+        ("sep=,\nfile,speaker,emotion\na.wav,ann,\n", ":3: the emotion is blank"),
         ("PAR1", "manifest.csv is a Parquet file, not a CSV"),
         ("PK\x03\x04", "manifest.csv is an Excel workbook, not a CSV"),
         ("file,speaker,emotion,File\n", ":1: column 'file' is there 2 times"),
@@ -508,7 +510,7 @@ def test_csv_mistakes_name_the_line(text: str, message: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "word", ["", "nan", "NaN", "NAN", "None", "none", "null", "NULL", "#N/A", "N/A", "n/a", "NA", "<NA>", "NaT", " nan ", "\u00a0"]
+    "word", ["", "nan", "NaN", "NAN", "None", "none", "null", "NULL", "#N/A", "N/A", "n/a", "NA", "<NA>", "NaT", "#REF!", "#NAME?", " nan ", "\u00a0"]
 )  # fmt: skip
 def test_words_for_a_missing_value_are_blanks_in_every_column(word: str, tmp_path: Path) -> None:
     row = ["a.wav", word, "sad", *[word] * 8]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from conftest import error_of, tone
 from emospec.cli import main
 from emospec.data import ffmpeg
 from emospec.data.audio import read_audio, read_blocks, read_part
+from emospec.data.containers import check_declared
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.recognizer import Recognizer
 
@@ -141,6 +143,38 @@ def test_a_channel_and_the_longest_length_hold_with_ffmpeg(tmp_path: Path) -> No
         read_audio(tmp_path / "a.caf", channel=3, ffmpeg=True)
     with pytest.raises(LongAudioError):
         next(read_blocks(tmp_path / "a.caf", longest_seconds=0.5, ffmpeg=True))
+
+
+@pytest.mark.parametrize(
+    ("form", "order"), [("CAF", "FILE"), ("CAF", "LITTLE"), ("AU", "FILE"), ("AU", "LITTLE"), ("W64", "FILE")]
+)
+def test_samples_that_ffmpeg_misses_without_a_word(form: str, order: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, HUM, 16_000, "PCM_16", order, format=form)
+    content = file.getvalue()
+    check_declared(io.BytesIO(content), "a")
+    for cut in (len(content) - 2, len(content) // 2):
+        with pytest.raises(AudioError, match=f"a: is truncated: {cut} of {len(content)} bytes are there"):
+            check_declared(io.BytesIO(content[:cut]), "a")
+
+
+def test_a_length_that_its_writer_did_not_know_is_none() -> None:
+    for head in (
+        b".snd" + struct.pack(">II", 24, 2**32 - 1),
+        b"caff\0\1\0\0data" + struct.pack(">q", -1),
+        b"riff" + bytes(12) + struct.pack("<q", -1),
+        b"caff\0\1\0\0",
+        b".snd",
+        b"riff",
+    ):
+        check_declared(io.BytesIO(head + bytes(100)), "a")
+
+
+@needs_ffmpeg
+def test_a_truncated_one_of_plain_samples_is_refused(calls: Path) -> None:
+    content = (calls / "2.caf").read_bytes()
+    with pytest.raises(AudioError, match="is truncated"):
+        read_audio(content[: len(content) // 4 * 2], ffmpeg=True)
 
 
 @needs_ffmpeg

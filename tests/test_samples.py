@@ -78,6 +78,7 @@ TAKEN: dict[str, Any] = {
     "tensor": Tensor(SOUND),
     "bfloat16": Tensor(SOUND, "torch.bfloat16"),
     "rows of a tensor": Tensor(SOUND[None]),
+    "a list in a dict": {"array": SOUND.tolist(), "sampling_rate": RATE},
     "array": array.array("f", SOUND.tolist()),
     "floats of a memoryview": memoryview(SOUND),
 }
@@ -130,7 +131,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "another dict": ({"audio": SOUND}, "a dict with 'audio'"),
     "another rate": ({"array": SOUND, "sampling_rate": 8000}, "says 8000 Hz, and sample_rate is 16000"),
     "text": (io.StringIO("a"), "mode 'rb'"),
-    "empty name": ("", "is a folder"),
+    "empty name": ("", "^'': is a folder"),
+    "a ragged list": ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": RATE}, "that NumPy cannot take"),
+    "a list of integers": ({"array": [1, 2], "sampling_rate": RATE}, "int64, allowed are floats"),
 }
 
 

@@ -44,6 +44,15 @@ def test_where_the_middle_is_silent_the_sound_is_judged(lead: float, hiss: float
     assert "silent in the middle: judged by its part with most sound" in said.warnings[0]
 
 
+@pytest.mark.parametrize("constant", [0.01, -0.3])
+def test_a_constant_is_no_sound(constant: float) -> None:
+    """As a sound card adds it: silence stays silence, and what lies beside it is judged."""
+    said = heard(silence(20.25) + constant, noise(2.0) + constant)
+    assert said.span == pytest.approx((20.0, 22.25), abs=0.11)
+    (alone,) = heard(silence(3.0) + constant).warnings
+    assert alone.startswith("nearly silent: its peak is -")
+
+
 def test_a_long_file_with_a_silent_middle_is_judged_where_its_sound_is(
     recognizer: Recognizer, tmp_path: Path
 ) -> None:

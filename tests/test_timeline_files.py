@@ -277,6 +277,18 @@ def test_how_far_a_timeline_is(
     assert "50%" in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
+def test_no_decoder_is_asked_how_long_a_recording_of_another_kind_is(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """libsndfile's decoder of MP3 writes on standard error of what is none."""
+    monkeypatch.setattr("emospec.cli.timelines.LINE_SECONDS", 0.0)
+    file = tmp_path / "a.mp3"
+    file.write_bytes(b"\0\0\0 ftypM4A " + bytes(20) + b"\xff\xfb\x90\x00" + bytes(413) + bytes(9000))
+    with progress(1, 1) as begin:
+        begin(file)(30.0)
+    assert capfd.readouterr().err == "a.mp3: 30 s heard\n"
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -114,6 +114,14 @@ def test_other_codecs_are_heard_whole(form: str, subtype: str, loss: float) -> N
     assert np.sqrt(np.mean(apart[2000:-2000] ** 2)) < loss * 0.3
 
 
+@pytest.mark.parametrize("declared", [0, 65 * 20, 0xFFFF_FFFF])
+def test_gsm_of_a_stale_header_gains_no_block(declared: int) -> None:
+    """Where libsndfile is told no length, it adds one of what follows the last block."""
+    whole = encoded(tone(300, 1.92, rate=8000), "WAV", "GSM610", rate=8000)
+    stale = read_audio(with_size(whole, b"data", declared))
+    np.testing.assert_array_equal(stale, read_audio(whole))
+
+
 def test_an_aiff_of_dwvw_is_refused_by_name() -> None:
     assert "DWVW" in error(encoded(tone(300, 0.5), "AIFF", "DWVW_16"))
 

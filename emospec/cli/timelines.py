@@ -171,9 +171,14 @@ def _seconds_of(recording: "Recording") -> float | None:
     """How long a recording says that it is; None where it does not, or cannot be read so."""
     import soundfile
 
+    from emospec.data.kinds import HEAD_BYTES, is_read_here
+
     try:
-        file = io.BytesIO(recording) if isinstance(recording, bytes) else str(recording)
-        found = soundfile.info(file)
+        with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:
+            if not is_read_here(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
+                return None
+            file.seek(0)
+            found = soundfile.info(file)
     except (RuntimeError, OSError, TypeError, ValueError):  # to be told when it is judged
         return None
     return float(found.duration) if 0 < found.duration < float(sys.maxsize) / found.samplerate / 2 else None

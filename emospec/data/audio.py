@@ -301,7 +301,7 @@ def _opened(
 ) -> Iterator[tuple[soundfile.SoundFile | FfmpegFile, str]]:
     """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
     # A name need not be UTF-8, nor one line; a message is both.
-    name = "the recording" if isinstance(recording, bytes) else printable(str(recording))
+    name = "the recording" if isinstance(recording, bytes) else printable(str(recording)) or "''"
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(_stream(recording, name))
@@ -311,6 +311,7 @@ def _opened(
             head = stream.read(HEAD_BYTES)
             kind = kind_of(head)
             if ffmpeg and not is_read_here(head) and (kind is None or kind.has_sound):
+                containers.check_declared(stream, name)
                 file = stack.enter_context(decoded_by_ffmpeg(stream, name, longest_seconds))
             elif kind is not None:
                 raise _of_another_kind(name, kind)
@@ -369,7 +370,7 @@ def _of_another_kind(name: str, kind: Kind) -> AudioError:
             return AudioError(f"{name}: is {kind.name}. {kind.advice}")
         return AudioError(f"{name}: cannot be decoded as audio: it is {kind.name}. Name a recording")
     return AudioError(
-        f"{name}: is {kind.name}, not {_ALLOWED}. Add --ffmpeg (in Python ffmpeg=True), or convert it: ffmpeg -i FILE FILE.wav"
+        f"{name}: is {kind.name}, not {_ALLOWED}. Convert it: ffmpeg -i FILE FILE.wav; or judge it by --ffmpeg (in Python ffmpeg=True)"
     )
 
 

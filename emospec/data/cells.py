@@ -15,7 +15,10 @@ _MISSING = (
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NULL",
     "NaN", "NaT", "None",
 )  # fmt: skip
-BLANKS = frozenset({"", "NA", *(form for word in _MISSING for form in (word, word.lower(), word.upper()))})
+_EXCEL_ERRORS = ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
+BLANKS = frozenset(
+    {"", "NA", *_EXCEL_ERRORS, *(form for word in _MISSING for form in (word, word.lower(), word.upper()))}
+)
 """Cells that say nothing."""
 
 ALIASES = {"gender": "sex"}

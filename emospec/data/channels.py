@@ -31,7 +31,11 @@ STEADY_DB = 2.0
 
 def check_channel(channel: int | None, channels: int, name: str) -> None:
     """Refuse a channel (from 1) that a recording does not have; None is the mean of all."""
-    if channel is not None and not 1 <= channel <= channels:
+    if channel is None:
+        return
+    if not isinstance(channel, (int, np.integer)) or isinstance(channel, bool):
+        raise AudioError(f"{name}: channel is {channel!r}, allowed is a whole number from 1, or None")
+    if not 1 <= channel <= channels:
         have = "1 channel" if channels == 1 else f"{channels} channels"
         raise AudioError(f"{name}: has {have}, so there is no channel {channel}. Choose 1 to {channels}")
 

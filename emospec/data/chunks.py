@@ -123,13 +123,15 @@ def check_samples(stream: BinaryIO, name: str) -> int:
 def counting_all(stream: BinaryIO, end: int) -> BinaryIO | None:
     """Return the same WAV or AIFF with a header that counts the samples up to a byte; None where it does already."""
     chunk = find_samples(stream)
-    if chunk is None or end == chunk.start + chunk.declared or (chunk.is_unknown and not chunk.long_size):
+    if chunk is None or end == chunk.start + chunk.declared:
         return None
     stream.seek(0)
     head = bytearray(stream.read(chunk.start))
     if chunk.long_size:
         head[chunk.long_size : chunk.long_size + 8] = struct.pack("<Q", end - chunk.start)
-    head[-4:] = b"\xff" * 4  # libsndfile reads to the end then
+    # Of more, libsndfile reads to the end. Never of less: it would add a block to GSM.
+    size = 0xFFFF_FFFF if chunk.long_size else min(end - chunk.start, 0xFFFF_FFFF)
+    head[-4:] = struct.pack(f"{chunk.order}I", size)
     return spliced(bytes(head), stream, chunk.start, end)
 
 

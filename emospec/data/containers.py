@@ -1,9 +1,10 @@
-"""Whether all of a recording is there, and nothing after it: WAV and AIFF by `chunks`, Ogg and FLAC by their marks.
+"""Whether all of a recording is there, and nothing after it: WAV and AIFF by `chunks`, others by their marks and lengths.
 
 Reads headers and marks, decodes nothing.
 """
 
 import os
+import struct
 from typing import BinaryIO
 
 from emospec.data.chunks import ANOTHER_BEHIND, check_samples
@@ -13,7 +14,9 @@ _LONGEST_OGG_PAGE_BYTES = 65_307
 _READ_BYTES = 2**20
 # A FLAC's mark, and the head of its first block, which is the last or not (RFC 9639, sections 6 and 8.1).
 _FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
-_MOST_STREAMS = 1000  # bounds the search in a hostile file
+_MOST_STREAMS = _MOST_CHUNKS = 1000  # bounds the search in a hostile file
+_UNKNOWN_BYTES = 2**62  # and more: a length that its writer did not know
+_UNKNOWN_AU_BYTES = 2**32 - 1
 
 
 def check_whole(stream: BinaryIO, name: str) -> int:
@@ -43,6 +46,17 @@ def check_whole(stream: BinaryIO, name: str) -> int:
     return 0
 
 
+def check_declared(stream: BinaryIO, name: str) -> None:
+    """Refuse an AU, CAF or Wave64 that is shorter than it declares: ffmpeg decodes what is there without a word.
+
+    Raises:
+        AudioError: its end is missing.
+    """
+    end, size = _declared_end(stream), stream.seek(0, os.SEEK_END)
+    if size < end < _UNKNOWN_BYTES:
+        raise AudioError(f"{name}: is truncated: {size} of {end} bytes are there. Copy it again")
+
+
 def tag_bytes(stream: BinaryIO, place: int = 0) -> int:
     """Length of the ID3v2 tag at a place, 0 without one."""
     stream.seek(place)
@@ -50,6 +64,28 @@ def tag_bytes(stream: BinaryIO, place: int = 0) -> int:
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
     return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+
+
+def _declared_end(stream: BinaryIO) -> int:
+    """Return the byte where an AU, CAF or Wave64 says that its samples end, 0 where it does not."""
+    stream.seek(0)
+    head = stream.read(24)
+    if head[:4] in (b".snd", b"dns."):
+        start, size = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head[:12].ljust(12, b"\0"))
+        return 0 if size == _UNKNOWN_AU_BYTES else int(start + size)
+    if head[:4] == b"riff":  # its identifier takes 16 bytes, then the whole file's length follows
+        return int.from_bytes(head[16:24], "little")
+    if head[:4] != b"caff":
+        return 0
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        stream.seek(place)
+        head = stream.read(12)
+        size = int.from_bytes(head[4:], "big")  # of samples alone it may be unknown: -1
+        place += 12 + size
+        if len(head) < 12 or head[:4] == b"data" or place >= _UNKNOWN_BYTES:
+            break
+    return place if head[:4] == b"data" else 0
 
 
 def _ogg_streams(stream: BinaryIO, place: int) -> set[bytes]:

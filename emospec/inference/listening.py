@@ -38,7 +38,8 @@ def warnings_of(
         yield f"nearly silent: its peak is {decibels(peak):.0f} dB re full scale"
     else:
         # Resampling rings past full scale; far beyond it the samples are unscaled integers.
-        full_scale = peak if peak > UNSCALED_PEAK else 1.0
+        largest = float(np.abs(waveform).max())
+        full_scale = largest if largest > UNSCALED_PEAK else 1.0
         clipped = float(np.mean(np.abs(waveform) >= CLIPPED_LEVEL * full_scale))
         if clipped >= CLIPPED_SHARE:
             yield f"clipped: {100 * clipped:.1f} % of its samples are at full scale"
@@ -60,8 +61,13 @@ def warnings_of(
 
 
 def peak_of(waveform: Waveform) -> float:
-    """Return the largest absolute sample of (samples,), 0 of none."""
-    return float(np.abs(waveform).max(initial=0.0))
+    """Return how far (samples,) go from their mean at most, 0 of none."""
+    return float(np.abs(centred(waveform)).max(initial=0.0))
+
+
+def centred(waveform: Waveform) -> Waveform:
+    """Return (samples,) less their mean: a constant, as sound cards add it, is no sound."""
+    return waveform - np.float32(waveform.mean(dtype=np.float64)) if waveform.size else waveform
 
 
 def decibels(amplitude: float) -> float:

@@ -58,13 +58,13 @@ def taken(recording: Recording | Any, sample_rate: int | None = None) -> Given:
 
     Example:
         >>> taken({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
-        Traceback (most recent call last):
-        ...
-        emospec.errors.AudioError: list is no kind of recording. Give a file's path or bytes, an open binary file, ...
+        'a.wav'
     """
     name = name_of(recording)
     if isinstance(recording, Mapping):
         recording, sample_rate = _of_dict(recording, sample_rate)
+        if isinstance(recording, (list, tuple)):  # as datasets give samples that no format is set for
+            return Given(recording, sample_rate, name)
     if isinstance(recording, (str, Path, bytes)):
         return Given(recording, sample_rate, name)
     if isinstance(recording, os.PathLike):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emospec.data.waveform import SAMPLE_RATE, Waveform
-from emospec.inference.listening import SILENT_DB, decibels, peak_of
+from emospec.inference.listening import SILENT_DB, centred, decibels, peak_of
 from emospec.inference.windows import Window
 
 STEP_SAMPLES = 1600  # 0.1 s
@@ -66,12 +66,13 @@ def _steps(blocks: Iterable[Waveform]) -> tuple[NDArray[np.float64], float, int]
         powers.append(_powers(held[:whole]))
         rest = held[whole:]
     if len(rest):
-        powers.append(_powers(np.pad(rest, (0, STEP_SAMPLES - len(rest)))))
+        powers.append(_powers(np.pad(rest, (0, STEP_SAMPLES - len(rest)), mode="edge")))
     return np.concatenate(powers), peak, samples
 
 
 def _powers(waveform: Waveform) -> NDArray[np.float64]:
-    return np.asarray(np.square(waveform.reshape(-1, STEP_SAMPLES), dtype=np.float64).mean(axis=1))
+    """The mean power of each step, about its mean."""
+    return np.asarray(waveform.reshape(-1, STEP_SAMPLES).var(axis=1, dtype=np.float64))
 
 
 def _moving_sums(values: NDArray[np.generic], size: int) -> NDArray[np.float64]:
@@ -82,5 +83,5 @@ def _moving_sums(values: NDArray[np.generic], size: int) -> NDArray[np.float64]:
 
 def _loudest_second(waveform: Waveform) -> float:
     """The highest mean power of a second of it."""
-    seconds = np.pad(waveform, (0, -len(waveform) % SAMPLE_RATE)).reshape(-1, SAMPLE_RATE)
+    seconds = np.pad(centred(waveform), (0, -len(waveform) % SAMPLE_RATE)).reshape(-1, SAMPLE_RATE)
     return float(np.square(seconds, dtype=np.float64).mean(axis=1).max(initial=0.0))

@@ -89,6 +89,8 @@ def _place(root: Path) -> Path:
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, with their line numbers."""
     text = _text(path)
+    if text[:4].lower() == "sep=":  # Excel's own word, not a row
+        text = "".join(["\n", *text.splitlines(keepends=True)[1:]])
     header = next((line for line in text.splitlines() if line.strip()), "")
     if separator := other_separator(header):
         raise CorpusError(f"{path}:1: its columns are separated by {separator}. Write it with commas")
