@@ -9,6 +9,7 @@ def main() -> None:
     try:
         from emospec.cli import main as run
     except KeyboardInterrupt:
+        print("emospec: stopped", file=sys.stderr)
         sys.exit(130)
     run()
 

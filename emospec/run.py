@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 _LEAVING_SECONDS = 60.0  # that a killed call's run may take to notice it, on a cluster within some steps
 
+PACE = "pace.json"
+"""A step and the seconds up to it, of a run that has no row of history yet; gone when the run is finished."""
 _STARTED = {
+    PACE,
     "meta.json",
     "config.toml",
     "folds.csv",
@@ -229,7 +232,7 @@ def _train_alone(
     task, show = ready.task(meta["protocol"]), _row_words(progress, out.name)
     result = fit(
         learner, store, task, out,
-        resume=resume, tensorboard=tensorboard, progress=show, pace=_pace_words(progress, out.name, task),
+        resume=resume, tensorboard=tensorboard, progress=show, pace=_pace_words(progress, out, task),
     )  # fmt: skip
     audit = ready.proved(audit, result)
     if job.strict:
@@ -263,6 +266,7 @@ def _write_results(
     learner.cpu().save(out / "model", about)
     card = model_card(Run(out, settings.model_dump(), meta, scores))
     write_text(out / "model" / CARD, card)
+    (out / PACE).unlink(missing_ok=True)
     write_json(out / "scores.json", scores)
 
 
@@ -276,16 +280,17 @@ def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], No
     return show
 
 
-def _pace_words(progress: Progress | None, name: str, task: "Task") -> Callable[[int, float], None] | None:
-    """How long a training takes here, told to a progress as soon as some steps were timed."""
+def _pace_words(progress: Progress | None, out: Path, task: "Task") -> Callable[[int, float], None] | None:
+    """How long a training takes here, told to a progress and noted in the run's folder once some steps were timed."""
     utterances, dev = len(task.train), len(task.dev)
 
     def show(step: int, seconds: float) -> None:
         steps, _ = task.training.plan(utterances)
         done, whole = (task.training.work(utterances, dev, at) for at in (step, steps))
         if progress:
+            write_json(out / PACE, {"step": step, "seconds": seconds * done})
             time = f"about {roughly(seconds * (whole - done))} for {steps - step} steps"
-            progress(name, step, steps, f"{time} at {seconds:.2g} s a step")
+            progress(out.name, step, steps, f"{time} at {seconds:.2g} s a step")
 
     return show if progress else None
 
@@ -335,13 +340,15 @@ def _is_failed_start(out: Path) -> bool:
 
 
 def refuse_mixture(out: Path, what: str, *, but_for: str = "") -> None:
-    """RunError where the folder for something is already that of something else.
+    """RunError where the folder for something is already that of something else, or a file.
 
     Args:
         out: a folder, which need not be there.
         what: is to be written into it.
         but_for: what it may hold: a kind of `_KINDS`.
     """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file: {what} needs a folder. Name another")
     for kind, signs in _KINDS.items():
         if kind != but_for and any(path for sign in signs for path in out.glob(sign)):
             raise RunError(f"{out} holds {kind}: {what} does not go into it. Name another folder")

@@ -14,7 +14,7 @@ from emospec.evaluation.results import Run, read_run
 from emospec.evaluation.summary import summarise
 from emospec.job import Job
 from emospec.progress import roughly
-from emospec.run import Progress
+from emospec.run import PACE, Progress
 
 FEW_RUNS = 8
 """Up to so many a progress has a row for each run, above for each setting."""
@@ -117,19 +117,25 @@ class Watch:
     def _look(self, job: Job) -> None:
         """Note how far a run is, once it has written something."""
         before = self._states.get(job.out)
-        if (before and before.run) or not (job.out / "history.csv").is_file():
+        if before and before.run:
             return
         run = read_run(job.out) if job.is_finished else None
-        with open(job.out / "history.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:  # a run that resumes before its first row has the header alone
-            return
-        row, step = rows[-1], int(rows[-1]["step"])
+        row = _last_row(job.out)
+        step = int(row["step"])
         counts = json.loads((job.out / "meta.json").read_text(encoding="utf-8"))["counts"]
         train, dev = (sum(counts.get(part, {}).values()) for part in ("train", "dev"))
         training = job.settings.training
         steps = training.plan(train)[0]
         step = steps if run else step
         work, whole = (training.work(train, dev, at) for at in (step, steps))
-        dev_ua = f"{100 * float(row['dev_ua']):.1f}" if row["dev_ua"] else ""
+        dev_ua = f"{100 * float(row['dev_ua']):.1f}" if row.get("dev_ua") else ""
         self._states[job.out] = _State(step, steps, dev_ua, run, float(row.get("seconds", 0.0)), work, whole)
+
+
+def _last_row(out: Path) -> dict[str, str]:
+    """Return the last row of a run's history, or its pace where it has none yet; OSError where it has neither."""
+    with suppress(FileNotFoundError), open(out / "history.csv", encoding="utf-8", newline="") as file:
+        # A run that resumes before its first row has the header alone.
+        if rows := list(csv.DictReader(file)):
+            return rows[-1]
+    return dict(json.loads((out / PACE).read_text(encoding="utf-8")))

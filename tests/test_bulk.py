@@ -176,6 +176,10 @@ def test_other_inputs_are_refused(whole: Path, calls: Path, hum_model: Path, tmp
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "plan.json.77.part").touch()  # in the middle of writing its plan
     assert again(calls, tmp_path / "killed", hum_model)["files"] == 38
+    plan = json.loads((whole / "plan.json").read_text()) | {"z": False}
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "plan.json").write_text(json.dumps(plan))  # nothing is scored by it yet
+    assert again(calls, tmp_path / "stopped", hum_model)["files"] == 38
     (whole.parent / "damaged").mkdir()
     (whole.parent / "damaged" / "plan.json").write_text("{")
     with pytest.raises(ScoringError, match="is damaged"):

@@ -26,8 +26,9 @@ from emospec.errors import ConfigError, ProtocolError, TrainingError
 from emospec.evaluation.results import Run
 from emospec.evaluation.summary import summarise
 from emospec.experiment import _at_once, reproduce, sweep
+from emospec.files import write_json
 from emospec.job import Job
-from emospec.run import notable, run_job
+from emospec.run import PACE, notable, run_job
 from emospec.watch import Watch
 from served import until
 
@@ -90,6 +91,17 @@ def test_settings_that_are_paths_have_rows_of_their_own(hum_pack: Pack, tmp_path
         (job.out / "meta.json").write_text('{"counts": {"train": {"a": 3}}}')
     Watch(jobs, lambda name, *_: rows.append(name)).stop()
     assert rows == ["all runs", "loss.teacher=a/t.npz", "loss.teacher=b/t.npz"]
+
+
+def test_how_long_runs_take_is_told_before_their_first_row(hum_pack: Pack, tmp_path: Path) -> None:
+    settings = load_settings("dai2019-mel", ["data.protocol=groups:3"], 1000)
+    jobs = [Job(hum_pack.folder, tmp_path / f"r0-f{fold}", settings, fold=fold) for fold in (1, 2, 3)]
+    jobs[0].out.mkdir()
+    write_json(jobs[0].out / "meta.json", {"counts": {"train": {"sad": 12}, "dev": {"sad": 0}}})
+    write_json(jobs[0].out / PACE, {"step": 4, "seconds": 2.0})
+    rows: list[tuple[str, int, int, str]] = []
+    Watch(jobs, lambda *row: rows.append(row), at_once=2).stop()
+    assert rows[-1] == (f"{tmp_path.name}/r0-f1", 4, 1000, "about 12 min left in all at 0.5 s a step")
 
 
 def test_a_setting_has_one_name_however_it_is_spelt(hum_pack: Pack, tmp_path: Path) -> None:

@@ -184,7 +184,9 @@ def test_a_public_address_without_a_token_is_warned_of(hum_model: Path) -> None:
             assert process.stdout.readline().startswith("emospec: http://0.0.0.0:")
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=30)[1]
-        assert said.count("is open to others") == said.count("\n") == warnings, said
+        assert said.count("is open to others") == warnings, said
+        assert said.count("\n") == warnings + 1, said
+        assert json.loads(said.splitlines()[-1])["message"].startswith("stopped: what had come by then")
 
 
 def test_mistakes_are_one_line(

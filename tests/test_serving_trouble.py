@@ -357,7 +357,9 @@ def test_shutdown_finishes_what_it_has(
     log.seek(0)
     said = log.read()
     assert '"route": "/v1/predict", "status": 200' in said
-    for line in map(json.loads, said.splitlines()):
+    *lines, last = map(json.loads, said.splitlines())
+    assert last["message"].startswith("stopped: what had come by then was finished")
+    for line in lines:
         assert set(line) == {"time", "level", "method", "route", "status", "ms"}, (
             "a log says what it must not"
         )

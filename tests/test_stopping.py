@@ -48,6 +48,32 @@ def test_a_stopped_verb_ends_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_library_that_is_stopped_while_it_is_loaded_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("emospec.inference.model.load_model", load)
+    monkeypatch.setattr(sys, "argv", ["emospec", "models"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "emospec: stopped. Nothing was changed\n"
+
+
+def test_a_stop_before_the_verb_has_begun_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emospec.cli.prepare_streams", stop)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "emospec: stopped\n")
+
+
 def test_every_verb_says_what_is_left_of_it() -> None:
     assert set(AFTER_STOP) == set(get_command(app).commands)  # type: ignore[attr-defined]
 

@@ -202,3 +202,14 @@ def test_the_error_of_a_folder_without_runs_says_what_it_is(hum_run: Path, tmp_p
     ):
         with pytest.raises(EmospecError, match=f"holds no finished run: .*{words}"):
             emospec.evaluate(folder)
+
+
+@pytest.mark.parametrize("verb", ["train", "crossval", "demo"])
+def test_a_file_where_a_folder_is_to_be_made_is_told_before_any_work(
+    verb: str, hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    (tmp_path / "notes").touch()
+    pack = [hum_pack.folder] * (verb != "demo")
+    message = error_of(monkeypatch, capsys, verb, *pack, "--out", tmp_path / "notes")
+    assert f"{tmp_path / 'notes'} is a file: a " in message
+    assert message.strip().endswith("needs a folder. Name another")

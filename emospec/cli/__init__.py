@@ -1,5 +1,6 @@
 """The command line: each verb parses, calls one function of a wing, and prints."""
 
+import re
 import sys
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from emospec.cli import study, use
 from emospec.cli.output import flush, prepare_streams
 from emospec.cli.predictions import STOPPED
 from emospec.cli.stopping import Verbs
-from emospec.errors import EmospecError, mistakes_in_one_line, nearest_word
+from emospec.errors import EmospecError, mistakes_in_one_line, nearest, nearest_word
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
 
@@ -35,6 +36,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
     except KeyboardInterrupt:  # once more, or before a verb had begun
+        print("emospec: stopped", file=sys.stderr)
         sys.exit(STOPPED)
 
 
@@ -43,11 +45,25 @@ def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
     except UsageError as error:
-        if error.ctx is None or len(sys.argv) == 1:  # nothing asked for: typer shows the help
+        if len(sys.argv) == 1:  # nothing asked for: typer shows the help
             return app() or 0
-        words = error.format_message() + _setting_for(error)
+        words = _words_of(error)
         words += "." * (words[-1:] not in (".", "?"))
-        raise EmospecError(f"{words} `{error.ctx.command_path} --help` tells more") from error
+        verb = error.ctx.command_path if error.ctx else "emospec"
+        raise EmospecError(f"{words} `{verb} --help` tells more") from error
+
+
+def _words_of(error: Any) -> str:
+    """Return what typer says, with the nearest verb or option in place of the several that it takes for near."""
+    if hasattr(error, "possibilities"):
+        parameters = error.ctx.command.get_params(error.ctx)
+        options = [name.lstrip("-") for parameter in parameters for name in parameter.opts]
+        near = nearest_word(error.option_name.lstrip("-"), options)
+        return str(error.message) + (f", did you mean '--{near}'?" if near else _setting_for(error))
+    message = str(error.format_message())
+    if unknown := re.match(r"No such command '(.*?)'\.", message):
+        return unknown[0][:-1] + nearest(unknown[1], tuple(error.ctx.command.commands))
+    return message
 
 
 def _setting_for(error: Any) -> str:

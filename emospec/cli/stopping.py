@@ -39,4 +39,9 @@ class Verbs(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))
+            pass
+        except ImportError as error:
+            # A library that is stopped while it is loaded says that it cannot be.
+            if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+                raise
+        return stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))

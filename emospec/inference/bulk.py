@@ -108,10 +108,11 @@ def score(
     census = manifest.census()
     _check_protocols(census)
     plan = _plan(order, census, shard_files)
-    _keep_plan(out, plan)
+    _make_folder(out)
     with alone_in(
         out, ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
     ):
+        _keep_plan(out, plan)
         left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
         if left or not (out / SUMMARY).is_file():
             done = _score_shards(order, manifest, plan, left, workers, progress)
@@ -146,20 +147,28 @@ def _plan(order: Order, census: Census, shard_files: int) -> dict[str, Any]:
     }
 
 
-def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
-    """Write the plan into a new folder, or find the same one there."""
+def _make_folder(out: Path) -> None:
+    """Make a new folder, or find that of a call before."""
     if (out / PLAN).is_file():
-        old = _read(out / PLAN)
-        if other := [name for name in plan if old.get(name) != plan[name] and name != "shards"]:
-            raise ScoringError(
-                f"{out / PLAN} was made for another {', '.join(_differences(other, old, plan))}. "
-                "Ask as then, or name another folder"
-            )
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {PLAN}. Name a new folder")
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
+
+
+def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
+    """Find the same plan in a folder, or write it where nothing is scored yet."""
+    if (out / PLAN).is_file():
+        old = _read(out / PLAN)
+        other = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
+        if not other:
+            return
+        if any(out.glob("*.parquet")) or (out / SUMMARY).is_file():
+            raise ScoringError(
+                f"{out / PLAN} was made for another {', '.join(_differences(other, old, plan))}. "
+                "Ask as then, or name another folder"
+            )
     write_json(out / PLAN, plan)
 
 

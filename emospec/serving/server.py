@@ -39,13 +39,22 @@ UNREAD_SECONDS = 30  # that a client may leave an answer unread
 
 
 class _Server(uvicorn.Server):
-    """Says where it is, once it is there."""
+    """Says where it is, once it is there, and how it ended."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or []:
             host, port = one.getsockname()[:2]
             print(f"emospec: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            log.warning("stopped at once: what was at work has no answer")
+        else:
+            log.info(
+                "stopped: what had come by then was finished, if it took no more than %d s", CLOSING_SECONDS
+            )
 
 
 def serve(
