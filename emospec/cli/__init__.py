@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import emospec
-from emospec.cli import study, use
+from emospec.cli import models, study, use
 from emospec.cli.output import flush, prepare_streams
 from emospec.cli.predictions import STOPPED
 from emospec.cli.stopping import Verbs
@@ -88,4 +88,5 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 app.add_typer(use.app)
+app.add_typer(models.app)
 app.add_typer(study.app)

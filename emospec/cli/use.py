@@ -1,6 +1,5 @@
-"""The verbs of use: a saved model on recordings. They need no torch, but for `export`."""
+"""The verbs of use: a saved model on recordings. They need no torch."""
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -8,6 +7,22 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from emospec.cli.extras import needs
+from emospec.cli.options import (
+    AbstainBelow,
+    AsJson,
+    Channel,
+    Ffmpeg,
+    Hop,
+    Int8,
+    Minimum,
+    ModelName,
+    NoSpeechCheck,
+    Smoothing,
+    Threads,
+    Window,
+    finite,
+    model_named,
+)
 from emospec.cli.predictions import Printer, counter, stopped, told_failure
 from emospec.cli.targets import check_files, check_timeline_files, plan
 from emospec.errors import EmospecError
@@ -20,49 +35,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-def _finite(value: float) -> float:
-    """NaN and infinity pass typer's ranges."""
-    if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number that can be used")
-    return value
-
-
 _Result = TypeVar("_Result", "Prediction | Failure", "Timeline")
 
 STDIN = "-"
 Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
-ModelName = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
-    ),
-]
-Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
-AbstainBelow = Annotated[
-    float,
-    typer.Option(min=0.0, max=1.0, callback=_finite, help="No emotion where the confidence is lower."),
-]
-Window = Annotated[float, typer.Option(help="Seconds that are judged at once.")]
-Hop = Annotated[float, typer.Option(help="Seconds from one window to the next.")]
-Smoothing = Annotated[
-    float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
-]
-Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
-NoSpeechCheck = Annotated[
-    bool, typer.Option("--no-speech-check", help="Judge windows in which nobody speaks, too.")
-]
-Channel = Annotated[
-    int | None,
-    typer.Option(min=1, help="Judge this channel of each recording, from 1; else the mean over all."),
-]
-Ffmpeg = Annotated[
-    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
 @app.command(epilog="Example: emospec predict calls/ --csv > emotions.csv")
@@ -160,7 +138,7 @@ def listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
     seconds: Annotated[
-        float, typer.Option(min=0.0, callback=_finite, help="How long to listen; 0 until Ctrl-C.")
+        float, typer.Option(min=0.0, callback=finite, help="How long to listen; 0 until Ctrl-C.")
     ] = 0.0,
     window: Window = 3.0,
     hop: Hop = 1.0,
@@ -293,7 +271,7 @@ def score(
             found = run(
                 source,
                 out,
-                _model(model),
+                model_named(model),
                 keep=keep or (),
                 int8=int8,
                 z=z,
@@ -316,141 +294,10 @@ def score(
     _exit(found["failed"], found["files"], missed)
 
 
-@app.command(epilog="Example: emospec export runs/one --out models/mine")
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    out: Annotated[Path, typer.Option(help="The model folder to make.")],
-    int8: Annotated[
-        Path | None,
-        typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
-    ] = None,
-    float16: Annotated[
-        bool, typer.Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
-    ] = False,
-    crossval: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."
-        ),
-    ] = None,
-    notes: Annotated[Path | None, typer.Option(help="Markdown for the card's limits.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a model of a run: one folder that works anywhere, without torch."""
-    with needs("train"):
-        from emospec.release import export_model
-
-        told = _text_of(notes) if notes else ""
-        made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=told)
-    if as_json:
-        from emospec.display import print_json
-
-        print_json({"model": str(out), "classes": list(made.names), "sha256": made.about["sha256"]})
-        return
-    print(f"{', '.join(made.names)}: {out}")
-    if int8 is not None:
-        deviation = made.about["int8_deviation"]
-        print(f"int8: probabilities of training utterances move by at most {deviation:.3f}")
-    if float16:
-        deviation = made.about["float16_deviation"]
-        print(f"float16: probabilities of noise move by at most {deviation:.1g}")
-
-
-@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
-def serve(
-    model: ModelName = "",
-    host: Annotated[
-        str, typer.Option(help="The address to bind; by default this machine alone.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    ffmpeg: Ffmpeg = False,
-    int8: Int8 = False,
-    threads: Threads = 0,
-    token: Annotated[
-        str,
-        typer.Option(
-            envvar="EMOSPEC_TOKEN",
-            help="What requests must bear; best by the environment.",
-            show_default=False,
-        ),
-    ] = "",
-    max_seconds: Annotated[
-        float, typer.Option(min=0.1, callback=_finite, help="The longest recording.")
-    ] = 3600.0,
-    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
-    allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
-    ] = None,
-    root_path: Annotated[
-        str,
-        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
-    ] = "",
-) -> None:
-    """Serve a model over HTTP, with a page for people at /."""
-    with needs("serve"):
-        from emospec.serving.limits import MEGABYTE, Limits
-        from emospec.serving.server import serve as run
-    from emospec.inference.model import DEFAULT
-
-    most = max_megabytes * MEGABYTE
-    limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
-    run(
-        model or DEFAULT,
-        host=host,
-        port=port,
-        int8=int8,
-        threads=threads,
-        token=token,
-        origins=tuple(allow_origin or ()),
-        root_path=root_path,
-        limits=limits,
-        ffmpeg=ffmpeg,
-        notes=() if model else (_default_terms(),),
-    )
-
-
-@app.command(epilog="Example: emospec models")
-def models(as_json: AsJson = False) -> None:
-    """List the models that come with emospec: classes, what they learned from, licences, scores."""
-    from emospec.display import print_models
-    from emospec.inference.model import bundled, load_model
-
-    print_models([load_model(name) for name in bundled()], as_json)
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmospecError(f"{file}: cannot be read as text ({error})") from error
-
-
 def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
     from emospec.inference.recognizer import Recognizer
 
-    return Recognizer(_model(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
-
-
-def _model(named: str) -> str:
-    """The model that is named; else the default one, which says what it is and on what terms."""
-    if named:
-        return named
-    from emospec.inference.model import DEFAULT
-
-    print(_default_terms(), file=sys.stderr)
-    return DEFAULT
-
-
-def _default_terms() -> str:
-    """Return what the default model is, and on what terms it may be used."""
-    from emospec.inference.model import DEFAULT, load_model
-
-    model = load_model(DEFAULT)
-    corpora = ", ".join(corpus["title"] for corpus in model.about["training"]["corpora"])
-    return (
-        f"model {DEFAULT}: {', '.join(model.names)}; learned from {corpora}; licence of its weights: "
-        f"{model.terms}. `emospec models` tells more, --model names another"
-    )
+    return Recognizer(model_named(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
 
 
 def _told_left_out(named: list[str]) -> int:
