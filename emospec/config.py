@@ -133,9 +133,10 @@ class Training(_Table):
             steps = max(self.min_steps, round(self.steps * utterances / self.steps_for / 10) * 10)
         select_after = round(steps * self.select_after / self.steps)
         if steps // self.evaluate_every * self.evaluate_every <= select_after:
-            raised = steps > self.steps
-            scaled = f" ({self.why(utterances)})" if raised else ""
-            exactly = f", or train exactly {self.steps} steps by --steps {self.steps}" if raised else ""
+            scaled = f" ({self.why(utterances)})" if steps != self.steps else ""
+            exactly = (
+                f", or train exactly {self.steps} steps by --steps {self.steps}" if steps > self.steps else ""
+            )
             raise ConfigError(
                 f"no model could be chosen: dev is judged every {self.evaluate_every} steps after step {select_after}, "
                 f"training ends at step {steps}{scaled}. Lower training.evaluate_every or training.select_after"

@@ -47,6 +47,10 @@ def test_steps_from_which_no_model_could_be_chosen_are_refused_before_any_work(
     message = error_of(monkeypatch, capsys, *asked, "--set", "training.evaluate_every=2000")
     assert "no model could be chosen" in message
     assert "--steps" not in message
+    message = error_of(
+        monkeypatch, capsys, *asked, "--set", "training.steps=60", "--set", "training.min_steps=1"
+    )
+    assert "(training.steps=60 is meant for 4425 training utterances, here are 12" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -213,3 +217,11 @@ def test_a_file_where_a_folder_is_to_be_made_is_told_before_any_work(
     message = error_of(monkeypatch, capsys, verb, *pack, "--out", tmp_path / "notes")
     assert f"{tmp_path / 'notes'} is a file: a " in message
     assert message.strip().endswith("needs a folder. Name another")
+
+
+def test_a_report_does_not_go_into_a_file(
+    hum_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").touch()
+    message = error_of(monkeypatch, capsys, "report", hum_run, "--out", tmp_path / "notes")
+    assert f"{tmp_path / 'notes'} is a file: a report needs a folder" in message

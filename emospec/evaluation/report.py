@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from emospec.errors import RunError
+from emospec.errors import OutputError, RunError
 from emospec.evaluation.published import WHERE
 from emospec.evaluation.results import Run, flatten, share_overrides
 from emospec.evaluation.section import Section
@@ -52,12 +52,15 @@ def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> Pa
 
     Raises:
         RunError: there are no runs, or runs that claim one fold list have different ones.
+        OutputError: `out` is a file.
 
     Example:
         >>> write_report(find_runs([Path("runs")]), Path("report"))  # doctest: +SKIP
     """
     if not runs:
         raise RunError("there are no runs to report: give at least one finished run folder")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: a report needs a folder. Name another")
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(run.section, []).append(run)
