@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from emospec.cores import cores
 from emospec.errors import ServingError
+from emospec.inference.model import load_model
 from emospec.processes import current_folder_off_path
 from emospec.serving.app import create_app
 from emospec.serving.batching import PASS_SAMPLES, SharedRecognizer
@@ -90,6 +91,7 @@ def serve(
         ModelError: there is no such model.
     """
     _refuse_unusable(token, origins, root_path)
+    found = load_model(model)  # a mistake is told before the log begins
     bound = bind(host, port)
     log_to_stderr()
     for note in notes:
@@ -100,7 +102,7 @@ def serve(
         limits = limits or Limits()
         metrics, threads = Metrics(), threads or cores()
         recognizer = SharedRecognizer(
-            model,
+            found,
             int8=int8,
             threads=threads,
             pass_samples=pass_samples,
