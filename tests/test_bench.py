@@ -158,6 +158,7 @@ def test_a_wrong_folder_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.full
 def test_every_end_of_a_broken_recording_has_a_name(tmp_path: Path) -> None:
     outcomes = list(run((broken(tmp_path, k, seed=2) for k in range(60)), "broken_audio:every_way"))
     judged = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]

@@ -94,6 +94,7 @@ def test_train_again_needs_resume_and_then_keeps_the_run(two_runs: Path, hum_pac
     )
 
 
+@pytest.mark.full
 def test_crossval_evaluate_and_report(hum_pack: Pack, tmp_path: Path) -> None:
     printed = run("crossval", hum_pack.folder, "--out", tmp_path / "cv", *SETS, "--jobs", 1)
     assert [path.name for path in sorted((tmp_path / "cv").iterdir())] == ["r0-f1", "r0-f2", "r0-f3"]

@@ -40,6 +40,7 @@ def test_steps_are_those_of_torchs_class(weight_decay: float, dtype: torch.dtype
     assert all(torch.equal(state[name], known[name]) for name in known)
 
 
+@pytest.mark.full
 def test_it_does_not_import_torchs_compiler() -> None:
     code = """if True:
         import sys, torch

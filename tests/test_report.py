@@ -343,6 +343,7 @@ def test_of_many_folds_one_of_the_sections_verdict_is_told(tmp_path: Path) -> No
     assert Section(1, (runs[0], runs[2])).overlap_words == "words of 1; words of 3"
 
 
+@pytest.mark.full
 def test_protocols_never_share_a_table_and_are_summed_up_each_in_its_way(tmp_path: Path) -> None:
     cells = {1: [[4, 0, 0], [0, 0, 0], [0, 0, 0]], 2: [[0, 0, 0], [1, 1, 0], [0, 0, 2]]}
     runs = [
@@ -430,6 +431,7 @@ def test_curves_are_the_runs_and_their_mean(four: list[Run]) -> None:
     assert np.asarray(dev.lines[-1].get_xydata()).tolist() == [list(dot) for dot in chosen]
 
 
+@pytest.mark.full
 def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Path) -> None:
     wrong = {0.3: 1, 0.03: 0, 0: 4}  # of 6 neutral test utterances
     runs = [
