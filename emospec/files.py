@@ -45,7 +45,7 @@ _REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
     errno.EPERM: "get the right to write there, or name another folder",
     errno.EROFS: "it is read-only there, so name another folder",
 }
-"""What helps, by the number of the system's error."""
+"""Advice by the number of the system's error."""
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Ready:
 
     @property
     def doubts(self) -> list[str]:
-        """What of the training is hardly what the user wants, in words."""
+        """Return in words what of the training the user hardly wants."""
         return doubts_of(self.job, len(self.fold.train))
 
     def part(self, name: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the processes that emospec starts inherit: none looks for modules in the current folder."""
+"""The environment of processes that emospec starts: none looks for modules in the current folder."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How far long work is, in words: durations, and lines for where there is no terminal to show a bar."""
+"""Progress of long work in words: durations, and lines for where there is no terminal to show a bar."""
 
 import sys
 import time
@@ -31,7 +31,7 @@ class ProgressLines:
         self._clock = clock
         self._first: dict[
             str, tuple[float, int]
-        ] = {}  # when each piece of work was first told of, and how far it was
+        ] = {}  # when each piece of work was first reported, and its share then
         self._last: dict[str, tuple[float, int, str]] = {}  # its last line
 
     def update(self, name: str, done: int, total: int, word: str) -> None:

@@ -55,7 +55,7 @@ _KINDS = {
     "a pack": ("fingerprints.bin",),
     "a model": ("model.onnx",),
 }
-"""What a folder may be, and the files of which one shows it."""
+"""Kinds of folders, each with the files of which one proves it."""
 
 _log = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ def _row_words(progress: Progress | None, name: str) -> "Callable[[Row, int], No
 
 
 def _pace_words(progress: Progress | None, out: Path, task: "Task") -> Callable[[int, float], None] | None:
-    """How long a training takes here, told to a progress and noted in the run's folder once some steps were timed."""
+    """Estimate how long a training takes here; report it and note it in the run's folder once some steps were timed."""
     utterances, dev = len(task.train), len(task.dev)
 
     def show(step: int, seconds: float) -> None:

@@ -23,7 +23,7 @@ ALL = "all runs"
 
 @dataclass(frozen=True)
 class _State:
-    """How far one run is.
+    """The progress of one run.
 
     Attributes:
         step, steps: done, and in all.
@@ -103,7 +103,7 @@ class Watch:
             self._progress(name, *row)
 
     def _time_left(self) -> list[str]:
-        """How long all runs still take at the pace of those that were seen, in words; nothing while none was."""
+        """Return in words how long all runs still take at the pace of those seen; nothing while none was."""
         states = list(self._states.values())
         if not (known := sum(state.work for state in states if state.seconds)):
             return []

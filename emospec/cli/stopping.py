@@ -28,7 +28,7 @@ AFTER_STOP = {
     "models": "Nothing was changed",
     "presets": "Nothing was changed",
 }
-"""What is true of each verb that was stopped, whenever that was."""
+"""True of each verb that was stopped, at any moment."""
 
 
 class Verbs(typer.core.TyperGroup):

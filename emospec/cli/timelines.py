@@ -1,4 +1,4 @@
-"""What `emospec timeline` does: timelines made and written one after the other, and how far they are."""
+"""`emospec timeline`: makes and writes timelines one after the other, and shows the progress."""
 
 import dataclasses
 import io
@@ -109,7 +109,7 @@ def _draw(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
 
 @contextmanager
 def progress(recordings: int, passes: int) -> Iterator[Callable[["Recording"], Callable[[float], None]]]:
-    """How far timelines are, on standard error: a bar on a terminal, else a line now and then.
+    """Show the progress of timelines on standard error: a bar on a terminal, else a line now and then.
 
     Args:
         recordings: how many there are.
@@ -168,7 +168,7 @@ def _lines(recordings: int, passes: int) -> Callable[["Recording"], Callable[[fl
 
 
 def _seconds_of(recording: "Recording") -> float | None:
-    """How long a recording says that it is; None where it does not, or cannot be read so."""
+    """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
     import soundfile
 
     from emospec.data.kinds import HEAD_BYTES, is_read_here
@@ -179,6 +179,6 @@ def _seconds_of(recording: "Recording") -> float | None:
                 return None
             file.seek(0)
             found = soundfile.info(file)
-    except (RuntimeError, OSError, TypeError, ValueError):  # to be told when it is judged
+    except (RuntimeError, OSError, TypeError, ValueError):  # the error is raised when it is judged
         return None
     return float(found.duration) if 0 < found.duration < float(sys.maxsize) / found.samplerate / 2 else None

@@ -301,7 +301,7 @@ def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recogn
 
 
 def _told_left_out(named: list[str]) -> int:
-    """How many recordings of the folders that are named are of kinds that are not read; a line tells of each folder."""
+    """Return how many recordings of the named folders are of kinds that are not read; print a line for each folder."""
     from emospec.data.audio import printable
     from emospec.data.kinds import left_out_line
     from emospec.data.recordings import left_out

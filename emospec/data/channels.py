@@ -1,4 +1,4 @@
-"""What lies on the channels of a recording: one taken of several, and whether their mean does them justice.
+"""The channels of a recording: one taken of several, and whether their mean does them justice.
 
 Two microphones of one room hear the same, somewhat earlier or later, louder or softer: their mean is sound. Two people
 on a channel each (a call) are mixed by it, and channels of opposite polarity cancel.
@@ -17,7 +17,7 @@ QUIET_DB = -50.0
 FLOOR_DB = 35.0
 """Below a channel's loudest block: what is quieter still counts as silence."""
 BOTH_DB = 20.0
-"""How far the second channel may lie below the first: what is softer is lost in the mean beside it."""
+"""The second channel may lie so far below the first: a softer one is lost in the mean beside it."""
 CANCELLED_SHARE = 0.2
 """Power of the sum over the sum of powers: 2 of two equal channels, 1 of independent ones, 0 of opposite ones.
 

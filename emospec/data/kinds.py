@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and by its suffix: a recording of a kind that is read here, of another, or none.
+"""The kind of a file, by its first bytes and its suffix: a recording that is read here, another one, or none.
 
 Opens nothing, decodes nothing.
 """
@@ -33,12 +33,12 @@ OTHER_SUFFIXES = (
 """Of recordings that are not read here, but by ffmpeg."""
 
 HEAD_BYTES = 4096
-"""How many first bytes `kind_of` wants to see."""
+"""The number of first bytes that `kind_of` needs."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is that is not read here.
+    """A kind of file that is not read here.
 
     Attributes:
         name: in words that follow "is".

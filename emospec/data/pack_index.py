@@ -105,4 +105,4 @@ _READERS: dict[str, Callable[[Iterator[Any]], Any]] = {
     "sources": source_stamps,
     "silent": list,
 }
-"""How each array of the index is taken in; what else it holds is a single value."""
+"""The dtype of each array of the index; everything else in it is a single value."""

@@ -1,4 +1,4 @@
-"""What the owner of a pack should know: which label became which emotion, and which utterances may do harm.
+"""Facts that the owner of a pack should know: which label became which emotion, which utterances may do harm.
 
 Opens no waveform: what is silent, `prepare` has noted.
 """
@@ -23,7 +23,7 @@ OVERLONG_SECONDS = 14.0
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """How many utterances of a corpus have a label, and the emotion that it became."""
+    """The number of utterances of a corpus with a label, and the emotion that it became."""
 
     corpus: str
     label: str

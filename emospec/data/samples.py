@@ -1,6 +1,6 @@
 """Samples of any kind in memory -> floats in [-1, 1], (samples,) or (samples, channels); or one clear error.
 
-Imports no tensor library: what it takes of one is told by its methods.
+Imports no tensor library: a tensor is recognised by its methods.
 """
 
 from array import array
@@ -132,7 +132,7 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.floating[Any]]:
 
 
 def _advice(samples: NDArray[Any]) -> str:
-    """What to do about samples of a kind that is not taken."""
+    """Return advice for samples of a type that is not taken."""
     if samples.dtype.kind in "iu":
         return "Convert 16-bit values to int16, or divide by the full scale"
     if samples.dtype.kind in "OUS":

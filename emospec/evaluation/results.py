@@ -249,7 +249,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def _what_is_there(folder: Path) -> str:
-    """What a folder without finished runs is instead, and what to do."""
+    """Return what a folder without finished runs is instead, and what to do."""
     if not folder.exists():
         return "there is no such folder. Name one that `emospec train` or `emospec crossval` made"
     if not folder.is_dir():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one recording.
+    """The prediction of a model for one recording.
 
     Attributes:
         recording: its name; `recording` where it has none.

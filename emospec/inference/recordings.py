@@ -77,7 +77,7 @@ def taken(recording: Recording | Any, sample_rate: int | None = None) -> Given:
 
 
 def name_of(recording: Recording | Any) -> str:
-    """What a recording is called: its path as it was given, on one line; `recording` where it has none."""
+    """Return the name of a recording: its path as it was given, on one line; `recording` where it has none."""
     if isinstance(recording, Mapping):
         recording = recording.get("path")
     elif hasattr(recording, "read"):

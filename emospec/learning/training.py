@@ -39,7 +39,7 @@ from emospec.learning.optimizer import Adam
 from emospec.learning.ranks import Ranks
 from emospec.learning.task import CHECKPOINT, Fit, Row, Task
 
-TIMED_STEPS = 3  # from which the time of a training is told
+TIMED_STEPS = 3  # from which the time of a training is estimated
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

@@ -193,7 +193,7 @@ class Decoder:
 def _deaf_to_stops() -> Iterator[None]:
     """Start processes that a SIGTERM or Ctrl-C to the whole process tree does not end.
 
-    What we are told to stop is our own to end, once what has come is answered. A blocked signal stays blocked in
+    The server ends its decoders itself, once every request is answered. A blocked signal stays blocked in
     a child, and in its children.
     """
     resource_tracker.ensure_running()  # it lets the signals through again, so it comes first

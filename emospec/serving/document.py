@@ -43,7 +43,7 @@ def document(app: FastAPI, guarded: tuple[str, ...], token: bool) -> dict[str, A
 
 
 def _messages() -> dict[str, Any]:
-    """What a stream's WebSocket carries, as the answer to its handshake."""
+    """Return the messages of a stream's WebSocket, as the answer to its handshake."""
     names = {model.model_fields["type"].annotation.__args__[0]: model.__name__ for model in MESSAGES}  # type: ignore[union-attr]
     refs = {kind: REF.format(model=name) for kind, name in names.items()}
     schema = {

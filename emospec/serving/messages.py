@@ -43,7 +43,7 @@ class End(BaseModel):
 
 
 class StreamTrouble(BaseModel):
-    """What ends a stream early, before the server closes with 1008 or 1011."""
+    """The error that ends a stream early, before the server closes with 1008 or 1011."""
 
     type: Literal["error"]
     error: Fault

@@ -91,7 +91,7 @@ def serve(
         ModelError: there is no such model.
     """
     _refuse_unusable(token, origins, root_path)
-    found = load_model(model)  # a mistake is told before the log begins
+    found = load_model(model)  # an error is printed before the log begins
     bound = bind(host, port)
     log_to_stderr()
     for note in notes:

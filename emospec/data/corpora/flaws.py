@@ -1,4 +1,4 @@
-"""What is wrong with the files of a corpus, by their size and first bytes: those that hold no sound are counted."""
+"""Flaws of the files of a corpus, by their size and first bytes: counts those that hold no sound."""
 
 import os
 from collections.abc import Iterator, Sequence
