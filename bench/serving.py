@@ -67,7 +67,7 @@ class Told:
 
 def request_of(content: bytes) -> bytes:
     """A recording, to be judged."""
-    start = b'--a\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    start = b'--a\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     body = start + content + b"\r\n--a--\r\n"
     head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n" + body
@@ -102,15 +102,20 @@ class Client:
             told.wrong += any(abs(said[name] - p) > TOLERANCE for name, p in clip.expected.items())
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
-        if (
-            self._streams is None or self._streams[0].at_eof()
-        ):  # the server ends what is idle for some seconds
+        if self._streams is not None and self._streams[0].at_eof():
+            self.close()  # the server ends what is idle for some seconds
+        if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
-        return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
+        body = await reader.readexactly(length)
+        if re.search(
+            rb"(?i)\r\nconnection: close", head
+        ):  # as of a request that was refused before it was read
+            self.close()
+        return int(head.split(b" ", 2)[1]), body
 
     def close(self) -> None:
         """Hang up."""

@@ -62,11 +62,11 @@ def test_two_hundred_broken_recordings_are_results_or_errors(server: Served, tmp
         for k in range(200):
             recording = Path(broken(tmp_path, k, seed=0).path)
             content = recording.read_bytes() if recording.is_file() else b""
-            for route, field in (("/v1/predict", "files"), ("/v1/timeline", "file")):
-                answer = client.post(route, files={field: ("a", content)})
+            for route in ("/v1/predict", "/v1/timeline?check_speech=false"):
+                answer = client.post(route, files={"file": ("a", content)})
                 if answer.status_code == 200:
-                    said = answer.json()["results"][0] if field == "files" else answer.json()
-                    spoken = [said] if field == "files" else said["segments"]
+                    said = answer.json()
+                    spoken = said["results"] if "results" in said else said["segments"]
                     assert all(math.isfinite(one["confidence"]) for one in spoken), recording
                     ends["result"] += 1
                 else:
