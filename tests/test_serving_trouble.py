@@ -236,9 +236,11 @@ def test_a_decoder_that_is_killed_is_not_a_damaged_recording(
 
         def killed(decoder: Decoder, *asked: Any, **options: Any) -> Iterator[Waveform]:
             decoder.start()
-            if kills:
-                os.kill(decoder.pid or 0, kills.pop())
-            yield from original(decoder, *asked, **options)
+            with pytest.MonkeyPatch.context() as patch:
+                if kills:  # while it is at work: one that is dead before is started anew
+                    patch.setattr(decoder, "start", lambda: None)
+                    os.kill(decoder.pid or 0, kills.pop())
+                yield from original(decoder, *asked, **options)
 
         monkeypatch.setattr(Decoder, "_ask", killed)
         for route in ("predict", "timeline"):
