@@ -223,6 +223,7 @@ def test_workers_leave_with_a_killed_parent(hum_pack: Pack, tmp_path: Path) -> N
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.full
 def test_idle_workers_leave_with_a_killed_parent_too() -> None:
     program = """
 import os, sys, time

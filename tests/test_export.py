@@ -131,6 +131,7 @@ def test_the_file_is_self_contained_and_tells_of_no_machine(graphs: Graphs, kind
     assert [p.name for p in path.parent.iterdir() if "part" in p.name] == []
 
 
+@pytest.mark.full
 def test_the_same_learner_gives_the_same_bytes_and_keeps_its_state(graphs: Graphs, tmp_path: Path) -> None:
     learner, path = graphs("log-mel")
     learner.train()
@@ -197,6 +198,7 @@ def test_int8_refuses_what_it_cannot_use(graphs: Graphs, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.full
 def test_weights_in_16_bits_say_nearly_the_same_from_half_the_file(
     graphs: Graphs, tmp_path: Path, kind: Kind, int8: bool
 ) -> None:

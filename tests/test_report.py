@@ -618,6 +618,7 @@ def test_a_class_without_test_utterances_is_not_zero(tmp_path: Path) -> None:
     assert [text.get_text() for text in bars.texts] == ["100", "50", "n/a"]
 
 
+@pytest.mark.full
 def test_the_same_runs_give_the_same_bytes(four: list[Run], written: Path, tmp_path: Path) -> None:
     assert write_report(four, tmp_path).read_bytes() == written.read_bytes()
 

@@ -114,6 +114,7 @@ def test_a_standardiser_fitted_on_all_is_found(
     assert "fitted on the utterances of all" in run.scores["audit"]
 
 
+@pytest.mark.full
 def test_after_a_resume_the_proof_is_of_the_statistics_in_use(hum_pack: Pack, tmp_path: Path) -> None:
     settings = [*SHORT, "training.checkpoint_seconds=0"]
     run = emospec.train(hum_pack.folder, tmp_path / "r", "dai2019-mel", settings)
@@ -180,6 +181,7 @@ def test_weights_of_a_run_that_knew_no_test_speaker_may_be_taken_over(
     assert not np.allclose(own["network.fc2.weight"], theirs["network.fc2.weight"], atol=1e-3)
 
 
+@pytest.mark.full
 def test_a_start_that_knew_test_is_a_leak_also_at_second_hand(
     hum_pack: Pack, honest: Run, tmp_path: Path
 ) -> None:

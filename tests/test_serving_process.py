@@ -103,6 +103,7 @@ def test_the_python_examples_work(address: str, folder: Path) -> None:
         assert re.search(expected, told.stdout), told
 
 
+@pytest.mark.full
 def test_what_the_container_runs_works(hum_model: Path) -> None:
     text = (ROOT / "deploy" / "Containerfile").read_text()
     command = json.loads(text.partition("ENTRYPOINT ")[2])
@@ -120,6 +121,7 @@ def test_what_the_container_runs_works(hum_model: Path) -> None:
         assert (ROOT / copied).exists()
 
 
+@pytest.mark.full
 def test_what_the_unit_runs_works(hum_model: Path, tmp_path: Path) -> None:
     """With the token in the environment, as its EnvironmentFile gives it."""
     unit = (ROOT / "deploy" / "emospec.service").read_text()

@@ -378,6 +378,7 @@ def test_the_cosine_schedule_rises_and_ends_near_nothing(hum_pack: Pack, tmp_pat
     assert rates[-1] < 1e-6
 
 
+@pytest.mark.full
 def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Path) -> None:
     file = teacher_file(hum_pack, tmp_path / "teacher.npz")
     learner, store, task = make_task(hum_pack, f"loss.teacher={file}", "training.steps=40")
