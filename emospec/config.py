@@ -280,8 +280,8 @@ def explain_preset(preset: str) -> str:
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
         for key, field in type(values).model_fields.items():
-            told = f"{key} = {toml_value(getattr(values, key))}"
-            lines.append(f"{told:<28}# {field.description}" if field.description else told)
+            assignment = f"{key} = {toml_value(getattr(values, key))}"
+            lines.append(f"{assignment:<28}# {field.description}" if field.description else assignment)
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -328,17 +328,17 @@ def _is_file(preset: str) -> bool:
 
 
 def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
-    told = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
+    prefix = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
     if _is_file(preset):
         try:
             return Path(preset).read_text(encoding="utf-8-sig")  # as Windows' editors write it
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError(f"{told}preset file {preset}: cannot be read ({reason})") from error
+            raise ConfigError(f"{prefix}preset file {preset}: cannot be read ({reason})") from error
     names = preset_names()
     if preset not in names:
         raise ConfigError(
-            f"{told}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"{prefix}preset {preset!r} is not known{nearest(preset, names) or '.'} "
             f"Known: {', '.join(names)}, or the path of a .toml file"
         )
     return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")

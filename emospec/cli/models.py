@@ -36,8 +36,8 @@ def export(
     with needs("train"):
         from emospec.release import export_model
 
-        told = _text_of(notes) if notes else ""
-        made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=told)
+        text = _text_of(notes) if notes else ""
+        made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=text)
     if as_json:
         from emospec.display import print_json
 

@@ -353,10 +353,10 @@ def _decode_one(utterance: Utterance) -> _Decoded | str:
     except AudioError as error:
         return str(error)
     sha256 = hashlib.sha256(waveform.data).hexdigest()
-    told = sha256, fingerprint(waveform), bool(np.abs(waveform).max(initial=0.0) < SILENT_PEAK)
+    facts = sha256, fingerprint(waveform), bool(np.abs(waveform).max(initial=0.0) < SILENT_PEAK)
     if source.is_int16_mono_16k:
-        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), *told
-    return "float32", waveform.astype(_STORES["float32"]), *told
+        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), *facts
+    return "float32", waveform.astype(_STORES["float32"]), *facts
 
 
 def _still_valid(
