@@ -23,7 +23,7 @@ check: $(STAMP)  ## lint, formatting, types, import floors, version = changelog
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_house.py
+	$(BIN)/pytest -q tests/house/test_house.py
 
 test: $(STAMP)  ## the tests, with coverage
 	$(BIN)/coverage erase
