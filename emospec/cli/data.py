@@ -52,13 +52,13 @@ def prepare_corpora(
     Raises:
         EmospecError: a corpus cannot be read, or the pack not be made.
     """
-    from emospec.data.corpora import compare, corpus_remarks, get_corpus, own_corpus, read_corpus
-    from emospec.data.corpora.own import with_licences
+    from emospec.data.corpora import check_counts, corpus_remarks, get_corpus, read_corpus, user_corpus
+    from emospec.data.corpora.user import with_licences
     from emospec.data.pack import prepare
 
     roots = _roots(corpora)
     named = {spec: get_corpus(spec) for spec in roots}
-    own = with_licences([own for spec in roots if (own := own_corpus(spec))], licences)
+    own = with_licences([own for spec in roots if (own := user_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
     made, new = prepare(
@@ -66,14 +66,14 @@ def prepare_corpora(
         folder,
         skip_bad=skip_bad,
         replace=replace,
-        own=own,
+        user_corpora=own,
         progress=lambda done, all_: progress("prepare", done, all_, ""),
     )
     return Prepared(
         pack=made,
         made=new,
         took_place=new and existed,
-        summaries={named[spec].name: compare(named[spec], pool).summary for spec, pool in pools.items()},
+        summaries={named[spec].name: check_counts(named[spec], pool).summary for spec, pool in pools.items()},
         remarks={
             named[spec].name: [*corpus_remarks(spec, root), *_terms(made, named[spec].name)]
             for spec, root in roots.items()
@@ -83,7 +83,7 @@ def prepare_corpora(
 
 def _roots(corpora: Sequence[str]) -> dict[str, str]:
     """Return the root of each corpus; no two of one name."""
-    from emospec.data.corpora.own import READERS, split_name
+    from emospec.data.corpora.user import USER_READERS, split_name
 
     roots: dict[str, str] = {}
     names: set[str] = set()
@@ -92,7 +92,7 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
             raise CorpusError(f"{spec!r} is not of the form NAME=ROOT, such as emodb=~/emodb")
         reader, name = split_name(spec)
         if name in names:
-            to_do = f"Name each, as in {reader}:calls=ROOT" if reader in READERS else "Name each once"
+            to_do = f"Name each, as in {reader}:calls=ROOT" if reader in USER_READERS else "Name each once"
             raise CorpusError(f"corpus {name!r} is named twice. {to_do}")
         names.add(name)
         roots[spec] = root
@@ -102,14 +102,14 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
 def _terms(pack: "Pack", name: str) -> list[str]:
     """Return what is to be said of the terms of a corpus of the user's own."""
     from emospec.data.corpora import CORPORA
-    from emospec.data.corpora.own import READERS
+    from emospec.data.corpora.user import USER_READERS
 
-    if name not in pack.own:
+    if name not in pack.user_corpora:
         return []
-    if licence := pack.own[name].licence:
+    if licence := pack.user_corpora[name].licence:
         return [f"licence {licence}"]
     words = "licence not stated: --licence records it, for runs and the model's card"
-    if name in CORPORA and name not in READERS:
+    if name in CORPORA and name not in USER_READERS:
         words += f". Of {name}, which emospec knows, nothing is taken over, for it is read as your own"
     return [words]
 
@@ -120,7 +120,7 @@ def print_prepared(found: Prepared, as_json: bool) -> None:
     from rich.markup import escape
 
     from emospec.cli.tables import print_json
-    from emospec.data.pack_report import doubts_of
+    from emospec.data.pack_report import pack_warnings
 
     pack = found.pack
     if as_json:
@@ -139,12 +139,12 @@ def print_prepared(found: Prepared, as_json: bool) -> None:
     console.print(words, markup=False, soft_wrap=True)
     for skip in pack.skipped:
         console.print(f"left out {skip.id}: {skip.reason}", markup=False, soft_wrap=True)
-    for doubt in doubts_of(pack):
-        console.print(f"warning: {doubt.words}", markup=False, soft_wrap=True)
+    for warning in pack_warnings(pack):
+        console.print(f"warning: {warning.words}", markup=False, soft_wrap=True)
 
 
 def _facts(found: Prepared) -> dict[str, Any]:
-    from emospec.data.pack_report import doubts_of, labels_of
+    from emospec.data.pack_report import label_counts, pack_warnings
 
     pack = found.pack
     return {
@@ -154,19 +154,19 @@ def _facts(found: Prepared) -> dict[str, Any]:
         "seconds": pack.seconds,
         "corpora": found.summaries,
         "remarks": {name: remarks for name, remarks in found.remarks.items() if remarks},
-        "own": [asdict(own) for own in pack.own.values()],
-        "labels": [asdict(label) | {"known": label.is_known} for label in labels_of(pack)],
+        "own": [asdict(own) for own in pack.user_corpora.values()],
+        "labels": [asdict(label) | {"known": label.is_known} for label in label_counts(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
-        "warnings": [asdict(doubt) for doubt in doubts_of(pack)],
+        "warnings": [asdict(warning) for warning in pack_warnings(pack)],
     }
 
 
 def _labels(pack: "Pack") -> dict[str, list[str]]:
     """Return which labels of each corpus became which emotions, in words."""
-    from emospec.data.pack_report import labels_of
+    from emospec.data.pack_report import label_counts
 
     lines: dict[str, list[str]] = {}
-    labels = labels_of(pack)
+    labels = label_counts(pack)
     for name in dict.fromkeys(label.corpus for label in labels):
         mine = [label for label in labels if label.corpus == name]
         known, others = (

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
-from emospec.data.corpora import YOUR_OWN
+from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.splits import UNKNOWN_SPEAKERS, Fold, speakers_overlap
 from emospec.data.utterances import Utterance
@@ -93,7 +93,7 @@ def _names_in_pack(run: RunRecord, pack: Pack) -> dict[str, set[str]]:
         if not samples:
             nameless.add(identity)
     silent = set(pack.silent)  # digital silence is alike, whoever is silent
-    anybodys = run.own_corpora | set(pack.own)
+    anybodys = run.own_corpora | set(pack.user_corpora)
     for u, samples in zip(pack.utterances, pack.samples_of(pack.utterances), strict=True):
         voices = by_samples.get(samples, set()) if samples and u.id not in silent else set()
         if not voices and (u.corpus not in anybodys or u.id in nameless):
@@ -113,7 +113,7 @@ def _told_apart(
 
 def _is_one_corpus(name: str, run: RunRecord, pack: Pack) -> bool:
     """Whether run and pack mean one corpus by a name: read alike, and no name that anybody's recordings have."""
-    return name not in YOUR_OWN and (name in run.own_corpora) == (name in pack.own)
+    return name not in USER_READERS and (name in run.own_corpora) == (name in pack.user_corpora)
 
 
 def _words_of(tested: Collection[str], known: Collection[str]) -> str:
