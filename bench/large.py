@@ -11,11 +11,11 @@ import numpy as np
 
 from bench.corpus import durations, synthesise
 from bench.measure import CORES, Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
+from emospec.audio.frames import frame_count
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.fingerprint import RECORD
-from emospec.data.frames import frame_count
 from emospec.data.pack import Pack, prepare
 from emospec.data.shards import Shards, first_items, shard_name
-from emospec.data.waveform import SAMPLE_RATE
 
 HOURS, WINDOW_GB, BATCH, CLASSES = 200, 0.6, 32, 4
 LONGEST_FRAMES, FRAME_BYTES = 1400, 4 * 128

@@ -12,7 +12,7 @@ import numpy as np
 from bench.corpus import durations, make_pack
 from bench.measure import CORES, Ratio, in_turn, limit_gflops, ratios_of, seconds, table, worker
 from bench.plain import Training, Ways, log_mel, log_stft
-from emospec.data.frames import MIN_FRAMES
+from emospec.audio.frames import MIN_FRAMES
 
 UTTERANCES, BATCH = 320, 32
 FIRST_STEPS = 10  # until freed memory serves a step; the plain way asks the system for memory at every one

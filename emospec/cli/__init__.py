@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 import emospec
-from emospec.cli import models, study, use
+from emospec.cli import experiments as study
+from emospec.cli import inference as use
+from emospec.cli import models
 from emospec.cli.output import flush, prepare_streams
 from emospec.cli.predictions import STOPPED
 from emospec.cli.stopping import Verbs

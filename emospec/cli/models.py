@@ -34,12 +34,12 @@ def export(
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
     with needs("train"):
-        from emospec.release import export_model
+        from emospec.export.model_folder import export_model
 
         text = _text_of(notes) if notes else ""
         made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=text)
     if as_json:
-        from emospec.display import print_json
+        from emospec.cli.tables import print_json
 
         print_json({"model": str(out), "classes": list(made.names), "sha256": made.about["sha256"]})
         return
@@ -108,7 +108,7 @@ def serve(
 @app.command(epilog="Example: emospec models")
 def models(as_json: AsJson = False) -> None:
     """List the models that come with emospec: classes, what they learned from, licences, scores."""
-    from emospec.display import print_models
+    from emospec.cli.tables import print_models
     from emospec.inference.model import bundled, load_model
 
     print_models([load_model(name) for name in bundled()], as_json)

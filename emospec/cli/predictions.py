@@ -55,7 +55,7 @@ class Printer:
         if (kind is not None and not issubclass(kind, KeyboardInterrupt)) or self.form == "csv":
             return
         if self.form == "json":
-            from emospec.display import print_json
+            from emospec.cli.tables import print_json
 
             print_json([row.facts() for row in self.rows])
             return

@@ -11,7 +11,7 @@ from emospec.cli.extras import needs
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from emospec.inference.recordings import Recording
+    from emospec.inference.inputs import Recording
 
 PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
 PICTURE = "png"
@@ -101,7 +101,7 @@ def names(recordings: "Sequence[Recording]") -> list[str]:
 
 def _stem(recording: "Recording") -> str:
     """The name without an audio file's suffix: `call.001` keeps its number."""
-    from emospec.data.kinds import stem_of
+    from emospec.audio.kinds import stem_of
 
     return stem_of(label(recording))
 

@@ -16,9 +16,9 @@ from emospec.errors import AudioError
 from emospec.files import told_as_output
 
 if TYPE_CHECKING:
-    from emospec.data.waveform import Waveform
+    from emospec.audio.waveform import Waveform
+    from emospec.inference.inputs import Recording
     from emospec.inference.recognizer import Recognizer
-    from emospec.inference.recordings import Recording
     from emospec.inference.streaming import Timing
     from emospec.inference.timeline import Timeline
 
@@ -98,11 +98,11 @@ def _write(heard: "Timeline", outputs: Sequence[Output]) -> str:
 
 def _draw(heard: "Timeline", blocks: "Iterator[Waveform]", path: Path) -> None:
     """Draw waveform, spectrogram and emotions of a recording into a file."""
-    from emospec.data.waveform import SAMPLE_RATE
+    from emospec.audio.waveform import SAMPLE_RATE
     from emospec.files import write_bytes
 
     with needs("plot"):
-        from emospec.inference.picture import draw, overview, to_image
+        from emospec.inference.plot import draw, overview, to_image
     seen = overview(blocks, round(heard.duration_seconds * SAMPLE_RATE))
     write_bytes(path, to_image(draw(heard, seen), picture_form(path)))
 
@@ -171,7 +171,7 @@ def _seconds_of(recording: "Recording") -> float | None:
     """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
     import soundfile
 
-    from emospec.data.kinds import HEAD_BYTES, is_read_here
+    from emospec.audio.kinds import HEAD_BYTES, is_read_here
 
     try:
         with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:

@@ -13,15 +13,15 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from emospec.data.audio import find_recordings
-from emospec.data.cells import FILE, cell_text, column_name, other_separator, portable_name
-from emospec.data.recordings import left_out
+from emospec.audio.discovery import left_out
+from emospec.audio.reader import find_recordings
 from emospec.errors import ScoringError, nearest
+from emospec.table_cells import FILE, cell_text, column_name, other_separator, portable_name
 
 _BATCH_ROWS = 4096
 _BLOCK_BYTES = 2**18  # of a CSV; some thirty of them are read ahead
 
-Row = tuple[Any, ...]
+ManifestRow = tuple[Any, ...]
 """A recording as it is named, then the values of the columns that are kept."""
 
 
@@ -83,7 +83,7 @@ class Manifest:
                 )
         return tuple(_in_microseconds(schema.field(name)) for name in dict.fromkeys(keep))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ManifestRow]:
         """All rows, in order.
 
         Raises:

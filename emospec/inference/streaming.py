@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.samples import as_samples
-from emospec.data.waveform import SAMPLE_RATE, Resampler, Waveform
-from emospec.inference.recordings import ArrayLike
+from emospec.audio.samples import as_samples
+from emospec.audio.waveform import SAMPLE_RATE, Resampler, Waveform
+from emospec.inference.inputs import ArrayLike
 from emospec.inference.segments import Segmenter, Smoother
-from emospec.inference.speech import SpeechLog
 from emospec.inference.timeline import Segment
+from emospec.inference.vad import SpeechLog
 from emospec.inference.windows import Grid, Window
 
 if TYPE_CHECKING:

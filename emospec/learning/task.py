@@ -14,7 +14,7 @@ CHECKPOINT = Path("checkpoint") / "state.safetensors"
 
 
 @dataclass(frozen=True)
-class Row:
+class HistoryRow:
     """One line of `history.csv`. Losses are means over the steps since the line before."""
 
     step: int

@@ -23,8 +23,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emospec.audio.frames import MIN_FRAMES
 from emospec.config import Training
-from emospec.data.frames import MIN_FRAMES
 from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
@@ -32,12 +32,12 @@ from emospec.learning.augmentation import Augmenter
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.device import keep_float32_whole, to_device
 from emospec.learning.distillation import Distillation, take_over
+from emospec.learning.distributed import Ranks
 from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
 from emospec.learning.memory import give_back_freed_memory, reuse_freed_memory
 from emospec.learning.optimizer import Adam
-from emospec.learning.ranks import Ranks
-from emospec.learning.task import CHECKPOINT, Fit, Row, Task
+from emospec.learning.task import CHECKPOINT, Fit, HistoryRow, Task
 
 TIMED_STEPS = 3  # from which the time of a training is estimated
 
@@ -65,7 +65,7 @@ def fit(
     *,
     resume: bool = False,
     tensorboard: bool = False,
-    progress: Callable[[Row, int], None] | None = None,
+    progress: Callable[[HistoryRow, int], None] | None = None,
     pace: Callable[[int, float], None] | None = None,
 ) -> Fit:
     """Train a learner; on return it is the model of the best dev UA.
@@ -155,7 +155,7 @@ class _Trainer:
             # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
             self.average = copy.deepcopy(learner).to(accelerator.device)
         self.step = 0
-        self.rows: list[Row] = []
+        self.rows: list[HistoryRow] = []
         self.best: dict[str, Tensor] = {}
         self.best_ua, self.best_step = -math.inf, 0
         self.earlier_seconds, self.started = 0.0, time.monotonic()
@@ -265,7 +265,7 @@ class _Trainer:
         """What dev judges and a run keeps: the running mean of the weights, where there is one."""
         return self.average or self.learner
 
-    def close_row(self) -> Row:
+    def close_row(self) -> HistoryRow:
         """Judge dev where it is due, keep the best model, write history and checkpoint."""
         loss, softmax_loss, center_loss = (self.ranks.sum(self.sums) / self.steps_in_row).tolist()
         if not math.isfinite(loss):
@@ -278,7 +278,7 @@ class _Trainer:
                 self.best_ua, self.best_step = dev_ua, self.step
                 self.best = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
         epoch = self.step * self.task.training.batch_size / len(self.train)
-        row = Row(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
+        row = HistoryRow(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
         self.rows.append(row)
         self.sums.zero_()
         self.steps_in_row = 0
@@ -362,7 +362,7 @@ class _Trainer:
         self.best_step, self.earlier_seconds = about["best_step"], about["seconds"]
         # What made the statistics and the choice that the checkpoint holds.
         self.fitted_on, self.selected_on = about["fitted_on"], set(about["selected_on"])
-        self.rows = [Row(**row) for row in about["rows"]]
+        self.rows = [HistoryRow(**row) for row in about["rows"]]
         if self.ranks.main:
             write_text(self.folder / "history.csv", _to_csv(self.rows))
 
@@ -399,9 +399,9 @@ def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:
         )
 
 
-def _to_csv(rows: Sequence[Row]) -> str:
+def _to_csv(rows: Sequence[HistoryRow]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(out, [field.name for field in fields(HistoryRow)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return out.getvalue()

@@ -12,11 +12,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from emospec.data.cells import FILE, cell_text, column_name, other_separator, portable_name, seconds_of
+from emospec.audio.kinds import without_suffix
 from emospec.data.corpora.corpus import Corpus
-from emospec.data.kinds import without_suffix
-from emospec.data.utterances import Sex, Utterance, common_emotion
+from emospec.data.utterances import Sex, Utterance
 from emospec.errors import CorpusError, nearest
+from emospec.table_cells import FILE, cell_text, column_name, other_separator, portable_name, seconds_of
+from emospec.vocabulary import common_emotion
 
 REQUIRED = (FILE, "speaker", "emotion")
 OPTIONAL = ("start", "end", "sex", "language", "text", "split", "session", "style")
