@@ -66,7 +66,9 @@ class RunRecord:
     @property
     def own_corpora(self) -> frozenset[str]:
         """Names of those corpora that are the user's own, and under which another may hold other recordings."""
-        return frozenset(USER_READERS) | {corpus["name"] for corpus in self.learned_from if corpus.get("reader")}
+        return frozenset(USER_READERS) | {
+            corpus["name"] for corpus in self.learned_from if corpus.get("reader")
+        }
 
     @property
     def place(self) -> tuple[int, int]:
