@@ -116,9 +116,14 @@ def timeline(
     from emospec.cli.timelines import judge_all
     from emospec.inference.streaming import Timing
 
-    # With --speech there are no hops, so none can be mistaken.
-    timing = Timing(
-        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
+    timing = Timing.from_request(
+        speech=speech,
+        window_seconds=window,
+        hop_seconds=hop,
+        smoothing_seconds=smoothing,
+        minimum_seconds=minimum,
+        abstain_below=abstain_below,
+        check_speech=not no_speech_check,
     )
     several = len(recordings) > 1 or Path(recordings[0]).is_dir()
     found = _recordings(recordings, ffmpeg)

@@ -24,6 +24,7 @@ from emospec.data.corpora.demo import utterance
 from emospec.errors import EmospecError, TimelineError
 from emospec.inference.formats import FORMATS, format_for
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Segment, Timeline
 
 HEARD = Timeline(
@@ -135,6 +136,13 @@ def test_no_recording_is_written_over(run: Callable[..., Result], folder: Path) 
     with pytest.raises(EmospecError, match="is the recording itself"):
         run("timeline", other, recording, "--out", folder / "one")
     assert recording.read_bytes() == before
+
+
+def test_a_hop_longer_than_the_window_is_refused_unless_speech_is_segmented() -> None:
+    with pytest.raises(TimelineError, match=r"found a hop of 1 s and a window of 0\.5 s"):
+        Timing.from_request(window_seconds=0.5)
+    assert Timing.from_request(window_seconds=0.5, speech=True) == Timing(0.5, 0.5)
+    assert Timing.from_request(speech=True) == Timing.from_request() == Timing()
 
 
 def test_names_are_unique() -> None:
