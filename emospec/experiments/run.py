@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import emospec
 from emospec.config import Settings, load_settings, to_toml, toml_value
 from emospec.data.audit import Audit
-from emospec.data.splits import PARTS, overlap_words, write_folds
+from emospec.data.splits import PARTS, write_folds
 from emospec.errors import RunError
+from emospec.evaluation.overlap import overlap_words
 from emospec.experiments.scoring import write_judgement
 from emospec.experiments.spec import PreparedRun, RunSpec, prepare_run
 from emospec.files import alone_in, told_as_output, write_json, write_text
