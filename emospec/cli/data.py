@@ -275,7 +275,7 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
         "own": [asdict(own) for own in pack.user_corpora.values()],
         "labels": [asdict(label) | {"known": label.is_known} for label in label_counts(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
-        "warnings": [asdict(doubt) for warning in pack_warnings(pack)],
+        "warnings": [asdict(warning) for warning in pack_warnings(pack)],
     }
 
 
