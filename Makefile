@@ -19,11 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## synthesise a corpus, train without and with centre loss, write the report
 	$(BIN)/emospec demo --out demo
 
-check: $(STAMP)  ## lint, formatting, types, import floors, version = changelog
+check: $(STAMP)  ## lint, formatting, types, the rules of the house, version = changelog
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_house.py
+	$(BIN)/pytest -q tests/house/test_house.py
 
 test: $(STAMP)  ## the tests, with coverage
 	$(BIN)/coverage erase

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.measure import REPEATS, machine
 from emospec.errors import mistakes_in_one_line
 from emospec.processes import SAFE_PATH
-from emospec.provenance import commit
+from emospec.runs.provenance import commit
 
 BENCHMARKS = ("training", "frontend", "preparing", "crossval", "memory", "growth", "large")
 OF_RUNS = ("recognition", "typicality", "start", "broken", "serving", "scoring")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.measure import CORES
-from emospec.evaluation.results import find_runs
-from emospec.release import export_model
+from emospec.export.model_folder import export_model
+from emospec.runs.record import find_runs
 
 if TYPE_CHECKING:
     from broken_audio import Outcome

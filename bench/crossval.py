@@ -12,8 +12,8 @@ from bench.measure import CORES, Ratio, in_turn, ratios_of, seconds, table
 from emospec.config import load_settings
 from emospec.data.corpora import demo, read_corpus
 from emospec.data.pack import prepare
-from emospec.experiment import run_jobs
-from emospec.job import Job
+from emospec.experiments.plans import run_jobs
+from emospec.experiments.spec import RunSpec
 
 STEPS = 40
 FOLDS = 4  # of five: an odd one would leave a core of two idle for its time
@@ -43,7 +43,9 @@ def main() -> str:
         def crossval(way: str) -> float:
             at_once, folds = (AT_ONCE if way == "together" else 1), (1 if way == "alone" else FOLDS)
             out = folder / f"runs-{next(runs)}"
-            jobs = [Job(pack.folder, out / f"f{fold}", settings, fold=fold) for fold in range(1, folds + 1)]
+            jobs = [
+                RunSpec(pack.folder, out / f"f{fold}", settings, fold=fold) for fold in range(1, folds + 1)
+            ]
             # The processes share them: one each.
             torch.set_num_threads({"alone": 1, "together": AT_ONCE, "in turn": CORES}[way])
             took = seconds(lambda: run_jobs(jobs, jobs=at_once))

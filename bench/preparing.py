@@ -11,7 +11,7 @@ import soundfile
 from bench.corpus import durations, synthesise
 from bench.measure import CORES, Ratio, in_turn, ratios_of, seconds, table
 from bench.plain import decode as plain_decode
-from emospec.data.audio import decode
+from emospec.audio.reader import decode
 from emospec.data.fingerprint import fingerprint
 from emospec.data.pack import prepare
 from emospec.data.utterances import Utterance

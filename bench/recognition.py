@@ -12,13 +12,13 @@ from bench.corpus import EMODB
 from bench.measure import Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
 from bench.peers import SETS, extractor, functionals, machine
 from bench.scores import pooled, told
-from emospec.data.audio import read_audio
+from emospec.audio.reader import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
-from emospec.evaluation.results import find_runs
 from emospec.evaluation.statistics import Interval
+from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Prediction, Recognizer
-from emospec.release import export_model
+from emospec.runs.record import find_runs
 
 TIMED_FILES, MANY_FILES = 60, 10_000
 

@@ -20,10 +20,10 @@ import soundfile
 from pyarrow import parquet
 
 from bench.measure import CORES, REPEATS, anonymous_bytes, family
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora.demo import EMOTIONS, SPEAKERS, utterance
-from emospec.data.waveform import SAMPLE_RATE
-from emospec.evaluation.results import find_runs
-from emospec.release import export_model
+from emospec.export.model_folder import export_model
+from emospec.runs.record import find_runs
 
 FILES, CLUSTER_FILES, SHARDS, KILLS = 100_000, 4_000, 100, 5
 EACH_FOLDER = 1000

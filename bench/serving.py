@@ -21,9 +21,9 @@ from bench.corpus import EMODB
 from bench.measure import CORES, Ratio, most_held, table
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
-from emospec.evaluation.results import find_runs
+from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Recognizer
-from emospec.release import export_model
+from emospec.runs.record import find_runs
 
 LEVELS = {1: 400, 8: 1200, 64: 1600, 256: 1800}  # clients: requests of each round
 ROUNDS = 2

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.corpus import EMODB
 from bench.measure import CORES, in_turn, ratios_of, seconds
-from emospec.evaluation.results import find_runs
-from emospec.release import export_model
+from emospec.export.model_folder import export_model
+from emospec.runs.record import find_runs
 
 REPEATS = 11
 MOST = 2.5

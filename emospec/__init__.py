@@ -45,13 +45,13 @@ _HOMES = {
     "Stream": "emospec.inference.streaming",
     "Timeline": "emospec.inference.timeline",
     "Timing": "emospec.inference.streaming",
-    "compare": "emospec.evaluation.pairs",
-    "crossval": "emospec.experiment",
+    "compare": "emospec.evaluation.comparison",
+    "crossval": "emospec.experiments.plans",
     "evaluate": "emospec.evaluation.summary",
-    "export_model": "emospec.release",
+    "export_model": "emospec.export.model_folder",
     "prepare": "emospec.data.pack",
     "score": "emospec.inference.bulk",
-    "train": "emospec.run",
+    "train": "emospec.experiments.run",
 }
 
 

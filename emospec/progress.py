@@ -20,6 +20,10 @@ def roughly(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and how many there are in all."""
+
+
 class ProgressLines:
     """Prints a line on standard error now and then: about every tenth of the work, or every 30 seconds.
 

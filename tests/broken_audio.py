@@ -1,7 +1,7 @@
 """Recordings as broken as an engineer's folder holds them, by seed, and a runner that survives them.
 
     recordings = [broken(folder, index, seed=0) for index in range(200)]
-    wrong = [outcome for outcome in run(recordings, "emospec.data.audio:read_audio") if not outcome.sound]
+    wrong = [outcome for outcome in run(recordings, "emospec.audio.reader:read_audio") if not outcome.sound]
 
 Each recording is put through a callable, named `module:function`, in a child process with a limit of memory
 and of time. It must end in an EmospecError of one line or in waveforms of finite float32.
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from emospec.data.audio import read_audio, read_blocks
+from emospec.audio.reader import read_audio, read_blocks
 from emospec.errors import EmospecError
 
 ROOT = Path(__file__).parents[1]

@@ -82,7 +82,7 @@ def hum_pack(
 @pytest.fixture(scope="session")
 def hum_run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    from emospec.run import train
+    from emospec.experiments.run import train
 
     train(hum_pack.folder, out, overrides=SHORT)
     return out
@@ -91,7 +91,7 @@ def hum_run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hum_model(hum_run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "hum"
-    from emospec.release import export_model
+    from emospec.export.model_folder import export_model
 
     export_model(hum_run, out, int8=hum_pack.folder)
     return out

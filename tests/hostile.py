@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from emospec.inference.hearing import Ear, Heard
-from emospec.inference.recordings import Recording
+from emospec.inference.decoding import DecodedRecording, RecordingReader
+from emospec.inference.inputs import Recording
 
 
-class Hostile(Ear):
+class Hostile(RecordingReader):
     """Obeys its recordings."""
 
-    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> Heard:
+    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> DecodedRecording:
         while recording == b"compute":
             pass
         if recording == b"hoard":

@@ -26,7 +26,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from emospec.data.waveform import SAMPLE_RATE, Waveform
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 
 RATE = 4000  # Hz; the bands end at 1540 Hz, well below what a telephone or a codec cuts
 FRAME_SAMPLES, HOP_SAMPLES = 1024, 64  # 256 ms and 16 ms at RATE

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.audio.reader import decode
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.audio import decode
 from emospec.data.corpora.own import OWN_FILE, OwnCorpus, merge_own, read_own, write_own
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.index import read_members, write_members
@@ -40,9 +41,9 @@ from emospec.data.pack_index import (
 )
 from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
-from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, PackError
 from emospec.files import alone_in, told_as_output
+from emospec.progress import Progress
 
 INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
 SILENT_PEAK = 1e-3  # -60 dB re full scale, from which on a recording in use is called nearly silent too
@@ -54,7 +55,6 @@ _OWN_FILES = re.compile(
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
 
-Progress = Callable[[int, int], None]
 _Decoded = tuple[str, NDArray[Any], str, Fingerprints, bool]
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.pack import Pack
 from emospec.data.splits import NO_SPEAKER
-from emospec.data.utterances import EMOTIONS
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.vocabulary import EMOTIONS
 
 TINY_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
 """The network's shortest input, 0.48 s: what is shorter is padded with silence."""

@@ -1,4 +1,4 @@
-"""What an utterance is, the one emotion vocabulary across corpora, and named class sets.
+"""Utterances, and named sets of classes.
 
 Readers of corpora make utterances; splits deal them; nothing here opens audio.
 """
@@ -10,44 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from emospec.errors import CorpusError, nearest
+from emospec.vocabulary import EMOTIONS, common_emotion
 
 Sex = Literal["f", "m", ""]
-
-EMOTIONS: tuple[str, ...] = (
-    "neutral",
-    "angry",
-    "happy",
-    "sad",
-    "fearful",
-    "disgusted",
-    "surprised",
-    "calm",
-    "bored",
-    "frustrated",
-    "other",
-)
-"""The common vocabulary. A reader maps its corpus's own words to these and keeps the word in `label`."""
-
-SYNONYMS: dict[str, str] = {
-    "anger": "angry",
-    "anxiety/fear": "fearful",
-    "ang": "angry",
-    "boredom": "bored",
-    "disgust": "disgusted",
-    "excited": "happy",
-    "excitement": "happy",
-    "exc": "happy",
-    "fear": "fearful",
-    "frustration": "frustrated",
-    "fru": "frustrated",
-    "hap": "happy",
-    "happiness": "happy",
-    "joy": "happy",
-    "neu": "neutral",
-    "sadness": "sad",
-    "surprise": "surprised",
-}
-"""Words of the field for an emotion of the vocabulary; any other word stays a class of its own."""
 
 CLASS_SETS: dict[str, tuple[str, ...]] = {
     "iemocap4": ("neutral", "happy", "angry", "sad"),
@@ -93,12 +58,6 @@ class Utterance:
     def voice(self) -> str:
         """The speaker, unique over pooled corpora: `corpus/speaker`; empty where unknown."""
         return f"{self.corpus}/{self.speaker}" if self.speaker else ""
-
-
-def common_emotion(word: str) -> str:
-    """The vocabulary's word for a corpus's own word: `common_emotion("Joy") == "happy"`."""
-    word = word.strip().lower()
-    return SYNONYMS.get(word, word)
 
 
 def select_classes(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.evaluation.results import Run
+from emospec.runs.record import RunRecord
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -169,7 +169,7 @@ class Calibration:
     abstention: list[tuple[float, float]]
 
 
-def calibrate(runs: Sequence[Run]) -> Calibration:
+def calibrate(runs: Sequence[RunRecord]) -> Calibration:
     """Fit each run's temperature on dev, and judge all runs' test predictions with it."""
     temperatures, plain, scaled, truth = [], [], [], []
     for run in runs:

@@ -6,10 +6,10 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from emospec.evaluation.pairs import Pair, dev_ua_on, pair_up, shared_places
-from emospec.evaluation.results import RATE, WEIGHT, Run
+from emospec.evaluation.comparison import Pair, dev_ua_on, pair_up, shared_places
 from emospec.evaluation.summary import Summary
-from emospec.evaluation.words import count, p_words, percent, signed
+from emospec.report.words import count, p_words, percent, signed
+from emospec.runs.record import RATE, WEIGHT, RunRecord
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Contrast:
         return pair_up(self.with_, self.without)
 
     @property
-    def pairs(self) -> list[tuple[Run, Run]]:
+    def pairs(self) -> list[tuple[RunRecord, RunRecord]]:
         """Runs without and with centre loss on the same fold of the same repeat, in that order."""
         return list(zip(self.pair.second.runs, self.pair.first.runs, strict=True)) if self.pair else []
 
@@ -93,7 +93,7 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     return found
 
 
-def center_words(run: Run, more: str = "") -> str:
+def center_words(run: RunRecord, more: str = "") -> str:
     """The start of a sentence: "With centre loss (λ 0.3, α 0.5)", or "Without centre loss"."""
     loss = run.config["loss"]
     if not loss["center_weight"]:

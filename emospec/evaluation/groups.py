@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emospec.evaluation.metrics import unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.results import predicted_confusion
+from emospec.runs.record import predicted_confusion
 
 COLUMNS = ("corpus", "speaker", "sex", "language", "text")
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from emospec.data.splits import any_overlap
 from emospec.errors import RunError
 from emospec.evaluation.metrics import recalls, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.results import Run, find_runs, voices
 from emospec.evaluation.statistics import Counts, Interval, Metric, count_by_speaker, interval
+from emospec.runs.record import RunRecord, find_runs, voices
 
 METRICS: tuple[Metric, ...] = ("UA", "WA")
 
@@ -24,7 +24,7 @@ class Summary:
     """Test scores of one setting.
 
     Attributes:
-        setting: see `Run.setting`.
+        setting: see `RunRecord.setting`.
         runs: the runs summed up.
         how: how they were summed up, in words.
         ua, wa: in [0, 1].
@@ -35,7 +35,7 @@ class Summary:
     """
 
     setting: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     how: str
     ua: float
     wa: float
@@ -79,7 +79,7 @@ class Summary:
         return float(np.mean(each)) if each else float("nan")
 
 
-def summarise(runs: Sequence[Run]) -> Summary:
+def summarise(runs: Sequence[RunRecord]) -> Summary:
     """Sum up runs of one setting and protocol.
 
     `dai2019` reports the mean of UA and WA over its runs, as the paper does. Every other protocol
@@ -95,7 +95,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
     return sum_up(runs, runs[0].setting)
 
 
-def sum_up(runs: Sequence[Run], setting: str) -> Summary:
+def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
     """Runs of one protocol that are known to belong together, under a name; `summarise` knows by itself."""
     first = runs[0]
     confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
@@ -130,11 +130,11 @@ def sum_up(runs: Sequence[Run], setting: str) -> Summary:
     )
 
 
-def _refuse_mixture(runs: Sequence[Run]) -> None:
+def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
     """The runs must share protocol, classes and setting; those of a repeat its fold lists, each once."""
     first = runs[0]
-    repeats: dict[int, Run] = {}
-    folds: dict[tuple[int, int], Run] = {}
+    repeats: dict[int, RunRecord] = {}
+    folds: dict[tuple[int, int], RunRecord] = {}
     for run in runs:
         protocol = run.meta["protocol"]
         mate = repeats.setdefault(protocol["repeat"], run)
@@ -157,22 +157,22 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
             )
 
 
-def _differing(one: Run, other: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+def _differing(one: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
     """What of each run's settings the other has otherwise."""
     mine, theirs = one.flat, other.flat
     keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
     return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
 
 
-def summarise_settings(runs: Sequence[Run]) -> list[Summary]:
+def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
     """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
-    groups: dict[tuple[object, ...], list[Run]] = {}
+    groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for run in runs:
         groups.setdefault((run.but_for(), *run.section), []).append(run)
     return [summarise(group) for group in groups.values()]
 
 
-def speaker_counts(runs: Sequence[Run], corpus: str = "") -> Counts:
+def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> Counts:
     """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
     tables = []
     for run in runs:

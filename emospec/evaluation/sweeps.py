@@ -6,16 +6,16 @@ from functools import cached_property
 from typing import Any
 
 from emospec.errors import RunError
-from emospec.evaluation.pairs import choose_by_dev, dev_ua_on, pair_up, shared_places
-from emospec.evaluation.results import RATE, WEIGHT
+from emospec.evaluation.comparison import choose_by_dev, dev_ua_on, pair_up, shared_places
 from emospec.evaluation.statistics import Comparison, holm
 from emospec.evaluation.summary import Summary
+from emospec.runs.record import RATE, WEIGHT
 
 SYMBOLS = {WEIGHT: "λ", RATE: "α"}
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One value of a sweep.
 
     Attributes:
@@ -52,7 +52,7 @@ class Sweep:
 
     @property
     def variant(self) -> str:
-        """The setting that was swept, see `Run.variant`; the key's own value is of the first."""
+        """The setting that was swept, see `RunRecord.variant`; the key's own value is of the first."""
         return self.summaries[0].runs[0].variant
 
     @property
@@ -89,7 +89,7 @@ class Sweep:
             return None
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SweepRow]:
         """One row per value; the differences are to the setting that dev chose, Holm-corrected."""
         comparisons: list[Comparison | None] = []
         for summary in self.summaries:
@@ -101,7 +101,7 @@ class Sweep:
         corrected = holm([comparison.p if comparison else None for comparison in comparisons])
         chosen = {run.folder for run in self.by_dev.runs} if self.by_dev else set()
         return [
-            Row(value, summary, sum(run.folder in chosen for run in summary.runs), comparison, p)
+            SweepRow(value, summary, sum(run.folder in chosen for run in summary.runs), comparison, p)
             for value, summary, comparison, p in zip(
                 self.values, self.summaries, comparisons, corrected, strict=True
             )

@@ -23,22 +23,22 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 import emospec
-from emospec.data.audio import printable
-from emospec.data.cells import FILE
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.audio.reader import printable
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import alone_in, put_in_place, told_as_output, write_json
 from emospec.inference.manifest import Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
+from emospec.table_cells import FILE
 from emospec.workers import Workers, side_by_side
 
 PLAN, SUMMARY, ERRORS = "plan.json", "summary.json", "errors.parquet"
 FORMAT = 1
 _ERRORS = pa.schema([("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())])
 
-Progress = Callable[[int, int, float], None]
+ScoringProgress = Callable[[int, int, float], None]
 """Called with the files done, all files, and the seconds of audio that this call has heard."""
 
 
@@ -56,7 +56,7 @@ def score(
     cluster: str = "",
     channel: int | None = None,
     ffmpeg: bool = False,
-    progress: Progress | None = None,
+    progress: ScoringProgress | None = None,
 ) -> dict[str, Any]:
     """Score any number of recordings into Parquet files; a call that was cut short goes on where it is repeated.
 
@@ -74,7 +74,7 @@ def score(
         cluster: the address of a Dask scheduler, whose workers see the same files.
         channel: judge this one of each recording, from 1; None judges the mean over all.
         ffmpeg: decode recordings that are not read here by ffmpeg; a folder's are taken too then.
-        progress: see `Progress`.
+        progress: see `ScoringProgress`.
 
     Returns:
         What `summary.json` holds: counts, files of a folder that were left out by suffix, emotions, failures by kind, seconds of audio, the last call's rate.
@@ -202,7 +202,7 @@ def _score_shards(
     plan: dict[str, Any],
     left: Sequence[int],
     workers: AbstractContextManager[Workers],
-    progress: Progress | None,
+    progress: ScoringProgress | None,
 ) -> int:
     """Score what is left; how many files that was."""
     ranges = list(plan["shards"].values())

@@ -22,7 +22,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
-from emospec.data.kinds import stem_of
+from emospec.audio.kinds import stem_of
 from emospec.errors import TimelineError, nearest
 from emospec.files import to_json, write_text
 from emospec.inference.timeline import Segment, Timeline

@@ -16,21 +16,21 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from emospec.audio.buckets import buckets
+from emospec.audio.ffmpeg import check_ffmpeg
+from emospec.audio.frames import HOP_SAMPLES
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.buckets import buckets
-from emospec.data.ffmpeg import check_ffmpeg
-from emospec.data.frames import HOP_SAMPLES
-from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
-from emospec.inference.hearing import Ear, Heard
+from emospec.inference.decoding import DecodedRecording, RecordingReader
+from emospec.inference.inputs import Recording, name_of, taken
 from emospec.inference.model import DEFAULT, Class, Model, load_model
 from emospec.inference.prediction import Failure as Failure
 from emospec.inference.prediction import Prediction as Prediction
-from emospec.inference.recordings import Recording, name_of, taken
 from emospec.inference.segments import Segmenter, speech_segments
-from emospec.inference.speech import speech_stretches
 from emospec.inference.streaming import Stream, Timing, segments_of
 from emospec.inference.timeline import Segment, Timeline
+from emospec.inference.vad import speech_stretches
 from emospec.inference.windows import cut_out, speech_pieces
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ class Recognizer:
             check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
         self._folder = self.model.folder.resolve()  # which the current folder may have found
-        self.ear = Ear(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
+        self.ear = RecordingReader(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -178,7 +178,7 @@ class Recognizer:
                 heard = list(
                     pool.map(lambda one: self._hear_safely(one, sample_rate, channel, check_speech), some)
                 )
-                usable = [one for one in heard if isinstance(one, Heard)]
+                usable = [one for one in heard if isinstance(one, DecodedRecording)]
                 predictions = iter(self._predictions(usable, abstain_below))
                 yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
 
@@ -349,7 +349,7 @@ class Recognizer:
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
         return _probabilities(model, logits, z), z
 
-    def _predictions(self, heard: Sequence[Heard], abstain_below: float) -> list[Prediction]:
+    def _predictions(self, heard: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
         model = self.model  # `enroll` may change it meanwhile
         probabilities, z = self.score([one.waveform for one in heard], model)
         judged = zip(heard, probabilities, z, strict=True)
@@ -357,7 +357,7 @@ class Recognizer:
 
     def judge(
         self,
-        heard: Heard,
+        heard: DecodedRecording,
         probabilities: Floats,
         z: NDArray[np.float32],
         abstain_below: float = 0.0,
@@ -384,7 +384,7 @@ class Recognizer:
 
     def _hear_safely(
         self, recording: Recording, sample_rate: int | None, channel: int | None, check_speech: bool
-    ) -> Heard | Failure:
+    ) -> DecodedRecording | Failure:
         try:
             return self.ear.hear(recording, sample_rate, channel=channel, check_speech=check_speech)
         except EmospecError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import TimelineError
 from emospec.inference.timeline import Segment
 from emospec.inference.windows import Window

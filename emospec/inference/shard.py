@@ -21,11 +21,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from emospec.data.audio import printable
-from emospec.data.waveform import Waveform
+from emospec.audio.reader import printable
+from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
 from emospec.files import as_text, write_bytes
-from emospec.inference.manifest import Row, is_url, location
+from emospec.inference.manifest import ManifestRow, is_url, location
 from emospec.inference.model import Model, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.inference.streaming import Timing
@@ -93,7 +93,7 @@ def part_of(out: Path, shard: int, what: str = "part") -> Path:
     return out / f"{what}-{shard:05d}.parquet"
 
 
-def score_shard(order: Order, shard: int, first: int, rows: Sequence[Row]) -> tuple[int, float]:
+def score_shard(order: Order, shard: int, first: int, rows: Sequence[ManifestRow]) -> tuple[int, float]:
     """Score the recordings of a shard and write its file.
 
     Args:
@@ -207,7 +207,7 @@ def _cells(said: Prediction | Failure) -> dict[str, Any]:
     }
 
 
-def _timelines(names: Sequence[str], heard: Iterator[tuple[int, Row, Timeline | None]]) -> pa.Table:
+def _timelines(names: Sequence[str], heard: Iterator[tuple[int, ManifestRow, Timeline | None]]) -> pa.Table:
     """The segments of a shard's recordings, one below the other."""
     seconds, words = pa.float64(), pa.string()
     columns = [("row", pa.int64()), ("recording", words), ("start", seconds), ("end", seconds)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emospec.data.waveform import SAMPLE_RATE, Waveform
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import TimelineError
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from emospec.audio.frames import HOP_SECONDS
 from emospec.config import Augmentation
-from emospec.data.frames import HOP_SECONDS
 from emospec.learning.device import to_device
 from emospec.learning.spectrogram import DYNAMIC_RANGE_DB, POWER_FLOOR
 

@@ -7,7 +7,7 @@ from end to end, and utterances are shuffled among those.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import groupby
@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from emospec.data.buckets import buckets
-from emospec.data.frames import MIN_FRAMES, frame_count
+from emospec.audio.buckets import buckets
+from emospec.audio.frames import MIN_FRAMES, frame_count
 from emospec.data.pack import Pack
 from emospec.data.shards import SHARD_BYTES, Shards
 from emospec.files import put_in_place, told_as_output
 from emospec.learning.device import has_room, to_device
 from emospec.learning.spectrogram import LogSpectrogram
-
-Progress = Callable[[int, int], None]
+from emospec.progress import Progress
 
 STORE_VERSION = 4  # raise it when the front end's frames change
 _READ_AT_ONCE = 2**22

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.data.frames import HOP_SECONDS, MIN_FRAMES
+from emospec.audio.frames import HOP_SECONDS, MIN_FRAMES
 from emospec.errors import TrainingError
 from emospec.learning.device import to_device
 from emospec.learning.learner import Learner

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from emospec.config import Network
 from emospec.learning.device import to_device
-from emospec.learning.recurrence import bidirectional
+from emospec.learning.gru import bidirectional
 
 FEATURES = 64  # d, the dimensions of z
 GRU_UNITS = 128  # per direction
@@ -23,7 +23,7 @@ TIME_STRIDE = 16  # frames per step after the convolutions
 _STRIP_FRAMES = 4096
 
 
-def one_of_few_lengths(frames: int) -> int:
+def round_up_length(frames: int) -> int:
     """The next of sixteen lengths per octave, so that batches have few shapes.
 
     The library of the convolutions keeps a compiled kernel, and the allocator freed blocks, for every shape
@@ -64,7 +64,7 @@ def lay(slots: Tensor, most: int) -> tuple[int, int, Tensor]:
         strip = taken.index(min(taken))
         places[utterance] = strip, taken[strip]
         taken[strip] += int(slots[utterance])
-    frames = one_of_few_lengths(max(taken))
+    frames = round_up_length(max(taken))
     return strips, frames, torch.tensor([strip * frames + first for strip, first in places])
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.data.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
-from emospec.data.waveform import SAMPLE_RATE
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]

@@ -14,11 +14,12 @@ from starlette.staticfiles import StaticFiles
 
 import emospec
 from emospec.errors import EmospecError
-from emospec.serving import conversion, examples, routes, streams
+from emospec.serving import conversion, examples, routes
+from emospec.serving import websocket as streams
 from emospec.serving.connections import UnreadBodies
-from emospec.serving.document import document
-from emospec.serving.door import GUARDED, Door
-from emospec.serving.refusals import KINDS, RefusedError, refusal_of
+from emospec.serving.errors import KINDS, ApiError, api_error_of
+from emospec.serving.middleware import GUARDED, AccessMiddleware
+from emospec.serving.openapi import document
 from emospec.serving.routes import known_query
 from emospec.serving.service import Service
 
@@ -39,7 +40,7 @@ def create_app(
 
     Args:
         service: what answers.
-        token, hosts, origins: as of `Door`.
+        token, hosts, origins: as of `AccessMiddleware`.
         root_path: under which a proxy has it, such as `/emo`.
     """
 
@@ -69,7 +70,12 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_middleware(
-        Door, metrics=service.metrics, token=token, hosts=hosts, origins=origins, root_path=root_path
+        AccessMiddleware,
+        metrics=service.metrics,
+        token=token,
+        hosts=hosts,
+        origins=origins,
+        root_path=root_path,
     )
     if origins:
         app.add_middleware(
@@ -114,15 +120,15 @@ async def _refused(_: Request, error: Exception) -> Response:
     """The one shape of errors."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return RefusedError("invalid", f"{first['loc'][-1]}: {first['msg']}").response
+        return ApiError("invalid", f"{first['loc'][-1]}: {first['msg']}").response
     if isinstance(error, HTTPException):
         codes = {status: code for code, (status, _, _) in reversed(KINDS.items())}
-        response = RefusedError(codes.get(error.status_code, "invalid")).response
+        response = ApiError(codes.get(error.status_code, "invalid")).response
         if error.status_code == 405:
             response.headers["Allow"] = _allowed((error.headers or {}).get("Allow", "GET"))
         return response
     if isinstance(error, EmospecError):
-        return refusal_of(error).response
+        return api_error_of(error).response
     raise error
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.waveform import SAMPLE_RATE, Waveform
 from emospec.inference.model import Model
 from emospec.inference.recognizer import Floats, Recognizer
 

@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits
-from emospec.serving.refusals import RefusedError
 
 DRAINED_BYTES, DRAINED_SECONDS = 8_000_000, 5.0  # of a body that nobody reads
 
@@ -78,7 +78,7 @@ class Connection(H11Protocol):
         if idle:
             min(idle, key=lambda one: one._began).timeout_keep_alive_handler()
             return
-        refusal = RefusedError("not_ready", f"{self._limits.connections} connections are open")
+        refusal = ApiError("not_ready", f"{self._limits.connections} connections are open")
         body = json.dumps({"error": refusal.facts}).encode()
         head = (
             "HTTP/1.1 503 Service Unavailable",

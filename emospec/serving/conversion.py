@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
-from emospec.data.kinds import stem_of
+from emospec.audio.kinds import stem_of
 from emospec.inference.formats import FORMATS, format_named, render
 from emospec.inference.timeline import Segment, Timeline
-from emospec.serving import answers
+from emospec.serving import schemas as answers
+from emospec.serving.errors import ApiError
 from emospec.serving.limits import Gate
-from emospec.serving.refusals import RefusedError
 
 MEDIA_TYPES = {
     "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
@@ -95,7 +95,7 @@ def _converted(form: str, content: bytes) -> Response:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        raise RefusedError("invalid", f"{place}: {first['msg']}", "send what /v1/timeline answers") from error
+        raise ApiError("invalid", f"{place}: {first['msg']}", "send what /v1/timeline answers") from error
     return response_of(form, sent.timeline())
 
 
@@ -107,7 +107,7 @@ def response_of(form: str, timeline: Timeline) -> Response:
 
 
 async def _body(request: Request, add: Callable[[int], None], seconds: float) -> bytes:
-    """The body of a request, counted as it comes; `RefusedError` where it is too large or too slow."""
+    """The body of a request, counted as it comes; `ApiError` where it is too large or too slow."""
     content = bytearray()
     try:
         async with asyncio.timeout(seconds):
@@ -115,9 +115,9 @@ async def _body(request: Request, add: Callable[[int], None], seconds: float) ->
                 add(len(piece))
                 content += piece
                 if len(content) > MOST_BYTES:
-                    raise RefusedError("too_large", f"the timeline is larger than {MOST_BYTES} bytes")
+                    raise ApiError("too_large", f"the timeline is larger than {MOST_BYTES} bytes")
     except TimeoutError as error:
-        raise RefusedError("time_limit", "the body came too slowly") from error
+        raise ApiError("time_limit", "the body came too slowly") from error
     except ClientDisconnect as error:
-        raise RefusedError("gone") from error
+        raise ApiError("gone") from error
     return bytes(content)

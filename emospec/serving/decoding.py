@@ -29,10 +29,10 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
-from emospec.data.kinds import HEAD_BYTES, is_read_here
-from emospec.data.waveform import Waveform
+from emospec.audio.kinds import HEAD_BYTES, is_read_here
+from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
-from emospec.inference.hearing import Ear, Heard
+from emospec.inference.decoding import DecodedRecording, RecordingReader
 from emospec.serving.log import log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Decoder:
             recordings to one that does, where its ear says so.
     """
 
-    def __init__(self, ear: Ear, room: Room, runs_ffmpeg: bool = False) -> None:
+    def __init__(self, ear: RecordingReader, room: Room, runs_ffmpeg: bool = False) -> None:
         self._ear, self._room, self._runs_ffmpeg = ear, room, runs_ffmpeg
         self._other: Decoder | None = None
         self._process: BaseProcess | None = None
@@ -121,7 +121,9 @@ class Decoder:
         if self._stopped:  # meanwhile
             process.kill()
 
-    def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
+    def hear(
+        self, content: bytes, check_speech: bool = False, channel: int | None = None
+    ) -> DecodedRecording:
         """The bytes of a recording as the model hears it; AudioError where it cannot be used."""
         answer = self._ask(content, HEAR, check_speech=check_speech, channel=channel)
         waveform = next(answer, None)
@@ -130,7 +132,9 @@ class Decoder:
         facts = self._facts
         try:
             span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
-            return Heard(facts["name"], waveform, facts["seconds"], span, warnings, facts["speech_seconds"])
+            return DecodedRecording(
+                facts["name"], waveform, facts["seconds"], span, warnings, facts["speech_seconds"]
+            )
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 
@@ -213,7 +217,9 @@ class Decoders:
         told: is called when one is lost.
     """
 
-    def __init__(self, count: int, ear: Ear, room: Room, told: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, count: int, ear: RecordingReader, room: Room, told: Callable[[], None] = lambda: None
+    ) -> None:
         self._ear, self._room, self._told = ear, room, told
         self._all = {Decoder(ear, room) for _ in range(count)}
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
@@ -238,7 +244,9 @@ class Decoders:
         """Of the processes."""
         return {one.pid for one in self._all}
 
-    async def hear(self, content: bytes, check_speech: bool = False, channel: int | None = None) -> Heard:
+    async def hear(
+        self, content: bytes, check_speech: bool = False, channel: int | None = None
+    ) -> DecodedRecording:
         """As `Decoder.hear`, on a fresh decoder where one is lost.
 
         Raises:
@@ -295,7 +303,7 @@ class Decoders:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 
-def _work(pipe: Connection, ear: Ear, room: Room) -> None:
+def _work(pipe: Connection, ear: RecordingReader, room: Room) -> None:
     """The process: take jobs until the pipe is closed."""
     for stop in STOPS:  # of the terminal, or of the whole process tree; whoever started us says when to end
         signal.signal(stop, signal.SIG_IGN)
@@ -309,7 +317,7 @@ def _work(pipe: Connection, ear: Ear, room: Room) -> None:
         sys.exit(1)
 
 
-def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
+def _decode(pipe: Connection, ear: RecordingReader, room: Room) -> None:
     """Take a job, send samples and then facts."""
     _confine(ear, room)
     while True:
@@ -337,7 +345,7 @@ def _decode(pipe: Connection, ear: Ear, room: Room) -> None:
         pipe.send_bytes(FACTS + json.dumps(facts).encode())
 
 
-def _confine(ear: Ear, room: Room) -> None:
+def _confine(ear: RecordingReader, room: Room) -> None:
     """No more memory than needed, no file opened but by ffmpeg, and none written; no core dump."""
     ear.hear(_moment(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])

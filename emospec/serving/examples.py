@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import soundfile
 from fastapi import APIRouter, Request, Response
 
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora import demo
-from emospec.data.waveform import SAMPLE_RATE
 from emospec.inference.recognizer import Prediction
-from emospec.serving import answers
-from emospec.serving.refusals import RefusedError
+from emospec.serving import schemas as answers
+from emospec.serving.errors import ApiError
 from emospec.serving.service import Service
 from emospec.serving.uploads import Upload
 
@@ -45,7 +45,7 @@ class Examples:
                 for name, one in zip(names, results, strict=True)
             ]
             sounds = {name: content for name, content, fit in zip(names, contents, fits, strict=True) if fit}
-            if any(isinstance(one, RefusedError) for one in results):
+            if any(isinstance(one, ApiError) for one in results):
                 return sounds  # such as a decoder that died: the next one asks again
             self._sounds = sounds
         return self._sounds
@@ -72,5 +72,5 @@ async def example(request: Request, name: str) -> Response:
     made: Examples = request.app.state.examples
     sounds = await made.sounds()
     if name not in sounds:
-        raise RefusedError("not_found", f"there is no example {name[:80]!r}", "see /examples")
+        raise ApiError("not_found", f"there is no example {name[:80]!r}", "see /examples")
     return Response(sounds[name], media_type="audio/wav")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from emospec.serving.refusals import RefusedError
+from emospec.serving.errors import ApiError
 
 MEGABYTE = 1_000_000
 
@@ -67,12 +67,12 @@ class Gate:
     def check_streams(self) -> None:
         """Refuse the latest stream where there are too many."""
         if self.streams > self.limits.streams:
-            raise RefusedError("busy", f"{self.limits.streams} streams are open")
+            raise ApiError("busy", f"{self.limits.streams} streams are open")
 
     def check(self) -> None:
         """Refuse at once, before a body is read, where there is no place."""
         if self.requests >= self.limits.waiting:
-            raise RefusedError(
+            raise ApiError(
                 "busy", f"{self.requests} requests are waiting", retry_seconds=math.ceil(self._latest_seconds)
             )
 
@@ -84,9 +84,9 @@ class Gate:
         def add(count: int) -> None:
             nonlocal held
             if held + count > self.limits.bytes:
-                raise RefusedError("too_large", f"the request is larger than {self.limits.bytes} bytes")
+                raise ApiError("too_large", f"the request is larger than {self.limits.bytes} bytes")
             if self.bytes + count > self.limits.held_bytes:
-                raise RefusedError("busy", "the server holds as many bytes as it may")
+                raise ApiError("busy", "the server holds as many bytes as it may")
             held += count
             self.bytes += count
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import HTTPConnection
 
-from emospec.data.waveform import MAX_CHANNELS
+from emospec.audio.waveform import MAX_CHANNELS
 from emospec.inference.formats import FORMATS, format_named
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
-from emospec.serving import answers
+from emospec.serving import schemas as answers
 from emospec.serving.conversion import KINDS, response_of
-from emospec.serving.refusals import RefusedError, check_query
+from emospec.serving.errors import ApiError, check_query
 from emospec.serving.service import RETRY_SECONDS, Service
 from emospec.serving.uploads import FIELD, Upload, read_uploads
 
@@ -49,16 +49,16 @@ async def uploads_of(
 ) -> AsyncIterator[list[Upload]]:
     """Take the files of a body in, with room for them until the answer has gone."""
     if not service.ready:
-        raise RefusedError("not_ready")
+        raise ApiError("not_ready")
     model = request.query_params.get("model")
     if model not in (None, "", service.name):
-        raise RefusedError("unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}")
+        raise ApiError("unknown_model", f"there is no model {model[:80]!r}, there is {service.name!r}")
     gate = service.gate
     gate.check()
     with gate.body() as add:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > gate.limits.bytes:
-            raise RefusedError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
+            raise ApiError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
         uploads = await read_uploads(request, known, gate.limits, add)
         with gate.place():
             yield uploads
@@ -137,7 +137,7 @@ async def timeline(
     """The emotions of a recording over its time."""
     format_named(form)
     if len(files) > 1:
-        raise RefusedError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
+        raise ApiError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
     timing = Timing(
         window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
     )
@@ -179,11 +179,11 @@ async def _results(
     abstain_below: float,
     check_speech: bool = False,
     channel: int | None = None,
-) -> list[tuple[str, Prediction | RefusedError]]:
+) -> list[tuple[str, Prediction | ApiError]]:
     """The name of each file and its result; the only one's refusal is raised."""
     work = service.predict(files, abstain_below, check_speech, channel)
     results = await _unless_gone(request, service.limits.answer_seconds, work)
-    if len(results) == 1 and isinstance(results[0], RefusedError):
+    if len(results) == 1 and isinstance(results[0], ApiError):
         raise results[0]
     return [(file.name, result) for file, result in zip(files, results, strict=True)]
 
@@ -201,9 +201,9 @@ async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, An
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if both[0].done():
                 return both[0].result()
-            raise RefusedError("gone")
+            raise ApiError("gone")
     except TimeoutError as error:
-        raise RefusedError(
+        raise ApiError(
             "overloaded", f"the answer takes longer than {seconds:g} s", retry_seconds=RETRY_SECONDS
         ) from error
     finally:

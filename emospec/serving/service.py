@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from emospec.data.waveform import SAMPLE_RATE, Waveform
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError, EmospecError
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving.batching import SharedRecognizer
 from emospec.serving.decoding import FAILURES, LOST, TRIES, Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.errors import ApiError, api_error_of
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
-from emospec.serving.refusals import RefusedError, refusal_of
 from emospec.serving.uploads import Upload
 
 Result = TypeVar("Result")
@@ -71,13 +71,11 @@ class Service:
             RefusedError: none is taken yet or any more, or the decoders cannot work.
         """
         if not self.ready:
-            raise RefusedError("not_ready")
+            raise ApiError("not_ready")
         try:
             await self.decoders.prove()
         except DecoderLostError as error:
-            raise RefusedError(
-                "not_ready", "no recording can be decoded", retry_seconds=RETRY_SECONDS
-            ) from error
+            raise ApiError("not_ready", "no recording can be decoded", retry_seconds=RETRY_SECONDS) from error
 
     async def predict(
         self,
@@ -85,9 +83,9 @@ class Service:
         abstain_below: float,
         check_speech: bool = False,
         channel: int | None = None,
-    ) -> list[Prediction | RefusedError]:
+    ) -> list[Prediction | ApiError]:
         """A prediction or a refusal for each, in order."""
-        results: list[Prediction | RefusedError] = []
+        results: list[Prediction | ApiError] = []
         for first in range(0, len(uploads), FILES_AT_ONCE):
             some = uploads[first : first + FILES_AT_ONCE]
             results += await asyncio.gather(
@@ -97,7 +95,7 @@ class Service:
 
     async def _predict(
         self, upload: Upload, abstain_below: float, check_speech: bool, channel: int | None
-    ) -> Prediction | RefusedError:
+    ) -> Prediction | ApiError:
         try:
             async with self._judged:
                 heard = await self.decoders.hear(upload.content, check_speech, channel)
@@ -154,11 +152,11 @@ class Service:
             self.metrics.audio.inc(len(block) / SAMPLE_RATE)
             yield block
 
-    def _told(self, error: EmospecError | DecoderLostError, name: str) -> RefusedError:
+    def _told(self, error: EmospecError | DecoderLostError, name: str) -> ApiError:
         """Count a recording that is not judged, and say why, by its name."""
         if isinstance(error, DecoderLostError):
-            refusal = RefusedError("interrupted", f"{name}: {INTERRUPTED}", retry_seconds=RETRY_SECONDS)
+            refusal = ApiError("interrupted", f"{name}: {INTERRUPTED}", retry_seconds=RETRY_SECONDS)
         else:
-            refusal = refusal_of(error, name)
+            refusal = api_error_of(error, name)
         self.metrics.failures.labels(refusal.code).inc()
         return refusal

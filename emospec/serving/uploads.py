@@ -11,10 +11,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from emospec.data.audio import printable
+from emospec.audio.reader import printable
 from emospec.errors import nearest
+from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits
-from emospec.serving.refusals import RefusedError
 
 FIELD = "file"
 FIELDS = (FIELD, "files")  # the latter is its older name
@@ -81,9 +81,7 @@ async def read_uploads(
         RefusedError: there are no files, too many, other fields, or the body is not multipart/form-data.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise RefusedError(
-            "invalid", "the body is not multipart/form-data", f"send files in the field {FIELD!r}"
-        )
+        raise ApiError("invalid", "the body is not multipart/form-data", f"send files in the field {FIELD!r}")
 
     begin = asyncio.get_running_loop().time()
 
@@ -103,17 +101,17 @@ async def read_uploads(
             parser.parameters = parameters
             form = await parser.parse()
     except TimeoutError as error:
-        raise RefusedError("time_limit", "the body came too slowly") from error
+        raise ApiError("time_limit", "the body came too slowly") from error
     except ClientDisconnect as error:
-        raise RefusedError("gone") from error
+        raise ApiError("gone") from error
     except _FormError as error:
-        raise RefusedError("invalid", error.message, error.fix) from error
+        raise ApiError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
-        raise RefusedError("invalid", f"the body cannot be read ({error})") from error
+        raise ApiError("invalid", f"the body cannot be read ({error})") from error
     try:
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not parts:
-            raise RefusedError("invalid", "the body has no file", f"send files in the field {FIELD!r}")
+            raise ApiError("invalid", "the body has no file", f"send files in the field {FIELD!r}")
         return [Upload(_own_name(part.filename), await part.read()) for part in parts]
     finally:
         await form.close()

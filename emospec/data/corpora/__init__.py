@@ -9,7 +9,9 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
-from emospec.data.audio import walk
+from emospec.audio.discovery import left_out
+from emospec.audio.kinds import left_out_line
+from emospec.audio.reader import walk
 from emospec.data.corpora import (
     crema_d,
     demo,
@@ -28,8 +30,6 @@ from emospec.data.corpora.copies import each_once
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.flaws import flaws_of
 from emospec.data.corpora.own import READERS, OwnCorpus, split_name
-from emospec.data.kinds import left_out_line
-from emospec.data.recordings import left_out
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emospec.data.audio import read_audio
+from emospec.audio.reader import read_audio
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError, CorpusError
 

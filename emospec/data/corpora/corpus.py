@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emospec.data.audio import walk
+from emospec.audio.reader import walk
 from emospec.data.utterances import Utterance
 
 

@@ -36,9 +36,9 @@ import soundfile
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora.corpus import Corpus, scan
 from emospec.data.utterances import Utterance
-from emospec.data.waveform import SAMPLE_RATE
 from emospec.errors import CorpusError, nearest
 from emospec.files import write_bytes
 

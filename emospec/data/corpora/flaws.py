@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from emospec.data.chunks import check_samples
-from emospec.data.kinds import HEAD_BYTES, LFS_POINTER, is_read_here, kind_of
-from emospec.data.recordings import printable
+from emospec.audio.chunks import check_samples
+from emospec.audio.discovery import printable
+from emospec.audio.kinds import HEAD_BYTES, LFS_POINTER, is_read_here, kind_of
 from emospec.errors import AudioError
 
 _LFS = "are Git LFS pointers, not recordings: install git-lfs and call `git lfs pull` in their folder"

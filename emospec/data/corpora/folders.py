@@ -6,12 +6,13 @@ deeper ones mean nothing. Without speakers no split can keep them apart: use `cs
 
 from pathlib import Path, PurePath
 
-from emospec.data.audio import walk
+from emospec.audio.kinds import without_suffix
+from emospec.audio.reader import walk
 from emospec.data.corpora.corpus import Corpus
-from emospec.data.kinds import without_suffix
-from emospec.data.utterances import Utterance, common_emotion
+from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
 from emospec.files import as_text
+from emospec.vocabulary import common_emotion
 
 
 def read(root: Path) -> list[Utterance]:

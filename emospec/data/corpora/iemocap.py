@@ -9,7 +9,7 @@ without its label line, is left out: the counts tell.
 import re
 from pathlib import Path
 
-from emospec.data.audio import walk
+from emospec.audio.reader import walk
 from emospec.data.corpora.corpus import Corpus, scan
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from emospec.data.corpora.corpus import Corpus, scan
-from emospec.data.utterances import Utterance, common_emotion
+from emospec.data.utterances import Utterance
+from emospec.vocabulary import common_emotion
 
 NAME = re.compile(
     r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)"

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from emospec.data.corpora.corpus import Corpus, scan
-from emospec.data.utterances import Utterance, common_emotion
+from emospec.data.utterances import Utterance
+from emospec.vocabulary import common_emotion
 
 # One official file, OA_bite_neutral, lacks a letter of its speaker.
 NAME = re.compile(

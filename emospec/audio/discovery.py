@@ -1,0 +1,86 @@
+"""The recordings of a folder, by their suffixes; names in messages. Opens no recording."""
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from emospec.audio.kinds import OTHER_SUFFIXES, SUFFIXES, left_out_line
+from emospec.errors import AudioError
+from emospec.files import as_text
+
+
+def printable(name: str) -> str:
+    """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in as_text(name))
+
+
+def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """All files under `root` with one of the suffixes (in any case), in a fixed order.
+
+    Links are followed, to each folder once. Names that start with a dot are skipped: they are no recordings,
+    though macOS gives some a `.wav`.
+
+    Raises:
+        AudioError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise AudioError(
+            f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror}). Name a folder without it, or get the right"
+        )
+
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        alike = (file for file in visible if file.suffix.lower() in suffixes)
+        # No pipe; of a dead link the reader tells.
+        found += [file for file in alike if file.is_file() or file.is_symlink()]
+    return found
+
+
+def find_recordings(place: Path, ffmpeg: bool = False) -> list[Path]:
+    """A file as it is named, or all recordings below a folder, by suffix, in order of their paths.
+
+    Args:
+        place: a file or a folder.
+        ffmpeg: take those that ffmpeg decodes too.
+
+    Raises:
+        AudioError: the folder holds none, or it or one below it cannot be read.
+    """
+    try:
+        if not place.is_dir():
+            return [place]
+    except OSError:  # a name too long, a folder closed to us: the reader says so of this one
+        return [place]
+    found = sorted(walk(place, (*SUFFIXES, *OTHER_SUFFIXES) if ffmpeg else SUFFIXES))
+    if not found:
+        if others := left_out(place):
+            raise AudioError(f"{left_out_line(others, printable(str(place)))}. It holds no others")
+        raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
+    return found
+
+
+def left_out(place: Path) -> dict[str, int]:
+    """Return how many files of a folder are recordings of kinds that are not read here, by suffix, most first.
+
+    Args:
+        place: a folder; a file is taken as it is named, and nothing is left out.
+
+    Raises:
+        AudioError: a folder cannot be read.
+    """
+    try:
+        if not place.is_dir():
+            return {}
+    except OSError:  # as in `find_recordings`
+        return {}
+    return dict(Counter(file.suffix.lower() for file in walk(place, OTHER_SUFFIXES)).most_common())

@@ -1,0 +1,19 @@
+"""How a recording is cut into frames: what training, export and use must agree on."""
+
+from typing import Any
+
+from emospec.audio.waveform import SAMPLE_RATE
+
+HOP_SAMPLES = 160  # 10 ms at 16 kHz: 100 frames per second
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
+MIN_FRAMES = 49  # 0.48 s: the shortest input that gives the network one step
+
+
+def frame_count(samples: Any) -> Any:
+    """T = 1 + floor(n / 160) centred frames for n samples: of an integer, or of each in an array or tensor.
+
+    Example:
+        >>> frame_count(159), frame_count(160)
+        (1, 2)
+    """
+    return 1 + samples // HOP_SAMPLES

@@ -1,0 +1,187 @@
+"""Front end and network restated in operations that export well: what the ONNX graph is made of.
+
+`LogSpectrogram` and `EmotionNetwork` stay the definition; `export` compares. What is otherwise here:
+
+- **The DFT is two matrix products.** onnxruntime's STFT operator takes some twenty times as long,
+  a convolution with all cosines and sines twice as long.
+- **The convolutions see the padded batch**, not one strip: unpadded, no valid step reads past its
+  own frames, so both are the same.
+- **The GRU is one node that is told the valid steps of each utterance.** `nn.GRU` does not export
+  with a dynamic time axis. ONNX orders the gates z, r, n where torch has r, z, n.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.learning.learner import Learner
+from emospec.learning.network import GRU_UNITS, EmotionNetwork, steps_after_convolutions
+from emospec.learning.spectrogram import (
+    DFT_LENGTH,
+    DYNAMIC_RANGE_DB,
+    POWER_FLOOR,
+    STFT_BINS,
+    STFT_OFFSET,
+    WINDOW_SAMPLES,
+    LogSpectrogram,
+    mel_filters,
+)
+
+OPSET = 18
+_HALF = WINDOW_SAMPLES // 2
+
+
+class FrontEnd(nn.Module):
+    """`LogSpectrogram` in operations that export well and run fast.
+
+    With x_n the sample n places from the centre of a frame (n from -320 to 319), w the window
+    (w_n = w_{-n}, w_0 = 1) and phi = 2 pi k n / 1024, the spectrum at bin k is, but for a sign,
+
+        Re = x_0 + sum_{n=1}^{320} w_n cos(phi) (x_n + x_{-n}),  x_320 = 0,
+        Im =       sum_{n=1}^{320} w_n sin(phi) (x_n - x_{-n}):
+
+    half the products of a plain DFT. The factors are made in the graph, in float64, from one
+    period of a cosine: they would be a third of the file. onnxruntime makes them once, at loading.
+    """
+
+    filters: Tensor
+
+    def __init__(self, frontend: LogSpectrogram) -> None:
+        super().__init__()
+        self.frontend = frontend
+        # The last bin, 8000 Hz, weighs nothing in any Mel band, and 512 columns go faster than 513.
+        self.bins = STFT_BINS - 1 if frontend.kind == "log-mel" else STFT_BINS
+        period = np.cos(2 * np.pi * np.arange(DFT_LENGTH) / DFT_LENGTH)
+        margin = (DFT_LENGTH - WINDOW_SAMPLES) // 2
+        window = frontend.get_buffer("window")[margin:-margin].double().roll(_HALF)[1 : _HALF + 1]
+        self.register_buffer("cosine", torch.from_numpy(period))
+        self.register_buffer("places", torch.arange(1, _HALF + 1)[:, None])
+        self.register_buffer("numbers", torch.arange(self.bins))
+        self.register_buffer("filters", torch.from_numpy(mel_filters()[: self.bins]))
+        self.register_buffer("half_window", window[:, None].clone())
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised frames (batch, time, bins), at least 49, and their counts (batch,)."""
+        inside = torch.arange(waveforms.shape[1]) < lengths[:, None]
+        power = self._power(torch.where(inside, waveforms, 0.0))
+        power = power @ self.filters if self.frontend.kind == "log-mel" else power + STFT_OFFSET
+        decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
+        counts = frame_count(lengths)
+        valid = (torch.arange(decibels.shape[1]) < counts[:, None])[..., None]
+        top = torch.where(valid, decibels, -torch.inf).amax(dim=(1, 2), keepdim=True)
+        return self._crop(torch.maximum(decibels, top - DYNAMIC_RANGE_DB), counts)
+
+    def _power(self, waveforms: Tensor) -> Tensor:
+        """|X|^2 (batch, time, bins) of centred frames, zeros beyond both ends."""
+        batch, samples = waveforms.shape
+        frames = 1 + samples // HOP_SAMPLES
+        hops = (batch, frames + 1, HOP_SAMPLES)
+        span = HOP_SAMPLES * (frames + 1)
+        after = functional.pad(waveforms, (0, _HALF + 1))[:, 1 : 1 + span].reshape(hops)
+        before = functional.pad(waveforms, (_HALF, 0))[:, :span].reshape(hops).flip(2)
+        ahead = torch.cat([after[:, :-1], functional.pad(after[:, 1:, :-1], (0, 1))], dim=2)
+        behind = torch.cat([before[:, 1:], before[:, :-1]], dim=2)
+        centre = functional.pad(waveforms, (0, HOP_SAMPLES))[:, : HOP_SAMPLES * frames : HOP_SAMPLES]
+        cosines, sines = self._factors()
+        real = (ahead + behind) @ cosines + centre[..., None]
+        imaginary = (ahead - behind) @ sines
+        return real * real + imaginary * imaginary
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """w_n cos(phi) and w_n sin(phi): (320, bins) each, n from 1."""
+        turns = self.get_buffer("places") * self.get_buffer("numbers")
+        cosines, sines = (
+            self.get_buffer("cosine").index_select(0, (turns + shift).flatten() % DFT_LENGTH)
+            for shift in (0, 3 * DFT_LENGTH // 4)
+        )
+        window = self.get_buffer("half_window")
+        cosines, sines = (c.view(_HALF, self.bins) * window for c in (cosines, sines))
+        return cosines.float(), sines.float()
+
+    def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The central `max_frames`, at least 49, standardised: rows are picked by number, once."""
+        batch, time = frames.shape[:2]
+        most = self.frontend.max_frames
+        kept = torch.sym_min(time, most) if most else time  # type: ignore[no-untyped-call]
+        kept = torch.sym_max(kept, MIN_FRAMES)  # type: ignore[no-untyped-call]
+        first = (counts - most).clamp(min=0) // 2 if most else torch.zeros_like(counts)
+        rows = (first[:, None] + torch.arange(kept)).clamp(max=time - 1)
+        rows = rows + torch.arange(batch)[:, None] * time
+        picked = frames.flatten(0, 1).index_select(0, rows.flatten()).view(batch, kept, frames.shape[2])
+        return self.frontend.standardise(picked, counts.clamp(max=most) if most else counts)
+
+
+class Network(nn.Module):
+    """`EmotionNetwork` on a padded batch, with the ONNX GRU node."""
+
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([_plain(network, n) for n in range(len(network.convolutions))])
+        self.network = network
+        weights = {
+            name: _onnx_gates(parameter.detach()) for name, parameter in network.gru.named_parameters()
+        }
+
+        def both(name: str) -> Tensor:
+            return torch.stack([weights[f"{name}_l0"], weights[f"{name}_l0_reverse"]])
+
+        self.register_buffer("input_weights", both("weight_ih"))
+        self.register_buffer("state_weights", both("weight_hh"))
+        self.register_buffer("biases", torch.cat([both("bias_ih"), both("bias_hh")], dim=1))
+
+    def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Z (batch, 64) and logits (batch, classes) of standardised frames."""
+        maps = functional.relu(self.convolutions[0](frames[:, None]))
+        for convolution in list(self.convolutions)[1:]:
+            # ReLU before the pool, unlike in training: onnxruntime fuses it into the convolution.
+            maps = functional.max_pool2d(functional.relu(convolution(maps)), 2)
+        steps = maps.permute(2, 0, 3, 1).flatten(2)
+        names = ("input_weights", "state_weights", "biases")
+        shape, lengths = (2, steps.shape[1], GRU_UNITS), steps_after_convolutions(counts)
+        outputs, last = torch.onnx.ops.symbolic_multi_out(
+            "GRU",
+            (steps, *(self.get_buffer(name) for name in names), lengths.int()),
+            {"direction": "bidirectional", "hidden_size": GRU_UNITS, "linear_before_reset": 1},
+            dtypes=(torch.float32, torch.float32),
+            shapes=((steps.shape[0], *shape), shape),
+            version=OPSET,
+        )
+        if self.network.design.pooling == "last":
+            utterance = last.transpose(0, 1).flatten(1)
+        else:
+            valid = torch.arange(steps.shape[0]) < lengths[:, None]
+            utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), valid)
+        return self.network.classify(utterance)
+
+
+def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:
+    """A convolution with the normalisation after it folded in."""
+    weight, bias = (parameter.detach() for parameter in network.folded(layer))
+    plain = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=1 if layer else 2)
+    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return plain
+
+
+def _onnx_gates(weights: Tensor) -> Tensor:
+    """Rows of a GRU's gates from torch's order r, z, n to ONNX's z, r, n."""
+    reset, update, candidate = weights.chunk(3)
+    return torch.cat([update, reset, candidate])
+
+
+class Graph(nn.Module):
+    """What is exported; run outside of the exporter, its GRU is a stub.
+
+    The names of its two parts become those of the graph's nodes.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self.frontend = FrontEnd(learner.frontend)
+        self.network = Network(learner.network)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities, logits, z."""
+        z, logits = self.network(*self.frontend(waveforms, lengths))
+        return logits.softmax(dim=1), logits, z

@@ -1,0 +1,178 @@
+"""A finished run -> a model folder that works anywhere, without torch and without the run."""
+
+import hashlib
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import emospec
+from emospec.data.pack import Pack
+from emospec.errors import ModelError, RunError
+from emospec.evaluation.calibration import fit_temperature
+from emospec.evaluation.summary import Summary, summarise
+from emospec.files import write_json, write_text
+from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
+from emospec.report.card import model_card
+from emospec.runs.record import RunRecord, find_runs, read_run
+
+CLOUD_POINTS = 600
+CALIBRATION_UTTERANCES = 64  # at most
+
+Floats = NDArray[np.float64]
+
+
+def export_model(
+    run: Path | str,
+    out: Path | str,
+    *,
+    int8: Path | str | None = None,
+    float16: bool = False,
+    crossval: Path | str | None = None,
+    notes: str = "",
+) -> Model:
+    """Make a model folder of a finished run: weights, graph, card, and what use needs to know of z.
+
+    The temperatures are fitted on dev, the centres and the plane on training utterances; test has no part.
+
+    Args:
+        run: the run folder.
+        out: the model folder, made here.
+        int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
+        float16: store the graphs' weights in 16 bits: about half the files, computed as before. How far int8 moves
+            probabilities is told from before that.
+        crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
+        notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
+
+    Returns:
+        The model, read back.
+
+    Raises:
+        ModelError: `out` exists.
+        RunError: the run is not finished, or damaged; or `crossval` is of another recipe.
+        ExportError: the graph does not give what the network gives.
+    """
+    from emospec.export.onnx_file import export, halve, quantise
+    from emospec.learning.learner import Learner, save_tensors
+
+    source, out = read_run(Path(run)), Path(out)
+    if out.exists():
+        raise ModelError(f"{out} exists. Name a new folder")
+    try:
+        whole = summarise(find_runs([Path(crossval)])) if crossval else None
+        card = model_card(source, whole, notes)
+        config = _config(source) | ({"crossval": _crossval(whole)} if whole else {})
+    except KeyError as error:
+        raise RunError(
+            f"{run} was trained by an earlier version of emospec, which did not note {error}. Train it again"
+        ) from error
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        learner = Learner.load(source.folder / "model")
+        export(learner, part / GRAPH)
+        if int8 is not None:
+            deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
+            config |= {"int8_deviation": deviation}
+        if float16:
+            config |= {"float16_deviation": max(halve(graph) for graph in sorted(part.glob("*.onnx")))}
+        save_tensors(part / WEIGHTS, learner.state_dict(), {})
+        write_text(part / CARD, card)
+        sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}
+        sums.pop(CARD)  # it may be edited
+        write_json(part / CONFIG, config | {"sha256": sums})
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return load_model(out)
+
+
+def _config(run: RunRecord) -> dict[str, Any]:
+    """What `inference.model` reads of a run."""
+    features = run.features()
+    z, labels = features["z"].astype(np.float64), features["label"]
+    train, dev = (features["part"] == part for part in ("train", "dev"))
+    centers = np.stack([z[train & (labels == name)].mean(axis=0) for name in run.classes])
+    targets = np.array([run.classes.index(label) for label in labels[dev]])
+    predictions = run.predictions()
+    probabilities = predictions.loc[predictions["part"] == "dev", [f"p_{name}" for name in run.classes]]
+    return {
+        "format": FORMAT,
+        "emospec": emospec.__version__,
+        "frontend": run.config["frontend"],
+        "classes": [
+            {
+                "name": name,
+                "center": _rounded(center),
+                "distances": _rounded(np.sort(np.linalg.norm(z[dev & (labels == name)] - center, axis=1))),
+            }
+            for name, center in zip(run.classes, centers, strict=True)
+        ],
+        "class_set": run.config["data"]["classes"],
+        "temperature": fit_temperature(probabilities.to_numpy(), targets),
+        "distance_temperature": _distance_temperature(z[dev], centers, targets),
+        "plane": _plane(z[train], [run.classes.index(label) for label in labels[train]]),
+        "training": {
+            "setting": run.setting,
+            "seed": run.meta["seed"],
+            "protocol": run.meta["protocol"],
+            "corpora": run.learned_from,
+            "usual_seconds": run.meta["usual_seconds"],
+            "command": run.meta["command"],
+        },
+        "scores": {part: {key: run.scores[part][key] for key in ("UA", "WA")} for part in ("dev", "test")},
+        "audit": run.scores["audit"],
+    }
+
+
+def _crossval(whole: Summary) -> dict[str, Any]:
+    """What a cross-validation of the recipe gave: UA with the ends of its interval."""
+    judged = {"all": whole.intervals["UA"]} | whole.by_corpus
+    return {
+        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "speaker_overlap": whole.speaker_overlap,
+        "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
+    }
+
+
+def _distance_temperature(z: Floats, centers: Floats, targets: NDArray[np.int64]) -> float:
+    """T of softmax(-||z - c||^2 / T), fitted on dev."""
+    squared = np.square(z[:, None] - centers).sum(axis=2)
+    scale = float(squared.min(axis=1).mean()) or 1.0  # near T, so that no probability underflows
+    odds = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / scale)
+    return scale * fit_temperature(odds / odds.sum(axis=1, keepdims=True), targets)
+
+
+def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
+    """The two principal axes of training z and a thinned cloud on them."""
+    mean = z.mean(axis=0)
+    axes = np.linalg.svd(z - mean, full_matrices=False)[2][:2]
+    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]  # a sign that repeats
+    kept = np.sort(np.random.default_rng(0).permutation(len(z))[:CLOUD_POINTS])
+    return {
+        "mean": _rounded(mean),
+        "axes": _rounded(axes),
+        "cloud": _rounded((z[kept] - mean) @ axes.T, 4),
+        "labels": [labels[i] for i in kept],
+    }
+
+
+def _calibration(run: RunRecord, pack: Pack) -> list[NDArray[np.float32]]:
+    """Waveforms of some training utterances, spread over the fold."""
+    train = [name for name, part in run.known_utterances().items() if part == "train"]
+    chosen = set(train[:: max(1, math.ceil(len(train) / CALIBRATION_UTTERANCES))])
+    places = [i for i, utterance in enumerate(pack.utterances) if utterance.id in chosen]
+    if len(places) < len(chosen):
+        raise ModelError(
+            f"{pack.folder} lacks utterances that the run was trained on. Name the run's own pack"
+        )
+    return [pack.waveform(i) for i in places]
+
+
+def _rounded(values: Floats, digits: int = 8) -> Any:
+    """Lists of numbers with so many significant digits."""
+    return np.vectorize(lambda v: float(f"{v:.{digits}g}"))(values).tolist() if values.size else []

@@ -1,0 +1,280 @@
+"""A learner as one ONNX graph: waveforms in; probabilities, logits and z out. Its int8 variant; weights in 16 bits.
+
+The front end is inside, so that use cannot differ from training. The graph is compared with the
+learner before it is written.
+
+Opset 18 is the lowest that torch's exporter writes by itself, and all operators stand in it; with
+IR version 8, its contemporary, runtimes from 2023 on should read the file. The exporter's optimiser
+stays off: it takes 1e-8 for zero and so drops the log-STFT's offset. Only small constants are folded,
+sizes and shapes, which are nearly half of the nodes; onnxruntime does the rest when it loads the file.
+"""
+
+import copy
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
+from emospec.errors import ExportError
+from emospec.export.graph import OPSET, Graph
+from emospec.files import write_bytes
+from emospec.learning.learner import Learner
+
+Rows = NDArray[np.float32]
+
+IR_VERSION = 8
+INPUTS = ("waveforms", "lengths")
+OUTPUTS = ("probabilities", "logits", "z")
+FOLDED = 64  # numbers, of a constant
+TOLERANCE = 1e-4  # between graph and learner: of a probability, and of z (where |z| > 1, relative)
+# (samples, level): single sample, silence, faint noise, more than 1400 frames.
+_CHECKED = ((1, 0.05), (1_600, 0.05), (8_000, 0.0), (48_000, 1e-4), (230_000, 0.05))
+_QUANTISED = ("Conv", "Relu", "MaxPool")
+_HALVED = 1024  # numbers, of a matrix, from which 16 bits are worth a node more
+
+
+def export(learner: Learner, path: Path) -> None:
+    """Write a learner as one self-contained ONNX file, after comparing it with the learner.
+
+    Inputs: `waveforms` (batch, samples) float32 at 16 kHz and `lengths` (batch,) int64, the samples
+    of each, from 1 to `samples`; what lies past a length is ignored. Outputs, float32:
+    `probabilities` (batch, classes), the softmax of `logits` (batch, classes), and `z` (batch, 64).
+    The same learner gives the same bytes.
+
+    Args:
+        learner: left as it is.
+        path: of the file; its folder exists.
+
+    Raises:
+        ExportError: the graph fixes a size it should not, or gives other probabilities or features
+            than the learner. Nothing is written then.
+    """
+    learner = copy.deepcopy(learner).cpu().eval()
+    model = _traced(learner)
+    _tidy(model)
+    onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString(deterministic=True)
+    _compare(learner, content)
+    write_bytes(path, content)
+
+
+def _traced(learner: Learner) -> onnx.ModelProto:
+    # A batch of 1 would be taken for a constant.
+    example = (torch.zeros(2, 48_077), torch.tensor([40_000, 48_000]))
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            Graph(learner).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            optimize=False,
+            external_data=False,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
+            verbose=False,
+        )
+        # The kernels of the DFT are larger: they stay the few numbers that they are made of.
+        fold_constants(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED)  # type: ignore[union-attr]
+        remove_unused_nodes(program.model)  # type: ignore[union-attr]
+    model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what torch's exporter says of itself and of packages that are not needed."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _tidy(model: onnx.ModelProto) -> None:
+    """Name the nodes by their part, drop all that tells of this machine, check the sizes.
+
+    Raises:
+        ExportError: an input's size is fixed.
+    """
+    numbers = count()
+    for node in model.graph.node:
+        scopes = {p.key: p.value for p in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
+        part = next((name for name in ("frontend", "network") if f"'{name}'" in scopes), "shape")
+        node.name = f"{part}/{node.op_type}_{next(numbers)}"
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.ClearField("doc_string")
+    del model.graph.metadata_props[:], model.metadata_props[:]
+    model.graph.ClearField("doc_string")
+    model.ClearField("doc_string")
+    model.ir_version = IR_VERSION
+    for value in model.graph.input:
+        sizes = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if not all(isinstance(size, str) for size in sizes):
+            raise ExportError(f"the exporter fixed the sizes {sizes} of input {value.name!r}: report this")
+
+
+def _open(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _listen(session: onnxruntime.InferenceSession, waveform: NDArray[np.float32]) -> Sequence[Rows]:
+    """(1, classes) probabilities and (1, 64) z of one recording."""
+    feed = {"waveforms": waveform[None], "lengths": np.array([len(waveform)])}
+    return cast(Sequence[Rows], session.run(["probabilities", "z"], feed))
+
+
+def _noise() -> tuple[Rows, NDArray[np.int64]]:
+    """(batch, samples) seeded noise of several lengths and levels, and the samples of each."""
+    rng = np.random.default_rng(0)
+    lengths = np.array([samples for samples, _ in _CHECKED])
+    levels = np.array([level for _, level in _CHECKED])
+    return (levels[:, None] * rng.normal(size=(len(lengths), lengths.max()))).astype(np.float32), lengths
+
+
+def _compare(learner: Learner, content: bytes) -> None:
+    """Seeded noise of several lengths and levels, alone and padded, through graph and learner.
+
+    Raises:
+        ExportError: a probability or a feature differs by more than 1e-4.
+    """
+    session = _open(content)
+    batch, lengths = _noise()
+    z, probabilities = learner.listen(torch.from_numpy(batch), torch.from_numpy(lengths))
+    padded = session.run(["probabilities", "z"], {"waveforms": batch, "lengths": lengths})
+    alone = [_listen(session, row[:n]) for row, n in zip(batch, lengths, strict=True)]
+    for k, (name, expected) in enumerate((("probabilities", probabilities.numpy()), ("z", z.numpy()))):
+        for found in (padded[k], np.concatenate([outputs[k] for outputs in alone])):
+            difference = np.abs(found - expected).max(axis=1) / max(1.0, float(np.abs(expected).max()))
+            if not (difference <= TOLERANCE).all():
+                worst = int(difference.argmax())
+                raise ExportError(
+                    f"the exported graph's {name} are {difference[worst]:.2g} from the learner's at "
+                    f"{lengths[worst]} samples ({TOLERANCE:g} is allowed); nothing was written: report this"
+                )
+
+
+def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]]) -> float:
+    """Write the int8 variant of an exported graph.
+
+    The network's convolutions, ReLUs and pools compute in 8 bits (activations per tensor, ranges
+    from the calibration; weights per channel). Front end, GRU and dense layers stay float32: the
+    first spans 80 dB and more, onnxruntime has no int8 GRU, and the last gained no time. Weights
+    have 7 bits: with 8, sums saturate on processors without VNNI, which would answer otherwise.
+
+    Args:
+        source: a file of `export`.
+        target: the file to write.
+        waveforms: (samples,) float32 at 16 kHz each: some 20 real recordings, as varied as its use.
+
+    Returns:
+        The greatest difference of a probability from `source`, over `waveforms`.
+
+    Raises:
+        ExportError: `source` is no graph of `export`, or there are no waveforms.
+    """
+    model = onnx.load(source)
+    nodes = [n.name for n in model.graph.node if n.name.startswith("network/") and n.op_type in _QUANTISED]
+    if not nodes:
+        raise ExportError(f"{source} has no convolutions named network/...: export the learner first")
+    if not waveforms:
+        raise ExportError("no recordings to calibrate int8 with: give some 20, as varied as its use")
+    # Without this mark the quantiser asks, through the root logger, for a preparation that changes the names.
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            written,
+            _Calibration(waveforms),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_quantize=nodes,
+            op_types_to_quantize=_QUANTISED,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        rounded_model = onnx.load(written)
+    del rounded_model.metadata_props[:]
+    content = rounded_model.SerializeToString(deterministic=True)
+    exact, rounded = _open(source.read_bytes()), _open(content)
+    deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in waveforms]
+    write_bytes(target, content)
+    return float(max(deviations))
+
+
+def halve(path: Path) -> float:
+    """Store the network's weights in an exported graph as float16, in place: about half the file.
+
+    They become float32 again as the graph is loaded, so that everything computes as before, just as
+    fast, with weights rounded to 11 bits.
+
+    Args:
+        path: a file of `export` or `quantise`.
+
+    Returns:
+        The greatest difference of a probability that this makes, over seeded noise.
+
+    Raises:
+        ExportError: a weight is beyond float16's range. The file stays as it was.
+    """
+    before = path.read_bytes()
+    model = onnx.load_from_string(before)
+    graph = model.graph
+    elsewhere = {name for node in graph.node if not node.name.startswith("network/") for name in node.input}
+    casts = []
+    for tensor in graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.dtype != np.float32 or weights.size < _HALVED or tensor.name in elsewhere:
+            continue
+        if np.abs(weights).max() > np.finfo(np.float16).max:
+            raise ExportError(f"weights of {tensor.name} are too large for 16 bits: export without --float16")
+        name, stored = tensor.name, f"{tensor.name}.float16"
+        tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), stored))
+        casts.append(
+            helper.make_node("Cast", [stored], [name], name=f"network/Cast_{name}", to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString(deterministic=True)
+    exact, rounded = _open(before), _open(content)
+    heard = [row[:samples] for row, samples in zip(*_noise(), strict=True)]
+    deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in heard]
+    write_bytes(path, content)
+    return float(max(deviations))
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, waveforms: Sequence[NDArray[np.float32]]) -> None:
+        self.feeds = iter({"waveforms": w[None], "lengths": np.array([len(w)])} for w in waveforms)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self.feeds, None)

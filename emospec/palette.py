@@ -1,0 +1,58 @@
+"""Colours of every picture that emospec draws. A colour belongs to an emotion, whatever a model's order of classes."""
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from emospec.vocabulary import common_emotion
+
+INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
+EMOTION_COLORS = {
+    "neutral": "#6b7785",
+    "angry": "#c8371b",
+    "happy": "#c98500",
+    "sad": "#0072b2",
+    "fearful": "#7a4fb5",
+    "disgusted": "#00856f",
+    "surprised": "#cc5f9a",
+    "calm": "#2f93bd",
+    "bored": "#8a6d3b",
+    "frustrated": "#7d2a4d",
+    "other": "#3b3b3b",
+}
+"""Of the vocabulary's words. Every one has a contrast of 3 or more on white (WCAG 2.2, 1.4.11)."""
+OTHER_COLORS = ("#4d7c0f", "#3d4fa8", "#a3157c", "#a8551c", "#0f766e", "#94313f")
+"""Of any other words."""
+
+
+def class_colors(names: Sequence[str]) -> list[str]:
+    """Return the colour of each class.
+
+    An emotion of the vocabulary, or a synonym, has its own. Any other word takes one by its hash. Classes of
+    one model differ while there are colours.
+
+    Args:
+        names: the classes, in any order.
+
+    Returns:
+        "#rrggbb" of each.
+
+    >>> class_colors(["sad", "angry"]) == class_colors(["angry", "sad"])[::-1]
+    True
+    """
+    colors: dict[str, str] = {}
+    # In alphabetical order: who meets a taken colour must not depend on the model's order of classes.
+    for name in sorted(names, key=lambda name: (common_emotion(name) != name, name)):
+        own = EMOTION_COLORS.get(common_emotion(name))
+        if own and own not in colors.values():
+            colors[name] = own
+    for name in sorted(set(names) - set(colors)):
+        colors[name] = _free_color(name, set(colors.values()))
+    return [colors[name] for name in names]
+
+
+def _free_color(name: str, taken: set[str]) -> str:
+    """A colour by the hash of a name; the next that is not taken, where there is one."""
+    choice = (*OTHER_COLORS, *EMOTION_COLORS.values())
+    first = crc32(name.encode()) % len(OTHER_COLORS)
+    turned = choice[first : len(OTHER_COLORS)] + choice[:first] + choice[len(OTHER_COLORS) :]
+    return next((color for color in turned if color not in taken), turned[0])

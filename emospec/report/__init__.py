@@ -1,0 +1,1 @@
+"""Run records -> one HTML page, and the card beside a model's weights."""

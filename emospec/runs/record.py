@@ -1,0 +1,295 @@
+"""Run folders read back.
+
+A run is one training with one test set (one fold of one repeat). A setting is what its runs
+share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
+"""
+
+import json
+import os
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emospec.data.audit import Audit
+from emospec.data.corpora import YOUR_OWN
+from emospec.data.pack import Pack
+from emospec.data.utterances import Utterance
+from emospec.errors import RunError
+from emospec.evaluation.metrics import confusion_matrix
+
+WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `Run.flat`
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run, as its folder tells it.
+
+    Attributes:
+        folder: where it lies.
+        config: the resolved settings, as in `config.toml`.
+        meta: commit, versions, hardware, seed, protocol, corpora, counts, as in `meta.json`.
+        scores: dev and test scores of this run, as in `scores.json`.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    meta: dict[str, Any]
+    scores: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in the order of the confusion matrix."""
+        return tuple(self.meta["classes"])
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora that it was trained and judged on."""
+        return tuple(corpus["name"] for corpus in self.meta["corpora"])
+
+    @property
+    def learned_from(self) -> list[dict[str, Any]]:
+        """Facts of every corpus whose recordings made the weights: its own, then those of the run it started from."""
+        own = {(c["name"], c["licence"]) for c in self.meta["corpora"]}
+        earlier = (c for c in self.meta.get("earlier_corpora", []) if (c["name"], c["licence"]) not in own)
+        return [*self.meta["corpora"], *earlier]
+
+    @property
+    def own_corpora(self) -> frozenset[str]:
+        """Names of those corpora that are the user's own, and under which another may hold other recordings."""
+        return YOUR_OWN | {corpus["name"] for corpus in self.learned_from if corpus.get("reader")}
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Repeat, from 0, and fold, from 1."""
+        return int(self.meta["protocol"]["repeat"]), int(self.meta["protocol"]["fold"])
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What the audit of its fold found; no findings where it was not audited."""
+        return Audit.from_dict(self.meta.get("audit", {"findings": []}))
+
+    @property
+    def section(self) -> tuple[object, ...]:
+        """Protocol, corpora and classes: what is said of several runs is said of those that share it."""
+        return self.meta["protocol"]["name"], self.corpora, self.classes
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of `config` can move a result, but for `section`, which `config` can name in several ways."""
+        training = {k: v for k, v in self.config.get("training", {}).items() if k != "checkpoint_seconds"}
+        return {k: v for k, v in self.config.items() if k != "data"} | {"training": training}
+
+    @property
+    def setting(self) -> str:
+        """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`.
+
+        Further overrides of the preset are named, and a seed other than 0.
+        """
+        loss = self.config["loss"]
+        center = [f"λ {loss['center_weight']:g}"]
+        if loss["center_weight"]:
+            center.append(f"α {loss['center_rate']:g}")
+        preset, *more = self.variant.split(", ", 1)
+        return ", ".join([preset, *center, *more])
+
+    @property
+    def variant(self) -> str:
+        """The setting but for lambda and alpha: the preset, further overrides, a seed other than 0."""
+        seed = [f"seed {self.meta['seed']}"] * bool(self.meta["seed"])
+        return ", ".join([self.meta["preset"], *self.meta.get("overrides", []), *seed])
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """`table.key` -> value of what can move a result, with `preset` and `seed`: no alpha without centre loss."""
+        flat = {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
+        return flat if flat[WEIGHT] else {key: value for key, value in flat.items() if key != RATE}
+
+    def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
+        """What of `flat` tells runs apart, but for some keys: equal where these alone may differ."""
+        return frozenset((name, repr(value)) for name, value in self.flat.items() if name not in keys)
+
+    def predictions(self) -> pd.DataFrame:
+        """`predictions.csv`, read once: one row per dev and test utterance; RunError where it is missing."""
+        return self._predictions
+
+    @cached_property
+    def _predictions(self) -> pd.DataFrame:
+        # Classes may be called 0 and 1, or true and false.
+        words = ("utterance", "corpus", "speaker", "sex", "language", "text", "target", "predicted")
+        with self._file("predictions.csv") as path:
+            return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(words, str))
+
+    def known_utterances(self) -> dict[str, str]:
+        """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
+        own_first = self.known.drop_duplicates("utterance")
+        return dict(zip(own_first["utterance"], own_first["part"], strict=True))
+
+    def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
+        """The part that each utterance of a pack had in making the model, as above; empty where it had none.
+
+        It is known by its samples, such as in a pack that calls its corpus otherwise; or by its id, which
+        tells more than samples where a corpus comes in several formats, and nothing in corpora of one's own.
+        """
+        known = self.known.reindex(columns=["utterance", "part", "samples"])
+        noted = known["samples"].notna()  # not so of runs of earlier versions
+        by_samples = dict(zip(known["samples"][noted], known["part"][noted], strict=True))
+        by_name, nameless = self.known_utterances(), set(known["utterance"][~noted])
+        anybodys = self.own_corpora | set(pack.own)
+        return [
+            by_samples.get(samples)
+            or (by_name.get(u.id, "") if u.corpus not in anybodys or u.id in nameless else "")
+            for u, samples in zip(utterances, pack.samples_of(utterances), strict=True)
+        ]
+
+    @cached_property
+    def known(self) -> pd.DataFrame:
+        """The utterances that made the model: the rows of `folds.csv`, then those of the run it started from.
+
+        What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
+        """
+        _, fold = self.place
+        with self._file("folds.csv") as path:
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+            own = rows[(rows["fold"] == str(fold)) & (rows["part"] != "test")]
+        if not (self.folder / "earlier.csv").is_file():
+            return own
+        with self._file("earlier.csv") as path:
+            earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
+        both = pd.concat([own, earlier.assign(part="earlier")])
+        return both.drop_duplicates([name for name in ("utterance", "samples") if name in both])
+
+    def history(self) -> pd.DataFrame:
+        """`history.csv`: one row per logged step."""
+        with self._file("history.csv") as path:
+            return pd.read_csv(path)
+
+    def features(self) -> dict[str, NDArray[Any]]:
+        """`features.npz`: z (n, 64), label, utterance and part (n,), part one of train, dev, test."""
+        with self._file("features.npz") as path, np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        """A file to be read; RunError where it is missing, or does not hold what it should."""
+        path = self.folder / name
+        what_to_do = "Train the run again, or leave its folder out"
+        if not path.is_file():
+            raise RunError(f"{path} is missing. {what_to_do}")
+        try:
+            yield path
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror or error}). {what_to_do}") from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`table.key` -> value of the tables of some settings."""
+    tables = ((name, table) for name, table in config.items() if isinstance(table, dict))
+    return {f"{name}.{key}": value for name, table in tables for key, value in table.items()}
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a finished run folder.
+
+    Raises:
+        RunError: it is no run folder, or the run has not finished.
+    """
+    folder = Path(folder)
+    if not (folder / "meta.json").is_file():
+        inside = next(iter(sorted(folder.glob("*/meta.json"))), None)
+        to_do = f". It holds runs: name one, such as {inside.parent}" if inside else ""
+        to_do = to_do if folder.exists() else ". There is no such folder"
+        raise RunError(f"{folder} is not a run folder: it has no meta.json{to_do}")
+    if not (folder / "scores.json").is_file():
+        raise RunError(
+            f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"
+        )
+    try:
+        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        if not (isinstance(meta, dict) and isinstance(scores, dict)):
+            raise ValueError("meta.json and scores.json hold no objects")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} cannot be read as a run folder: {error}") from error
+    return RunRecord(folder, config, meta, scores)
+
+
+def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
+    """All finished runs in the given folders, each once: run folders themselves, or folders that hold some.
+
+    Raises:
+        RunError: a folder is missing, holds no finished run, or cannot be read.
+    """
+    runs: dict[Path, RunRecord] = {}
+    for folder in map(Path, folders):
+        if (folder / "meta.json").is_file():
+            runs.setdefault(folder.resolve(), read_run(folder))
+            continue
+        within = os.walk(folder, onerror=_refuse_unread) if folder.is_dir() else ()
+        found = sorted(
+            Path(place) for place, _, files in within if {"meta.json", "scores.json"} <= set(files)
+        )
+        if not found:
+            raise RunError(f"{folder} holds no finished run: {_what_is_there(folder)}")
+        for path in found:
+            runs.setdefault(path.resolve(), read_run(path))
+    return list(runs.values())
+
+
+def _what_is_there(folder: Path) -> str:
+    """Return what a folder without finished runs is instead, and what to do."""
+    if not folder.exists():
+        return "there is no such folder. Name one that `emospec train` or `emospec crossval` made"
+    if not folder.is_dir():
+        return "it is a file. Name the folder of a run"
+    if begun := next(folder.glob("**/meta.json"), None):
+        return f"{begun.parent} is one that has not ended. Go on with it by the same command and --resume"
+    return "a run is a folder with meta.json and scores.json. `emospec train` makes one"
+
+
+def _refuse_unread(error: OSError) -> None:
+    """Fewer runs without a word would be another number; one that has just gone is none."""
+    if isinstance(error, FileNotFoundError):
+        return
+    raise RunError(
+        f"{error.filename}: the folder cannot be read ({error.strerror}). Get the right, or name others"
+    )
+
+
+def share_overrides(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The runs less the overrides that all of them have, for shorter names of settings; and these overrides."""
+    own = [run.meta.get("overrides", []) for run in runs]
+    shared = [override for override in own[0] if all(override in others for others in own)] if own else []
+    kept = ([override for override in others if override not in shared] for others in own)
+    return [
+        replace(run, meta={**run.meta, "overrides": more}) for run, more in zip(runs, kept, strict=True)
+    ], shared
+
+
+def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
+    """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
+    index = {name: i for i, name in enumerate(classes)}
+    if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
+        raise RunError(
+            f"predictions name {', '.join(map(str, strange))}, the classes are {', '.join(classes)}"
+        )
+    targets = predictions["target"].map(index).to_numpy().astype(np.int64)
+    predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
+    return confusion_matrix(targets, predicted, len(classes))
+
+
+def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
+    """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
+    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")

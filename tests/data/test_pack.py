@@ -1,0 +1,489 @@
+"""A pack plays back what decoding hears; it is made once, whole or not at all, and never over other work."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emospec.audio.reader import read_audio
+from emospec.data.corpora.own import OwnCorpus
+from emospec.data.pack import Pack, prepare
+from emospec.data.pack_index import FORMAT, Skipped
+from emospec.data.utterances import Utterance
+from emospec.errors import PackError
+
+Recordings = list[Utterance]
+
+
+def utterance(file: Path, **facts: object) -> Utterance:
+    return replace(Utterance(f"own/{file.stem}", "own", file, "ann", "happy", "joy"), **facts)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Recordings:
+    """Five recordings: `a` and `b` of 16-bit mono 16 kHz, the others of another kind each."""
+    rng = np.random.default_rng(0)
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    kinds = [
+        ("a", 16_000, 1, "PCM_16"),
+        ("b", 16_000, 1, "PCM_16"),
+        ("c", 44_100, 1, "PCM_16"),
+        ("d", 16_000, 2, "PCM_16"),
+        ("e", 16_000, 1, "PCM_24"),
+    ]
+    for name, rate, channels, subtype in kinds:
+        samples = rng.uniform(-1, 1, (rng.integers(800, 3000), channels))
+        soundfile.write(audio / f"{name}.wav", samples, rate, subtype)
+    return [utterance(audio / f"{name}.wav") for name, *_ in kinds]
+
+
+def error(act: Callable[[], object]) -> str:
+    with pytest.raises(PackError) as caught:
+        act()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def parts(folder: Path) -> list[str]:
+    return [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_a_pack_plays_back_what_decoding_hears(recordings: Recordings, tmp_path: Path) -> None:
+    made, new = prepare(recordings, tmp_path / "deep" / "pack")
+    assert new
+    pack = Pack(str(tmp_path / "deep" / "pack"))
+    assert len(pack) == len(made) == 5
+    assert pack.utterances == recordings
+    assert pack.digest == made.digest
+    assert pack.skipped == []
+    for i, heard in enumerate(read_audio(u.file) for u in recordings):
+        waveform = pack.waveform(i)
+        assert waveform.dtype == np.float32
+        np.testing.assert_array_equal(waveform, heard)
+    assert pack.seconds == pytest.approx(sum(len(read_audio(u.file)) for u in recordings) / 16_000)
+
+
+def test_a_waveform_is_the_callers_own(recordings: Recordings, tmp_path: Path) -> None:
+    pack, _ = prepare(recordings, tmp_path / "pack")
+    for i in range(len(pack)):
+        before = pack.waveform(i).copy()
+        pack.waveform(i)[:] = 0
+        np.testing.assert_array_equal(pack.waveform(i), before)
+
+
+def test_integers_hold_only_what_they_hold_exactly(recordings: Recordings, tmp_path: Path) -> None:
+    pack, _ = prepare(recordings, tmp_path / "pack")
+    assert [entry.store for entry in pack.entries] == ["int16", "int16", "float32", "float32", "float32"]
+
+
+def test_a_pack_of_one_kind_needs_no_other_store(recordings: Recordings, tmp_path: Path) -> None:
+    for kind, few in (("int16", recordings[:2]), ("float32", recordings[2:])):
+        pack, _ = prepare(few, tmp_path / kind)
+        assert {entry.store for entry in pack.entries} == {kind}
+        np.testing.assert_array_equal(pack.waveform(1), read_audio(few[1].file))
+
+
+def test_stretches_of_one_file_are_utterances_of_their_own(recordings: Recordings, tmp_path: Path) -> None:
+    file = recordings[0].file
+    ends = (0.0, 0.01, 0.03, None)
+    stretches = [
+        utterance(file, id=f"own/a@{k}", start=start, end=end)
+        for k, (start, end) in enumerate(zip((0.0, 0.01, 0.03), ends[1:], strict=True))
+    ]
+    pack, _ = prepare(stretches, tmp_path / "pack")
+    assert pack.utterances == stretches
+    np.testing.assert_array_equal(np.concatenate([pack.waveform(i) for i in range(3)]), read_audio(file))
+
+
+def test_facts_of_utterances_survive(recordings: Recordings, tmp_path: Path) -> None:
+    told = replace(
+        recordings[0],
+        sex="f",
+        language="de",
+        text="„Ja“",
+        session="1",
+        style="scripted",
+        split="dev",
+        end=0.04,
+    )
+    assert prepare([told], tmp_path / "pack")[0].utterances == [told]
+    assert Pack(tmp_path / "pack").utterances == [told]
+
+
+def test_a_valid_pack_is_left_alone(recordings: Recordings, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings, folder)
+    before = snapshot(folder)
+    calls: list[int] = []
+    pack, new = prepare(recordings, folder, progress=lambda done, _: calls.append(done))
+    assert (len(pack), new, calls) == (5, False, [])
+    assert snapshot(folder) == before
+
+
+def test_frames_that_training_keeps_in_a_pack_do_not_make_it_another(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings, folder)
+    (folder / "frames-log-mel-1400-v1-0123456789ab.f32").touch()
+    assert not prepare(recordings, folder)[1]
+    assert prepare(recordings[:3], folder, replace=True)[1]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fingerprints.bin",
+        "float32-00000.bin",
+        "index.json",
+        "int16-00000.bin",
+    ]
+
+
+def test_a_changed_recording_is_decoded_again(recordings: Recordings, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    before, _ = prepare(recordings, folder)
+    soundfile.write(recordings[1].file, np.full(500, 0.25), 16_000)
+    pack, new = prepare(recordings, folder)
+    assert new
+    np.testing.assert_array_equal(pack.waveform(1), np.full(500, 0.25, np.float32))
+    assert pack.digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rs: rs[:-1],
+        lambda rs: [*rs, replace(rs[0], id="own/again")],
+        lambda rs: rs[::-1],
+        lambda rs: [replace(rs[0], emotion="sad"), *rs[1:]],
+        lambda rs: [replace(rs[0], end=0.01), *rs[1:]],
+    ],
+    ids=["fewer", "more", "another order", "another label", "another stretch"],
+)
+def test_other_utterances_make_another_pack(
+    recordings: Recordings, tmp_path: Path, change: Callable[[Recordings], Recordings]
+) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings, folder)
+    before = snapshot(folder)
+    message = error(lambda: prepare(change(recordings), folder))
+    assert "is a pack of other utterances" in message
+    assert "--replace" in message
+    assert snapshot(folder) == before
+    pack, new = prepare(change(recordings), folder, replace=True)
+    assert new
+    assert pack.utterances == change(recordings)
+
+
+def test_a_pack_of_other_utterances_counts_them(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings[:3], tmp_path / "pack")
+    words = "2 of its 3 are not among those asked for, 1 of the 2 asked for are not in it"
+    assert words in error(lambda: prepare(recordings[2:4], tmp_path / "pack"))
+    relabelled = [replace(u, emotion="sad") for u in recordings[:3]]
+    assert "labels, speakers" in error(lambda: prepare(relabelled, tmp_path / "pack"))
+
+
+def test_a_damaged_pack_of_other_utterances_is_replaced_only_when_asked(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    prepare(recordings[:3], tmp_path / "pack")
+    shorten(tmp_path / "pack", "fingerprints.bin")
+    assert "--replace" in error(lambda: prepare(recordings, tmp_path / "pack"))
+    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
+
+
+def test_a_folder_that_is_no_pack_is_never_replaced(recordings: Recordings, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not a pack" in error(lambda: prepare(recordings, tmp_path, replace=True))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_own_corpora_and_their_terms_are_kept(recordings: Recordings, tmp_path: Path) -> None:
+    calls = OwnCorpus("calls", "csv", "CC BY 4.0")
+    prepare(recordings, tmp_path / "pack", own=[calls])
+    assert Pack(tmp_path / "pack").own == {"calls": calls}
+    assert prepare(recordings, tmp_path / "pack", own=[OwnCorpus("calls", "csv")])[0].own == {"calls": calls}
+    other = OwnCorpus("calls", "csv", "CC0 1.0")
+    pack, made = prepare(recordings, tmp_path / "pack", own=[other])
+    assert (pack.own, made) == ({"calls": other}, False)
+    soundfile.write(recordings[1].file, np.full(500, 0.25), 16_000)
+    assert prepare(recordings, tmp_path / "pack")[0].own == {"calls": other}
+    assert prepare(recordings[:2], tmp_path / "pack", replace=True)[0].own == {}
+    (tmp_path / "pack" / "corpora.json").write_text("[")
+    assert "corpora.json is damaged" in error(lambda: Pack(tmp_path / "pack"))
+    assert prepare(recordings[:2], tmp_path / "pack")[1]
+
+
+def test_silent_utterances_are_noted(recordings: Recordings, tmp_path: Path) -> None:
+    soundfile.write(recordings[1].file, np.full(9000, 0.0009), 16_000)
+    soundfile.write(recordings[2].file, np.full(9000, 0.0011), 16_000)
+    prepare(recordings, tmp_path / "pack")
+    assert Pack(tmp_path / "pack").silent == [recordings[1].id]
+
+
+def test_the_digest_tells_samples_and_order_apart(recordings: Recordings, tmp_path: Path) -> None:
+    one, _ = prepare(recordings, tmp_path / "one")
+    same, _ = prepare(recordings, tmp_path / "same")
+    reordered, _ = prepare(recordings[::-1], tmp_path / "reordered")
+    shorter, _ = prepare([*recordings[:-1], replace(recordings[-1], end=0.02)], tmp_path / "shorter")
+    assert one.digest == same.digest
+    assert len({one.digest, reordered.digest, shorter.digest}) == 3
+
+
+def test_progress_counts_to_the_end(recordings: Recordings, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    prepare(recordings, tmp_path / "pack", progress=lambda done, all_: calls.append((done, all_)))
+    assert calls == [(k, 5) for k in range(1, 6)]
+
+
+class Stop(BaseException):
+    """As KeyboardInterrupt, but not pytest's."""
+
+
+def stop_at_three(done: int, _: int) -> None:
+    if done == 3:
+        raise Stop
+
+
+def test_an_interrupted_prepare_leaves_nothing(recordings: Recordings, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    with pytest.raises(Stop):
+        prepare(recordings, folder, progress=stop_at_three)
+    assert not folder.exists()
+    assert not parts(folder)
+    assert prepare(recordings, folder)[1]
+
+
+def test_a_valid_pack_survives_a_failed_prepare(recordings: Recordings, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings[:2], folder)
+    before = snapshot(folder)
+    with pytest.raises(Stop):
+        prepare(recordings, folder, replace=True, progress=stop_at_three)
+    error(lambda: prepare([*recordings, utterance(tmp_path / "missing.wav")], folder, replace=True))
+    assert snapshot(folder) == before
+    assert not parts(folder)
+
+
+def test_what_a_killed_prepare_left_is_cleaned_up(recordings: Recordings, tmp_path: Path) -> None:
+    for name in ("new", "old"):  # as between moving the old pack away and the new one there
+        (tmp_path / "pack.part" / name).mkdir(parents=True)
+        (tmp_path / "pack.part" / name / "int16-00000.bin").write_bytes(b"half")
+    (tmp_path / "pack.part" / "int16.bin").write_bytes(b"as earlier versions left it")
+    pack, made = prepare(recordings, tmp_path / "pack")
+    assert made
+    assert len(pack) == len(recordings)
+    assert not parts(tmp_path / "pack")
+
+
+def test_a_pack_that_was_moved_away_comes_back(
+    recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings[:2], folder)
+    before = snapshot(folder)
+    move = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise Stop
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(Stop):
+        prepare(recordings, folder, replace=True)
+    assert snapshot(folder) == before
+    assert not parts(folder)
+
+
+def test_two_calls_at_once_do_not_harm_each_other(recordings: Recordings, tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    def once_more(*_: int) -> None:
+        tried.append(error(lambda: prepare(recordings, tmp_path / "pack")))
+
+    pack, _ = prepare(recordings, tmp_path / "pack", progress=once_more)
+    assert "another call makes it still" in tried[0]
+    assert len(pack) == len(recordings)
+    assert not parts(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"thesis.txt": "years of work"},
+        {},
+        {"index.json": "{}"},
+        {"index.json": "{}", "int16.bin": "", "float32.bin": "", "thesis.txt": "years of work"},
+    ],
+    ids=["files", "nothing", "another index.json", "a pack and files"],
+)
+def test_a_folder_that_is_no_pack_is_refused_and_untouched(
+    recordings: Recordings, tmp_path: Path, content: dict[str, str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    before = snapshot(folder)
+    assert "Name another folder" in error(lambda: prepare(recordings, folder))
+    assert snapshot(folder) == before
+
+
+def test_a_file_in_the_place_of_a_pack_is_refused_and_untouched(
+    recordings: Recordings, tmp_path: Path
+) -> None:
+    (tmp_path / "pack").write_text("mine")
+    assert "is not a pack" in error(lambda: prepare(recordings, tmp_path / "pack"))
+    assert (tmp_path / "pack").read_text() == "mine"
+
+
+def test_a_link_to_a_pack_stays_a_link(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings[:2], tmp_path / "disk")
+    (tmp_path / "pack").symlink_to(tmp_path / "disk")
+    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
+    assert (tmp_path / "pack").is_symlink()
+    assert len(Pack(tmp_path / "disk")) == 5
+
+
+def shorten(folder: Path, name: str) -> None:
+    os.truncate(folder / name, (folder / name).stat().st_size - 1)
+
+
+def rewrite_index(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    change(index)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda pack: shorten(pack, "int16-00000.bin"), "int16-00000.bin is damaged"),
+        (lambda pack: shorten(pack, "float32-00000.bin"), "float32-00000.bin is damaged"),
+        (lambda pack: (pack / "float32-00000.bin").unlink(), "float32-00000.bin is damaged: 0 of"),
+        (lambda pack: shorten(pack, "index.json"), "index.json is damaged"),
+        (lambda pack: (pack / "index.json").write_bytes(b"\xff\xfe"), "index.json is damaged"),
+        (lambda pack: (pack / "index.json").write_text("[]"), "index.json is damaged"),
+        (lambda pack: rewrite_index(pack, lambda index: index.pop("entries")), "index.json is damaged"),
+        (lambda pack: rewrite_index(pack, lambda index: index.update(entries=[{}])), "index.json is damaged"),
+    ],
+    ids=["int16", "float32", "no float32", "index", "index bytes", "no object", "no entries", "bad entries"],
+)
+def test_a_damaged_pack_is_refused_and_made_again(
+    recordings: Recordings, tmp_path: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings, folder)
+    damage(folder)
+    assert words in error(lambda: Pack(folder))
+    assert prepare(recordings, folder)[1]
+    np.testing.assert_array_equal(Pack(folder).waveform(4), read_audio(recordings[4].file))
+
+
+def test_a_pack_whose_index_is_one_line_is_read_too(recordings: Recordings, tmp_path: Path) -> None:
+    made, _ = prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: None)
+    assert "\n" not in (tmp_path / "pack" / "index.json").read_text()
+    assert Pack(tmp_path / "pack").utterances == made.utterances == recordings
+    assert not prepare(recordings, tmp_path / "pack")[1]
+
+
+def test_an_utterance_without_an_entry_is_damage(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings, tmp_path / "pack")
+    rewrite_index(tmp_path / "pack", lambda index: index["utterances"].pop())  # type: ignore[attr-defined]
+    assert "not an entry for each utterance" in error(lambda: Pack(tmp_path / "pack"))
+
+
+def test_a_pack_of_another_version_is_refused_and_made_again(recordings: Recordings, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    prepare(recordings, folder)
+    rewrite_index(folder, lambda index: index.update(format=FORMAT + 1))
+    assert f"another version of emospec (format {FORMAT + 1}, here {FORMAT})" in error(lambda: Pack(folder))
+    assert prepare(recordings, folder)[1]
+
+
+def test_no_pack_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+    assert "`emospec prepare` makes one" in error(lambda: Pack(tmp_path))
+    assert "`emospec prepare` makes one" in error(lambda: Pack(tmp_path / "missing"))
+
+
+@pytest.fixture
+def with_bad(recordings: Recordings, tmp_path: Path) -> Recordings:
+    """The recordings, of which `b` is no sound and `d` is missing."""
+    recordings[1].file.write_text("no sound")
+    recordings[3].file.unlink()
+    return recordings
+
+
+def test_bad_recordings_are_an_error_that_counts_them(with_bad: Recordings, tmp_path: Path) -> None:
+    message = error(lambda: prepare(with_bad, tmp_path / "pack"))
+    assert message.startswith(f"2 of 5 recordings cannot be used, the first: {with_bad[1].file}: ")
+    assert "--skip-bad" in message
+    assert not (tmp_path / "pack").exists()
+    assert not parts(tmp_path / "pack")
+
+
+def test_bad_recordings_may_be_left_out_and_are_recorded(with_bad: Recordings, tmp_path: Path) -> None:
+    pack, _ = prepare(with_bad, tmp_path / "pack", skip_bad=True)
+    assert [u.id for u in pack.utterances] == ["own/a", "own/c", "own/e"]
+    np.testing.assert_array_equal(pack.waveform(2), read_audio(with_bad[4].file))
+    reopened = Pack(tmp_path / "pack")
+    assert [s.id for s in reopened.skipped] == ["own/b", "own/d"]
+    assert reopened.skipped[1] == Skipped("own/d", f"{with_bad[3].file}: there is no such file")
+    assert not prepare(with_bad, tmp_path / "pack", skip_bad=True)[1]
+
+
+def test_a_pack_that_left_some_out_does_not_do_where_none_may_be(
+    with_bad: Recordings, tmp_path: Path
+) -> None:
+    prepare(with_bad, tmp_path / "pack", skip_bad=True)
+    assert "2 of 5 recordings" in error(lambda: prepare(with_bad, tmp_path / "pack"))
+    assert len(Pack(tmp_path / "pack")) == 3
+
+
+def test_a_mended_recording_is_taken_in(with_bad: Recordings, tmp_path: Path) -> None:
+    prepare(with_bad, tmp_path / "pack", skip_bad=True)
+    for bad in (with_bad[1], with_bad[3]):
+        shutil.copy(with_bad[0].file, bad.file)
+    pack, new = prepare(with_bad, tmp_path / "pack", skip_bad=True)
+    assert (new, len(pack), pack.skipped) == (True, 5, [])
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_nothing_but_bad_recordings_is_an_error(tmp_path: Path, skip_bad: bool) -> None:
+    missing = [utterance(tmp_path / f"{k}.wav") for k in range(3)]
+    message = error(lambda: prepare(missing, tmp_path / "pack", skip_bad=skip_bad))
+    assert message.startswith("3 of 3 recordings cannot be used")
+    assert message.endswith(". Mend them")  # --skip-bad would leave nothing
+
+
+def test_no_utterances_and_utterances_of_one_id_are_errors(recordings: Recordings, tmp_path: Path) -> None:
+    assert "no utterances" in error(lambda: prepare([], tmp_path / "pack"))
+    assert "2 utterances are called own/a" in error(
+        lambda: prepare([*recordings, recordings[0]], tmp_path / "pack")
+    )
+
+
+def test_the_index_is_plain_json_beside_raw_samples(recordings: Recordings, tmp_path: Path) -> None:
+    prepare(recordings, tmp_path / "pack")
+    assert sorted(p.name for p in (tmp_path / "pack").iterdir()) == [
+        "fingerprints.bin",
+        "float32-00000.bin",
+        "index.json",
+        "int16-00000.bin",
+    ]
+    index = json.loads((tmp_path / "pack" / "index.json").read_text())
+    assert index["sample_rate"] == 16_000
+    first = index["entries"][0]
+    raw = np.fromfile(tmp_path / "pack" / "int16-00000.bin", "<i2", first["samples"])
+    np.testing.assert_array_equal(raw, soundfile.read(recordings[0].file, dtype="int16")[0])

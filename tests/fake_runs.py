@@ -1,0 +1,53 @@
+"""Folders of runs that nobody trained: `fake_run` writes what a summary or a report needs of one."""
+
+import json
+from pathlib import Path
+
+from emospec.runs.record import RunRecord, read_run
+
+CLASSES = ["angry", "sad"]
+Confusion = list[list[int]]
+
+
+def fake_run(
+    folder: Path,
+    confusion: Confusion,
+    *,
+    protocol: str = "groups:5",
+    fold: int = 1,
+    repeat: int = 0,
+    drawn: str = "first draw",
+    weight: float = 0.3,
+    seed: int = 0,
+    classes: list[str] = CLASSES,
+    dev_ua: float = 0.5,
+    overrides: list[str] | None = None,
+    corpus: str = "emodb",
+    steps: int = 1000,
+    checkpoint_seconds: float = 30.0,
+) -> RunRecord:
+    folder.mkdir(parents=True)
+    meta = {
+        "preset": "dai2019-mel",
+        "overrides": overrides or [],
+        "seed": seed,
+        "classes": classes,
+        "corpora": [{"name": corpus}],
+        "protocol": {
+            "name": protocol,
+            "fold": fold,
+            "folds": 5,
+            "repeat": repeat,
+            "hash": f"{drawn} of {repeat}",
+        },
+    }
+    scores = {"dev": {"UA": dev_ua}, "test": {"confusion": confusion}}
+    config = f"[loss]\ncenter_weight = {weight}\ncenter_rate = 0.5\n"
+    config += f"[training]\nsteps = {steps}\ncheckpoint_seconds = {checkpoint_seconds}\n"
+    for name, text in (
+        ("meta.json", json.dumps(meta)),
+        ("scores.json", json.dumps(scores)),
+        ("config.toml", config),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+    return read_run(folder)

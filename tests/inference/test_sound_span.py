@@ -1,0 +1,100 @@
+"""What of a long recording is judged, and that its warnings are of that."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from conftest import tone
+from emospec.inference.decoding import DecodedRecording, RecordingReader
+from emospec.inference.recognizer import Recognizer
+from emospec.inference.sound_span import is_quiet, loudest_part
+from emospec.inference.windows import Window
+
+EAR = RecordingReader(max_frames=1400, usual_seconds=20.0)
+RATE = 16_000
+
+
+def noise(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, level, round(seconds * RATE)).astype(np.float32)
+
+
+def silence(seconds: float) -> NDArray[np.float32]:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def heard(*parts: NDArray[np.float32]) -> DecodedRecording:
+    return EAR.hear(np.concatenate(parts), RATE)
+
+
+@pytest.mark.parametrize("lead", [0.0, 20.0, 300.0])
+@pytest.mark.parametrize("hiss", [0.0, 5e-4])
+def test_where_the_middle_is_silent_the_sound_is_judged(lead: float, hiss: float) -> None:
+    parts = [silence(lead), noise(2.0), silence(300.0 if lead == 0.0 else 0.0)]
+    whole = np.concatenate(parts)
+    whole += hiss * np.random.default_rng(1).normal(0, 1, len(whole)).astype(np.float32)
+    said = EAR.hear(whole, RATE)
+    assert said.span == pytest.approx((max(0.0, lead - 0.2), lead + (2.0 if lead else 2.2)), abs=0.11)
+    start = round(said.span[0] * RATE)
+    np.testing.assert_array_equal(said.waveform, whole[start : start + len(said.waveform)])
+    assert len(said.warnings) == 1
+    assert "silent in the middle: judged by its part with most sound" in said.warnings[0]
+
+
+@pytest.mark.parametrize("constant", [0.01, -0.3])
+def test_a_constant_is_no_sound(constant: float) -> None:
+    """As a sound card adds it: silence stays silence, and what lies beside it is judged."""
+    said = heard(silence(20.25) + constant, noise(2.0) + constant)
+    assert said.span == pytest.approx((20.0, 22.25), abs=0.11)
+    (alone,) = heard(silence(3.0) + constant).warnings
+    assert alone.startswith("nearly silent: its peak is -")
+
+
+def test_a_long_file_with_a_silent_middle_is_judged_where_its_sound_is(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    whole = np.concatenate([silence(100.0), tone(300, 3.0), silence(10.0)])
+    file = tmp_path / "late.wav"
+    soundfile.write(file, whole, RATE, subtype="FLOAT")
+    of_file, of_samples = recognizer.predict(file), recognizer.predict(whole, RATE)
+    assert of_file.span == of_samples.span == pytest.approx((99.8, 103.2))
+    assert of_file.probabilities == of_samples.probabilities
+    assert recognizer.predict([file.read_bytes(), file])[0].facts() == {  # type: ignore[union-attr]
+        **of_file.facts(),
+        "recording": "recording",
+    }
+
+
+def test_a_recording_that_is_silent_throughout_keeps_its_middle() -> None:
+    said = heard(silence(30.0))
+    assert said.span == (8.0, 22.0)
+    assert "nearly silent" in said.warnings[0]
+    assert "central part" in said.warnings[1]
+
+
+def test_warnings_are_of_what_is_judged() -> None:
+    loud = np.clip(noise(5.0, 10.0), -1, 1)
+    assert not any("clipped" in words for words in heard(loud, noise(20.0), loud).warnings)
+    assert any("clipped" in words for words in heard(noise(10.0), *[loud] * 3, noise(10.0)).warnings)
+    telephone = soxr.resample(soxr.resample(noise(16.0), RATE, 8000), 8000, RATE).astype(np.float32)
+    assert any("telephone" in words for words in heard(noise(4.0), telephone, noise(4.0)).warnings)
+    assert not any("telephone" in words for words in heard(telephone, noise(14.0), telephone).warnings)
+
+
+def test_most_sound_goes_before_the_loudest_bang() -> None:
+    bang = silence(0.1) + 0.9
+    whole = np.concatenate([bang, silence(40.0), noise(6.0), silence(40.0)])
+    found = loudest_part([whole[:700], whole[700:]], 14 * RATE)
+    assert found is not None
+    assert (found.start / RATE, found.end / RATE) == pytest.approx((39.9, 46.3), abs=0.11)
+    assert loudest_part([silence(5.0)], 14 * RATE) is None
+    assert loudest_part([noise(0.05)], 14 * RATE) == Window(0, 800)
+    assert is_quiet(whole[10 * RATE : 24 * RATE], whole)
+    assert not is_quiet(whole[38 * RATE : 52 * RATE], whole)
+
+
+def test_a_faint_recording_is_judged_in_its_middle() -> None:
+    assert heard(noise(30.0, 1e-3)).span == (8.0, 22.0)
