@@ -58,7 +58,7 @@ ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "
 
 
 class Mask(NamedTuple):
-    """What may differ in some files: keys of JSON (dots lead inwards), columns of CSV, patterns of other text."""
+    """Parts that may differ in some files: keys of JSON (dots lead inwards), columns of CSV, patterns of other text."""
 
     files: str
     keys: tuple[str, ...]
