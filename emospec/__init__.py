@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.2.0"
 __all__ = [
     "Failure",
-    "Moment",
+    "WindowPrediction",
     "Prediction",
     "Recognizer",
     "Segment",
@@ -38,7 +38,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Failure": "emospec.inference.prediction",
-    "Moment": "emospec.inference.streaming",
+    "WindowPrediction": "emospec.inference.streaming",
     "Prediction": "emospec.inference.prediction",
     "Recognizer": "emospec.inference.recognizer",
     "Segment": "emospec.inference.timeline",

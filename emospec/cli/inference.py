@@ -28,7 +28,7 @@ from emospec.cli.targets import check_files, check_timeline_files, plan
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from emospec.inference.inputs import Recording
+    from emospec.inference.recordings import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
     from emospec.inference.timeline import Timeline
 

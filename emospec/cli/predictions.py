@@ -11,7 +11,7 @@ from emospec.cli.output import can_print
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
-    from emospec.inference.streaming import Moment
+    from emospec.inference.streaming import WindowPrediction
 
 STOPPED = 130  # exit code, as of shells: 128 + SIGINT
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -108,7 +108,7 @@ def _print_table(predictions: "Sequence[Prediction]") -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_moment(moment: "Moment", as_json: bool) -> None:
+def print_moment(moment: "WindowPrediction", as_json: bool) -> None:
     """A line for a window: when, what, how sure."""
     if as_json:
         import json

@@ -11,7 +11,7 @@ from emospec.cli.extras import needs
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from emospec.inference.inputs import Recording
+    from emospec.inference.recordings import Recording
 
 PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
 PICTURE = "png"

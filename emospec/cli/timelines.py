@@ -17,7 +17,7 @@ from emospec.files import told_as_output
 
 if TYPE_CHECKING:
     from emospec.audio.waveform import Waveform
-    from emospec.inference.inputs import Recording
+    from emospec.inference.recordings import Recording
     from emospec.inference.recognizer import Recognizer
     from emospec.inference.streaming import Timing
     from emospec.inference.timeline import Timeline
@@ -69,11 +69,11 @@ def judge_all(
                     heard = dataclasses.replace(heard, recording=STDIN)
                 if not heard.has_speech:
                     print(f"emospec: no speech found in {heard.recording}", file=sys.stderr)
-                for warning in recognizer.ear.channel_warnings(recording) if channel is None else ():
+                for warning in recognizer.reader.channel_warnings(recording) if channel is None else ():
                     print(f"emospec: {heard.recording}: {warning}", file=sys.stderr)
                 text += _write(heard, outputs)
                 if plot is not None:
-                    _draw(heard, recognizer.ear.blocks(recording, channel=channel), plot)
+                    _draw(heard, recognizer.reader.blocks(recording, channel=channel), plot)
                 done += 1
     except KeyboardInterrupt:
         stopped(f"{done} of {len(plans)} timelines were made")
