@@ -14,13 +14,13 @@ from typing import Any
 __version__ = "0.2.0"
 __all__ = [
     "Failure",
-    "WindowPrediction",
     "Prediction",
     "Recognizer",
     "Segment",
     "Stream",
     "Timeline",
     "Timing",
+    "WindowPrediction",
     "__version__",
     "compare",
     "crossval",

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from emospec.inference.recordings import DecodedRecording, RecordingReader
-from emospec.inference.recordings import Recording
+from emospec.inference.recordings import DecodedRecording, Recording, RecordingReader
 
 
 class Hostile(RecordingReader):

@@ -141,12 +141,11 @@ class Recognizer:
             AudioError: the one recording cannot be used. In a list that is a `Failure`.
             ModelError: `abstain_below` is out of range.
         """
-        options: _PredictOptions = {"check_speech": check_speech, "channel": channel}
         if isinstance(recordings, (list, tuple)):
             _check_recordings(recordings, sample_rate)
-            return list(
-                self.predict_many(recordings, sample_rate, abstain_below=abstain_below, **options)
-            )
+            options: _PredictOptions = {"check_speech": check_speech, "channel": channel}
+            options["abstain_below"] = abstain_below
+            return list(self.predict_many(recordings, sample_rate, **options))
         _check_threshold(abstain_below)
         recording = self.reader.read(recordings, sample_rate, channel=channel, check_speech=check_speech)
         return self._predictions([recording], abstain_below)[0]
@@ -344,9 +343,7 @@ class Recognizer:
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
         return _probabilities(model, logits, z), z
 
-    def _predictions(
-        self, recordings: Sequence[DecodedRecording], abstain_below: float
-    ) -> list[Prediction]:
+    def _predictions(self, recordings: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
         model = self.model  # `enroll` may change it meanwhile
         probabilities, z = self.forward([recording.waveform for recording in recordings], model)
         rows = zip(recordings, probabilities, z, strict=True)
@@ -391,9 +388,7 @@ def _check_threshold(abstain_below: float) -> None:
         raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
 
 
-def _probabilities(
-    model: Model, logits: NDArray[np.float64], z: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def _probabilities(model: Model, logits: NDArray[np.float64], z: NDArray[np.float32]) -> NDArray[np.float64]:
     if model.has_enrolled:
         # Nearest class mean: softmax of -||z - c||^2 / T.
         centers = np.stack([c.center for c in model.classes])

@@ -103,7 +103,9 @@ class Service:
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._told(error, upload.name)
-        return self.recognizer.prediction_of(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
+        return self.recognizer.prediction_of(
+            dataclasses.replace(heard, name=upload.name), *scored, abstain_below
+        )
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None

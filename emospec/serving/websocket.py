@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
-from emospec.inference.streaming import WindowPrediction, Stream, Timing
+from emospec.inference.streaming import Stream, Timing, WindowPrediction
 from emospec.inference.timeline import Segment
 from emospec.serving import schemas as answers
 from emospec.serving.errors import ApiError, api_error_of, check_query

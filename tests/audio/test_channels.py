@@ -15,8 +15,8 @@ from emospec.audio.reader import read_audio, read_blocks
 from emospec.audio.samples import from_samples
 from emospec.data.corpora.demo import utterance
 from emospec.errors import AudioError
-from emospec.inference.recordings import RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import RecordingReader
 
 RATE = 16_000
 Sound = NDArray[np.float64]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from conftest import tone
 from emospec.audio.samples import as_samples, from_samples
 from emospec.errors import AudioError
-from emospec.inference.recordings import RecordingReader
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.recordings import RecordingReader
 
 RATE = 16_000
 SOUND = tone(300, 1.0)

@@ -14,7 +14,7 @@ from emospec.audio.reader import read_audio
 from emospec.data.corpora.demo import EMOTIONS, utterance
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.inference.segments import Smoother
-from emospec.inference.streaming import WindowPrediction, Timing
+from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.vad import SpeechLog, speech_seconds
 from emospec.inference.windows import Window
 

@@ -26,8 +26,8 @@ from bench.measure import family
 from conftest import tone
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.serving.batching import Batcher
 from emospec.serving.decoding import TRIES, Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Limits
