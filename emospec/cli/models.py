@@ -85,12 +85,12 @@ def serve(
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
-        from emospec.serving.server import serve as run
+        from emospec.serving.server import run_server
     from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
-    run(
+    run_server(
         model or DEFAULT,
         host=host,
         port=port,
