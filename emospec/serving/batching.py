@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.inference.model import Model
-from emospec.inference.recognizer import Floats, Recognizer
+from emospec.inference.recognizer import Recognizer
 
-_Output = tuple[Floats, NDArray[np.float32]]
+_Output = tuple[NDArray[np.float64], NDArray[np.float32]]
 """Probabilities (classes,) and z (64,) of one waveform, or (n, classes) and (n, 64) of n waveforms."""
 
 PASS_SAMPLES = 12 * SAMPLE_RATE  # of one pass: more gains nothing on a core and keeps others waiting
@@ -143,8 +143,8 @@ class SharedRecognizer(Recognizer):
         ffmpeg: bool = False,
     ) -> None:
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
-        self.batcher = Batcher(super().score, threads or cores(), pass_samples, on_pass)
+        self.batcher = Batcher(super().forward, threads or cores(), pass_samples, on_pass)
 
-    def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
+    def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
         """Return probabilities and z, as of `Recognizer`; the model's classes do not change while it serves."""
         return self.batcher.forward(waveforms)

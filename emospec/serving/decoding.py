@@ -32,7 +32,7 @@ import soundfile
 from emospec.audio.kinds import HEAD_BYTES, is_read_here
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
-from emospec.inference.decoding import DecodedRecording, RecordingReader
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.serving.log import log_to_stderr
 
 _log = logging.getLogger(__name__)
@@ -353,7 +353,7 @@ def _take_jobs(pipe: Connection, reader: RecordingReader, limits: DecoderLimits)
         try:
             facts: dict[str, Any] = {}
             if job == _WHOLE:
-                recording = reader.hear(content, **options)
+                recording = reader.read(content, **options)
                 pipe.send_bytes(_SAMPLES + recording.waveform.tobytes())
                 facts = {name: value for name, value in vars(recording).items() if name != "waveform"}
             else:
@@ -368,7 +368,7 @@ def _take_jobs(pipe: Connection, reader: RecordingReader, limits: DecoderLimits)
 
 def _confine(reader: RecordingReader, limits: DecoderLimits) -> None:
     """Allow no more memory than needed, no open file except ffmpeg's, none written, and no core dump."""
-    reader.hear(_short_sound(), check_speech=True)  # imports now what is imported late
+    reader.read(_short_sound(), check_speech=True)  # imports now what is imported late
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     address_space = pages * resource.getpagesize() + _WORKING_BYTES + 2 * limits.bytes
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))

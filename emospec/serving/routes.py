@@ -172,8 +172,14 @@ async def timeline_of_file(
     format_named(form)
     if len(files) > 1:
         raise ApiError("invalid", "a timeline is of one file", f"send one in the field {FILE_FIELD!r}")
-    timing = Timing(
-        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
+    timing = Timing.from_request(
+        speech=speech,
+        window_seconds=window,
+        hop_seconds=hop,
+        smoothing_seconds=smoothing,
+        minimum_seconds=minimum,
+        abstain_below=abstain_below,
+        check_speech=check_speech,
     )
     work = service.timeline(files[0], timing, speech, channel)
     return _formatted(form, await _until_disconnect(request, service.limits.timeline_seconds, work))

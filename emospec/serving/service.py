@@ -47,7 +47,7 @@ class Service:
         self.recognizer, self.limits, self.metrics = recognizer, limits, metrics
         self.name = recognizer.model.folder.resolve().name
         self.gate = gate = Gate(limits)
-        self._reader = dataclasses.replace(recognizer.ear, longest_seconds=limits.seconds)
+        self._reader = dataclasses.replace(recognizer.reader, longest_seconds=limits.seconds)
         decoder_limits = DecoderLimits(limits.bytes, limits.answer_seconds)
         self.decoders = Decoders(decoders, self._reader, decoder_limits, metrics.lost.inc)
         self._places = asyncio.Semaphore(limits.recordings)
@@ -107,7 +107,9 @@ class Service:
                 output = await asyncio.wrap_future(self.recognizer.batcher.submit(recording.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._failure(error, upload.name)
-        return self.recognizer.judge(dataclasses.replace(recording, name=upload.name), *output, abstain_below)
+        return self.recognizer.prediction_of(
+            dataclasses.replace(recording, name=upload.name), *output, abstain_below
+        )
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
@@ -137,7 +139,7 @@ class Service:
 
         try:
             return await self.in_thread(
-                lambda: self.recognizer.timeline_of(blocks, upload.name, timing, speech)
+                lambda: self.recognizer.timeline_of_blocks(blocks, upload.name, timing, speech)
             )
         finally:
             decoder.stop()

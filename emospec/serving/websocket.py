@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
-from emospec.inference.streaming import Moment, Timing
+from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.timeline import Segment
 from emospec.serving.errors import ApiError, api_error_of, check_query
 from emospec.serving.routes import SHORTEST_HOP_SECONDS, InjectedService, error_responses
@@ -45,7 +45,12 @@ class StreamQuery(BaseModel):
     def timing(self) -> Timing:
         """Windows, smoothing and segments."""
         return Timing(
-            self.window, self.hop, self.smoothing, self.minimum, self.abstain_below, self.check_speech
+            window_seconds=self.window,
+            hop_seconds=self.hop,
+            smoothing_seconds=self.smoothing,
+            minimum_seconds=self.minimum,
+            abstain_below=self.abstain_below,
+            check_speech=self.check_speech,
         )
 
 
@@ -174,7 +179,7 @@ async def _next_frame(socket: WebSocket, seconds: float) -> bytes | None:
     return bytes(message["bytes"])
 
 
-async def _send_moments(send: _Send, moments: list[Moment]) -> None:
+async def _send_moments(send: _Send, moments: list[WindowPrediction]) -> None:
     for moment in moments:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         await send(type="moment", **facts)

@@ -13,8 +13,8 @@ from test_serving import fault, sent
 from bench.measure import anonymous_bytes
 from conftest import tone
 from emospec.serving import middleware
-from emospec.serving.middleware import DRAINED_BYTES
 from emospec.serving.limits import Limits
+from emospec.serving.middleware import DRAINED_BYTES
 from emospec.serving.server import UNREAD_SECONDS, bind
 from served import Served, served, until, wav
 
