@@ -411,7 +411,7 @@ def _meta(ready: PreparedRun) -> dict[str, Any]:
         },
         "pack": {"folder": str(pack.folder), "digest": pack.digest, "skipped": len(pack.skipped)},
         "corpora": [
-            corpus_facts(name, utterances, pack.own.get(name))
+            corpus_facts(name, utterances, pack.user_corpora.get(name))
             for name in sorted({u.corpus for u in utterances})
         ],
         "earlier_corpora": ready.start.learned_from if ready.start else [],
