@@ -1,12 +1,12 @@
-"""Protocols: which utterances train, which choose the model (dev), which judge it (test).
+"""Protocols: the division of utterances into those that train, select the model (dev) and test it.
 
-Nothing here opens audio. Dev is always its own set, apart from test.
+Nothing here opens audio. Dev is always a set of its own, apart from test.
 """
 
 import csv
 import hashlib
 import io
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from emospec.errors import ProtocolError, nearest
 from emospec.files import write_text
 
 PARTS = ("train", "dev", "test")
-DAI_PARTS = 10
-TWO_DEV_SPEAKERS_FROM = 8  # speakers, in one-speaker-out
-TOO_FEW_SPEAKERS = (
+_DAI_PARTS = 10
+# From so many speakers on, one-speaker-out selects on two of them.
+_TWO_DEV_SPEAKERS_FROM = 8
+_TOO_FEW_SPEAKERS = (
     "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 (speaker-dependent), "
     "or add speakers"
 )
@@ -28,6 +29,7 @@ NO_SPEAKER = (
     "Fill the speaker column of a CSV, lay folders out as CLASS/SPEAKER/, or train with --set data.protocol=dai2019 "
     "(speaker-dependent)"
 )
+_POOLED = "UA and WA are over the pooled test predictions of all folds."
 UNKNOWN_SPEAKERS = (
     "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
 )
@@ -53,8 +55,8 @@ class Split:
 
     Attributes:
         protocol: its name, such as `groups:5`.
-        words: what it does, in words.
-        repeat: which repeat, from 0; protocols that draw nothing give the same folds in each.
+        words: a description of it for reports.
+        repeat: number of the repeat, from 0; protocols that draw nothing give the same folds in each.
         folds: the folds.
         hash: sha256 over the sorted lists of utterance ids of all folds.
         speaker_overlap: whether any fold tests a speaker that it trains on or selects on; None
@@ -122,8 +124,13 @@ def make_split(
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
     """Write the fold lists as plain CSV.
 
-    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty), and of `samples`, a hash
-    of each utterance's waveform, what tells it under any name.
+    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty) and samples.
+
+    Args:
+        split: of the utterances.
+        utterances: as they were split.
+        samples: of each utterance, a hash of its waveform, which identifies it under any name.
+        path: of the CSV.
     """
     content = io.StringIO()
     writer = csv.writer(content)
@@ -154,38 +161,39 @@ def any_overlap(overlaps: Iterable[bool | None]) -> bool | None:
 
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Stratified round-robin into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
+    """Deal strata in turn into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
     strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i in _by_id(utterances, range(len(utterances))):
+    for i in _by_id(utterances):
         u = utterances[i]
         # The label, not the emotion: excited is a stratum of its own though its class is happy.
         strata[(u.corpus, u.session, u.style, u.sex, u.emotion, u.label)].append(i)
-    parts: list[list[int]] = [[] for _ in range(DAI_PARTS)]
+    parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
     for key in sorted(strata):
-        start = int(rng.integers(DAI_PARTS))
+        start = int(rng.integers(_DAI_PARTS))
         for place, i in enumerate(rng.permutation(strata[key])):
-            parts[(start + place) % DAI_PARTS].append(int(i))
-    folds = [_fold_of_groups(parts, test=2 * k + 1, dev=[2 * k]) for k in range(DAI_PARTS // 2)]
+            parts[(start + place) % _DAI_PARTS].append(int(i))
+    folds = [_fold_of_groups(parts, test=2 * k + 1, dev=[2 * k]) for k in range(_DAI_PARTS // 2)]
     words = (
-        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, shuffled, dealt into "
-        "10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the other 8. The same speakers "
-        "are in training and test, and half of the corpus is ever tested. UA and WA are means over the runs."
+        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, "
+        "shuffled, dealt into 10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the "
+        "other 8. The same speakers are in training and test, and half of the corpus is ever tested. "
+        "UA and WA are means over the runs."
     )
     return folds, words
 
 
 def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Fold i tests speaker i and selects on the next one or two in cyclic order."""
+    """Test speaker i in fold i, and select on the next one or two in cyclic order."""
     groups = _group_by_voice(utterances, "one-speaker-out")
     _at_least_three(groups, "one-speaker-out", "speakers")
-    ahead = 2 if len(groups) >= TWO_DEV_SPEAKERS_FROM else 1
+    ahead = 2 if len(groups) >= _TWO_DEV_SPEAKERS_FROM else 1
     parts = [groups[voice] for voice in sorted(groups)]
     n = len(parts)
     folds = [_fold_of_groups(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
     words = (
-        f"one-speaker-out: each of {n} speakers is tested once; the next {'two speakers' if ahead == 2 else 'speaker'} "
-        "in cyclic order of their names select the model, the others train it. "
-        "UA and WA are over the pooled test predictions of all folds."
+        f"one-speaker-out: each of {n} speakers is tested once; the next "
+        f"{'two speakers' if ahead == 2 else 'speaker'} in cyclic order of their names select the model, "
+        f"the others train it. {_POOLED}"
     )
     return folds, words
 
@@ -193,12 +201,12 @@ def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
 def _speaker_groups(
     utterances: Sequence[Utterance], count: int, rng: np.random.Generator
 ) -> tuple[list[Fold], str]:
-    """Speaker-disjoint groups, dealt by corpus and sex so that each group has its share of both."""
+    """Deal speakers into groups by corpus and sex, so that each group has its share of both."""
     groups = _group_by_voice(utterances, f"groups:{count}")
     if len(groups) < count:
         raise ProtocolError(
             f"groups:{count} needs {count} speakers, found {len(groups)}. "
-            + (f"Choose groups:{len(groups)}" if len(groups) >= 3 else TOO_FEW_SPEAKERS)
+            + (f"Choose groups:{len(groups)}" if len(groups) >= 3 else _TOO_FEW_SPEAKERS)
         )
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(groups):
@@ -211,15 +219,14 @@ def _speaker_groups(
             parts[place % count].extend(groups[strata[key][int(k)]])
             place += 1
     words = (
-        f"groups:{count}: {len(groups)} speakers in {count} speaker-disjoint groups, balanced over corpora and sex; "
-        "each group is tested once, the next in cyclic order selects the model, the others train it. "
-        "UA and WA are over the pooled test predictions of all folds."
+        f"groups:{count}: {len(groups)} speakers in {count} speaker-disjoint groups, balanced over corpora and "
+        f"sex; each group is tested once, the next in cyclic order selects the model, the others train it. {_POOLED}"
     )
     return _cyclic(parts), words
 
 
 def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Each recording session is tested once."""
+    """Test each recording session once."""
     groups: dict[str, list[int]] = defaultdict(list)
     for i, u in enumerate(utterances):
         if not u.session:
@@ -230,7 +237,7 @@ def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     _at_least_three(groups, "sessions", "sessions")
     words = (
         f"sessions: each of {len(groups)} recording sessions is tested once, the next in cyclic order selects the "
-        "model, the others train it. UA and WA are over the pooled test predictions of all folds."
+        f"model, the others train it. {_POOLED}"
     )
     return _cyclic([groups[s] for s in sorted(groups)]), words
 
@@ -238,7 +245,7 @@ def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
 def _given_folds(
     utterances: Sequence[Utterance], speaker_folds: Mapping[str, int] | None
 ) -> tuple[list[Fold], str]:
-    """Test folds given by speaker; the next fold in cyclic order selects."""
+    """Test the folds that are given by speaker; select on the next fold in cyclic order."""
     if not speaker_folds:
         raise ProtocolError(
             "this corpus has no folds of its own. Name a CSV with the columns speaker,test_fold: folds:FILE"
@@ -252,14 +259,14 @@ def _given_folds(
         groups[speaker_folds[u.speaker]].append(i)
     _at_least_three(groups, "folds", "folds")
     words = (
-        f"folds: {len(groups)} given speaker-disjoint test folds; the next fold in cyclic order selects the model, the "
-        "others train it. UA and WA are over the pooled test predictions of all folds."
+        f"folds: {len(groups)} given speaker-disjoint test folds; the next fold in cyclic order selects the model, "
+        f"the others train it. {_POOLED}"
     )
     return _cyclic([groups[f] for f in sorted(groups)]), words
 
 
 def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """One fold, as the manifest's split column deals it."""
+    """Return one fold, as the manifest's split column says."""
     groups: dict[str, list[int]] = {part: [] for part in PARTS}
     for i, u in enumerate(utterances):
         if u.split not in groups:
@@ -267,13 +274,12 @@ def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
                 f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
             )
         groups[u.split].append(i)
-    return [
-        Fold(*(tuple(groups[part]) for part in PARTS))
-    ], "column: one fold, as the split column of the corpus's manifest deals it."
+    fold = Fold(*(tuple(groups[part]) for part in PARTS))
+    return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
 
 
 def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Fold i tests corpus i; a fifth of the speakers of each other corpus select."""
+    """Test corpus i in fold i; a fifth of the speakers of each other corpus select."""
     corpora: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for voice, group in _group_by_voice(utterances, "one-corpus-out").items():
         corpora[utterances[group[0]].corpus][voice] = group
@@ -282,26 +288,22 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
             f"one-corpus-out needs at least 2 corpora, found {', '.join(corpora)} alone. "
             "Prepare more into one pack: NAME=ROOT NAME=ROOT"
         )
-    parts: list[list[int]] = []
+    selecting: dict[str, list[int]] = defaultdict(list)
+    others: dict[str, list[int]] = defaultdict(list)
     for name in sorted(corpora):
         voices = sorted(corpora[name])
         chosen = set(rng.permutation(len(voices))[: max(1, round(len(voices) / 5))].tolist())
-        for wanted in (True, False):
-            parts.append(
-                [i for k, v in enumerate(voices) if (k in chosen) == wanted for i in corpora[name][v]]
-            )
+        for k, voice in enumerate(voices):
+            (selecting if k in chosen else others)[name] += corpora[name][voice]
     folds = []
-    for place in range(len(corpora)):
-        others = [k for k in range(len(corpora)) if k != place]
-        train, dev, test = (
-            tuple(sorted(i for g in groups for i in parts[g]))
-            for groups in ([2 * k + 1 for k in others], [2 * k for k in others], [2 * place, 2 * place + 1])
-        )
-        folds.append(Fold(train, dev, test))
+    for tested in sorted(corpora):
+        train = [i for name in corpora if name != tested for i in others[name]]
+        dev = [i for name in corpora if name != tested for i in selecting[name]]
+        test = [*selecting[tested], *others[tested]]
+        folds.append(Fold(*(tuple(sorted(part)) for part in (train, dev, test))))
     words = (
-        f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of the speakers "
-        "of each of the others select the model, the rest of theirs train it. UA and WA are over the pooled test "
-        "predictions of all folds."
+        f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of "
+        f"the speakers of each of the others select the model, the rest of theirs train it. {_POOLED}"
     )
     return folds, words
 
@@ -311,19 +313,20 @@ def _cyclic(parts: list[list[int]]) -> list[Fold]:
 
 
 def _fold_of_groups(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
+    """Return the fold that tests one part, selects on some, and trains on the others."""
     train = [i for g, part in enumerate(parts) if g != test and g not in dev for i in part]
-    return Fold(
-        tuple(sorted(train)), tuple(sorted(i for g in dev for i in parts[g])), tuple(sorted(parts[test]))
-    )
+    selecting = [i for g in dev for i in parts[g]]
+    return Fold(*(tuple(sorted(indices)) for indices in (train, selecting, parts[test])))
 
 
-def _by_id(utterances: Sequence[Utterance], indices: Sequence[int] | range) -> tuple[int, ...]:
-    return tuple(sorted(indices, key=lambda i: utterances[i].id))
+def _by_id(utterances: Sequence[Utterance]) -> list[int]:
+    return sorted(range(len(utterances)), key=lambda i: utterances[i].id)
 
 
 def _group_by_voice(utterances: Sequence[Utterance], protocol: str) -> dict[str, list[int]]:
+    """Return the utterances of each speaker; ProtocolError where one has none."""
     groups: dict[str, list[int]] = defaultdict(list)
-    for i in _by_id(utterances, range(len(utterances))):
+    for i in _by_id(utterances):
         voice = utterances[i].voice
         if not voice:
             raise ProtocolError(
@@ -371,8 +374,16 @@ def _read_folds(file: str) -> dict[str, int]:
 
 
 def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str) -> None:
-    classes = sorted({u.emotion for u in utterances})
-    tested: Counter[str] = Counter()
+    """Raise a ProtocolError where a part is empty, or a class is not trained in a fold or never tested."""
+    classes = {u.emotion for u in utterances}
+
+    def require(present: set[str], what: str) -> None:
+        if missing := sorted(classes - present):
+            raise ProtocolError(
+                f"{what} {', '.join(missing)}. "
+                "Leave the class out (--set data.classes=...) or choose another split"
+            )
+
     for number, fold in enumerate(folds, start=1):
         for part in PARTS:
             if not fold.part(part):
@@ -380,17 +391,8 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
                     f"fold {number} of {protocol} has no {part} utterances. Choose another split"
                 )
         trained = {utterances[i].emotion for i in fold.train}
-        if missing := [c for c in classes if c not in trained]:
-            raise ProtocolError(
-                f"fold {number} of {protocol} has no training sample of {', '.join(missing)}. "
-                "Leave the class out (--set data.classes=...) or choose another split"
-            )
-        tested.update(utterances[i].emotion for i in fold.test)
-    if missing := [c for c in classes if not tested[c]]:
-        raise ProtocolError(
-            f"no fold of {protocol} tests {', '.join(missing)}. "
-            "Leave the class out (--set data.classes=...) or choose another split"
-        )
+        require(trained, f"fold {number} of {protocol} has no training sample of")
+    require({utterances[i].emotion for fold in folds for i in fold.test}, f"no fold of {protocol} tests")
 
 
 def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from conftest import SHARED, tone
 from emospec.data import fingerprint as room
-from emospec.data.audit import Audit, Finding, Verdict, audit_fold, audit_lists, hash_ids
+from emospec.data.audit import Audit, Finding, FindingStatus, audit_fold, audit_lists, hash_ids
 from emospec.data.corpora import demo, read_corpus
 from emospec.data.fingerprint import (
     FEWEST_BITS,
@@ -107,7 +107,7 @@ def finding(audit: Audit, check: str) -> Finding:
     return next(f for f in audit.findings if f.check == check)
 
 
-def verdicts(audit: Audit) -> dict[str, Verdict]:
+def verdicts(audit: Audit) -> dict[str, FindingStatus]:
     return {f.check: f.verdict for f in audit.findings}
 
 
