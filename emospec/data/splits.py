@@ -10,12 +10,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError, nearest
 from emospec.files import write_text
+
+_Key = TypeVar("_Key", int, str, tuple[str, ...])
 
 PARTS = ("train", "dev", "test")
 _DAI_PARTS = 10
@@ -96,16 +99,15 @@ def make_split(
         ProtocolError: the protocol is unknown, or these utterances do not allow it.
     """
     name, colon, argument = protocol.partition(":")
+    rng = np.random.default_rng([seed, repeat])
     makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
-        "dai2019": lambda: _dai2019(utterances, np.random.default_rng([seed, repeat])),
+        "dai2019": lambda: _dai2019(utterances, rng),
         "one-speaker-out": lambda: _one_speaker_out(utterances),
-        "groups": lambda: _speaker_groups(
-            utterances, _group_count(protocol), np.random.default_rng([seed, repeat])
-        ),
+        "groups": lambda: _speaker_groups(utterances, _group_count(protocol), rng),
         "sessions": lambda: _sessions(utterances),
         "folds": lambda: _given_folds(utterances, _read_folds(argument) if colon else speaker_folds),
         "column": lambda: _column(utterances),
-        "one-corpus-out": lambda: _one_corpus_out(utterances, np.random.default_rng([seed, repeat])),
+        "one-corpus-out": lambda: _one_corpus_out(utterances, rng),
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
         hint = nearest(name, tuple(makers)) if name not in makers else ""
@@ -117,8 +119,14 @@ def make_split(
         raise ProtocolError("there are no utterances to split")
     folds, words = makers[name]()
     _check(folds, utterances, protocol)
-    overlap = _speaker_overlap(folds, utterances)
-    return Split(protocol, words, repeat, tuple(folds), _hash(folds, utterances), overlap)
+    return Split(
+        protocol=protocol,
+        words=words,
+        repeat=repeat,
+        folds=tuple(folds),
+        hash=_hash(folds, utterances),
+        speaker_overlap=_speaker_overlap(folds, utterances),
+    )
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
@@ -162,84 +170,66 @@ def any_overlap(overlaps: Iterable[bool | None]) -> bool | None:
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
     """Deal strata in turn into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i in _by_id(utterances):
-        u = utterances[i]
-        # The label, not the emotion: excited is a stratum of its own though its class is happy.
-        strata[(u.corpus, u.session, u.style, u.sex, u.emotion, u.label)].append(i)
+    # The label, not the emotion: excited is a stratum of its own though its class is happy.
+    strata = _group_by(utterances, lambda u: (u.corpus, u.session, u.style, u.sex, u.emotion, u.label))
     parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
     for key in sorted(strata):
         start = int(rng.integers(_DAI_PARTS))
         for place, i in enumerate(rng.permutation(strata[key])):
             parts[(start + place) % _DAI_PARTS].append(int(i))
-    folds = [_fold_of_groups(parts, test=2 * k + 1, dev=[2 * k]) for k in range(_DAI_PARTS // 2)]
-    words = (
+    folds = [_fold_of(parts, test=2 * k + 1, dev=[2 * k]) for k in range(_DAI_PARTS // 2)]
+    return folds, (
         "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, "
         "shuffled, dealt into 10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the "
         "other 8. The same speakers are in training and test, and half of the corpus is ever tested. "
         "UA and WA are means over the runs."
     )
-    return folds, words
 
 
 def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     """Test speaker i in fold i, and select on the next one or two in cyclic order."""
     groups = _group_by_voice(utterances, "one-speaker-out")
-    _at_least_three(groups, "one-speaker-out", "speakers")
     ahead = 2 if len(groups) >= _TWO_DEV_SPEAKERS_FROM else 1
-    parts = [groups[voice] for voice in sorted(groups)]
-    n = len(parts)
-    folds = [_fold_of_groups(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
-    words = (
-        f"one-speaker-out: each of {n} speakers is tested once; the next "
+    return _cyclic(groups, "one-speaker-out", "speakers", ahead), (
+        f"one-speaker-out: each of {len(groups)} speakers is tested once; the next "
         f"{'two speakers' if ahead == 2 else 'speaker'} in cyclic order of their names select the model, "
         f"the others train it. {_POOLED}"
     )
-    return folds, words
 
 
 def _speaker_groups(
     utterances: Sequence[Utterance], count: int, rng: np.random.Generator
 ) -> tuple[list[Fold], str]:
     """Deal speakers into groups by corpus and sex, so that each group has its share of both."""
-    groups = _group_by_voice(utterances, f"groups:{count}")
-    if len(groups) < count:
+    voices = _group_by_voice(utterances, f"groups:{count}")
+    if len(voices) < count:
         raise ProtocolError(
-            f"groups:{count} needs {count} speakers, found {len(groups)}. "
-            + (f"Choose groups:{len(groups)}" if len(groups) >= 3 else _TOO_FEW_SPEAKERS)
+            f"groups:{count} needs {count} speakers, found {len(voices)}. "
+            + (f"Choose groups:{len(voices)}" if len(voices) >= 3 else _TOO_FEW_SPEAKERS)
         )
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for voice in sorted(groups):
-        first = utterances[groups[voice][0]]
+    for voice in sorted(voices):
+        first = utterances[voices[voice][0]]
         strata[(first.corpus, first.sex)].append(voice)
-    parts: list[list[int]] = [[] for _ in range(count)]
-    place = 0
-    for key in sorted(strata):
-        for k in rng.permutation(len(strata[key])):
-            parts[place % count].extend(groups[strata[key][int(k)]])
-            place += 1
-    words = (
-        f"groups:{count}: {len(groups)} speakers in {count} speaker-disjoint groups, balanced over corpora and "
+    dealt = [strata[key][int(k)] for key in sorted(strata) for k in rng.permutation(len(strata[key]))]
+    groups = {g: [i for voice in dealt[g::count] for i in voices[voice]] for g in range(count)}
+    return _cyclic(groups, f"groups:{count}", "groups"), (
+        f"groups:{count}: {len(voices)} speakers in {count} speaker-disjoint groups, balanced over corpora and "
         f"sex; each group is tested once, the next in cyclic order selects the model, the others train it. {_POOLED}"
     )
-    return _cyclic(parts), words
 
 
 def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     """Test each recording session once."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, u in enumerate(utterances):
-        if not u.session:
-            raise ProtocolError(
-                f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead"
-            )
-        groups[f"{u.corpus}/{u.session}"].append(i)
-    _at_least_three(groups, "sessions", "sessions")
-    words = (
+    groups = _group_by(
+        utterances,
+        lambda u: f"{u.corpus}/{u.session}" if u.session else None,
+        lambda u: f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead",
+    )
+    return _cyclic(groups, "sessions", "sessions"), (
         f"sessions: each of {len(groups)} recording sessions is tested once, the next in cyclic order selects the "
         f"model, the others train it. {_POOLED}"
     )
-    return _cyclic([groups[s] for s in sorted(groups)]), words
 
 
 def _given_folds(
@@ -250,31 +240,27 @@ def _given_folds(
         raise ProtocolError(
             "this corpus has no folds of its own. Name a CSV with the columns speaker,test_fold: folds:FILE"
         )
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, u in enumerate(utterances):
-        if u.speaker not in speaker_folds:
-            raise ProtocolError(
-                f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker"
-            )
-        groups[speaker_folds[u.speaker]].append(i)
-    _at_least_three(groups, "folds", "folds")
-    words = (
+    groups = _group_by(
+        utterances,
+        lambda u: speaker_folds.get(u.speaker),
+        lambda u: f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker",
+    )
+    return _cyclic(groups, "folds", "folds"), (
         f"folds: {len(groups)} given speaker-disjoint test folds; the next fold in cyclic order selects the model, "
         f"the others train it. {_POOLED}"
     )
-    return _cyclic([groups[f] for f in sorted(groups)]), words
 
 
 def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     """Return one fold, as the manifest's split column says."""
-    groups: dict[str, list[int]] = {part: [] for part in PARTS}
-    for i, u in enumerate(utterances):
-        if u.split not in groups:
-            raise ProtocolError(
-                f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
-            )
-        groups[u.split].append(i)
-    fold = Fold(*(tuple(groups[part]) for part in PARTS))
+    groups = _group_by(
+        utterances,
+        lambda u: u.split if u.split in PARTS else None,
+        lambda u: (
+            f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
+        ),
+    )
+    fold = Fold(*(tuple(sorted(groups.get(part, ()))) for part in PARTS))
     return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
 
 
@@ -299,40 +285,55 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
     for tested in sorted(corpora):
         train = [i for name in corpora if name != tested for i in others[name]]
         dev = [i for name in corpora if name != tested for i in selecting[name]]
-        test = [*selecting[tested], *others[tested]]
-        folds.append(Fold(*(tuple(sorted(part)) for part in (train, dev, test))))
-    words = (
+        folds.append(_sorted_fold(train, dev, [*selecting[tested], *others[tested]]))
+    return folds, (
         f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of "
         f"the speakers of each of the others select the model, the rest of theirs train it. {_POOLED}"
     )
-    return folds, words
 
 
-def _cyclic(parts: list[list[int]]) -> list[Fold]:
-    return [_fold_of_groups(parts, i, [(i + 1) % len(parts)]) for i in range(len(parts))]
+def _cyclic(groups: Mapping[_Key, list[int]], protocol: str, noun: str, ahead: int = 1) -> list[Fold]:
+    """Return a fold for each group, in order, which tests it and selects on the next ones in cyclic order."""
+    if len(groups) < 3:
+        raise ProtocolError(
+            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
+            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
+        )
+    parts = [groups[key] for key in sorted(groups)]
+    n = len(parts)
+    return [_fold_of(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
 
 
-def _fold_of_groups(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
+def _fold_of(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
     """Return the fold that tests one part, selects on some, and trains on the others."""
     train = [i for g, part in enumerate(parts) if g != test and g not in dev for i in part]
-    selecting = [i for g in dev for i in parts[g]]
-    return Fold(*(tuple(sorted(indices)) for indices in (train, selecting, parts[test])))
+    return _sorted_fold(train, [i for g in dev for i in parts[g]], parts[test])
 
 
-def _by_id(utterances: Sequence[Utterance]) -> list[int]:
-    return sorted(range(len(utterances)), key=lambda i: utterances[i].id)
+def _sorted_fold(*parts: Sequence[int]) -> Fold:
+    return Fold(*(tuple(sorted(part)) for part in parts))
 
 
 def _group_by_voice(utterances: Sequence[Utterance], protocol: str) -> dict[str, list[int]]:
-    """Return the utterances of each speaker; ProtocolError where one has none."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i in _by_id(utterances):
-        voice = utterances[i].voice
-        if not voice:
-            raise ProtocolError(
-                f"{protocol} needs a speaker for every utterance; {utterances[i].id} has none. {NO_SPEAKER}"
-            )
-        groups[voice].append(i)
+    return _group_by(
+        utterances,
+        lambda u: u.voice or None,
+        lambda u: f"{protocol} needs a speaker for every utterance; {u.id} has none. {NO_SPEAKER}",
+    )
+
+
+def _group_by(
+    utterances: Sequence[Utterance],
+    key: Callable[[Utterance], _Key | None],
+    refusal: Callable[[Utterance], str] = str,
+) -> dict[_Key, list[int]]:
+    """Return the indices of each group, in the order of ids; ProtocolError where an utterance has no key."""
+    keys = [key(u) for u in utterances]
+    if None in keys:
+        raise ProtocolError(refusal(utterances[keys.index(None)]))
+    groups: dict[_Key, list[int]] = defaultdict(list)
+    for i in sorted(range(len(utterances)), key=lambda i: utterances[i].id):
+        groups[keys[i]].append(i)  # type: ignore[index]
     return groups
 
 
@@ -341,14 +342,6 @@ def _group_count(protocol: str) -> int:
     if not argument.isdecimal() or int(argument) < 3:
         raise ProtocolError(f"split {protocol!r} needs a number of groups of at least 3, such as groups:5")
     return int(argument)
-
-
-def _at_least_three(groups: Mapping[str, object] | Mapping[int, object], protocol: str, noun: str) -> None:
-    if len(groups) < 3:
-        raise ProtocolError(
-            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
-            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
-        )
 
 
 def _read_folds(file: str) -> dict[str, int]:

@@ -449,12 +449,7 @@ class TestRealSpeech:
         assert finding(whole, "duplicates inside a set").evidence == (pair[::-1],)
 
     @pytest.mark.parametrize(
-        ("name", "known"),
-        [
-            ("emodb", set()),
-            ("nemo", set()),
-            ("crema_d", TWICE_IN_CREMA_D),
-        ],
+        ("name", "known"), [("emodb", set()), ("nemo", set()), ("crema_d", TWICE_IN_CREMA_D)]
     )
     def test_no_false_alarm(self, name: str, known: set[tuple[str, str]], tmp_path: Path) -> None:
         pack, _ = prepare(read_corpus(name, SHARED / name), tmp_path / "pack")
