@@ -25,13 +25,19 @@ from numpy.typing import NDArray
 from emospec.audio.reader import decode
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.corpora.own import OWN_FILE, OwnCorpus, merge_own, read_own, write_own
+from emospec.data.corpora.user import (
+    USER_CORPORA_FILE,
+    UserCorpus,
+    merge_user_corpora,
+    read_user_corpora,
+    write_user_corpora,
+)
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.index import read_members, write_members
 from emospec.data.pack_index import (
     ENTRY,
-    FORMAT,
-    INDEX,
+    INDEX_FILE,
+    PACK_FORMAT,
     Skipped,
     read_index,
     request_digest,
@@ -50,7 +56,7 @@ SILENT_PEAK = 1e-3  # -60 dB re full scale, from which on a recording in use is 
 # What a pack's folder may hold, with the frames that training keeps there.
 _WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
 _OWN_FILES = re.compile(
-    rf"index\.json|{re.escape(OWN_FILE)}|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*"
+    rf"index\.json|{re.escape(USER_CORPORA_FILE)}|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*"
 )
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 
@@ -66,7 +72,7 @@ class Pack:
         entries: (n,) of `ENTRY`, where each waveform lies.
         skipped: recordings left out, and why.
         silent: ids of utterances whose peak is below `SILENT_PEAK`; empty in packs of earlier versions.
-        own: its corpora of the user's own, by name.
+        user_corpora: its corpora of the user's own, by name.
         sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
         requested: hash of the utterances asked for.
         digest: hash of all waveforms and their order; changes when any sample does.
@@ -83,7 +89,7 @@ class Pack:
         self.entries: np.recarray[Any, Any] = index["entries"]
         self.skipped: list[Skipped] = index.get("skipped", [])
         self.silent: list[str] = index.get("silent", [])
-        self.own: dict[str, OwnCorpus] = read_own(self.folder)
+        self.user_corpora: dict[str, UserCorpus] = read_user_corpora(self.folder)
         self.sources: NDArray[np.int64] = index["sources"]
         self.requested: str = index["requested"]
         self.digest: str = index["digest"]
@@ -157,7 +163,7 @@ def prepare(
     *,
     skip_bad: bool = False,
     replace: bool = False,
-    own: Sequence[OwnCorpus] = (),
+    user_corpora: Sequence[UserCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
     """Decode a corpus once into a pack; do nothing where the pack is valid already.
@@ -171,7 +177,7 @@ def prepare(
         folder: the pack's folder.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
         replace: take the place of a pack of other utterances; else it is an error.
-        own: those of the corpora that are the user's own, and their terms of use; terms of an earlier call stay
+        user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier call stay
             where none are stated.
         progress: called with (done, all).
 
@@ -189,12 +195,12 @@ def prepare(
     if folder.exists():
         _refuse_other_folder(folder)
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
-            if (named := merge_own(pack.own, own)) != pack.own:
-                write_own(folder, named.values())
+            if (named := merge_user_corpora(pack.user_corpora, user_corpora)) != pack.user_corpora:
+                write_user_corpora(folder, named.values())
             return Pack(folder), False
         if not replace:
             _refuse_other_utterances(folder, utterances)
-            own = tuple(merge_own(_own_of(folder), own).values())
+            user_corpora = tuple(merge_user_corpora(_own_of(folder), user_corpora).values())
     place = folder.resolve()  # a link to a pack stays a link
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
@@ -210,8 +216,8 @@ def prepare(
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
                 _decode_into(new, utterances, sources, skip_bad, progress)
-                if own:
-                    write_own(new, own)
+                if user_corpora:
+                    write_user_corpora(new, user_corpora)
                 if place.exists():
                     os.replace(place, old)
                 os.replace(new, place)
@@ -249,7 +255,7 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
     there: list[str] = []
     requested = ""
     try:
-        for name, value in read_members(folder / INDEX):
+        for name, value in read_members(folder / INDEX_FILE):
             if name in ("utterances", "skipped"):
                 there.append(value["id"])
             elif name == "requested":
@@ -271,10 +277,10 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
     )
 
 
-def _own_of(folder: Path) -> dict[str, OwnCorpus]:
+def _own_of(folder: Path) -> dict[str, UserCorpus]:
     """Return the terms that are known of a pack that is made anew, whatever else of it is damaged."""
     try:
-        return read_own(folder)
+        return read_user_corpora(folder)
     except PackError:
         return {}
 
@@ -291,7 +297,7 @@ def _decode_into(
     digest = hashlib.sha256()
 
     def members() -> Iterator[tuple[str, Any]]:
-        yield "format", FORMAT
+        yield "format", PACK_FORMAT
         yield "sample_rate", SAMPLE_RATE
         yield "entries", entries()
         left_out = {s.id for s in skipped}

@@ -21,8 +21,8 @@ from emospec.data.index import read_members
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError
 
-FORMAT = 3
-INDEX = "index.json"
+PACK_FORMAT = 3
+INDEX_FILE = "index.json"
 ENTRY = np.dtype([("store", "U7"), ("samples", "<i8"), ("sha256", "S64")])
 """In which store an utterance's waveform lies, after those before it, and the hash of its decoded samples."""
 
@@ -65,14 +65,14 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         PackError: there is none, it is damaged, or another version of emospec made it.
     """
-    path = folder / INDEX
+    path = folder / INDEX_FILE
     if not path.is_file():
         raise PackError(f"{folder} is not a pack: it has no index.json. `emospec prepare` makes one")
     index: dict[str, Any] = {}
     try:
         for name, members in groupby(read_members(path), itemgetter(0)):
             index[name] = _READERS.get(name, next)(row for _, row in members)
-            if index.get("format") != FORMAT:
+            if index.get("format") != PACK_FORMAT:
                 break
         else:
             _ = index["requested"], index["digest"], index["sources"]
@@ -82,7 +82,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
     raise PackError(
-        f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
+        f"{folder} was made by another version of emospec (format {index.get('format')}, here {PACK_FORMAT}). Prepare again"
     )
 
 

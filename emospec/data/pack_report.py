@@ -37,7 +37,7 @@ class LabelCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class PackWarning:
     """Utterances that may do harm.
 
     Attributes:
@@ -53,7 +53,7 @@ class Doubt:
     words: str
 
 
-def labels_of(pack: Pack) -> list[LabelCount]:
+def label_counts(pack: Pack) -> list[LabelCount]:
     """Return every label of each corpus, the most frequent first."""
     counts = Counter((u.corpus, u.label, u.emotion) for u in pack.utterances)
     return [
@@ -61,12 +61,12 @@ def labels_of(pack: Pack) -> list[LabelCount]:
     ]
 
 
-def doubts_of(pack: Pack) -> list[Doubt]:
+def pack_warnings(pack: Pack) -> list[PackWarning]:
     """Return what is doubtful in a pack, each kind once."""
     return list(_doubts(pack))
 
 
-def _doubts(pack: Pack) -> Iterator[Doubt]:
+def _doubts(pack: Pack) -> Iterator[PackWarning]:
     seconds = pack.entries.samples / SAMPLE_RATE
     tiny, overlong = (np.flatnonzero(far) for far in (seconds < TINY_SECONDS, seconds > OVERLONG_SECONDS))
     nobodys = [u.id for u in pack.utterances if not u.speaker]
@@ -94,4 +94,4 @@ def _doubts(pack: Pack) -> Iterator[Doubt]:
     for kind, ids, words, advice in found:
         if ids:
             what = f"{len(ids)} of {len(pack)} utterances {'is' if len(ids) == 1 else 'are'} {words}"
-            yield Doubt(kind, len(ids), ids[0], f"{what}, such as {ids[0]}. {advice}")
+            yield PackWarning(kind, len(ids), ids[0], f"{what}, such as {ids[0]}. {advice}")

@@ -28,7 +28,7 @@ from emospec.inference import model as module
 from emospec.inference.model import load_model
 from emospec.inference.recognizer import Recognizer
 from emospec.report import card
-from emospec.report.words import percent
+from emospec.report.words import percent_sign
 from emospec.runs.record import read_run
 
 
@@ -112,7 +112,7 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
         "UA": {"all": [whole.ua, None, None]},
     }
     text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"runs, speaker-independent | {percent(whole.ua)} (no interval: " in text
+    assert f"runs, speaker-independent | {percent_sign(whole.ua)} (no interval: " in text
     rows = [line for line in text.splitlines() if line.startswith(("| angry |", "| sad |"))]
     assert rows == [
         f"| {name} | {' | '.join(map(str, row))} |"

@@ -25,11 +25,11 @@ from emospec.data.corpora import (
     savee,
     tess,
 )
-from emospec.data.corpora.check import CorpusCheck, compare
+from emospec.data.corpora.check import CorpusCheck, check_counts
 from emospec.data.corpora.copies import each_once
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.flaws import flaws_of
-from emospec.data.corpora.own import READERS, OwnCorpus, split_name
+from emospec.data.corpora.user import USER_READERS, UserCorpus, split_name
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 
@@ -38,11 +38,11 @@ __all__ = [
     "Corpus",
     "CorpusCheck",
     "check_corpus",
-    "compare",
+    "check_counts",
     "corpus_remarks",
     "get_corpus",
-    "own_corpus",
     "read_corpus",
+    "user_corpus",
 ]
 
 CORPORA: dict[str, Corpus] = {
@@ -62,8 +62,6 @@ CORPORA: dict[str, Corpus] = {
     )
 }
 """Every corpus by its name."""
-YOUR_OWN = frozenset(corpus.name for corpus in CORPORA.values() if not corpus.source)
-"""Names under which anybody's recordings go."""
 
 
 def get_corpus(name: str) -> Corpus:
@@ -79,10 +77,10 @@ def get_corpus(name: str) -> Corpus:
     return replace(CORPORA[reader], name=own)
 
 
-def own_corpus(name: str) -> OwnCorpus | None:
+def user_corpus(name: str) -> UserCorpus | None:
     """Return a corpus of your own, `csv:calls` or `csv`, without terms yet; None for any other."""
     reader, own = split_name(name)
-    return OwnCorpus(own, reader) if reader in READERS else None
+    return UserCorpus(own, reader) if reader in USER_READERS else None
 
 
 def read_corpus(name: str, root: str | Path) -> list[Utterance]:
@@ -121,7 +119,7 @@ def check_corpus(name: str, root: str | Path) -> CorpusCheck:
     corpus = get_corpus(name)
     # Of a corpus of known size they are no loss: videos lie beside the recordings of some.
     others = [] if corpus.expected is not None else _others(name, root)
-    return compare(corpus, utterances, (*others, *flaws_of(files)))
+    return check_counts(corpus, utterances, (*others, *flaws_of(files)))
 
 
 def corpus_remarks(name: str, root: str | Path) -> list[str]:

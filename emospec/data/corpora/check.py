@@ -40,7 +40,7 @@ class CorpusCheck:
         return not self.differences
 
 
-def compare(
+def check_counts(
     corpus: Corpus,
     utterances: Sequence[Utterance],
     flaws: tuple[str, ...] = (),
