@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## synthesise a corpus, train without and with centre loss, write the report
 	$(BIN)/emospec demo --out demo
 
-check: $(STAMP)  ## lint, formatting, types, import floors, version = changelog
+check: $(STAMP)  ## lint, formatting, types, the rules of the house, version = changelog
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

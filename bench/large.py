@@ -64,7 +64,7 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
     from emospec.learning.memory import reuse_freed_memory
-    from emospec.learning.task import Task
+    from emospec.learning.task import TrainingTask
     from emospec.learning.training import _Trainer
 
     reuse_freed_memory()
@@ -74,7 +74,7 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
     settings = {"batch_size": BATCH, "window_gb": window_gb}
     training = load_settings("dai2019-mel").training.model_copy(update=settings)
     targets = np.arange(len(everything)) % CLASSES
-    task = Task(everything, everything[:1], targets, Loss(center_weight=0.3), training, 0, "")
+    task = TrainingTask(everything, everything[:1], targets, Loss(center_weight=0.3), training, 0, "")
     read = store._read
 
     def read_from_disk(path: Path) -> None:

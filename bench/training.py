@@ -61,7 +61,7 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     from emospec.learning.batches import FrameStore
     from emospec.learning.learner import Learner
     from emospec.learning.memory import reuse_freed_memory
-    from emospec.learning.task import Task
+    from emospec.learning.task import TrainingTask
     from emospec.learning.training import _Trainer
 
     reuse_freed_memory()
@@ -69,7 +69,7 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     store = FrameStore(Pack(pack), learner.frontend)
     everything = list(range(len(store.counts)))
     training = load_settings("dai2019-mel").training.model_copy(update={"batch_size": BATCH})
-    task = Task(
+    task = TrainingTask(
         everything, everything, np.arange(UTTERANCES) % CLASSES, Loss(center_weight=0.3), training, 0, ""
     )
     return _Trainer(learner, store, task, Path(pack), Accelerator(cpu=True))

@@ -1,14 +1,18 @@
-"""Cells and column names of a table of recordings, read alike in a corpus's CSV and in bulk scoring's manifest.
+"""Columns and cells of a table of recordings: a corpus's CSV and the manifest of `emospec score` follow one rule.
 
-Knows what a blank is, how a column may be called and how a time may be written. Opens no table.
+Owns the column names, blank cells, times and separators. Opens no table.
 """
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 FILE = "file"
-"""The column of paths, in every table of recordings."""
+REQUIRED_COLUMNS = (FILE, "speaker", "emotion")
+OPTIONAL_COLUMNS = ("start", "end", "sex", "language", "text", "split", "session", "style")
+COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
+_ALIASES = {"gender": "sex"}
 
 # pandas' own words for a missing value. "NA" alone is not taken in other cases: Na is a name.
 _MISSING = (
@@ -16,59 +20,73 @@ _MISSING = (
     "NaN", "NaT", "None",
 )  # fmt: skip
 _EXCEL_ERRORS = ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
-BLANKS = frozenset(
+_BLANKS = frozenset(
     {"", "NA", *_EXCEL_ERRORS, *(form for word in _MISSING for form in (word, word.lower(), word.upper()))}
 )
-"""Cells that say nothing."""
-
-ALIASES = {"gender": "sex"}
-"""Other names of columns that are read."""
-_INDEX = re.compile(r"(unnamed: \d+)?")  # as pandas heads its index, or reads it back
+_PANDAS_INDEX = re.compile(r"(unnamed: \d+)?")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _CLOCK = re.compile(r"\+?(?:(\d+) days?,?)?(?: *\+?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?))?")
 
 
 def cell_text(cell: str) -> str:
-    """Return a cell without outer white space; empty where it is blank, or a word for a missing value.
+    """Return a cell without outer white space; empty where it is blank or a word for a missing value.
 
-    Example:
-        >>> cell_text(" ann "), cell_text("nan"), cell_text("Nan"), cell_text("None")
-        ('ann', '', 'Nan', '')
+    >>> cell_text(" ann "), cell_text("nan"), cell_text("Nan"), cell_text("None")
+    ('ann', '', 'Nan', '')
     """
-    text = cell.strip().strip("\ufeff\u200b").strip()
-    return "" if text in BLANKS else text
+    text = _stripped(cell)
+    return "" if text in _BLANKS else text
 
 
-def column_name(name: str) -> str:
-    """Return the name under which a column is known; empty for an index that pandas wrote.
+def known_columns(header: Sequence[str]) -> list[str]:
+    """Return the names under which the columns of a header are known; empty for an index that pandas wrote.
 
-    Example:
-        >>> [column_name(name) for name in ("File ", "Gender", "Unnamed: 0", "duration")]
-        ['file', 'sex', '', 'duration']
+    Case and white space do not count. An alias beside its column is no column.
+
+    >>> known_columns(["File ", "Gender", "Unnamed: 0", "duration"])
+    ['file', 'sex', '', 'duration']
+    >>> known_columns(["gender", "sex"])
+    ['', 'sex']
     """
-    word = name.strip().strip("\ufeff\u200b").strip().lower()
-    return "" if _INDEX.fullmatch(word) else ALIASES.get(word, word)
+    words = [_stripped(name).lower() for name in header]
+    names = ["" if _PANDAS_INDEX.fullmatch(word) else _ALIASES.get(word, word) for word in words]
+    return ["" if name != word and name in words else name for word, name in zip(words, names, strict=True)]
+
+
+def header_of(lines: Iterable[str]) -> tuple[int, str]:
+    """Return how many lines of a CSV come before its header, and the header; empty where there is none.
+
+    Blank lines and Excel's own first line, such as `sep=;`, come before it.
+
+    >>> header_of(["sep=,", "", "file,speaker,emotion", "a.wav,ann,sad"])
+    (2, 'file,speaker,emotion')
+    """
+    for number, line in enumerate(lines):
+        if line.strip() and not (number == 0 and line.lstrip("\ufeff")[:4].lower() == "sep="):
+            return number, line.rstrip("\r\n")
+    return 0, ""
 
 
 def other_separator(header: str) -> str:
-    """Return what separates the columns of a header that no commas separate, in words; empty where commas do.
+    """Return in words what separates the columns of a header in place of commas; empty where commas do.
 
-    Example:
-        >>> other_separator("file;speaker;emotion"), other_separator("file,speaker,emotion")
-        ('semicolons', '')
+    >>> other_separator("file;speaker;emotion"), other_separator("file,speaker,emotion")
+    ('semicolons', '')
     """
-    if FILE in _names(header, ","):
+
+    def splits(sign: str) -> bool:
+        return FILE in known_columns([name.strip().strip('"') for name in header.split(sign)])
+
+    if splits(","):
         return ""
-    found = (words for sign, words in _SEPARATORS.items() if sign in header and FILE in _names(header, sign))
-    return next(found, "")
+    return next((words for sign, words in _SEPARATORS.items() if sign in header and splits(sign)), "")
 
 
 def seconds_of(cell: str) -> float:
     """Return a time in seconds, written as a number or as pandas writes a duration; NaN where it is neither.
 
-    Example:
-        >>> seconds_of("1.5"), seconds_of("0 days 00:01:01.5"), seconds_of("0 days"), seconds_of("soon")
-        (1.5, 61.5, 0.0, nan)
+    >>> seconds_of("1.5"), seconds_of("0 days 00:01:01.5"), seconds_of("0 days"), seconds_of("soon")
+    (1.5, 61.5, 0.0, nan)
     """
     try:
         return float(cell)
@@ -81,12 +99,12 @@ def seconds_of(cell: str) -> float:
 
 
 def portable_name(folder: Path | str, name: str) -> str:
-    """Return a path as this system writes it: one with Windows' backslashes is found by slashes too."""
+    """Return a path as this system writes it: slashes for Windows' backslashes, where only these lead to a file."""
     if "\\" not in name or (folder / Path(name)).exists():
         return name
     slashed = name.replace("\\", "/")
     return slashed if (folder / Path(slashed)).exists() else name
 
 
-def _names(header: str, separator: str) -> list[str]:
-    return [column_name(name.strip().strip('"')) for name in header.split(separator)]
+def _stripped(cell: str) -> str:
+    return cell.strip().strip("\ufeff\u200b").strip()

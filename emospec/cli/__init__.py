@@ -1,4 +1,4 @@
-"""The command line: each verb parses, calls one function of a wing, and prints."""
+"""The command line: each verb parses its options, calls one function of a wing, and prints the result."""
 
 import re
 import sys
@@ -7,15 +7,12 @@ from typing import Annotated, Any
 import typer
 
 import emospec
-from emospec.cli import experiments as study
-from emospec.cli import inference as use
-from emospec.cli import models
-from emospec.cli.output import flush, prepare_streams
-from emospec.cli.predictions import STOPPED
-from emospec.cli.stopping import Verbs
+from emospec.cli import data, experiments, inference, models, results
+from emospec.cli.stopping import STOPPED, Verbs
+from emospec.cli.streams import flush, prepare_streams
 from emospec.errors import EmospecError, mistakes_in_one_line, nearest, nearest_word
 
-UsageError: Any = typer.BadParameter.__mro__[1]  # typer does not name it
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no public name
 
 app = typer.Typer(
     name="emospec",
@@ -43,20 +40,21 @@ def main() -> None:
 
 
 def _run() -> int:
-    """The exit code of what was asked for; what is no command line is told in a line, not in typer's box."""
+    """Run the verb and return its exit code; a mistake in the command line is one line instead of typer's box."""
     try:
         return app(standalone_mode=False) or 0
-    except UsageError as error:
+    except _UsageError as error:
         if len(sys.argv) == 1:  # nothing asked for: typer shows the help
             return app() or 0
-        words = _words_of(error)
-        words += "." * (words[-1:] not in (".", "?"))
+        message = _message_of(error)
+        if not message.endswith((".", "?")):
+            message += "."
         verb = error.ctx.command_path if error.ctx else "emospec"
-        raise EmospecError(f"{words} `{verb} --help` tells more") from error
+        raise EmospecError(f"{message} `{verb} --help` tells more") from error
 
 
-def _words_of(error: Any) -> str:
-    """Return what typer says, with the nearest verb or option in place of the several that it takes for near."""
+def _message_of(error: Any) -> str:
+    """Return typer's message, with the nearest verb or option in place of the several that typer takes for near."""
     if hasattr(error, "possibilities"):
         parameters = error.ctx.command.get_params(error.ctx)
         options = [name.lstrip("-") for parameter in parameters for name in parameter.opts]
@@ -82,13 +80,23 @@ def _setting_for(error: Any) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Speech emotion recognition from spectrograms, learned with centre loss."""
     if show:
         print(emospec.__version__)
         raise typer.Exit
 
 
-app.add_typer(use.app)
-app.add_typer(models.app)
-app.add_typer(study.app)
+# The verbs of a module stand in one panel of `emospec --help`.
+for _module, _panel in {
+    inference: "Recordings",
+    data: "Training",
+    experiments: "Training",
+    results: "Results",
+    models: "Models",
+}.items():
+    for _command in _module.app.registered_commands:
+        _command.rich_help_panel = _panel
+    for _group in _module.app.registered_groups:
+        _group.rich_help_panel = _panel
+    app.add_typer(_module.app)

@@ -1,15 +1,137 @@
-"""`NAME=ROOT` words -> a pack, and what is said of it: counts, labels, terms, doubts."""
+"""The verbs of data: `corpora`, `corpora check` and `prepare`, with the tables that they print."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from emospec.cli.options import AsJson, needs
+from emospec.cli.streams import print_json
 from emospec.errors import CorpusError
 
 if TYPE_CHECKING:
+    from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
     from emospec.experiments.run import RunProgress
+
+app = typer.Typer()
+_corpora_app = typer.Typer(invoke_without_command=True)
+app.add_typer(
+    _corpora_app,
+    name="corpora",
+    help="List the corpora that emospec reads, or check a copy of one.",
+    epilog="Example: emospec corpora check emodb ~/emodb",
+)
+
+
+@_corpora_app.callback()
+def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the corpora that emospec reads."""
+    if context.invoked_subcommand:
+        return
+    from emospec.data.corpora import CORPORA
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": corpus.name,
+            "title": corpus.title,
+            "language": corpus.language,
+            "utterances": corpus.expected,
+            "speakers": len(corpus.speakers) if isinstance(corpus.speakers, dict) else corpus.speakers,
+            "classes": corpus.classes,
+            "protocol": corpus.protocol,
+            "licence": corpus.licence,
+            "source": corpus.source,
+            "citation": corpus.citation,
+            "layout": corpus.layout,
+            "note": corpus.note,
+        }
+        for corpus in CORPORA.values()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        _print_corpora(rows)
+
+
+@_corpora_app.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
+def _check(
+    name: Annotated[
+        str, typer.Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
+    ],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
+    from emospec.data.corpora import check_corpus, corpus_remarks
+
+    check = check_corpus(name, root)
+    remarks = [remark for remark in corpus_remarks(name, root) if remark not in check.differences]
+    if as_json:
+        keys = (
+            "corpus",
+            "found",
+            "expected",
+            "others",
+            "classes",
+            "speakers",
+            "sessions",
+            "differences",
+            "complete",
+        )
+        print_json({key: getattr(check, key) for key in keys} | {"remarks": remarks})
+    else:
+        _print_check(check)
+        for remark in remarks:
+            print(remark)
+    if not check.complete:
+        raise typer.Exit(1)
+
+
+@app.command("prepare", epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
+def _prepare(
+    corpora: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=ROOT...",
+            help="One corpus of `emospec corpora` or several, pooled; your own as csv=FILE or folders=ROOT, "
+            "or under a name as csv:NAME=FILE.",
+        ),
+    ],
+    pack: Annotated[Path, typer.Option(help="The folder to make.")],
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a pack of other utterances.")
+    ] = False,
+    licences: Annotated[
+        list[str],
+        typer.Option(
+            "--licence",
+            metavar="[NAME=]TEXT",
+            help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default
+    as_json: AsJson = False,
+) -> None:
+    """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
+
+    Your own recordings: csv=FILE (columns file, speaker, emotion) or folders=ROOT (CLASS/SPEAKER/); csv:NAME=FILE and
+    folders:NAME=ROOT give them a name.
+    """
+    from emospec.cli.progress import run_progress
+
+    with needs("train"), run_progress(as_json) as progress:
+        prepared = prepare_corpora(
+            corpora, pack, progress, skip_bad=skip_bad, replace=replace, licences=licences
+        )
+    if as_json:
+        print_json(_prepared_facts(prepared))
+    else:
+        print_prepared(prepared)
 
 
 @dataclass(frozen=True)
@@ -19,14 +141,14 @@ class Prepared:
     Attributes:
         pack: the pack.
         made: whether it was made now.
-        took_place: whether there was one before.
+        replaced: whether there was one before.
         summaries: each corpus's counts, in words.
         remarks: what of each corpus is not read, or not known, in words.
     """
 
     pack: "Pack"
     made: bool
-    took_place: bool
+    replaced: bool
     summaries: dict[str, str]
     remarks: dict[str, list[str]]
 
@@ -57,32 +179,33 @@ def prepare_corpora(
     from emospec.data.pack import prepare
 
     roots = _roots(corpora)
-    named = {spec: get_corpus(spec) for spec in roots}
-    own = with_licences([own for spec in roots if (own := own_corpus(spec))], licences)
+    known = {spec: get_corpus(spec) for spec in roots}
+    own_corpora = with_licences([own for spec in roots if (own := own_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
-    made, new = prepare(
-        [u for pool in pools.values() for u in pool],
+    pack, made = prepare(
+        [utterance for pool in pools.values() for utterance in pool],
         folder,
         skip_bad=skip_bad,
         replace=replace,
-        own=own,
-        progress=lambda done, all_: progress("prepare", done, all_, ""),
+        own=own_corpora,
+        progress=lambda done, total: progress("prepare", done, total, ""),
     )
+    names = {spec: corpus.name for spec, corpus in known.items()}
     return Prepared(
-        pack=made,
-        made=new,
-        took_place=new and existed,
-        summaries={named[spec].name: compare(named[spec], pool).summary for spec, pool in pools.items()},
+        pack=pack,
+        made=made,
+        replaced=made and existed,
+        summaries={names[spec]: compare(known[spec], pool).summary for spec, pool in pools.items()},
         remarks={
-            named[spec].name: [*corpus_remarks(spec, root), *_terms(made, named[spec].name)]
+            names[spec]: [*corpus_remarks(spec, root), *_terms(pack, names[spec])]
             for spec, root in roots.items()
         },
     )
 
 
 def _roots(corpora: Sequence[str]) -> dict[str, str]:
-    """Return the root of each corpus; no two of one name."""
+    """Return the root of each corpus; CorpusError where two have one name."""
     from emospec.data.corpora.own import READERS, split_name
 
     roots: dict[str, str] = {}
@@ -100,7 +223,7 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
 
 
 def _terms(pack: "Pack", name: str) -> list[str]:
-    """Return what is to be said of the terms of a corpus of the user's own."""
+    """Return the remarks on the terms of a corpus of the user's own."""
     from emospec.data.corpora import CORPORA
     from emospec.data.corpora.own import READERS
 
@@ -108,52 +231,47 @@ def _terms(pack: "Pack", name: str) -> list[str]:
         return []
     if licence := pack.own[name].licence:
         return [f"licence {licence}"]
-    words = "licence not stated: --licence records it, for runs and the model's card"
+    remark = "licence not stated: --licence records it, for runs and the model's card"
     if name in CORPORA and name not in READERS:
-        words += f". Of {name}, which emospec knows, nothing is taken over, for it is read as your own"
-    return [words]
+        remark += f". Of {name}, which emospec knows, nothing is taken over, for it is read as your own"
+    return [remark]
 
 
-def print_prepared(found: Prepared, as_json: bool) -> None:
+def print_prepared(prepared: Prepared) -> None:
     """Print what a pack holds, of which corpora, and what was left out or is doubtful."""
     from rich.console import Console
     from rich.markup import escape
 
-    from emospec.cli.tables import print_json
     from emospec.data.pack_report import doubts_of
 
-    pack = found.pack
-    if as_json:
-        print_json(_facts(found))
-        return
-    console = Console(highlight=False)
-    labels = _labels(pack)
-    for name, summary in found.summaries.items():
-        lines = [escape(text) for text in (summary, *labels.get(name, []), *found.remarks[name])]
-        for line in lines:
-            console.print(f"[bold]{escape(name)}[/bold]: {line}", soft_wrap=True)
+    pack = prepared.pack
+    console = Console(highlight=False, soft_wrap=True)
+    labels = _label_lines(pack)
+    for name, summary in prepared.summaries.items():
+        for line in (summary, *labels.get(name, []), *prepared.remarks[name]):
+            console.print(f"[bold]{escape(name)}[/bold]: {escape(line)}")
     state = "was valid already"
-    if found.made:
-        state = "made anew" if found.took_place else "made"
-    words = f"Pack {pack.folder} {state}: {len(pack)} utterances, {pack.seconds / 3600:.2f} hours"
-    console.print(words, markup=False, soft_wrap=True)
+    if prepared.made:
+        state = "made anew" if prepared.replaced else "made"
+    size = f"{len(pack)} utterances, {pack.seconds / 3600:.2f} hours"
+    console.print(f"Pack {pack.folder} {state}: {size}", markup=False)
     for skip in pack.skipped:
-        console.print(f"left out {skip.id}: {skip.reason}", markup=False, soft_wrap=True)
+        console.print(f"left out {skip.id}: {skip.reason}", markup=False)
     for doubt in doubts_of(pack):
-        console.print(f"warning: {doubt.words}", markup=False, soft_wrap=True)
+        console.print(f"warning: {doubt.words}", markup=False)
 
 
-def _facts(found: Prepared) -> dict[str, Any]:
+def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
     from emospec.data.pack_report import doubts_of, labels_of
 
-    pack = found.pack
+    pack = prepared.pack
     return {
         "pack": str(pack.folder),
-        "made": found.made,
+        "made": prepared.made,
         "utterances": len(pack),
         "seconds": pack.seconds,
-        "corpora": found.summaries,
-        "remarks": {name: remarks for name, remarks in found.remarks.items() if remarks},
+        "corpora": prepared.summaries,
+        "remarks": {name: remarks for name, remarks in prepared.remarks.items() if remarks},
         "own": [asdict(own) for own in pack.own.values()],
         "labels": [asdict(label) | {"known": label.is_known} for label in labels_of(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
@@ -161,27 +279,62 @@ def _facts(found: Prepared) -> dict[str, Any]:
     }
 
 
-def _labels(pack: "Pack") -> dict[str, list[str]]:
-    """Return which labels of each corpus became which emotions, in words."""
+def _label_lines(pack: "Pack") -> dict[str, list[str]]:
+    """Return in words which labels of each corpus became which emotions."""
     from emospec.data.pack_report import labels_of
 
-    lines: dict[str, list[str]] = {}
-    labels = labels_of(pack)
-    for name in dict.fromkeys(label.corpus for label in labels):
-        mine = [label for label in labels if label.corpus == name]
-        known, others = (
-            [
-                _became(label.label, label.emotion, label.utterances)
-                for label in mine
-                if label.is_known is wanted
-            ]
-            for wanted in (True, False)
-        )
-        lines[name] = [", ".join(known)] * bool(known)
-        if others:
-            lines[name].append(f"no emotion that emospec knows, so classes of their own: {', '.join(others)}")
+    known: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for label in labels_of(pack):
+        became = label.label if label.label == label.emotion else f"{label.label} -> {label.emotion}"
+        lists = known if label.is_known else others
+        lists.setdefault(label.corpus, []).append(f"{became} {label.utterances}")
+    lines = {corpus: [", ".join(labels)] for corpus, labels in known.items()}
+    for corpus, labels in others.items():
+        words = f"no emotion that emospec knows, so classes of their own: {', '.join(labels)}"
+        lines.setdefault(corpus, []).append(words)
     return lines
 
 
-def _became(label: str, emotion: str, utterances: int) -> str:
-    return f"{label} {utterances}" if label == emotion else f"{label} -> {emotion} {utterances}"
+def _print_corpora(rows: list[dict[str, Any]]) -> None:
+    """Print a paragraph for each corpus."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console(highlight=False)
+    for row in rows:
+        size = "any size"
+        if row["utterances"]:
+            size = f"{row['utterances']} utterances, {row['speakers']} speakers"
+        language = f" ({row['language']})" if row["language"] else ""
+        name = f"[bold]{row['name']}[/bold]  {row['title']}{language}"
+        console.print(f"{name}: {size}; default split {row['protocol']}")
+        lines = {
+            "classes": ", ".join(f"{emotion} {count}" for emotion, count in row["classes"].items()),
+            "files": row["layout"],
+            "licence": row["licence"],
+            "get it": row["source"],
+            "cite": row["citation"],
+            "note": row["note"],
+        }
+        for key, words in lines.items():
+            if words:
+                console.print(Padding(f"[dim]{key}:[/dim] {escape(words)}", (0, 0, 0, 4)))
+
+
+def _print_check(check: "CorpusCheck") -> None:
+    """Print what a copy of a corpus holds beside what the whole corpus holds."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{check.corpus}[/bold]: {escape(check.summary)}", highlight=False)
+    table = Table("emotion", "found", "expected")
+    for emotion, (count, expected) in check.classes.items():
+        table.add_row(escape(emotion), str(count), "any" if expected is None else str(expected))
+    console.print(table)
+    for difference in check.differences:
+        console.print(f"differs: {difference}", highlight=False, markup=False)
+    console.print("The copy is complete." if check.complete else "The copy is not the whole corpus.")

@@ -1,4 +1,4 @@
-"""The verbs of use: a saved model on recordings. They need no torch."""
+"""The verbs of inference: `predict`, `timeline`, `listen`, `embed` and `score`. They need no torch."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from emospec.cli.extras import needs
 from emospec.cli.options import (
     AbstainBelow,
     AsJson,
@@ -21,31 +20,32 @@ from emospec.cli.options import (
     Threads,
     Window,
     finite,
-    model_named,
+    model_or_default,
+    needs,
 )
-from emospec.cli.predictions import Printer, counter, stopped, told_failure
-from emospec.cli.targets import check_files, check_timeline_files, plan
+from emospec.cli.predictions import Printer, print_moment, report_failure
+from emospec.cli.progress import counter
+from emospec.cli.stopping import stopped
+from emospec.cli.streams import print_json
+from emospec.cli.targets import STDIN, check_files, check_timeline_files, plan_outputs
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
     from emospec.inference.inputs import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
-    from emospec.inference.timeline import Timeline
 
 app = typer.Typer()
 
+_Result = TypeVar("_Result", bound="Prediction | Failure")
 
-_Result = TypeVar("_Result", "Prediction | Failure", "Timeline")
-
-STDIN = "-"
-Recordings = Annotated[
+_Recordings = Annotated[
     list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
 
 
-@app.command(epilog="Example: emospec predict calls/ --csv > emotions.csv")
-def predict(
-    recordings: Recordings,
+@app.command("predict", epilog="Example: emospec predict calls/ --csv > emotions.csv")
+def _predict(
+    recordings: _Recordings,
     model: ModelName = "",
     abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
@@ -55,29 +55,29 @@ def predict(
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotion of recordings. Exit code 1: some were left out or could not be judged; 2: none could."""
+    """Predict the emotion of recordings. Exit code 1: some were left out or could not be used; 2: none could."""
     if as_json and as_csv:
         raise EmospecError("--json and --csv exclude each other. Name one")
-    recognizer, found = _open(model, int8, threads, ffmpeg), _recordings(recordings, ffmpeg)
-    missed = 0 if ffmpeg else _told_left_out(recordings)
-    results = recognizer.predict_many(found, abstain_below=abstain_below, channel=channel)
+    recognizer, inputs = _recognizer(model, int8, threads, ffmpeg), _inputs(recordings, ffmpeg)
+    missed = 0 if ffmpeg else _report_left_out(recordings)
+    results = recognizer.predict_many(inputs, abstain_below=abstain_below, channel=channel)
     failures = done = 0
     try:
         with (
             Printer(recognizer.model.names, "json" if as_json else "csv" if as_csv else "table") as printer,
-            counter("judged", len(found)) as step,
+            counter("predicted", len(inputs)) as step,
         ):
-            for done, result in enumerate(map(_named, found, results), start=1):
+            for done, result in enumerate(map(_with_name, inputs, results), start=1):
                 failures += printer.add(result)
                 step(done)
     except KeyboardInterrupt:
-        stopped(f"{done} of {len(found)} recordings were judged; those are printed")
-    _exit(failures, len(found), missed)
+        stopped(f"{done} of {len(inputs)} recordings were predicted; those are printed")
+    _exit(failures, len(inputs), missed)
 
 
-@app.command(epilog="Example: emospec timeline interview.mp3 --out interview.TextGrid")
-def timeline(
-    recordings: Recordings,
+@app.command("timeline", epilog="Example: emospec timeline interview.mp3 --out interview.TextGrid")
+def _timeline(
+    recordings: _Recordings,
     model: ModelName = "",
     forms: Annotated[
         list[str] | None,
@@ -91,14 +91,13 @@ def timeline(
         Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."),
+        Path | None, typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf.")
     ] = None,
     speech: Annotated[
         bool,
         typer.Option(
             "--speech",
-            help="Judge stretches of speech, found first, instead of windows; no hop, no smoothing.",
+            help="Predict segments of speech, found first, instead of windows; no hop, no smoothing.",
         ),
     ] = False,
     no_speech_check: NoSpeechCheck = False,
@@ -112,29 +111,34 @@ def timeline(
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
-    from emospec.cli.timelines import judge_all
+    """Predict the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
+    from emospec.cli.timelines import write_timelines
     from emospec.inference.streaming import Timing
 
-    # With --speech there are no hops, so none can be mistaken.
-    timing = Timing(
-        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, not no_speech_check
+    timing = Timing.from_request(
+        speech=speech,
+        window_seconds=window,
+        hop_seconds=hop,
+        smoothing_seconds=smoothing,
+        minimum_seconds=minimum,
+        abstain_below=abstain_below,
+        check_speech=not no_speech_check,
     )
     several = len(recordings) > 1 or Path(recordings[0]).is_dir()
-    found = _recordings(recordings, ffmpeg)
+    inputs = _inputs(recordings, ffmpeg)
     if out is not None and out.is_file():
-        check_files(out, apart_from=found)
-    outputs = plan(found, [*(forms or ()), *(["json"] if as_json else ())], out, several)
-    check_timeline_files(outputs, out, plot, found)
-    recognizer = _open(model, int8, threads, ffmpeg)
-    missed = 0 if ffmpeg else _told_left_out(recordings)
-    plans = list(zip(found, outputs, strict=True))
-    failures = judge_all(recognizer, plans, timing, speech=speech, channel=channel, plot=plot)
-    _exit(failures, len(found), missed)
+        check_files(out, apart_from=inputs)
+    outputs = plan_outputs(inputs, [*(forms or ()), *(["json"] if as_json else ())], out, several)
+    check_timeline_files(outputs, out, plot, inputs)
+    recognizer = _recognizer(model, int8, threads, ffmpeg)
+    missed = 0 if ffmpeg else _report_left_out(recordings)
+    targets = list(zip(inputs, outputs, strict=True))
+    failures = write_timelines(recognizer, targets, timing, speech=speech, channel=channel, plot=plot)
+    _exit(failures, len(inputs), missed)
 
 
-@app.command(epilog="Example: emospec listen --seconds 60")
-def listen(
+@app.command("listen", epilog="Example: emospec listen --seconds 60")
+def _listen(
     model: ModelName = "",
     device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
     seconds: Annotated[
@@ -149,17 +153,23 @@ def listen(
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
-    """Tell emotions from the microphone as they come, a line per hop."""
+    """Predict emotions from the microphone as they come, a line per hop."""
     from emospec.cli.microphone import microphone
-    from emospec.cli.predictions import print_moment
     from emospec.inference.streaming import Timing
 
-    recognizer = _open(model, int8, threads)
-    timing = Timing(window, hop, smoothing, 0.0, abstain_below, not no_speech_check)
+    recognizer = _recognizer(model, int8, threads)
+    timing = Timing.from_request(
+        window_seconds=window,
+        hop_seconds=hop,
+        smoothing_seconds=smoothing,
+        minimum_seconds=0.0,
+        abstain_below=abstain_below,
+        check_speech=not no_speech_check,
+    )
     with microphone(device, seconds) as (sample_rate, chunks):
         stream = recognizer.stream(sample_rate, timing)
         if not as_json:
-            print(f"listening; what is said is told {timing.latency_seconds:.1f} s later", file=sys.stderr)
+            print(f"listening; predictions come {timing.latency_seconds:.1f} s later", file=sys.stderr)
         interrupted = False
         try:
             for chunk in chunks:
@@ -170,12 +180,12 @@ def listen(
         for moment in stream.finish()[0]:
             print_moment(moment, as_json)
     if interrupted:
-        stopped(f"{stream.seconds:.1f} s of sound were heard")
+        stopped(f"{stream.seconds:.1f} s of sound were predicted")
 
 
-@app.command(epilog="Example: emospec embed calls/ --out z.npz")
-def embed(
-    recordings: Recordings,
+@app.command("embed", epilog="Example: emospec embed calls/ --out z.npz")
+def _embed(
+    recordings: _Recordings,
     out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
     as_json: AsJson = False,
@@ -193,18 +203,18 @@ def embed(
     from emospec.inference.recognizer import Prediction
 
     check_files(out, apart_from=())
-    found = _recordings(recordings, ffmpeg)
-    check_files(out, apart_from=found)
+    inputs = _inputs(recordings, ffmpeg)
+    check_files(out, apart_from=inputs)
     if out.suffix.lower() not in ("", ".npz"):
         raise EmospecError(f"{out}: z is written as NPZ. Name a file *.npz")
-    recognizer = _open(model, int8, threads, ffmpeg)
-    missed = 0 if ffmpeg else _told_left_out(recordings)
-    results = recognizer.predict_many(found, channel=channel)
+    recognizer = _recognizer(model, int8, threads, ffmpeg)
+    missed = 0 if ffmpeg else _report_left_out(recordings)
+    results = recognizer.predict_many(inputs, channel=channel)
     names, z, failures, interrupted = [], [], 0, False
     try:
-        with counter("embedded", len(found)) as step:
-            for done, result in enumerate(map(_named, found, results), start=1):
-                failures += told_failure(result)
+        with counter("embedded", len(inputs)) as step:
+            for done, result in enumerate(map(_with_name, inputs, results), start=1):
+                failures += report_failure(result)
                 if isinstance(result, Prediction):
                     names.append(result.recording)
                     z.append(result.z)
@@ -216,19 +226,16 @@ def embed(
         np.savez_compressed(buffer, z=np.stack(z), recording=np.array(names))
         write_bytes(out, buffer.getvalue())
     if as_json:
-        from emospec.cli.tables import print_json
-
         print_json({"z": str(out) if z else None, "recordings": len(z), "failed": failures})
     elif z:
         print(f"{len(z)} recordings: {out}")
     if interrupted:
-        written = f"z of {len(z)} of {len(found)} recordings is written" if z else "Nothing was written"
-        stopped(written)
-    _exit(failures, len(found), missed)
+        stopped(f"z of {len(z)} of {len(inputs)} recordings is written" if z else "Nothing was written")
+    _exit(failures, len(inputs), missed)
 
 
-@app.command(epilog="Example: emospec score calls/ --out results")
-def score(
+@app.command("score", epilog="Example: emospec score calls/ --out results")
+def _score(
     source: Annotated[
         str,
         typer.Argument(
@@ -262,16 +269,17 @@ def score(
 
         if cluster:
             import distributed  # noqa: F401
-    from emospec.cli.tables import print_scored, scoring_progress
-    from emospec.inference.bulk import score as run
+    from emospec.cli.progress import scoring_progress
+    from emospec.cli.tables import print_scored
+    from emospec.inference import bulk
     from emospec.inference.streaming import Timing
 
     try:
         with scoring_progress() as progress:
-            found = run(
+            summary = bulk.score(
                 source,
                 out,
-                model_named(model),
+                model_or_default(model),
                 keep=keep or (),
                 int8=int8,
                 z=z,
@@ -284,56 +292,51 @@ def score(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        stopped(
-            f"What is finished is kept in {out}; the same command goes on"
-            if out.is_dir()
-            else "Nothing was written"
-        )
-    print_scored(found, out, as_json)
-    missed = 0 if ffmpeg else _told_left_out([source])
-    _exit(found["failed"], found["files"], missed)
+        kept = f"What is finished is kept in {out}; the same command goes on"
+        stopped(kept if out.is_dir() else "Nothing was written")
+    print_scored(summary, out, as_json)
+    missed = 0 if ffmpeg else _report_left_out([source])
+    _exit(summary["failed"], summary["files"], missed)
 
 
-def _open(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
+def _recognizer(model: str, int8: bool, threads: int, ffmpeg: bool = False) -> "Recognizer":
     from emospec.inference.recognizer import Recognizer
 
-    return Recognizer(model_named(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
+    return Recognizer(model_or_default(model), int8=int8, threads=threads, ffmpeg=ffmpeg)
 
 
-def _told_left_out(named: list[str]) -> int:
+def _report_left_out(names: list[str]) -> int:
     """Return how many recordings of the named folders are of kinds that are not read; print a line for each folder."""
     from emospec.audio.discovery import left_out
     from emospec.audio.kinds import left_out_line
     from emospec.audio.reader import printable
 
     missed = 0
-    for name in named:
-        if name != STDIN and (counts := left_out(Path(name))):
+    for name in names:
+        if name != "-" and (counts := left_out(Path(name))):
             missed += sum(counts.values())
             print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
     return missed
 
 
-def _recordings(named: list[str], ffmpeg: bool = False) -> "list[Recording]":
-    """The files of folders, whatever is named, and standard input read whole."""
+def _inputs(names: list[str], ffmpeg: bool = False) -> "list[Recording]":
+    """Return the recordings that are named: files, those of folders, and standard input read whole."""
     from emospec.audio.reader import find_recordings
 
-    found: list[Recording] = []
-    for name in named:
-        if name == STDIN:
-            found.append(sys.stdin.buffer.read())
-        else:
-            found += find_recordings(Path(name), ffmpeg)
-    return found
+    inputs: list[Recording] = []
+    for name in names:
+        inputs += [sys.stdin.buffer.read()] if name == "-" else find_recordings(Path(name), ffmpeg)
+    return inputs
 
 
-def _named(recording: "Recording", result: _Result) -> _Result:
-    """What came from standard input is called so."""
+def _with_name(recording: "Recording", result: _Result) -> _Result:
+    """Return a result under its recording's name; what came from standard input is called `stdin`."""
     import dataclasses
 
-    return dataclasses.replace(result, recording="stdin") if isinstance(recording, bytes) else result
+    return dataclasses.replace(result, recording=STDIN) if isinstance(recording, bytes) else result
 
 
-def _exit(failures: int, judged: int, missed: int = 0) -> None:
+def _exit(failures: int, recordings: int, missed: int = 0) -> None:
+    """End with exit code 1 where some recordings failed or were left out, 2 where all failed."""
     if failures or missed:
-        raise typer.Exit(2 if failures == judged else 1)
+        raise typer.Exit(2 if failures == recordings else 1)

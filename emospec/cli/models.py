@@ -1,19 +1,19 @@
-"""The verbs about models: made of runs, served, listed. `export` needs the training extra, `serve` its own."""
+"""The verbs of models: `export`, which needs the extra `train`, `serve`, which needs its own, and `models`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from emospec.cli.extras import needs
-from emospec.cli.options import AsJson, Ffmpeg, Int8, ModelName, Threads, default_terms, finite
+from emospec.cli.options import AsJson, Ffmpeg, Int8, ModelName, Threads, default_terms, finite, needs
+from emospec.cli.streams import print_json
 from emospec.errors import EmospecError
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example: emospec export runs/one --out models/mine")
-def export(
+@app.command("export", epilog="Example: emospec export runs/one --out models/mine")
+def _export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
     out: Annotated[Path, typer.Option(help="The model folder to make.")],
     int8: Annotated[
@@ -36,11 +36,9 @@ def export(
     with needs("train"):
         from emospec.export.model_folder import export_model
 
-        text = _text_of(notes) if notes else ""
+        text = _read_notes(notes) if notes else ""
         made = export_model(run, out, int8=int8, float16=float16, crossval=crossval, notes=text)
     if as_json:
-        from emospec.cli.tables import print_json
-
         print_json({"model": str(out), "classes": list(made.names), "sha256": made.about["sha256"]})
         return
     print(f"{', '.join(made.names)}: {out}")
@@ -52,8 +50,8 @@ def export(
         print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
-@app.command(epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
-def serve(
+@app.command("serve", epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
+def _serve(
     model: ModelName = "",
     host: Annotated[
         str, typer.Option(help="The address to bind; by default this machine alone.")
@@ -84,13 +82,13 @@ def serve(
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
+        from emospec.serving import server
         from emospec.serving.limits import MEGABYTE, Limits
-        from emospec.serving.server import serve as run
     from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
-    run(
+    server.serve(
         model or DEFAULT,
         host=host,
         port=port,
@@ -105,8 +103,8 @@ def serve(
     )
 
 
-@app.command(epilog="Example: emospec models")
-def models(as_json: AsJson = False) -> None:
+@app.command("models", epilog="Example: emospec models")
+def _models(as_json: AsJson = False) -> None:
     """List the models that come with emospec: classes, what they learned from, licences, scores."""
     from emospec.cli.tables import print_models
     from emospec.inference.model import bundled, load_model
@@ -114,7 +112,7 @@ def models(as_json: AsJson = False) -> None:
     print_models([load_model(name) for name in bundled()], as_json)
 
 
-def _text_of(file: Path) -> str:
+def _read_notes(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

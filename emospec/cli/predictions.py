@@ -1,22 +1,17 @@
-"""How predictions are printed: a table, CSV row by row, or JSON; failures on standard error."""
+"""Prints predictions as a table, CSV row by row, or JSON, and the windows of a stream line by line."""
 
 import csv
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
-from emospec.cli.output import can_print
+from emospec.cli.streams import can_print, print_json
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
     from emospec.inference.streaming import Moment
-
-STOPPED = 130  # exit code, as of shells: 128 + SIGINT
-LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
-
-Form = Literal["table", "csv", "json"]
 
 
 class Printer:
@@ -27,54 +22,44 @@ class Printer:
         form: how.
     """
 
-    def __init__(self, classes: Sequence[str], form: Form) -> None:
-        self.classes, self.form = classes, form
-        self.rows: list[Prediction | Failure] = []
-        self.csv = csv.writer(sys.stdout, lineterminator="\n")
+    def __init__(self, classes: Sequence[str], form: Literal["table", "csv", "json"]) -> None:
+        self._classes, self._form = classes, form
+        self._results: list[Prediction | Failure] = []
+        self._csv = csv.writer(sys.stdout, lineterminator="\n")
 
     def __enter__(self) -> "Printer":
-        if self.form == "csv":
+        if self._form == "csv":
             head = ["recording", "emotion", "confidence", "typicality", "seconds", "start", "end"]
-            self.csv.writerow([*head, *(f"p_{name}" for name in self.classes), "warnings", "error"])
+            self._csv.writerow([*head, *(f"p_{name}" for name in self._classes), "warnings", "error"])
         return self
 
     def add(self, result: "Prediction | Failure") -> bool:
-        """Take one more; whether it is a failure."""
-        failed = told_failure(result)
-        if self.form == "csv":
-            self.csv.writerow(_cells(result, len(self.classes)))
+        """Take one more result; return whether it is a failure."""
+        failed = report_failure(result)
+        if self._form == "csv":
+            self._csv.writerow(_cells(result, len(self._classes)))
             sys.stdout.flush()
         else:
-            self.rows.append(result)
+            self._results.append(result)
         return failed
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After Ctrl-C what was judged is printed too, whole: JSON that breaks off is of no use.
-        if (kind is not None and not issubclass(kind, KeyboardInterrupt)) or self.form == "csv":
+        # After Ctrl-C the finished results are printed too, whole: JSON that breaks off is of no use.
+        if (kind is not None and not issubclass(kind, KeyboardInterrupt)) or self._form == "csv":
             return
-        if self.form == "json":
-            from emospec.cli.tables import print_json
-
-            print_json([row.facts() for row in self.rows])
+        if self._form == "json":
+            print_json([result.facts() for result in self._results])
             return
         from emospec.inference.recognizer import Prediction
 
-        if judged := [row for row in self.rows if isinstance(row, Prediction)]:
-            _print_table(judged)
+        if predictions := [result for result in self._results if isinstance(result, Prediction)]:
+            _print_table(predictions)
 
 
-def stopped(words: str) -> NoReturn:
-    """End a verb after Ctrl-C, with one line that says what is left of its work."""
-    import typer
-
-    print(f"emospec: stopped. {words}", file=sys.stderr)
-    raise typer.Exit(STOPPED)
-
-
-def told_failure(result: "Prediction | Failure") -> bool:
-    """Whether a recording could not be judged; why goes to standard error."""
+def report_failure(result: "Prediction | Failure") -> bool:
+    """Return whether a recording could not be used; print why on standard error."""
     from emospec.inference.recognizer import Failure
 
     if isinstance(result, Failure):
@@ -88,52 +73,36 @@ def _cells(result: "Prediction | Failure", classes: int) -> list[object]:
 
     if isinstance(result, Failure):
         return [result.recording, *[""] * (7 + classes), result.error]
-    numbers = [
-        "" if value is None else f"{value:.4f}"
-        for value in (result.confidence, result.typicality, result.seconds, *result.span)
-    ]
-    shares = [f"{p:.4f}" for p in result.probabilities.values()]
-    words = "; ".join(result.warnings)
-    return [result.recording, result.emotion or "", *numbers, *shares, words, ""]
+    numbers = (result.confidence, result.typicality, result.seconds, *result.span)
+    cells = ["" if number is None else f"{number:.4f}" for number in numbers]
+    shares = [f"{share:.4f}" for share in result.probabilities.values()]
+    return [result.recording, result.emotion or "", *cells, *shares, "; ".join(result.warnings), ""]
 
 
 def _print_table(predictions: "Sequence[Prediction]") -> None:
-    """Columns of plain text: importing rich would take as long as the answer."""
+    """Print columns of plain text: importing rich would take as long as the answer."""
     rows = [("recording", "emotion", "confidence", "typicality", "warnings")]
-    for one in predictions:
-        shares = ("n/a" if p is None else f"{100 * p:.1f} %" for p in (one.confidence, one.typicality))
-        rows.append((one.recording, one.emotion or "-", *shares, "; ".join(one.warnings)))  # type: ignore[arg-type]
+    for prediction in predictions:
+        confidence, typicality = (
+            "n/a" if share is None else f"{100 * share:.1f} %"
+            for share in (prediction.confidence, prediction.typicality)
+        )
+        warnings = "; ".join(prediction.warnings)
+        rows.append((prediction.recording, prediction.emotion or "-", confidence, typicality, warnings))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_moment(moment: "Moment", as_json: bool) -> None:
-    """A line for a window: when, what, how sure."""
+    """Print a line for a window: its time, the emotion, and the confidence."""
     if as_json:
-        import json
-
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         print(json.dumps(facts, ensure_ascii=False), flush=True)
         return
-    when = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
+    time = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
     if moment.confidence is None:
-        print(f"{when:20}  no speech", flush=True)
+        print(f"{time:20}  no speech", flush=True)
         return
     bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
-    print(f"{when:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
-
-
-@contextmanager
-def counter(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal and there is more than one thing to do."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)
+    print(f"{time:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)

@@ -1,16 +1,19 @@
 """Ctrl-C: each verb ends in one line that says what is left of its work and how to go on, and exit code 130."""
 
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import typer
 
-from emospec.cli.predictions import stopped
+STOPPED = 130  # exit code, as of shells: 128 + SIGINT
 
 _RUNS = "The same command with --resume keeps what is finished and goes on from the last checkpoints"
+_UNCHANGED = "Nothing was changed"
+_UNWRITTEN = "Nothing was written to disk"
 AFTER_STOP = {
-    "predict": "Nothing was written to disk",
+    "predict": _UNWRITTEN,
     "timeline": "The recording that was at work has no timeline",
-    "listen": "Nothing was written to disk",
+    "listen": _UNWRITTEN,
     "embed": "No file was written",
     "score": "What is scored is kept: the same command goes on",
     "export": "No model was written: the same command starts anew",
@@ -21,14 +24,15 @@ AFTER_STOP = {
     "sweep": _RUNS,
     "reproduce": _RUNS,
     "demo": "The same command keeps what is finished and goes on",
-    "evaluate": "Nothing was changed",
-    "compare": "Nothing was changed",
     "report": "The same command writes the report anew",
-    "corpora": "Nothing was changed",
-    "models": "Nothing was changed",
-    "presets": "Nothing was changed",
-}
-"""True of each verb that was stopped, at any moment."""
+} | dict.fromkeys(("evaluate", "compare", "corpora", "models", "presets"), _UNCHANGED)
+"""Each verb's line, true at any moment at which it may be stopped."""
+
+
+def stopped(state: str) -> NoReturn:
+    """End a verb after Ctrl-C, with one line that says what is left of its work."""
+    print(f"emospec: stopped. {state}", file=sys.stderr)
+    raise typer.Exit(STOPPED)
 
 
 class Verbs(typer.core.TyperGroup):
@@ -44,4 +48,4 @@ class Verbs(typer.core.TyperGroup):
             # A library that is stopped while it is loaded says that it cannot be.
             if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
                 raise
-        return stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", "Nothing was changed"))
+        return stopped(AFTER_STOP.get(ctx.invoked_subcommand or "", _UNCHANGED))

@@ -1,21 +1,20 @@
-"""Files that a verb is to write: which for which recordings, and refused before there is work to lose."""
+"""The files that a verb is to write: which for which recordings, and their refusal before there is work to lose."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emospec.cli.extras import needs
+from emospec.cli.options import needs
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
     from emospec.inference.inputs import Recording
 
-PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
-PICTURE = "png"
-STDIN = "stdin"
+_PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
+STDIN = "stdin"  # the name of a recording from standard input
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,10 @@ class Output:
     form: str
 
 
-def plan(
+def plan_outputs(
     recordings: "Sequence[Recording]", forms: Sequence[str], out: Path | None, several: bool
 ) -> list[list[Output]]:
-    """Say for each recording which files its timeline goes to.
+    """Return for each recording the files that its timeline goes to.
 
     One recording and one format make a file, whose suffix says the format, or standard output; all else goes
     into a folder, under the recordings' names.
@@ -47,63 +46,57 @@ def plan(
     from emospec.inference.formats import FORMATS, format_for, format_named
 
     forms = list(dict.fromkeys(forms))
-    suffixes = [format_named(name).suffix for name in forms or ["csv"]]
+    suffixes = {form: format_named(form).suffix for form in forms or ["csv"]}
     into_folder = several or len(forms) > 1 or (out is not None and out.is_dir())
     if not into_folder:
-        if out is None:
-            return [[Output(None, forms[0] if forms else "csv")]]
-        if not forms and not out.suffix:
-            return [[Output(out, "csv")]]
+        if out is None or not (forms or out.suffix):
+            return [[Output(out, forms[0] if forms else "csv")]]
         return [[Output(out, format_for(out, forms[0] if forms else None))]]
     if out is None:
         raise EmospecError(
             "timelines of a folder, of several recordings or in several formats go into a folder. Name it with --out"
         )
-    known = {known.suffix.lower() for known in FORMATS.values()}
-    if not out.is_dir() and (out.exists() or out.suffix.lower() in known):
+    file_suffixes = {format_.suffix.lower() for format_ in FORMATS.values()}
+    if not out.is_dir() and (out.exists() or out.suffix.lower() in file_suffixes):
         raise EmospecError(
             f"{out} is a file's name; timelines of a folder, of several recordings or in several formats go into a folder. "
             "Name one with --out"
         )
     return [
-        [
-            Output(out / f"{name}{suffix}", form)
-            for form, suffix in zip(forms or ["csv"], suffixes, strict=True)
-        ]
-        for name in names(recordings)
+        [Output(out / f"{name}{suffix}", form) for form, suffix in suffixes.items()]
+        for name in unique_names(recordings)
     ]
 
 
-def names(recordings: "Sequence[Recording]") -> list[str]:
+def unique_names(recordings: "Sequence[Recording]") -> list[str]:
     """Return a file's name for each recording, without suffix, no two alike in any case of letters.
 
     A name that several have gets that of its folder, and where that does not help, a number.
 
-    >>> names([Path("a/one.wav"), Path("b/one.wav"), Path("b/two.mp3"), Path("b/two.wav")])
+    >>> unique_names([Path("a/one.wav"), Path("b/one.wav"), Path("b/two.mp3"), Path("b/two.wav")])
     ['a-one', 'b-one', 'two.mp3', 'two.wav']
     """
-    given: dict[int, str] = {}
+    names: dict[int, str] = {}
     used: set[str] = set()
-    for choice in (_stem, label, _stem_in_folder, _label_in_folder):
-        wanted = {k: choice(one) for k, one in enumerate(recordings) if k not in given}
+    choices: list[Callable[[Recording], str]] = [
+        _stem,
+        label,
+        lambda recording: f"{_folder(recording)}-{_stem(recording)}",
+        lambda recording: f"{_folder(recording)}-{label(recording)}",
+    ]
+    for choice in choices:
+        wanted = {k: choice(recording) for k, recording in enumerate(recordings) if k not in names}
         counts = Counter(name.casefold() for name in wanted.values())
         for k, name in wanted.items():
             if counts[name.casefold()] == 1 and name.casefold() not in used:
-                given[k] = name
+                names[k] = name
                 used.add(name.casefold())
-    for k, one in enumerate(recordings):
-        if k not in given:
-            numbered = (f"{_stem(one)}-{number}" for number in count(1))
-            given[k] = next(name for name in numbered if name.casefold() not in used)
-            used.add(given[k].casefold())
-    return [given[k] for k in range(len(recordings))]
-
-
-def _stem(recording: "Recording") -> str:
-    """The name without an audio file's suffix: `call.001` keeps its number."""
-    from emospec.audio.kinds import stem_of
-
-    return stem_of(label(recording))
+    for k, recording in enumerate(recordings):
+        if k not in names:
+            numbered = (f"{_stem(recording)}-{number}" for number in count(1))
+            names[k] = next(name for name in numbered if name.casefold() not in used)
+            used.add(names[k].casefold())
+    return [names[k] for k in range(len(recordings))]
 
 
 def label(recording: "Recording") -> str:
@@ -111,12 +104,11 @@ def label(recording: "Recording") -> str:
     return STDIN if isinstance(recording, bytes) else Path(str(recording)).name
 
 
-def _stem_in_folder(recording: "Recording") -> str:
-    return f"{_folder(recording)}-{_stem(recording)}"
+def _stem(recording: "Recording") -> str:
+    """Return the name without an audio file's suffix: `call.001` keeps its number."""
+    from emospec.audio.kinds import stem_of
 
-
-def _label_in_folder(recording: "Recording") -> str:
-    return f"{_folder(recording)}-{label(recording)}"
+    return stem_of(label(recording))
 
 
 def _folder(recording: "Recording") -> str:
@@ -125,22 +117,24 @@ def _folder(recording: "Recording") -> str:
 
 def picture_form(path: Path) -> str:
     """Return the format of a picture, by its suffix; EmospecError where it is none that can be drawn."""
-    form = path.suffix.lower().removeprefix(".") or PICTURE
-    if form not in PICTURES:
+    form = path.suffix.lower().removeprefix(".") or "png"
+    if form not in _PICTURES:
         raise EmospecError(
-            f"{path}: a picture cannot be drawn as {path.suffix}. Choose .{', .'.join(PICTURES)}"
+            f"{path}: a picture cannot be drawn as {path.suffix}. Choose .{', .'.join(_PICTURES)}"
         )
     return form
 
 
 def check_files(*files: Path | None, apart_from: "Sequence[Recording]") -> None:
-    """Refuse a file that is a folder, whose folder is missing, or that is a recording, before there is work to lose."""
+    """Raise EmospecError where a file is a folder or a recording, or its folder is missing."""
     for file in files:
-        if file is not None and file.is_dir():
+        if file is None:
+            continue
+        if file.is_dir():
             raise EmospecError(f"{file} is a folder. Name a file")
-        if file is not None and not file.absolute().parent.is_dir():
+        if not file.absolute().parent.is_dir():
             raise EmospecError(f"{file}: there is no folder {file.parent}. Make it first")
-        if file is not None and file.is_file() and any(_is_file(one, file) for one in apart_from):
+        if file.is_file() and any(_is_file(recording, file) for recording in apart_from):
             raise EmospecError(f"{file} is the recording itself. Name another file")
 
 
@@ -149,13 +143,13 @@ def _is_file(recording: "Recording", file: Path) -> bool:
 
 
 def check_timeline_files(
-    outputs: "Sequence[Sequence[Output]]",
+    outputs: Sequence[Sequence[Output]],
     out: Path | None,
     plot: Path | None,
     recordings: "Sequence[Recording]",
 ) -> None:
-    """Refuse timelines and a picture that could not be written, before there is work to lose."""
-    files = [output.path for one in outputs for output in one]
+    """Raise EmospecError where timelines or a picture could not be written, before there is work to lose."""
+    files = [output.path for of_recording in outputs for output in of_recording]
     if out is None or out.is_dir() or files[:1] == [out]:
         check_files(*files, plot, apart_from=recordings)
     else:  # the folder is made when there is something to put into it

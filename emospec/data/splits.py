@@ -7,7 +7,7 @@ import csv
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,26 +136,21 @@ def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence
     write_text(path, content.getvalue())
 
 
-def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | None, str]:
-    """Whether one fold's test speakers are also in training or dev, in words."""
-    test = {utterances[i].voice for i in fold.test}
-    return overlap_of(test, {utterances[i].voice for i in (*fold.train, *fold.dev)})
+def speakers_overlap(test: Set[str], seen: Set[str]) -> bool | None:
+    """Return whether test speakers were seen in training or dev; None where nobody can say.
+
+    Args:
+        test, seen: speakers as `Utterance.voice`; an empty name stands for unknown ones.
+    """
+    if (test & seen) - {""}:
+        return True
+    return None if "" in test | seen else False
 
 
-def overlap_of(test: set[str], seen: set[str]) -> tuple[bool | None, str]:
-    """Whether speakers of test were seen in training or dev, in words; an empty speaker is an unknown one."""
-    if shared := (test & seen) - {""}:
-        words = f"{len(shared)} of {len(test - {''})} test speakers are also in training or dev (speaker-dependent)"
-        return True, words
-    if "" in test | seen:
-        return None, UNKNOWN_SPEAKERS
-    return False, f"no test speaker (of {len(test)}) is in training or dev (speaker-independent)"
-
-
-def any_overlap(verdicts: Iterable[bool | None]) -> bool | None:
-    """Whether speakers are shared anywhere; None where nothing is known to be shared but not all is known."""
-    found = set(verdicts)
-    return True if True in found else None if None in found else False
+def any_overlap(overlaps: Iterable[bool | None]) -> bool | None:
+    """Return whether speakers are shared anywhere; None where none is known to be, but not all is known."""
+    present = set(overlaps)
+    return True if True in present else None if None in present else False
 
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
@@ -399,7 +394,10 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
 
 
 def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:
-    return any_overlap(overlap_words(fold, utterances)[0] for fold in folds)
+    def voices(indices: Iterable[int]) -> set[str]:
+        return {utterances[i].voice for i in indices}
+
+    return any_overlap(speakers_overlap(voices(f.test), voices((*f.train, *f.dev))) for f in folds)
 
 
 def _hash(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> str:

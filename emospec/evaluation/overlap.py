@@ -4,12 +4,12 @@ A name proves little across corpora: two may call two people alike, or one perso
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 from emospec.data.corpora import YOUR_OWN
 from emospec.data.pack import Pack
-from emospec.data.splits import UNKNOWN_SPEAKERS, overlap_of
+from emospec.data.splits import UNKNOWN_SPEAKERS, Fold, speakers_overlap
 from emospec.data.utterances import Utterance
 from emospec.runs.record import RunRecord
 
@@ -27,6 +27,24 @@ class SpeakerOverlap:
     verdict: bool | None
     words: str
     shared: tuple[str, ...] = ()
+
+
+def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | None, str]:
+    """Return whether one fold's test speakers are also in training or dev, and the sentence that says so."""
+    test = {utterances[i].voice for i in fold.test}
+    return overlap_of(test, {utterances[i].voice for i in (*fold.train, *fold.dev)})
+
+
+def overlap_of(test: Set[str], seen: Set[str]) -> tuple[bool | None, str]:
+    """Return whether speakers of test were seen in training or dev, and the sentence that says so."""
+    overlap = speakers_overlap(test, seen)
+    known = len(test - {""})
+    if overlap:
+        shared = len((test & seen) - {""})
+        return True, f"{shared} of {known} test speakers are also in training or dev (speaker-dependent)"
+    if overlap is None:
+        return None, UNKNOWN_SPEAKERS
+    return False, f"no test speaker (of {known}) is in training or dev (speaker-independent)"
 
 
 def speaker_overlap(run: RunRecord, pack: Pack, tested: Sequence[Utterance]) -> SpeakerOverlap:

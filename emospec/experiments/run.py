@@ -18,22 +18,23 @@ from typing import TYPE_CHECKING, Any
 import emospec
 from emospec.config import Settings, load_settings, to_toml, toml_value
 from emospec.data.audit import Audit
-from emospec.data.splits import PARTS, overlap_words, write_folds
+from emospec.data.splits import PARTS, write_folds
 from emospec.errors import RunError
+from emospec.evaluation.overlap import overlap_words
 from emospec.experiments.scoring import write_judgement
 from emospec.experiments.spec import PreparedRun, RunSpec, prepare_run
 from emospec.files import alone_in, told_as_output, write_json, write_text
 from emospec.inference.model import CARD
-from emospec.learning.task import CHECKPOINT
 from emospec.progress import roughly
 from emospec.report.card import model_card
+from emospec.runs.folder import CHECKPOINT
 from emospec.runs.provenance import commit, corpus_facts, hardware, versions
 from emospec.runs.record import RunRecord, flatten, read_run
 
 if TYPE_CHECKING:
     from emospec.learning.distributed import Ranks
     from emospec.learning.learner import Learner, Outputs
-    from emospec.learning.task import Fit, HistoryRow, Task
+    from emospec.learning.task import HistoryRow, TrainingResult, TrainingTask
 
 _LEAVING_SECONDS = 60.0  # that a killed call's run may take to notice it, on a cluster within some steps
 
@@ -50,7 +51,7 @@ _STARTED = {
     "tensorboard",
 }
 _KINDS = {
-    "a run": ("scores.json", str(CHECKPOINT)),
+    "a run": ("scores.json", CHECKPOINT),
     "runs": ("r*-f*/meta.json", "*=*/r*-f*/meta.json"),
     "a pack": ("fingerprints.bin",),
     "a model": ("model.onnx",),
@@ -255,7 +256,7 @@ def _write_results(
     outputs: "dict[str, Outputs]",
     meta: dict[str, Any],
     audit: Audit,
-    result: "Fit",
+    result: "TrainingResult",
 ) -> None:
     """All that a run folder holds of a trained model; `scores.json` last, by which the run is finished."""
     out, settings = ready.job.out, ready.job.settings
@@ -282,7 +283,9 @@ def _row_words(progress: RunProgress | None, name: str) -> "Callable[[HistoryRow
     return show
 
 
-def _pace_words(progress: RunProgress | None, out: Path, task: "Task") -> Callable[[int, float], None] | None:
+def _pace_words(
+    progress: RunProgress | None, out: Path, task: "TrainingTask"
+) -> Callable[[int, float], None] | None:
     """Estimate how long a training takes here; report it and note it in the run's folder once some steps were timed."""
     utterances, dev = len(task.train), len(task.dev)
 

@@ -23,7 +23,7 @@ from emospec.data.utterances import Utterance, select_classes
 from emospec.errors import ConfigError, ProtocolError
 from emospec.evaluation.overlap import speaker_overlap
 from emospec.inference.model import WEIGHTS
-from emospec.learning.task import Fit, Task
+from emospec.learning.task import TrainingResult, TrainingTask
 from emospec.runs.record import RunRecord, read_run
 
 
@@ -135,12 +135,12 @@ class PreparedRun:
         lengths = self.pack.entries.samples[self.part("train")]
         return round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2)
 
-    def task(self, protocol: dict[str, Any]) -> Task:
+    def task(self, protocol: dict[str, Any]) -> TrainingTask:
         """What the training room needs."""
         targets = np.full(len(self.pack), -1, np.int64)
         targets[self.pack.places(self.utterances)] = [self.classes.index(u.emotion) for u in self.utterances]
         settings = self.job.settings
-        return Task(
+        return TrainingTask(
             train=self.part("train"),
             dev=self.part("dev"),
             targets=targets,
@@ -150,7 +150,7 @@ class PreparedRun:
             names=[u.id for u in self.pack.utterances],
             groups=self._groups(),
             seed=self.seed,
-            fingerprint=self.fingerprint,
+            settings_hash=self.fingerprint,
             protocol=protocol,
         )
 
@@ -160,7 +160,7 @@ class PreparedRun:
         within = self.job.settings.loss.weights == "corpus"
         return [sorted(set(corpora)).index(name) for name in corpora] if within else []
 
-    def proved(self, audit: Audit, result: Fit) -> Audit:
+    def proved(self, audit: Audit, result: TrainingResult) -> Audit:
         """The audit with the lists that in fact fitted the standardiser and chose the model."""
         fitted_on, selected_on = (
             hash_ids(self.pack.utterances[i].id for i in used)

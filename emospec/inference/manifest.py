@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 from emospec.audio.discovery import left_out
 from emospec.audio.reader import find_recordings
 from emospec.errors import ScoringError, nearest
-from emospec.table_cells import FILE, cell_text, column_name, other_separator, portable_name
+from emospec.table_cells import FILE, cell_text, header_of, known_columns, other_separator, portable_name
 
 _BATCH_ROWS = 4096
 _BLOCK_BYTES = 2**18  # of a CSV; some thirty of them are read ahead
@@ -72,16 +72,20 @@ class Manifest:
 
     def _fields(self, keep: Sequence[str]) -> tuple[pa.Field, ...]:
         schema = pa.schema([(FILE, pa.string())]) if self._files is not None else self._schema()
-        # As in a corpus's CSV: in any case, and with white space around.
-        paths = [name for name in schema.names if column_name(name) == FILE]
-        self._path_column = paths[0] if len(paths) == 1 else FILE
-        for name in (self._path_column, *keep):
-            if schema.names.count(name) != 1:
-                found = ", ".join(schema.names) or "none"
+        names, known = schema.names, known_columns(schema.names)
+        kept = list(dict.fromkeys(keep))
+        places = [_places(known, FILE)]
+        # A column to keep is meant as it is written, or else as a corpus's CSV knows it.
+        places += [_places(names, column) or _places(known, column) for column in kept]
+        for column, matches in zip([FILE, *kept], places, strict=True):
+            if len(matches) != 1:
+                found = ", ".join(names) or "none"
                 raise ScoringError(
-                    f"{self.source}: it must have one column {name!r}{nearest(name, schema.names)}; its columns: {found}"
+                    f"{self.source}: it must have one column {column!r}{nearest(column, names)}; its columns: {found}"
                 )
-        return tuple(_in_microseconds(schema.field(name)) for name in dict.fromkeys(keep))
+        self._columns = [names[k] for (k,) in places]
+        fields = [_in_microseconds(schema.field(k)) for (k,) in places[1:]]
+        return tuple(field.with_name(column) for column, field in zip(kept, fields, strict=True))
 
     def rows(self) -> Iterator[ManifestRow]:
         """All rows, in order.
@@ -100,7 +104,7 @@ class Manifest:
         for number, row in enumerate(whole, start=1):
             if not isinstance(row[0], str) or not cell_text(row[0]):
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
-            yield row if self._is_parquet else (row[0].strip(), *row[1:])
+            yield row if self._is_parquet else (cell_text(row[0]), *row[1:])
 
     def census(self) -> Census:
         """Count the rows, and tell one manifest from another."""
@@ -119,22 +123,13 @@ class Manifest:
         try:
             if self._is_parquet:
                 return parquet.read_schema(self.source)
-            self._refuse_other_separator()
             with self._csv([]) as reader:
                 return pa.schema([(name, pa.string()) for name in reader.schema.names])
         except (pa.ArrowException, OSError) as error:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
 
-    def _refuse_other_separator(self) -> None:
-        with open(self.source, encoding="utf-8-sig", errors="replace") as file:
-            header = next((line for line in file if line.strip()), "")
-        if separator := other_separator(header.strip()):
-            raise ScoringError(
-                f"{self.source}: its columns are separated by {separator}. Write it with commas"
-            )
-
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        names = [self._path_column, *(field.name for field in self.kept)]
+        names = self._columns
         try:
             if self._is_parquet:
                 with parquet.ParquetFile(self.source) as file:
@@ -158,12 +153,22 @@ class Manifest:
 
     def _csv(self, names: Sequence[str]) -> csv.CSVStreamingReader:
         """Some columns, or all, as text: an identity of digits keeps its leading zeros."""
+        with open(self.source, encoding="utf-8-sig", errors="replace") as file:
+            before, header = header_of(file)
+        if separator := other_separator(header):
+            raise ScoringError(
+                f"{self.source}: its columns are separated by {separator}. Write it with commas"
+            )
         return csv.open_csv(
             self.source,
-            csv.ReadOptions(block_size=_BLOCK_BYTES),
+            csv.ReadOptions(block_size=_BLOCK_BYTES, skip_rows=before),
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names),
         )
+
+
+def _places(names: Sequence[str], column: str) -> list[int]:
+    return [k for k, name in enumerate(names) if name == column]
 
 
 def _in_microseconds(field: pa.Field) -> pa.Field:

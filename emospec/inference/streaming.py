@@ -52,6 +52,31 @@ class Timing:
         Smoother(self.smoothing_seconds, grid.hop_seconds)
         Segmenter((), self.abstain_below, self.minimum_seconds)
 
+    @classmethod
+    def from_request(
+        cls,
+        *,
+        speech: bool = False,
+        window_seconds: float = 3.0,
+        hop_seconds: float = 1.0,
+        smoothing_seconds: float = 1.0,
+        minimum_seconds: float = 1.0,
+        abstain_below: float = 0.0,
+        check_speech: bool = True,
+    ) -> "Timing":
+        """Return the timing that a user's options ask for, the same on the command line and over HTTP.
+
+        Args:
+            speech: score segments of speech instead of windows. They have no hop, so a hop that is longer than the
+                window is no mistake then.
+            window_seconds, hop_seconds, smoothing_seconds, minimum_seconds, abstain_below, check_speech: as of the class.
+
+        Raises:
+            TimelineError: a value is out of range.
+        """
+        hop = min(hop_seconds, window_seconds) if speech else hop_seconds
+        return cls(window_seconds, hop, smoothing_seconds, minimum_seconds, abstain_below, check_speech)
+
     @property
     def latency_seconds(self) -> float:
         """How long after its start a hop is first judged: half a window and half a hop, and computing."""

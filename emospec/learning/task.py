@@ -1,16 +1,12 @@
-"""What a training is given, what it tells on the way, and how it ended. Needs no torch."""
+"""The input of a training, the rows that it logs, and its result. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emospec.config import Augmentation, Loss, Training
-
-CHECKPOINT = Path("checkpoint") / "state.safetensors"
-"""Where a run folder holds it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,8 @@ class HistoryRow:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a run trains on.
+class TrainingTask:
+    """The input of a training.
 
     Attributes:
         train, dev: indices of utterances in the store.
@@ -38,7 +34,7 @@ class Task:
         names: (utterances of the store,) their ids, by which a teacher's file knows them.
         groups: (utterances of the store,) what classes are weighted within; none is one group for all.
         seed: seeds the batches.
-        fingerprint: hash of everything the result depends on; a checkpoint of another is refused.
+        settings_hash: hash of everything the result depends on; a checkpoint of another is refused.
         protocol: its name, the hash of its fold lists and so on: a checkpoint carries it.
     """
 
@@ -48,7 +44,7 @@ class Task:
     loss: Loss
     training: Training
     seed: int
-    fingerprint: str
+    settings_hash: str
     protocol: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     names: Sequence[str] = ()
@@ -56,8 +52,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a training ended.
+class TrainingResult:
+    """The end of a training.
 
     Attributes:
         steps: how many were taken.

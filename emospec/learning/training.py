@@ -37,7 +37,8 @@ from emospec.learning.learner import Learner, load_tensors, save_tensors
 from emospec.learning.losses import utterance_weights, weighted_cross_entropy
 from emospec.learning.memory import give_back_freed_memory, reuse_freed_memory
 from emospec.learning.optimizer import Adam
-from emospec.learning.task import CHECKPOINT, Fit, HistoryRow, Task
+from emospec.learning.task import HistoryRow, TrainingResult, TrainingTask
+from emospec.runs.folder import RunFolder
 
 TIMED_STEPS = 3  # from which the time of a training is estimated
 
@@ -60,14 +61,14 @@ def resolve_precision(training: Training, device: torch.device) -> torch.dtype:
 def fit(
     learner: Learner,
     store: FrameStore,
-    task: Task,
+    task: TrainingTask,
     folder: Path,
     *,
     resume: bool = False,
     tensorboard: bool = False,
     progress: Callable[[HistoryRow, int], None] | None = None,
     pace: Callable[[int, float], None] | None = None,
-) -> Fit:
+) -> TrainingResult:
     """Train a learner; on return it is the model of the best dev UA.
 
     Args:
@@ -119,7 +120,7 @@ class _Trainer:
     """The state of a training: what a checkpoint holds."""
 
     def __init__(
-        self, learner: Learner, store: FrameStore, task: Task, folder: Path, accelerator: Accelerator
+        self, learner: Learner, store: FrameStore, task: TrainingTask, folder: Path, accelerator: Accelerator
     ) -> None:
         self.learner, self.store, self.task, self.folder = learner, store, task, folder
         self.accelerator, self.ranks = accelerator, Ranks()
@@ -179,7 +180,7 @@ class _Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / CHECKPOINT
+        return RunFolder(self.folder).checkpoint
 
     def _frames_to_fit(self) -> Iterator[NDArray[np.float32]]:
         """The frames of the training utterances, each noted as it is handed out: the audit asks."""
@@ -283,7 +284,7 @@ class _Trainer:
         self.sums.zero_()
         self.steps_in_row = 0
         if self.ranks.main:
-            write_text(self.folder / "history.csv", _to_csv(self.rows))
+            write_text(RunFolder(self.folder).history, _to_csv(self.rows))
             due = time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds
             if due or self.step == self.steps:
                 self.save()
@@ -312,7 +313,7 @@ class _Trainer:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise TrainingError(f"a weight is not finite after step {self.step}; {self._kept()}")
         about = {
-            "fingerprint": self.task.fingerprint,
+            "fingerprint": self.task.settings_hash,
             "step": self.step,
             "precision": self.precision,
             "best_ua": self.best_ua if self.best else None,
@@ -338,7 +339,7 @@ class _Trainer:
             raise TrainingError(
                 f"{self.checkpoint} is damaged ({error}). Delete it to train from the start"
             ) from error
-        if about["fingerprint"] != self.task.fingerprint or "precision" not in about:
+        if about["fingerprint"] != self.task.settings_hash or "precision" not in about:
             raise TrainingError(
                 f"{self.checkpoint} is of other settings, utterances or another version. "
                 "Resume with the settings of its config.toml, or name another folder"
@@ -364,7 +365,7 @@ class _Trainer:
         self.fitted_on, self.selected_on = about["fitted_on"], set(about["selected_on"])
         self.rows = [HistoryRow(**row) for row in about["rows"]]
         if self.ranks.main:
-            write_text(self.folder / "history.csv", _to_csv(self.rows))
+            write_text(RunFolder(self.folder).history, _to_csv(self.rows))
 
     def _kept(self) -> str:
         """What is left after a training that broke down, and what to do."""
@@ -376,14 +377,14 @@ class _Trainer:
             f"{kept}. Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
         )
 
-    def finish(self) -> Fit:
+    def finish(self) -> TrainingResult:
         """Make the learner the best model, in float32."""
         precision = self.precision
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
         used = tuple(self.fitted_on), tuple(sorted(self.selected_on))
-        return Fit(self.steps, self.best_step, self.best_ua, self.seconds, precision, *used)
+        return TrainingResult(self.steps, self.best_step, self.best_ua, self.seconds, precision, *used)
 
 
 def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:

@@ -38,6 +38,15 @@ def test_every_verb_has_json() -> None:
     assert lacking == set(WITHOUT_JSON)
 
 
+PANELS = {"Recordings", "Training", "Results", "Models"}
+
+
+def test_every_verb_stands_in_one_of_four_panels() -> None:
+    panels = {name: verb.rich_help_panel for name, verb in verbs() if " " not in name}
+    assert set(panels.values()) == PANELS
+    assert {name for name, panel in panels.items() if panel == "Results"} == {"evaluate", "compare", "report"}
+
+
 def help_of(verb: str, parameter: str) -> str:
     return next(p.help for p in dict(verbs())[verb].params if p.name == parameter)
 

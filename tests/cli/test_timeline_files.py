@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 from conftest import tone
 from emospec.cli import app
-from emospec.cli.targets import names
-from emospec.cli.timelines import progress
+from emospec.cli.progress import timeline_progress
+from emospec.cli.targets import unique_names
 from emospec.data.corpora.demo import utterance
 from emospec.errors import EmospecError, TimelineError
 from emospec.inference.formats import FORMATS, format_for
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Segment, Timeline
 
 HEARD = Timeline(
@@ -137,12 +138,19 @@ def test_no_recording_is_written_over(run: Callable[..., Result], folder: Path) 
     assert recording.read_bytes() == before
 
 
+def test_a_hop_longer_than_the_window_is_refused_unless_speech_is_segmented() -> None:
+    with pytest.raises(TimelineError, match=r"found a hop of 1 s and a window of 0\.5 s"):
+        Timing.from_request(window_seconds=0.5)
+    assert Timing.from_request(window_seconds=0.5, speech=True) == Timing(0.5, 0.5)
+    assert Timing.from_request(speech=True) == Timing.from_request() == Timing()
+
+
 def test_names_are_unique() -> None:
     paths = ["a/call.wav", "b/call.wav", "b/CALL.mp3", "c/a-call", "call.001", "call.002", "x.wav", "x.wav"]
-    found = names([*map(Path, paths), b"", b""])
+    found = unique_names([*map(Path, paths), b"", b""])
     assert len({name.casefold() for name in found}) == len(found)
     assert found[4:] == ["call.001", "call.002", "x-1", "x-2", "stdin-1", "stdin-2"]
-    assert names([Path("a/one.wav"), Path("b/two.flac")]) == ["one", "two"]
+    assert unique_names([Path("a/one.wav"), Path("b/two.flac")]) == ["one", "two"]
 
 
 def test_a_recording_without_speech_is_told_once(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -200,7 +208,7 @@ class _Stopped:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, folder: Path) -> list[Path]:
-    monkeypatch.setattr("emospec.cli.inference._open", lambda *_: _Stopped(recognizer))
+    monkeypatch.setattr("emospec.cli.inference._recognizer", lambda *_: _Stopped(recognizer))
     return [folder / "one" / "call.wav", folder / "two" / "call.wav", folder / "two" / "talk.flac"]
 
 
@@ -210,7 +218,7 @@ def test_after_ctrl_c_what_was_judged_is_printed(
 ) -> None:
     told = run("predict", *stopping, *([form] if form else []))
     assert told.exit_code == 130
-    assert "emospec: stopped. 2 of 3 recordings were judged" in told.stderr
+    assert "emospec: stopped. 2 of 3 recordings were predicted" in told.stderr
     if form == "--json":
         assert [row["recording"] for row in json.loads(told.stdout)] == list(map(str, stopping[:2]))
     else:
@@ -260,19 +268,19 @@ def test_how_far_a_timeline_is(
     steps: list[float] = []
     recognizer.timeline(tmp_path / "a.wav", progress=steps.append)
     assert steps == [30.0, 10.0]
-    monkeypatch.setattr("emospec.cli.timelines.LINE_SECONDS", 0.0)
-    with progress(2, 1) as begin:
+    monkeypatch.setattr("emospec.cli.progress._LINE_SECONDS", 0.0)
+    with timeline_progress(2, 1) as begin:
         step = begin(tmp_path / "a.wav")
         for seconds in steps:
             step(seconds)
         begin(tmp_path / "missing.wav")(30.0)
     assert capsys.readouterr().err.splitlines() == [
-        "recording 1 of 2, a.wav: 75 % heard",
-        "recording 1 of 2, a.wav: 100 % heard",
-        "recording 2 of 2, missing.wav: 30 s heard",
+        "recording 1 of 2, a.wav: 75 % done",
+        "recording 1 of 2, a.wav: 100 % done",
+        "recording 2 of 2, missing.wav: 30 s done",
     ]
     monkeypatch.setattr(sys, "stderr", _Terminal())
-    with progress(1, 2) as begin:
+    with timeline_progress(1, 2) as begin:
         begin(tmp_path / "a.wav")(40.0)
     assert "50%" in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
@@ -281,12 +289,12 @@ def test_no_decoder_is_asked_how_long_a_recording_of_another_kind_is(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """libsndfile's decoder of MP3 writes on standard error of what is none."""
-    monkeypatch.setattr("emospec.cli.timelines.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("emospec.cli.progress._LINE_SECONDS", 0.0)
     file = tmp_path / "a.mp3"
     file.write_bytes(b"\0\0\0 ftypM4A " + bytes(20) + b"\xff\xfb\x90\x00" + bytes(413) + bytes(9000))
-    with progress(1, 1) as begin:
+    with timeline_progress(1, 1) as begin:
         begin(file)(30.0)
-    assert capfd.readouterr().err == "a.mp3: 30 s heard\n"
+    assert capfd.readouterr().err == "a.mp3: 30 s done\n"
 
 
 class _Terminal(io.StringIO):

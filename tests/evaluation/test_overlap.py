@@ -12,7 +12,7 @@ from emospec.data.corpora.own import OwnCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.splits import Fold, Split, write_folds
 from emospec.data.utterances import Utterance
-from emospec.evaluation.overlap import SpeakerOverlap, speaker_overlap
+from emospec.evaluation.overlap import SpeakerOverlap, overlap_of, overlap_words, speaker_overlap
 from emospec.runs.record import RunRecord
 
 Change = Callable[[Utterance], Utterance]
@@ -143,3 +143,15 @@ def test_evaluate_says_so(hum_run: Path, hum_pack: Pack, tmp_path: Path) -> None
         assert found["speaker_overlap"] is verdict
         assert words in found["overlap_words"]
         assert found["overlap_words"] in CliRunner().invoke(app, verb).stdout
+
+
+def test_the_overlap_of_a_fold_in_words() -> None:
+    utterances = [Utterance(f"a/{k}", "a", Path(f"{k}.wav"), f"s{k % 3}", "sad", "sad") for k in range(6)]
+    dependent, independent = Fold((0, 1, 2), (), (3, 4, 5)), Fold((0, 3), (1, 4), (2, 5))
+    words = "3 of 3 test speakers are also in training or dev (speaker-dependent)"
+    assert overlap_words(dependent, utterances) == (True, words)
+    words = "no test speaker (of 1) is in training or dev (speaker-independent)"
+    assert overlap_words(independent, utterances) == (False, words)
+    words = "1 of 1 test speakers are also in training or dev (speaker-dependent)"
+    assert overlap_of({"a/1", ""}, {"a/1", "a/2"}) == (True, words)
+    assert "nobody can say" in overlap_of({"a/1", ""}, {"a/2"})[1]

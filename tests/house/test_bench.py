@@ -23,7 +23,7 @@ from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner
 from emospec.learning.network import EmotionNetwork
 from emospec.learning.spectrogram import Kind
-from emospec.learning.task import Task
+from emospec.learning.task import TrainingTask
 from emospec.learning.training import _Trainer
 
 CLASSES = 4
@@ -56,7 +56,9 @@ def test_a_plain_step_is_a_step_of_emospec(
     everything = list(range(len(store.counts)))
     targets = np.arange(len(everything)) % CLASSES
     training = load_settings("dai2019-mel", ["training.batch_size=8", "training.precision=float32"]).training
-    task = Task(everything, everything, targets, Loss(center_weight=0.3, warmup_steps=0), training, 0, "")
+    task = TrainingTask(
+        everything, everything, targets, Loss(center_weight=0.3, warmup_steps=0), training, 0, ""
+    )
     trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
 
     frames = [torch.from_numpy(np.array(store.frames(i))).to(dtype) for i in everything]

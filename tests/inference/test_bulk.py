@@ -25,7 +25,6 @@ from emospec.cli import app
 from emospec.data.pack import Pack
 from emospec.errors import ScoringError, TimelineError, WorkersError
 from emospec.inference.bulk import kind_of
-from emospec.inference.manifest import Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 
@@ -243,67 +242,6 @@ def test_a_folder_and_a_parquet_manifest(calls: Path, hum_model: Path, tmp_path:
     assert kept["n"].to_pylist() == [7, None]
     for own, first in zip(kept.to_pylist(), rows[1:], strict=False):
         assert all(own[name] == first[name] for name in first if name not in ("row", "recording"))
-
-
-def test_values_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
-    text = '\ufeffa,file,b\n007,"x\ny, z.wav",\n"1e3",ä.flac,null\n'
-    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
-    assert list(Manifest(tmp_path / "m.csv", ["b", "a"]).rows()) == [
-        ("x\ny, z.wav", "", "007"),
-        ("ä.flac", "null", "1e3"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "rows"),
-    [
-        ("m.csv", "\ufeff,File ,call\n0, a.wav ,x\n1,b.wav,null\n", [("a.wav", "x"), ("b.wav", "null")]),
-        ("m.csv", "Unnamed: 0,FILE,call\n0,sub\\a.wav,x\n", [("sub\\a.wav", "x")]),
-    ],
-)
-def test_columns_are_named_as_in_the_csv_of_a_corpus(
-    name: str, text: str, rows: list[tuple[str, str]], tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    assert list(Manifest(tmp_path / name, ["call"]).rows()) == rows
-
-
-def test_backslashes_are_taken_for_slashes_where_only_these_lead_to_a_file(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    for name in ("sub/a.wav", "sub\\b.wav"):
-        (tmp_path / name).touch()
-    assert location(tmp_path, "sub\\a.wav") == str(tmp_path / "sub/a.wav")
-    assert location(tmp_path, "sub\\b.wav") == str(tmp_path / "sub\\b.wav")
-    assert location(tmp_path, "sub\\c.wav") == str(tmp_path / "sub\\c.wav")
-
-
-@pytest.mark.parametrize("word", ["nan", "None", "null", "#N/A", "<NA>", " ", "NaN"])
-def test_a_blank_path_is_refused_with_its_row(word: str, tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text(f"file,x\na.wav,1\n{word},2\n")
-    parquet.write_table(pa.table({"File": ["a.wav", word]}), tmp_path / "m.parquet")
-    parquet.write_table(pa.table({"file": ["a.wav", None]}), tmp_path / "none.parquet")
-    for name in ("m.csv", "m.parquet", "none.parquet"):
-        with pytest.raises(ScoringError, match="row 2 names no file"):
-            list(Manifest(tmp_path / name).rows())
-
-
-@pytest.mark.parametrize(("separator", "words"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
-def test_other_separators_are_named(separator: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text(separator.join(['"x"', '"file"']) + "\n" + separator.join("1a"))
-    with pytest.raises(ScoringError, match=f"its columns are separated by {words}. Write it with commas"):
-        Manifest(tmp_path / "m.csv")
-
-
-def test_rows_are_read_as_they_are_needed(tmp_path: Path) -> None:
-    file = tmp_path / "many.csv"
-    file.write_text("file\n" + "".join(f"{k:0300}.wav\n" for k in range(100_000)))
-    before, most, count = pa.total_allocated_bytes(), 0, 0
-    for (name,) in Manifest(file).rows():
-        assert int(name[:300]) == count
-        count += 1
-        most = max(most, pa.total_allocated_bytes() - before)
-    assert count == 100_000
-    assert most < file.stat().st_size / 2
 
 
 def test_urls_are_fetched(calls: Path, hum_model: Path, tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_what_waits_for_a_slow_listener_is_bounded(
         np.testing.assert_array_equal(np.concatenate(list(chunks))[:, 0], sound[10 * rate : 12 * rate])
         assert capsys.readouterr().err.count("emospec: 10.0 s of sound were dropped") == 1
 
-    monkeypatch.setattr("emospec.cli.microphone.LOST_SECONDS", 0.01)
+    monkeypatch.setattr("emospec.cli.microphone._LOST_SECONDS", 0.01)
     with microphone("") as (_, chunks), pytest.raises(AudioError, match="still connected"):
         next(chunks)
 

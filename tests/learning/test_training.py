@@ -27,32 +27,32 @@ from emospec.experiments.run import train
 from emospec.learning import training
 from emospec.learning.batches import FrameStore, batch_indices
 from emospec.learning.learner import Learner, load_tensors
-from emospec.learning.task import HistoryRow, Task
+from emospec.learning.task import HistoryRow, TrainingTask
 from emospec.learning.training import _Trainer, fit
 
 STEPS = 12
 
 
-def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, Task]:
+def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, TrainingTask]:
     settings = load_settings("dai2019-mel", [*SHORT, "training.precision=float32", *overrides])
     utterances, classes = select_classes(pack.utterances, "all")
     learner = Learner("log-mel", 1400, classes, 4, settings.network, settings.frontend.own_mean)
     speakers = np.array([u.speaker for u in utterances])
-    task = Task(
+    task = TrainingTask(
         train=np.flatnonzero(speakers < "s4").tolist(),
         dev=np.flatnonzero(speakers == "s4").tolist(),
         targets=np.array([classes.index(u.emotion) for u in utterances]),
         loss=settings.loss,
         training=settings.training,
         seed=9,
-        fingerprint="this",
+        settings_hash="this",
         augmentation=settings.augmentation,
         names=[u.id for u in utterances],
     )
     return learner, FrameStore(pack, learner.frontend), task
 
 
-def plain_training(learner: Learner, store: FrameStore, task: Task) -> None:
+def plain_training(learner: Learner, store: FrameStore, task: TrainingTask) -> None:
     """METHOD sections 3 and 4 written out, one utterance at a time."""
     learner.frontend.fit(store.frames(i) for i in task.train)
     counts = np.bincount(task.targets[task.train])
@@ -216,7 +216,7 @@ def test_a_resumption_elsewhere_keeps_the_precision(
 def test_a_checkpoint_of_other_settings_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
     learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0")
     fit(learner, store, task, tmp_path)
-    other = Task(**(vars(task) | {"fingerprint": "other"}))
+    other = TrainingTask(**(vars(task) | {"settings_hash": "other"}))
     with pytest.raises(TrainingError, match="other settings"):
         fit(make_task(hum_pack)[0], store, other, tmp_path, resume=True)
     (tmp_path / "checkpoint" / "state.safetensors").write_bytes(b"torn")

@@ -85,11 +85,11 @@ def test_protocol_and_hash_go_with_every_number(honest: RunRecord) -> None:
 
 
 def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest_task = job.Task
+    honest_task = job.TrainingTask
     whole = emospec.train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", SHORT)
     test = whole.predictions().query("part == 'test'")["utterance"]
     places = [i for i, u in enumerate(hum_pack.utterances) if u.id in set(test)]
-    monkeypatch.setattr(job, "Task", lambda **facts: honest_task(**{**facts, "dev": places}))
+    monkeypatch.setattr(job, "TrainingTask", lambda **facts: honest_task(**{**facts, "dev": places}))
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["selection"] == "fail"
     assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores["audit"]

@@ -16,12 +16,19 @@ from emospec.audio.kinds import without_suffix
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Sex, Utterance
 from emospec.errors import CorpusError, nearest
-from emospec.table_cells import FILE, cell_text, column_name, other_separator, portable_name, seconds_of
+from emospec.table_cells import (
+    COLUMNS,
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    cell_text,
+    header_of,
+    known_columns,
+    other_separator,
+    portable_name,
+    seconds_of,
+)
 from emospec.vocabulary import common_emotion
 
-REQUIRED = (FILE, "speaker", "emotion")
-OPTIONAL = ("start", "end", "sex", "language", "text", "split", "session", "style")
-COLUMNS = REQUIRED + OPTIONAL
 SEXES: dict[str, Sex] = {"": "", "f": "f", "female": "f", "m": "m", "male": "m"}
 _SEX_WORDS = {"w": "f", "woman": "f", "man": "m"}
 # How files begin that are no text, though they hold a table.
@@ -71,7 +78,7 @@ def remarks(root: Path) -> list[str]:
     path = _place(root)
     lines = _lines(path)
     names = _columns(path, lines[0][1])
-    free = [known for known in OPTIONAL if known not in names]
+    free = [known for known in OPTIONAL_COLUMNS if known not in names]
     others = [
         f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, free)) else repr(name)
         for name in dict.fromkeys(names)
@@ -90,9 +97,8 @@ def _place(root: Path) -> Path:
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, with their line numbers."""
     text = _text(path)
-    if text[:4].lower() == "sep=":  # Excel's own word, not a row
-        text = "".join(["\n", *text.splitlines(keepends=True)[1:]])
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    before, header = header_of(text.splitlines())
+    text = "\n" * before + "".join(text.splitlines(keepends=True)[before:])
     if separator := other_separator(header):
         raise CorpusError(f"{path}:1: its columns are separated by {separator}. Write it with commas")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -117,22 +123,18 @@ def _text(path: Path) -> str:
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
     """Return the names under which the columns are known; a second name of one that is there is no column's."""
-    written = [name.strip().lower() for name in header]
-    columns = [column_name(name) for name in header]
-    columns = [
-        "" if own != name and name in written else name for own, name in zip(written, columns, strict=True)
-    ]
+    columns = known_columns(header)
     for name in COLUMNS:
         if columns.count(name) > 1:
             raise CorpusError(f"{path}:1: column {name!r} is there {columns.count(name)} times. Keep one")
-    if missing := [name for name in REQUIRED if name not in columns]:
+    if missing := [name for name in REQUIRED_COLUMNS if name not in columns]:
         found = ", ".join(filter(None, columns)) or "none"
         strange = [name for name in columns if name and name not in COLUMNS]
         hints = {own: hint for own in strange if (hint := nearest(own, missing))}
         raise CorpusError(
             f"{path}:1: no column {', '.join(missing)}. Found: {found}"
             + "".join(f" ({own!r}{hint})" for own, hint in hints.items())
-            + f". Required: {', '.join(REQUIRED)}"
+            + f". Required: {', '.join(REQUIRED_COLUMNS)}"
         )
     return columns
 
@@ -201,8 +203,8 @@ CORPUS = Corpus(
     source="",
     language="",
     protocol="groups:5",
-    layout=f"a CSV, or a folder with manifest.csv, with the columns {', '.join(REQUIRED)} "
-    f"and optionally {', '.join(OPTIONAL)}",
+    layout=f"a CSV, or a folder with manifest.csv, with the columns {', '.join(REQUIRED_COLUMNS)} "
+    f"and optionally {', '.join(OPTIONAL_COLUMNS)}",
     read=read,
     note="The protocol `column` uses the split column. The default split needs the speakers: without "
     "them use dai2019, which is speaker-dependent.",

@@ -1,6 +1,6 @@
-"""The standard streams as they may be found: short of a character, closed, full, or with nobody at the other end.
+"""The standard streams in every state: without a character, closed, full, or with no reader; and JSON on them.
 
-A result that cannot be written is an error of one line; a message that cannot be written is no reason to lose a result.
+A result that cannot be written is an error of one line. A message that cannot be written loses no result.
 """
 
 import codecs
@@ -11,11 +11,13 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from emospec.files import to_json
+
 _ESCAPES = "emospec.escapes"  # an error handler of codecs
 
 
 class _Unfailing(io.FileIO):
-    """A file whose failures to be written are passed over: for messages, not for results."""
+    """Standard error, for messages: ignores that it cannot be written."""
 
     def write(self, content: Any) -> int:
         try:
@@ -25,16 +27,16 @@ class _Unfailing(io.FileIO):
 
 
 class _Closed(io.TextIOBase):
-    """Standard output that was closed before the program began: to write into it is an error of one line."""
+    """Standard output that was closed before the program began: raises OSError when it is written."""
 
-    encoding = "utf-8"  # which rich asks for
+    encoding = "utf-8"
 
     def write(self, text: str) -> NoReturn:
         raise OSError(errno.EBADF, "is closed. Direct it to a file or to /dev/null", "standard output")
 
 
 def prepare_streams() -> None:
-    """Make standard input, output and error such that no verb fails for what they are."""
+    """Replace or set up the standard streams, so that their state makes no verb fail."""
     codecs.register_error(_ESCAPES, escape)
     _occupy_closed()
     if sys.stdin is None:
@@ -43,7 +45,8 @@ def prepare_streams() -> None:
         sys.stdout = _Closed()
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_ESCAPES)
-    if sys.stderr is None or sys.stderr is sys.__stderr__:  # pytest's stays
+    # A stream that something else has put in place, such as pytest's, stays.
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
         file = io.BufferedWriter(_Unfailing(2, "w", closefd=False))
         sys.stderr = io.TextIOWrapper(file, encoding, "backslashreplace", line_buffering=True)
@@ -71,7 +74,7 @@ def escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def can_print(text: str) -> bool:
-    """Whether standard output has all characters of a text."""
+    """Return whether standard output has all characters of a text."""
     with suppress(UnicodeEncodeError, LookupError):
         text.encode(sys.stdout.encoding or "ascii")
         return True
@@ -79,9 +82,15 @@ def can_print(text: str) -> bool:
 
 
 def flush() -> None:
-    """Write what is left of the output: at the interpreter's exit nobody could say in a line that it cannot be."""
+    """Write the rest of the output now; raise OSError where it cannot be written."""
+    # Python itself would write it at its exit, when an error can no longer be printed in one line.
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
+
+
+def print_json(content: Any) -> None:
+    """Print JSON on standard output, for machines."""
+    print(to_json(content), end="")

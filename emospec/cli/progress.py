@@ -1,0 +1,169 @@
+"""Progress of a verb's work on standard error: a bar on a terminal, else a line now and then.
+
+rich is imported only for a bar: a short `emospec predict` would spend as long on the import as on its work.
+"""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from emospec.cli.targets import label
+from emospec.progress import ProgressLines
+
+if TYPE_CHECKING:
+    from emospec.experiments.run import RunProgress
+    from emospec.inference.bulk import ScoringProgress
+    from emospec.inference.inputs import Recording
+
+_LINE_SECONDS = 10.0  # between two lines where there is no terminal
+
+_Begin = Callable[["Recording"], Callable[[float], None]]
+
+
+@contextmanager
+def run_progress(quiet: bool) -> Iterator["RunProgress"]:
+    """Show a bar per run, or lines; on a terminal nothing where `quiet`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    state = TextColumn("{task.fields[word]}")
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), state)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+        lines = None if console.is_terminal else ProgressLines()
+
+        def update(name: str, done: int, total: int, word: str) -> None:
+            if lines:
+                lines.update(name, done, total, word)
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total, word="")
+            bars.update(tasks[name], completed=done, total=total, word=word)
+
+        yield update
+
+
+@contextmanager
+def scoring_progress() -> Iterator["ScoringProgress"]:
+    """Show how many files are scored, their rate and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console, started = Console(stderr=True), time.monotonic()
+    first: int | None = None
+    last_line = started
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("files")
+
+        def update(done: int, total: int, audio_seconds: float) -> None:
+            nonlocal first, last_line
+            now = time.monotonic()
+            # What an earlier call has scored tells nothing of this one's rate.
+            first = done if first is None else first
+            words = _rate(done - first, total - done, audio_seconds, now - started)
+            bar.update(task, completed=done, total=total, description=words)
+            if bar.disable and (now - last_line >= _LINE_SECONDS or done == total):
+                last_line = now
+                print(f"{done} of {total} {words}", file=sys.stderr, flush=True)
+
+        yield update
+
+
+def _rate(files: int, left: int, audio_seconds: float, seconds: float) -> str:
+    """Return in words how fast files are scored."""
+    if not files:
+        return "files"
+    hours = audio_seconds / 3600 / (seconds / 60)
+    rest = round(left * seconds / files)
+    clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"files, {files / seconds:.1f} files/s, {hours:.2f} hours of audio a minute, {clock} left"
+
+
+@contextmanager
+def counter(done_word: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many recordings are done, on a terminal and where there are several."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(done_word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def timeline_progress(recordings: int, passes: int) -> Iterator[_Begin]:
+    """Show how far timelines are.
+
+    Args:
+        recordings: how many there are.
+        passes: how often each is gone through.
+
+    Yields:
+        A function that is called with each recording, and returns one that is called with seconds gone through.
+    """
+    if not sys.stderr.isatty():
+        yield _timeline_lines(recordings, passes)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("timelines"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, done = bar.add_task("", total=recordings), -1
+
+        def begin(recording: "Recording") -> Callable[[float], None]:
+            nonlocal done
+            done += 1
+            bar.update(task, completed=done)
+            total = (_stated_seconds(recording) or 0.0) * passes
+            return lambda seconds: bar.advance(task, seconds / total) if total else None
+
+        yield begin
+
+
+def _timeline_lines(recordings: int, passes: int) -> _Begin:
+    last_line, begun = time.monotonic(), 0
+
+    def begin(recording: "Recording") -> Callable[[float], None]:
+        nonlocal begun
+        begun += 1
+        total, done = (_stated_seconds(recording) or 0.0) * passes, 0.0
+
+        def step(seconds: float) -> None:
+            nonlocal last_line, done
+            done += seconds
+            if (now := time.monotonic()) - last_line < _LINE_SECONDS:
+                return
+            last_line = now
+            share = f"{min(100.0, 100 * done / total):.0f} %" if total else f"{done / passes:.0f} s"
+            position = f"recording {begun} of {recordings}, " if recordings > 1 else ""
+            print(f"{position}{label(recording)}: {share} done", file=sys.stderr, flush=True)
+
+        return step
+
+    return begin
+
+
+def _stated_seconds(recording: "Recording") -> float | None:
+    """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
+    import soundfile
+
+    from emospec.audio.kinds import HEAD_BYTES, is_read_here
+
+    try:
+        with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:
+            if not is_read_here(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
+                return None
+            file.seek(0)
+            info = soundfile.info(file)
+    except (RuntimeError, OSError, TypeError, ValueError):  # raised again when the recording is decoded
+        return None
+    return float(info.duration) if 0 < info.duration < float(sys.maxsize) / info.samplerate / 2 else None
