@@ -152,7 +152,9 @@ def read_teacher(path: str) -> Teacher:
             steps, seconds = steps.astype(np.int64, casting="same_kind"), float(seconds)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    right = embeddings.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
+    right = (
+        embeddings.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
+    )
     if not right or steps.sum() != len(embeddings) or steps.min() < 1:
         raise TrainingError(
             f"{path} holds {ids.size} ids, {steps.size} numbers of steps of {seconds:g} s and {embeddings.shape} vectors: "

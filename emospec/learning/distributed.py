@@ -75,7 +75,11 @@ class Ranks:
             gradient.copy_(values.view_as(gradient))
 
     def forward_utterances(
-        self, learner: Learner, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32
+        self,
+        learner: Learner,
+        store: FrameStore,
+        indices: Sequence[int],
+        precision: torch.dtype = torch.float32,
     ) -> Outputs:
         """Return `Learner.forward_utterances` of all indices in each process; each computes its share."""
         if self.count == 1:

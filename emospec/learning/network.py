@@ -4,6 +4,7 @@ Layers and forward pass stand in the order of the table in docs/method.md, whose
 batch is convolved and a GRU computed fast is in `strips` and `gru`. Computes no loss and reads no audio.
 """
 
+import itertools
 import math
 
 import torch
@@ -51,9 +52,7 @@ class EmotionNetwork(nn.Module):
         channels = self.design.channels
         # Step 1: 48 filters of 7 x 7, stride 2. Steps 2 to 4: 64, 80 and 96 filters of 3 x 3, each before a pool.
         self.convolutions = nn.ModuleList([nn.Conv2d(1, channels[0], 7, stride=2)])
-        self.convolutions += [
-            nn.Conv2d(before, after, 3) for before, after in zip(channels[:-1], channels[1:], strict=True)
-        ]
+        self.convolutions += [nn.Conv2d(before, after, 3) for before, after in itertools.pairwise(channels)]
         # Without scale and offset: the next layer's weights and the convolution's own bias serve as these.
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(channel, _BATCH_NORM_EPSILON, affine=False)

@@ -207,7 +207,9 @@ class LogSpectrogram(nn.Module):
         short = MIN_FRAMES - decibels.shape[1]
         if short > 0:
             decibels = functional.pad(decibels, (0, 0, 0, short))
-        mask = to_device((torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None], decibels.device)
+        mask = to_device(
+            (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None], decibels.device
+        )
         if self.own_mean:
             total = torch.where(mask, decibels, 0.0).sum(dim=1, keepdim=True)
             decibels = decibels - total / mask.sum(dim=1, keepdim=True)
