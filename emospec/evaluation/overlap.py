@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
-from emospec.data.corpora import YOUR_OWN
+from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.splits import UNKNOWN_SPEAKERS, Fold, speakers_overlap
 from emospec.data.utterances import Utterance
@@ -95,7 +95,7 @@ def _names_in_pack(run: RunRecord, pack: Pack) -> dict[str, set[str]]:
         if not samples:
             without_samples.add(identity)
     # Digital silence has the same samples whoever is silent, and ids of one's own corpora name anybody's recordings.
-    silent, own_corpora = set(pack.silent), run.own_corpora | set(pack.own)
+    silent, own_corpora = set(pack.silent), run.own_corpora | set(pack.user_corpora)
     for u, samples in zip(pack.utterances, pack.samples_of(pack.utterances), strict=True):
         voices = by_samples.get(samples, set()) if samples and u.id not in silent else set()
         if not voices and (u.corpus not in own_corpora or u.id in without_samples):
@@ -113,7 +113,7 @@ def _differs_from_all(voice: str, names: Set[str], corpora: Set[str], alike: Set
 
 def _is_one_corpus(name: str, run: RunRecord, pack: Pack) -> bool:
     """Return whether run and pack mean one corpus by a name: no generic name, and read by the same kind of reader."""
-    return name not in YOUR_OWN and (name in run.own_corpora) == (name in pack.own)
+    return name not in USER_READERS and (name in run.own_corpora) == (name in pack.user_corpora)
 
 
 def _unsure_words(tested: Collection[str], known: Collection[str]) -> str:
