@@ -68,11 +68,11 @@ def test_a_decoder_killed_at_rest_or_at_work_is_not_noticed(server: Served, reco
 
     def kill() -> None:
         while not done.wait(0.5):
-            for pid in server.service.decoders.pids - {None}:
+            for pid in pids(server) - {None}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # type: ignore[arg-type]
 
-    before = server.service.decoders.pids
+    before = pids(server)
     killer = threading.Thread(target=kill)
     killer.start()
     try:
@@ -84,7 +84,7 @@ def test_a_decoder_killed_at_rest_or_at_work_is_not_noticed(server: Served, reco
     finally:
         done.set()
         killer.join()
-    assert not before & server.service.decoders.pids
+    assert not before & pids(server)
 
 
 def test_clients_that_stall_or_trickle_hold_nobody_up(server: Served) -> None:
