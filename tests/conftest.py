@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from emospec.cli import main
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from served import RunningServer
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is compared to the bit is a CPU's
 os.fsync = lambda _: None  # type: ignore[assignment]  # tests kill processes; none cuts the power
@@ -100,3 +106,18 @@ def hum_model(hum_run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def recognizer(hum_model: Path) -> Recognizer:
     return Recognizer(hum_model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def server(hum_model: Path) -> Iterator["RunningServer"]:
+    """A server of the hum model, for the tests of one module."""
+    from served import served
+
+    with served(hum_model) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: "RunningServer") -> Iterator["httpx.Client"]:
+    with server.client() as connected:
+        yield connected
