@@ -5,6 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 import emospec
 from emospec.cli import data, experiments, inference, models, results
@@ -80,7 +81,7 @@ def _setting_for(error: Any) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def _version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(show: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
     """Speech emotion recognition from spectrograms, learned with centre loss."""
     if show:
         print(emospec.__version__)
@@ -88,15 +89,14 @@ def _version(show: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 # The verbs of a module stand in one panel of `emospec --help`.
-for _module, _panel in {
-    inference: "Recordings",
-    data: "Training",
-    experiments: "Training",
-    results: "Results",
-    models: "Models",
-}.items():
-    for _command in _module.app.registered_commands:
-        _command.rich_help_panel = _panel
-    for _group in _module.app.registered_groups:
-        _group.rich_help_panel = _panel
-    app.add_typer(_module.app)
+_PANELS = {
+    "Recordings": [inference],
+    "Training": [data, experiments],
+    "Results": [results],
+    "Models": [models],
+}
+for _panel, _modules in _PANELS.items():
+    for _verbs in (module.app for module in _modules):
+        for _verb in (*_verbs.registered_commands, *_verbs.registered_groups):
+            _verb.rich_help_panel = _panel  # type: ignore[attr-defined]
+        app.add_typer(_verbs)

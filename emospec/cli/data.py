@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from emospec.cli.options import AsJson, needs
 from emospec.cli.streams import print_json
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
     from emospec.experiments.run import RunProgress
+
+_CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout", "note")
 
 app = typer.Typer()
 _corpora_app = typer.Typer(invoke_without_command=True)
@@ -40,14 +43,8 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
             "language": corpus.language,
             "utterances": corpus.expected,
             "speakers": len(corpus.speakers) if isinstance(corpus.speakers, dict) else corpus.speakers,
-            "classes": corpus.classes,
-            "protocol": corpus.protocol,
-            "licence": corpus.licence,
-            "source": corpus.source,
-            "citation": corpus.citation,
-            "layout": corpus.layout,
-            "note": corpus.note,
         }
+        | {name: getattr(corpus, name) for name in _CORPUS_FACTS}
         for corpus in CORPORA.values()
     ]
     if as_json:
@@ -59,9 +56,9 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
 @_corpora_app.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
 def _check(
     name: Annotated[
-        str, typer.Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
+        str, Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
     ],
-    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    root: Annotated[Path, Argument(help="Its folder.")],
     as_json: AsJson = False,
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
@@ -70,18 +67,8 @@ def _check(
     check = check_corpus(name, root)
     remarks = [remark for remark in corpus_remarks(name, root) if remark not in check.differences]
     if as_json:
-        keys = (
-            "corpus",
-            "found",
-            "expected",
-            "others",
-            "classes",
-            "speakers",
-            "sessions",
-            "differences",
-            "complete",
-        )
-        print_json({key: getattr(check, key) for key in keys} | {"remarks": remarks})
+        facts = asdict(check) | {"complete": check.complete, "remarks": remarks}
+        print_json({name: fact for name, fact in facts.items() if name != "summary"})
     else:
         _print_check(check)
         for remark in remarks:
@@ -94,25 +81,25 @@ def _check(
 def _prepare(
     corpora: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="NAME=ROOT...",
             help="One corpus of `emospec corpora` or several, pooled; your own as csv=FILE or folders=ROOT, "
             "or under a name as csv:NAME=FILE.",
         ),
     ],
-    pack: Annotated[Path, typer.Option(help="The folder to make.")],
+    pack: Annotated[Path, Option(help="The folder to make.")],
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
+        bool, Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a pack of other utterances.")
+        bool, Option("--replace", help="Take the place of a pack of other utterances.")
     ] = False,
     licences: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--licence",
             metavar="[NAME=]TEXT",
-            help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+            help="Terms of use of your own corpus, for runs and model cards; repeatable.",
         ),
     ] = [],  # noqa: B006 - typer reads the default
     as_json: AsJson = False,
@@ -136,15 +123,7 @@ def _prepare(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A pack that was asked for.
-
-    Attributes:
-        pack: the pack.
-        made: whether it was made now.
-        replaced: whether there was one before.
-        summaries: each corpus's counts, in words.
-        remarks: what of each corpus is not read, or not known, in words.
-    """
+    """A pack, whether it was made now and replaced an older one, and in words each corpus's counts and remarks."""
 
     pack: "Pack"
     made: bool
@@ -162,17 +141,14 @@ def prepare_corpora(
     replace: bool = False,
     licences: Sequence[str] = (),
 ) -> Prepared:
-    """Read corpora, each named as NAME=ROOT, and make their pack.
+    """Read corpora and make their pack; EmospecError where that cannot be done.
 
     Args:
-        corpora: such as `emodb=~/emodb`, `csv:calls=calls.csv`, `folders=~/mine`.
+        corpora: NAME=ROOT each, such as `emodb=~/emodb`, `csv:calls=calls.csv`, `folders=~/mine`.
         folder: of the pack.
         progress: called as a run's is.
-        skip_bad, replace: as in `prepare`.
+        skip_bad, replace: as in `emospec.prepare`.
         licences: TEXT, or NAME=TEXT, for corpora of the user's own.
-
-    Raises:
-        EmospecError: a corpus cannot be read, or the pack not be made.
     """
     from emospec.data.corpora import compare, corpus_remarks, get_corpus, own_corpus, read_corpus
     from emospec.data.corpora.own import with_licences

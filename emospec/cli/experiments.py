@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 import emospec
 from emospec.cli.data import prepare_corpora, print_prepared
@@ -15,33 +16,33 @@ from emospec.cli.streams import print_json
 app = typer.Typer()
 
 Preset = Annotated[
-    str, typer.Option(help="best, dai2019-mel, dai2019-stft or demo (see `emospec presets`), or a TOML file.")
+    str, Option(help="best, dai2019-mel, dai2019-stft or demo (see `emospec presets`), or a TOML file.")
 ]
 Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.")
+    list[str], Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; repeatable.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seeds the split, the initial weights and the batches.")]
-Folds = Annotated[int, typer.Option(min=0, help="Only the first so many folds; 0 is all.")]
-Repeats = Annotated[int, typer.Option(min=1, help="How often the split is drawn anew.")]
+Seed = Annotated[int, Option(min=0, help="Seeds the split, the initial weights and the batches.")]
+Folds = Annotated[int, Option(min=0, help="Only the first so many folds; 0 is all.")]
+Repeats = Annotated[int, Option(min=1, help="How often the split is drawn anew.")]
 Steps = Annotated[
     int,
-    typer.Option(
+    Option(
         min=0,
         help="Train exactly so many steps, as for a short trial; 0 leaves it to the preset and the corpus.",
     ),
 ]
-Jobs = Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")]
+Jobs = Annotated[int, Option(min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")]
 Cluster = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
+    str, Option(metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a fold in which the audit finds a leak.")]
-PackFolder = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with what is there.")]
+Strict = Annotated[bool, Option("--strict", help="Refuse a fold in which the audit finds a leak.")]
+PackFolder = Annotated[Path, Argument(metavar="PACK", help="A folder that `emospec prepare` made.")]
 
 
 @app.command("presets", epilog="Example: emospec presets dai2019-mel > mine.toml")
 def _presets(
-    preset: Annotated[str, typer.Argument(metavar="[PRESET]", help="One, explained key by key.")] = "",
+    preset: Annotated[str, Argument(metavar="[PRESET]", help="One, explained key by key.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """List the presets, or write one out as TOML, all keys explained, to make one of your own."""
@@ -57,7 +58,7 @@ def _presets(
 
 @app.command("demo", epilog="Example: emospec demo --out demo")
 def _demo(
-    out: Annotated[Path, typer.Option(help="A folder for all of it.")] = Path("demo"),
+    out: Annotated[Path, Option(help="A folder for all of it.")] = Path("demo"),
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -74,17 +75,17 @@ def _demo(
 @app.command("train", epilog="Example: emospec train packs/emodb --out runs/one --set loss.center_weight=0")
 def _train(
     pack: PackFolder,
-    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    out: Annotated[Path, Option(help="The run folder to make.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
-    fold: Annotated[int, typer.Option(min=1, help="Which fold of the split.")] = 1,
-    repeat: Annotated[int, typer.Option(min=0, help="Which repeat of a split that draws.")] = 0,
+    fold: Annotated[int, Option(min=1, help="Which fold of the split.")] = 1,
+    repeat: Annotated[int, Option(min=0, help="Which repeat of a split that draws.")] = 0,
     steps: Steps = 0,
     seed: Seed = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")] = 0,
+    threads: Annotated[int, Option(min=0, help="Threads; 0 takes all cores.")] = 0,
     resume: Resume = False,
     strict: Strict = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate one model, on one fold."""
@@ -106,7 +107,7 @@ def _train(
 )
 def _crossval(
     pack: PackFolder,
-    out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
+    out: Annotated[Path, Option(help="The folder that holds the run folders.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     repeats: Repeats = 1,
@@ -135,9 +136,9 @@ def _crossval(
 )
 def _sweep(
     pack: PackFolder,
-    out: Annotated[Path, typer.Option(help="The folder that holds the run folders.")],
-    key: Annotated[str, typer.Option(help="Any key of a preset; `emospec presets dai2019-mel` lists them.")],
-    values: Annotated[str, typer.Option(help="Its values, with commas between, or a range START:STOP:STEP.")],
+    out: Annotated[Path, Option(help="The folder that holds the run folders.")],
+    key: Annotated[str, Option(help="Any key of a preset; `emospec presets dai2019-mel` lists them.")],
+    values: Annotated[str, Option(help="Its values, with commas between, or a range START:STOP:STEP.")],
     preset: Preset = "dai2019-mel",
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,
@@ -170,15 +171,12 @@ def _sweep(
 )
 def _reproduce(
     pack: PackFolder,
-    out: Annotated[Path, typer.Option(help="The folder that holds the run folders and the report.")],
+    out: Annotated[Path, Option(help="The folder that holds the run folders and the report.")],
     parts: Annotated[
-        list[str], typer.Option("--part", help="mel, stft, lambda or alpha; may be repeated; all by default.")
+        list[str], Option("--part", help="mel, stft, lambda or alpha; repeatable; all by default.")
     ] = ["mel", "stft", "lambda", "alpha"],  # noqa: B006 - typer reads the default
     corpora: Annotated[
-        list[str],
-        typer.Option(
-            "--corpus", metavar="NAME=ROOT", help="Make PACK of it first; may be repeated, to pool."
-        ),
+        list[str], Option("--corpus", metavar="NAME=ROOT", help="Make PACK of it first; repeatable, to pool.")
     ] = [],  # noqa: B006 - typer reads the default
     overrides: Overrides = [],  # noqa: B006 - typer reads the default
     folds: Folds = 0,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from typer import Argument, Option
 
 from emospec.cli.options import (
     AbstainBelow,
@@ -39,7 +40,7 @@ app = typer.Typer()
 _Result = TypeVar("_Result", bound="Prediction | Failure")
 
 _Recordings = Annotated[
-    list[str], typer.Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
+    list[str], Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
 
 
@@ -49,7 +50,7 @@ def _predict(
     model: ModelName = "",
     abstain_below: AbstainBelow = 0.0,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV.")] = False,
     channel: Channel = None,
     ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
@@ -81,21 +82,21 @@ def _timeline(
     model: ModelName = "",
     forms: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--format",
             help="csv, json, audacity, textgrid, elan, rttm, srt or vtt; repeatable. Else the suffix of --out says it.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+    as_json: Annotated[bool, Option("--json", help="As --format json.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write, or for several a folder; else standard output.")
+        Path | None, Option(help="The file to write, or for several a folder; else standard output.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf.")
+        Path | None, Option(help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf.")
     ] = None,
     speech: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--speech",
             help="Predict segments of speech, found first, instead of windows; no hop, no smoothing.",
         ),
@@ -140,16 +141,16 @@ def _timeline(
 @app.command("listen", epilog="Example: emospec listen --seconds 60")
 def _listen(
     model: ModelName = "",
-    device: Annotated[str, typer.Option(help="The microphone's name or number; else the system's own.")] = "",
+    device: Annotated[str, Option(help="The microphone's name or number; else the system's own.")] = "",
     seconds: Annotated[
-        float, typer.Option(min=0.0, callback=finite, help="How long to listen; 0 until Ctrl-C.")
+        float, Option(min=0.0, callback=finite, help="How long to listen; 0 until Ctrl-C.")
     ] = 0.0,
     window: Window = 3.0,
     hop: Hop = 1.0,
     smoothing: Smoothing = 1.0,
     abstain_below: AbstainBelow = 0.0,
     no_speech_check: NoSpeechCheck = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per hop.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a line of JSON per hop.")] = False,
     int8: Int8 = False,
     threads: Threads = 0,
 ) -> None:
@@ -186,7 +187,7 @@ def _listen(
 @app.command("embed", epilog="Example: emospec embed calls/ --out z.npz")
 def _embed(
     recordings: _Recordings,
-    out: Annotated[Path, typer.Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
+    out: Annotated[Path, Option(help="NPZ file: z (n, 64) float32 and recording (n,) names.")],
     model: ModelName = "",
     as_json: AsJson = False,
     channel: Channel = None,
@@ -238,24 +239,24 @@ def _embed(
 def _score(
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="MANIFEST|FOLDER",
             help="CSV or Parquet with a column `file` of paths or URLs; or a folder.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The folder to make; where it is begun already, this goes on.")],
+    out: Annotated[Path, Option(help="The folder to make; where it is begun already, this goes on.")],
     model: ModelName = "",
     keep: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Carry a column along; repeatable.")
+        list[str] | None, Option(metavar="COLUMN", help="Carry a column along; repeatable.")
     ] = None,
-    z: Annotated[bool, typer.Option("--z", help="Write the feature z too.")] = False,
+    z: Annotated[bool, Option("--z", help="Write the feature z too.")] = False,
     timelines: Annotated[
-        bool, typer.Option("--timelines", help="Write timelines too, of 3 s windows every second.")
+        bool, Option("--timelines", help="Write timelines too, of 3 s windows every second.")
     ] = False,
-    shard_files: Annotated[int, typer.Option(min=1, help="Recordings in a file of results.")] = 1000,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes side by side; 0 is one per core.")] = 0,
+    shard_files: Annotated[int, Option(min=1, help="Recordings in a file of results.")] = 1000,
+    jobs: Annotated[int, Option(min=0, help="Processes side by side; 0 is one per core.")] = 0,
     cluster: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
+        str, Option(metavar="ADDRESS", help="A Dask scheduler, whose workers see the same files.")
     ] = "",
     channel: Channel = None,
     ffmpeg: Ffmpeg = False,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from emospec.cli.options import AsJson, Ffmpeg, Int8, ModelName, Threads, default_terms, finite, needs
 from emospec.cli.streams import print_json
@@ -14,22 +15,20 @@ app = typer.Typer()
 
 @app.command("export", epilog="Example: emospec export runs/one --out models/mine")
 def _export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="A finished run's folder.")],
+    out: Annotated[Path, Option(help="The model folder to make.")],
     int8: Annotated[
         Path | None,
-        typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
+        Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
     ] = None,
     float16: Annotated[
-        bool, typer.Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
+        bool, Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
     ] = False,
     crossval: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."
-        ),
+        Option(metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."),
     ] = None,
-    notes: Annotated[Path | None, typer.Option(help="Markdown for the card's limits.")] = None,
+    notes: Annotated[Path | None, Option(help="Markdown for the card's limits.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
@@ -53,31 +52,26 @@ def _export(
 @app.command("serve", epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
 def _serve(
     model: ModelName = "",
-    host: Annotated[
-        str, typer.Option(help="The address to bind; by default this machine alone.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, Option(help="The address to bind; by default this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     ffmpeg: Ffmpeg = False,
     int8: Int8 = False,
     threads: Threads = 0,
     token: Annotated[
         str,
-        typer.Option(
+        Option(
             envvar="EMOSPEC_TOKEN",
             help="What requests must bear; best by the environment.",
             show_default=False,
         ),
     ] = "",
-    max_seconds: Annotated[
-        float, typer.Option(min=0.1, callback=finite, help="The longest recording.")
-    ] = 3600.0,
-    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
+    max_seconds: Annotated[float, Option(min=0.1, callback=finite, help="The longest recording.")] = 3600.0,
+    max_megabytes: Annotated[int, Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
     allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
+        list[str] | None, Option(help="Another site whose pages may send requests; repeatable.")
     ] = None,
     root_path: Annotated[
-        str,
-        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
+        str, Option(help="The path under which a proxy has the server, such as /emo.", show_default=False)
     ] = "",
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from emospec.errors import EmospecError
 
@@ -25,33 +26,28 @@ def finite(value: float) -> float:
 
 ModelName = Annotated[
     str,
-    typer.Option(
+    Option(
         "--model",
         help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
     ),
 ]
-Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
+Int8 = Annotated[bool, Option("--int8", help="Compute the convolutions in 8 bits.")]
+Threads = Annotated[int, Option(min=0, help="Threads; 0 takes all cores.")]
 AbstainBelow = Annotated[
-    float, typer.Option(min=0.0, max=1.0, callback=finite, help="No emotion where the confidence is lower.")
+    float, Option(min=0.0, max=1.0, callback=finite, help="No emotion where the confidence is lower.")
 ]
-Window = Annotated[float, typer.Option(help="Seconds that are predicted at once.")]
-Hop = Annotated[float, typer.Option(help="Seconds from one window to the next.")]
-Smoothing = Annotated[
-    float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
-]
-Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
+Window = Annotated[float, Option(help="Seconds that are predicted at once.")]
+Hop = Annotated[float, Option(help="Seconds from one window to the next.")]
+Smoothing = Annotated[float, Option(help="Time constant of the mean over windows, in seconds; 0 is none.")]
+Minimum = Annotated[float, Option(help="The shortest segment, in seconds.")]
 NoSpeechCheck = Annotated[
-    bool, typer.Option("--no-speech-check", help="Predict windows in which nobody speaks, too.")
+    bool, Option("--no-speech-check", help="Predict windows in which nobody speaks, too.")
 ]
 Channel = Annotated[
-    int | None,
-    typer.Option(min=1, help="Predict this channel of each recording, from 1; else the mean over all."),
+    int | None, Option(min=1, help="Predict this channel of each recording, from 1; else the mean over all.")
 ]
-Ffmpeg = Annotated[
-    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Ffmpeg = Annotated[bool, Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
 
 
 def model_or_default(model: str) -> str:

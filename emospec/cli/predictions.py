@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 class Printer:
-    """Prints predictions as they come (CSV) or at the end (table, JSON).
-
-    Args:
-        classes: the model's, in its order.
-        form: how.
-    """
+    """Prints predictions with the model's classes: as they come (CSV), or at the end (table, JSON)."""
 
     def __init__(self, classes: Sequence[str], form: Literal["table", "csv", "json"]) -> None:
         self._classes, self._form = classes, form

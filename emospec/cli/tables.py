@@ -73,9 +73,7 @@ def print_summaries(
 
 def _settings_table(title: str, named: "_Named") -> Table:
     """Return UA and WA with their intervals, a row for each setting."""
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
-        table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
+    table = _folding_table(title, "setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]")
     for name, s in named:
         run = s.runs[0]
         facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
@@ -138,14 +136,14 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "how": summary.how,
         "UA": summary.ua,
         "WA": summary.wa,
-        "UA_interval": _pair(summary.intervals["UA"]),
-        "WA_interval": _pair(summary.intervals["WA"]),
+        "UA_interval": _bounds(summary.intervals["UA"]),
+        "WA_interval": _bounds(summary.intervals["WA"]),
         "UA_deviation": summary.ua_deviation,
         "WA_deviation": summary.wa_deviation,
         "dev_UA": summary.dev_ua,
         "recall": summary.recall,
         "by_corpus": {
-            name: {"UA": interval.estimate, "UA_interval": _pair(interval)}
+            name: {"UA": interval.estimate, "UA_interval": _bounds(interval)}
             for name, interval in summary.by_corpus.items()
         },
         "corpora_mean_UA": summary.corpora_mean,
@@ -159,7 +157,7 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
     chosen = by_dev and {
         "UA": by_dev.ua,
         "WA": by_dev.wa,
-        "UA_interval": _pair(by_dev.intervals["UA"]),
+        "UA_interval": _bounds(by_dev.intervals["UA"]),
         "runs": len(by_dev.runs),
     }
     return {
@@ -235,7 +233,7 @@ def _comparison_facts(first: float, second: float, comparison: "Comparison") -> 
         "first": first,
         "second": second,
         "difference": comparison.difference,
-        "interval": _pair(comparison.interval),
+        "interval": _bounds(comparison.interval),
         "clusters": comparison.interval.clusters,
         "unit": comparison.interval.unit,
         "p": comparison.p,
@@ -322,7 +320,7 @@ def _with_interval(value: float, interval: "Interval") -> str:
     return escape(f"{percent(value)} {_ends(interval)}")
 
 
-def _pair(interval: "Interval") -> list[float]:
+def _bounds(interval: "Interval") -> list[float]:
     return [interval.low, interval.high]
 
 
@@ -335,10 +333,10 @@ def _console() -> Console:
 
 
 def _folding_table(title: str, *columns: str) -> Table:
-    """Return a table that folds long cells instead of cutting them."""
+    """Return a table that folds long cells instead of cutting them, but for those with intervals."""
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
     return table
 
 
