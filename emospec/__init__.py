@@ -20,7 +20,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Failure": "emospec.inference.prediction",
-    "Moment": "emospec.inference.streaming",
+    "WindowPrediction": "emospec.inference.streaming",
     "Prediction": "emospec.inference.prediction",
     "Recognizer": "emospec.inference.recognizer",
     "Segment": "emospec.inference.timeline",

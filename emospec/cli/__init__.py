@@ -98,5 +98,5 @@ _PANELS = {
 for _panel, _modules in _PANELS.items():
     for _verbs in (module.app for module in _modules):
         for _verb in (*_verbs.registered_commands, *_verbs.registered_groups):
-            _verb.rich_help_panel = _panel  # type: ignore[attr-defined]
+            _verb.rich_help_panel = _panel
         app.add_typer(_verbs)

@@ -251,7 +251,7 @@ def speech_segments(
     """Segments of a whole recording from the pieces of its speech, with silence between them.
 
     Args:
-        pieces: of `windows.speech_pieces`; each decides for itself as a whole.
+        pieces: of `windows.speech_windows`; each decides for itself as a whole.
         probabilities: of each piece, (classes,).
         samples: length of the recording at 16 kHz.
         segmenter: a new one.

@@ -101,7 +101,7 @@ def speech_seconds(waveform: Waveform) -> float:
     return min(count * CHUNK_SAMPLES, len(waveform)) / SAMPLE_RATE
 
 
-def speech_stretches(blocks: Iterable[Waveform]) -> list[tuple[float, float]]:
+def find_speech(blocks: Iterable[Waveform]) -> list[tuple[float, float]]:
     """The stretches of speech of a recording.
 
     Speech begins where the detector gives at least 0.5 and ends where it stays below 0.35 for 0.2 s;

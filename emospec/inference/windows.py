@@ -90,7 +90,7 @@ class Grid:
         return min(window.start + self.hop_samples + margin, window.end)
 
 
-def speech_pieces(
+def speech_windows(
     speech: Iterable[tuple[float, float]],
     duration_seconds: float,
     max_seconds: float,
@@ -118,7 +118,7 @@ def speech_pieces(
     Raises:
         TimelineError: lengths out of range, or a stretch that ends before it starts.
 
-    >>> pieces = speech_pieces([(0.0, 0.2), (0.4, 2.4), (4.0, 4.1), (5.0, 8.0)], 9.0, max_seconds=2.0, min_seconds=0.5)
+    >>> pieces = speech_windows([(0.0, 0.2), (0.4, 2.4), (4.0, 4.1), (5.0, 8.0)], 9.0, max_seconds=2.0, min_seconds=0.5)
     >>> [(p.start / 16_000, p.end / 16_000) for p in pieces]
     [(0.0, 1.2), (1.2, 2.4), (5.0, 6.5), (6.5, 8.0)]
     """
@@ -140,7 +140,7 @@ def speech_pieces(
     return pieces
 
 
-def cut_out(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Waveform]:
+def cut_windows(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Waveform]:
     """The samples of pieces of a recording that comes in blocks; only the piece at hand is held.
 
     Args:
@@ -148,7 +148,7 @@ def cut_out(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Wa
         pieces: in order, without overlap, within the recording.
 
     >>> blocks = iter([np.arange(4.0), np.arange(4.0, 9.0)])
-    >>> [piece.tolist() for piece in cut_out(blocks, [Window(1, 2), Window(3, 6)])]
+    >>> [piece.tolist() for piece in cut_windows(blocks, [Window(1, 2), Window(3, 6)])]
     [[1.0], [3.0, 4.0, 5.0]]
     """
     waiting, held, held_from = iter(blocks), np.zeros(0, np.float32), 0

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.inference.model import Model
-from emospec.inference.recognizer import Floats, Recognizer
+from emospec.inference.recognizer import Recognizer
 
-Score = tuple[Floats, NDArray[np.float32]]
+Score = tuple[NDArray[np.float64], NDArray[np.float32]]
 """Probabilities (classes,) and z (64,) of one waveform."""
 
 PASS_SAMPLES = 12 * SAMPLE_RATE  # of one pass: more gains nothing on a core and keeps others waiting
@@ -124,7 +124,7 @@ class Batcher:
 
 
 class SharedRecognizer(Recognizer):
-    """A recogniser whose `score` shares passes through the graph with all who ask at the same time.
+    """A recogniser whose `forward` shares passes through the graph with all who ask at the same time.
 
     Args:
         model, int8, ffmpeg: as of `Recognizer`.
@@ -145,8 +145,8 @@ class SharedRecognizer(Recognizer):
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
         self._options = {"int8": int8, "threads": threads, "pass_samples": pass_samples, "told": told}
         self._options["ffmpeg"] = ffmpeg
-        self.batcher = Batcher(super().score, threads or cores(), pass_samples, told)
+        self.batcher = Batcher(super().forward, threads or cores(), pass_samples, told)
 
-    def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:
+    def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:
         """As of `Recognizer`, in passes with others'; the model's classes do not change while it serves."""
         return self.batcher.score(waveforms)

@@ -32,7 +32,7 @@ import soundfile
 from emospec.audio.kinds import HEAD_BYTES, is_read_here
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
-from emospec.inference.decoding import DecodedRecording, RecordingReader
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.serving.log import log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -332,7 +332,7 @@ def _decode(pipe: Connection, ear: RecordingReader, room: Room) -> None:
         try:
             facts: dict[str, Any] = {}
             if what == HEAR:
-                heard = ear.hear(content, **options)
+                heard = ear.read(content, **options)
                 pipe.send_bytes(SAMPLES + heard.waveform.tobytes())
                 facts = {name: value for name, value in vars(heard).items() if name != "waveform"}
             else:
@@ -347,7 +347,7 @@ def _decode(pipe: Connection, ear: RecordingReader, room: Room) -> None:
 
 def _confine(ear: RecordingReader, room: Room) -> None:
     """No more memory than needed, no file opened but by ffmpeg, and none written; no core dump."""
-    ear.hear(_moment(), check_speech=True)  # so that all that is imported late is imported now
+    ear.read(_moment(), check_speech=True)  # so that all that is imported late is imported now
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + WORKING_BYTES + 2 * room.bytes,) * 2

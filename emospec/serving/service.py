@@ -41,7 +41,7 @@ class Service:
         self.recognizer, self.limits, self.metrics = recognizer, limits, metrics
         self.name = recognizer.model.folder.resolve().name
         self.gate = Gate(limits)
-        ear = dataclasses.replace(recognizer.ear, longest_seconds=limits.seconds)
+        ear = dataclasses.replace(recognizer.reader, longest_seconds=limits.seconds)
         room = Room(limits.bytes, limits.answer_seconds)
         self.decoders = Decoders(decoders, ear, room, metrics.lost.inc)
         self._long = ear, Room(limits.bytes, limits.timeline_seconds)
@@ -103,7 +103,9 @@ class Service:
                 scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._told(error, upload.name)
-        return self.recognizer.judge(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
+        return self.recognizer.prediction_of(
+            dataclasses.replace(heard, name=upload.name), *scored, abstain_below
+        )
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
@@ -133,7 +135,7 @@ class Service:
         decoder = Decoder(*self._long)
         try:
             return await self.in_thread(
-                lambda: self.recognizer.timeline_of(
+                lambda: self.recognizer.timeline_of_blocks(
                     lambda: self._counted(decoder.blocks(upload.content, channel)),
                     upload.name,
                     timing,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
-from emospec.inference.streaming import Moment, Stream, Timing
+from emospec.inference.streaming import Stream, Timing, WindowPrediction
 from emospec.inference.timeline import Segment
 from emospec.serving import schemas as answers
 from emospec.serving.errors import ApiError, api_error_of, check_query
@@ -169,7 +169,7 @@ async def _frame(socket: WebSocket, seconds: float) -> bytes | None:
     return bytes(message["bytes"])
 
 
-async def _say(tell: Tell, moments: list[Moment]) -> None:
+async def _say(tell: Tell, moments: list[WindowPrediction]) -> None:
     for moment in moments:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
         await tell(type="moment", **facts)

@@ -230,7 +230,7 @@ def test_a_recogniser_with_ffmpeg(calls: Path, hum_model: Path) -> None:
 @needs_ffmpeg
 def test_a_decoder_hands_other_kinds_to_a_process_of_ffmpeg(calls: Path) -> None:
     pytest.importorskip("fastapi")
-    from emospec.inference.decoding import RecordingReader
+    from emospec.inference.recordings import RecordingReader
     from emospec.serving.decoding import Decoder, DecoderLostError, Room
 
     file = io.BytesIO()

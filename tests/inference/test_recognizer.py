@@ -117,7 +117,7 @@ def test_of_a_long_recording_the_central_part_is_judged(
     assert said.span[1] - said.span[0] == pytest.approx(14.0)
     assert sum(said.span) / 2 == pytest.approx(seconds / 2, abs=0.02)
     assert any("central part" in words and "timeline" in words for words in said.warnings)
-    whole, _ = recognizer.score([waveform])
+    whole, _ = recognizer.forward([waveform])
     np.testing.assert_allclose(list(said.probabilities.values()), whole[0], atol=1e-5)
     assert recognizer.predict(waveform, 16_000).span == said.span
 
@@ -203,17 +203,17 @@ def test_a_class_that_is_added_meanwhile_waits(
 ) -> None:
     """As another thread of a server may add it, between the scores of a recording and their names."""
     recognizer = Recognizer(hum_model, threads=1)
-    score = recognizer.score
+    forward = recognizer.forward
 
     def enrolling(*arguments: Any) -> Any:
-        scored = score(*arguments)
+        scored = forward(*arguments)
         added = Class("whistling", np.zeros(64), np.zeros(0), examples=1)
         recognizer.model = recognizer.model.with_class(added)
         return scored
 
-    monkeypatch.setattr(recognizer, "score", enrolling)
+    monkeypatch.setattr(recognizer, "forward", enrolling)
     monkeypatch.setattr(
-        "emospec.inference.recognizer.speech_stretches",
+        "emospec.inference.recognizer.find_speech",
         lambda blocks: [(0.0, sum(map(len, blocks)) / 32_000)],
     )
     assert set(recognizer.predict(tone(300, 1.0), 16_000).probabilities) == {"angry", "sad"}

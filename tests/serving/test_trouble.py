@@ -26,8 +26,8 @@ from bench.measure import family
 from conftest import tone
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.decoding import DecodedRecording, RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.serving.batching import Batcher
 from emospec.serving.decoding import TRIES, Decoder, DecoderLostError, Decoders, Room
 from emospec.serving.limits import Limits
@@ -283,14 +283,14 @@ def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: p
 
 
 def test_a_decoder_hears_what_the_recogniser_hears(recognizer: Recognizer) -> None:
-    decoder = Decoder(recognizer.ear, ROOM)
+    decoder = Decoder(recognizer.reader, ROOM)
     try:
         late = np.concatenate([np.zeros(20 * 16_000), tone(300, 2.0)])  # silent in the middle
         for content in (CLIP, wav(late), wav(np.random.default_rng(0).normal(0, 0.1, (70 * 8000, 2)), 8000)):
-            ours, theirs = recognizer.ear.hear(content), decoder.hear(content)
+            ours, theirs = recognizer.reader.read(content), decoder.hear(content)
             assert vars(ours) | {"waveform": 0} == vars(theirs) | {"waveform": 0}
             np.testing.assert_array_equal(ours.waveform, theirs.waveform)
-            whole = [np.concatenate(list(ear.blocks(content))) for ear in (recognizer.ear, decoder)]
+            whole = [np.concatenate(list(ear.blocks(content))) for ear in (recognizer.reader, decoder)]
             np.testing.assert_array_equal(*whole)
     finally:
         decoder.stop()

@@ -79,7 +79,7 @@ def test_a_stream_tells_what_a_timeline_tells(
     for one in moments:
         window = waveform[round(one["start_seconds"] * 16_000) : round(one["end_seconds"] * 16_000)]
         assert list(one["probabilities"].values()) == pytest.approx(
-            recognizer.score([window])[0][0], abs=1e-5
+            recognizer.forward([window])[0][0], abs=1e-5
         )
         assert one["confidence"] == max(one["smoothed"].values())
 
