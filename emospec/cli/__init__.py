@@ -8,7 +8,11 @@ import typer
 from typer import Option
 
 import emospec
-from emospec.cli import data, experiments, inference, models, results
+from emospec.cli.data import data_verbs
+from emospec.cli.experiments import experiment_verbs
+from emospec.cli.inference import inference_verbs
+from emospec.cli.models import model_verbs
+from emospec.cli.results import result_verbs
 from emospec.cli.stopping import STOPPED, Verbs
 from emospec.cli.streams import flush, prepare_streams
 from emospec.errors import EmospecError, mistakes_in_one_line, nearest, nearest_word
@@ -24,7 +28,7 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
+def run_command_line() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
         prepare_streams()
@@ -88,15 +92,5 @@ def _version(show: Annotated[bool, Option("--version", help="Print the version."
         raise typer.Exit
 
 
-# The verbs of a module stand in one panel of `emospec --help`.
-_PANELS = {
-    "Recordings": [inference],
-    "Training": [data, experiments],
-    "Results": [results],
-    "Models": [models],
-}
-for _panel, _modules in _PANELS.items():
-    for _verbs in (module.app for module in _modules):
-        for _verb in (*_verbs.registered_commands, *_verbs.registered_groups):
-            _verb.rich_help_panel = _panel
-        app.add_typer(_verbs)
+for _verbs in (inference_verbs, data_verbs, experiment_verbs, result_verbs, model_verbs):
+    app.add_typer(_verbs)

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from emospec.cli.options import AsJson, needs
 from emospec.cli.streams import print_json
+from emospec.cli.verbs import Panel
 from emospec.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 
 _CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout", "note")
 
-app = typer.Typer()
-_corpora_app = typer.Typer(invoke_without_command=True)
-app.add_typer(
-    _corpora_app,
-    name="corpora",
-    help="List the corpora that emospec reads, or check a copy of one.",
-    epilog="Example: emospec corpora check emodb ~/emodb",
+data_verbs = Panel("Training")
+_corpora_verbs = typer.Typer(invoke_without_command=True)
+data_verbs.add_group(
+    "corpora",
+    _corpora_verbs,
+    "List the corpora that emospec reads, or check a copy of one.",
+    "emospec corpora check emodb ~/emodb",
 )
 
 
-@_corpora_app.callback()
+@_corpora_verbs.callback()
 def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
     """List the corpora that emospec reads."""
     if context.invoked_subcommand:
@@ -53,7 +54,7 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
         _print_corpora(rows)
 
 
-@_corpora_app.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
+@_corpora_verbs.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
 def _check(
     name: Annotated[
         str, Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
@@ -77,7 +78,23 @@ def _check(
         raise typer.Exit(1)
 
 
-@app.command("prepare", epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
+@dataclass(frozen=True)
+class _Choices:
+    """Options of `emospec.prepare`, and the terms of the user's own corpora: TEXT, or NAME=TEXT."""
+
+    skip_bad: bool = Option(
+        False, "--skip-bad", help="Leave out recordings that cannot be used, and record why."
+    )
+    replace: bool = Option(False, "--replace", help="Take the place of a pack of other utterances.")
+    licences: list[str] = Option(
+        [],
+        "--licence",
+        metavar="[NAME=]TEXT",
+        help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+    )
+
+
+@data_verbs.verb("prepare", "emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
 def _prepare(
     corpora: Annotated[
         list[str],
@@ -88,20 +105,7 @@ def _prepare(
         ),
     ],
     pack: Annotated[Path, Option(help="The folder to make.")],
-    skip_bad: Annotated[
-        bool, Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
-    ] = False,
-    replace: Annotated[
-        bool, Option("--replace", help="Take the place of a pack of other utterances.")
-    ] = False,
-    licences: Annotated[
-        list[str],
-        Option(
-            "--licence",
-            metavar="[NAME=]TEXT",
-            help="Terms of use of your own corpus, for runs and model cards; repeatable.",
-        ),
-    ] = [],  # noqa: B006 - typer reads the default
+    choices: _Choices,
     as_json: AsJson = False,
 ) -> None:
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
@@ -112,9 +116,7 @@ def _prepare(
     from emospec.cli.progress import run_progress
 
     with needs("train"), run_progress(as_json) as progress:
-        prepared = prepare_corpora(
-            corpora, pack, progress, skip_bad=skip_bad, replace=replace, licences=licences
-        )
+        prepared = prepare_corpora(corpora, pack, progress, **vars(choices))
     if as_json:
         print_json(_prepared_facts(prepared))
     else:
@@ -156,7 +158,7 @@ def prepare_corpora(
 
     roots = _roots(corpora)
     known = {spec: get_corpus(spec) for spec in roots}
-    own_corpora = with_licences([own for spec in roots if (own := own_corpus(spec))], licences)
+    own_corpora = with_licences([corpus for spec in roots if (corpus := own_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
     pack, made = prepare(
@@ -248,7 +250,7 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
         "seconds": pack.seconds,
         "corpora": prepared.summaries,
         "remarks": {name: remarks for name, remarks in prepared.remarks.items() if remarks},
-        "own": [asdict(own) for own in pack.own.values()],
+        "own": [asdict(corpus) for corpus in pack.own.values()],
         "labels": [asdict(label) | {"known": label.is_known} for label in labels_of(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
         "warnings": [asdict(doubt) for doubt in doubts_of(pack)],

@@ -3,20 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 import emospec
 from emospec.cli.options import AsJson, needs
 from emospec.cli.streams import print_json
+from emospec.cli.verbs import Panel
 from emospec.errors import RunError
 
-app = typer.Typer()
+result_verbs = Panel("Results")
 
 Runs = Annotated[list[Path], Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
 
 
-@app.command("evaluate", epilog="Example: emospec evaluate runs/one --on packs/ravdess")
+@result_verbs.verb("evaluate", "emospec evaluate runs/one --on packs/ravdess")
 def _evaluate(
     runs: Runs,
     on: Annotated[
@@ -47,7 +47,7 @@ def _evaluate(
         print_scores(scores)
 
 
-@app.command("compare", epilog="Example: emospec compare runs/center runs/plain")
+@result_verbs.verb("compare", "emospec compare runs/center runs/plain")
 def _compare(
     first: Annotated[Path, Argument(metavar="RUN", help="Runs of one setting.")],
     second: Annotated[Path, Argument(metavar="RUN", help="Runs of another, on the same folds and seeds.")],
@@ -62,7 +62,7 @@ def _compare(
         print_comparison(compare(first, second), as_json)
 
 
-@app.command("report", epilog="Example: emospec report runs/emodb-plain runs/emodb-center --out report")
+@result_verbs.verb("report", "emospec report runs/emodb-plain runs/emodb-center --out report")
 def _report(
     runs: Runs,
     out: Annotated[Path, Option(help="The folder for report.html and its pictures.")],
