@@ -208,7 +208,7 @@ class _Stopped:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, folder: Path) -> list[Path]:
-    monkeypatch.setattr("emospec.cli.inference._recognizer", lambda *_: _Stopped(recognizer))
+    monkeypatch.setattr("emospec.cli.options.ModelOptions.recognizer", lambda *_: _Stopped(recognizer))
     return [folder / "one" / "call.wav", folder / "two" / "call.wav", folder / "two" / "talk.flac"]
 
 
