@@ -76,12 +76,12 @@ class _Listening:
 def _serve(model: ModelOptions, listening: _Listening, ffmpeg: Ffmpeg = False) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
-        from emospec.serving import server
         from emospec.serving.limits import MEGABYTE, Limits
+        from emospec.serving.server import run_server
     from emospec.inference.model import DEFAULT
 
     most = listening.max_megabytes * MEGABYTE
-    server.serve(
+    run_server(
         model.model or DEFAULT,
         host=listening.host,
         port=listening.port,

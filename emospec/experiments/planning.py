@@ -76,7 +76,7 @@ def _fold_by_fold(arm: RunSpec, folds: int, repeats: int) -> list[RunSpec]:
     pack, utterances, _ = open_pack(arm.pack, arm.settings)
     todo, doubts = [], dict[str, None]()
     for repeat in range(repeats):
-        split = split_of(utterances, arm.settings, repeat, arm.seed, own=pack.own)
+        split = split_of(utterances, arm.settings, repeat, arm.seed, own=pack.user_corpora)
         for number, fold in enumerate(split.folds[: folds or None], start=1):
             todo.append(replace(arm, out=arm.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))
             found = doubts_of(arm, len(fold.train))

@@ -20,7 +20,7 @@ from emospec.config import Settings, load_settings, to_toml, toml_value
 from emospec.data.audit import Audit
 from emospec.data.splits import PARTS, write_folds
 from emospec.errors import RunError
-from emospec.evaluation.overlap import overlap_words
+from emospec.evaluation.overlap import fold_overlap
 from emospec.experiments.scoring import write_judgement
 from emospec.experiments.spec import PreparedRun, RunSpec, prepare_run
 from emospec.files import alone_in, told_as_output, write_json, write_text
@@ -145,7 +145,7 @@ def run_job(
 
     import torch
 
-    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.device import reuse_freed_memory
 
     reuse_freed_memory()
     before = torch.get_num_threads()
@@ -197,9 +197,8 @@ def _train_alone(
     """The training and judging of a run whose folder nobody else writes into."""
     import torch
 
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import give_back_freed_memory
     from emospec.learning.training import fit
 
     job, settings, out = ready.job, ready.job.settings, ready.job.out
@@ -240,10 +239,7 @@ def _train_alone(
     audit = ready.proved(audit, result)
     if job.strict:
         audit.refuse_leaks()
-    outputs = {}
-    for part in PARTS:
-        outputs[part] = ranks.judge(learner, store, ready.part(part))
-        give_back_freed_memory()
+    outputs = {part: ranks.forward_utterances(learner, store, ready.part(part)) for part in PARTS}
     if ranks.main:
         _write_results(ready, learner, outputs, meta, audit, result)
     ranks.wait()
@@ -387,7 +383,7 @@ def notable(settings: Settings, preset: str) -> tuple[str, ...]:
 def _meta(ready: PreparedRun) -> dict[str, Any]:
     """What `meta.json` says: enough to know what was done, on what, and to repeat it."""
     job, pack, split, utterances = ready.job, ready.pack, ready.split, ready.utterances
-    overlap, words = overlap_words(ready.fold, utterances)
+    overlap = fold_overlap(ready.fold, utterances)
     return {
         "emospec": emospec.__version__,
         "preset": job.settings.name,
@@ -402,8 +398,8 @@ def _meta(ready: PreparedRun) -> dict[str, Any]:
         "protocol": {
             "name": split.protocol,
             "words": split.words,
-            "speaker_overlap": overlap,
-            "overlap_words": words,
+            "speaker_overlap": overlap.verdict,
+            "overlap_words": overlap.words,
             "fold": job.fold,
             "folds": len(split.folds),
             "repeat": job.repeat,
@@ -411,7 +407,7 @@ def _meta(ready: PreparedRun) -> dict[str, Any]:
         },
         "pack": {"folder": str(pack.folder), "digest": pack.digest, "skipped": len(pack.skipped)},
         "corpora": [
-            corpus_facts(name, utterances, pack.own.get(name))
+            corpus_facts(name, utterances, pack.user_corpora.get(name))
             for name in sorted({u.corpus for u in utterances})
         ],
         "earlier_corpora": ready.start.learned_from if ready.start else [],

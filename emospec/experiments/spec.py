@@ -178,7 +178,7 @@ def prepare_run(job: RunSpec) -> PreparedRun:
         EmospecError: settings, pack or split do not allow it.
     """
     pack, utterances, classes = open_pack(job.pack, job.settings)
-    split = split_of(utterances, job.settings, job.repeat, job.seed, own=pack.own)
+    split = split_of(utterances, job.settings, job.repeat, job.seed, own=pack.user_corpora)
     if not 1 <= job.fold <= len(split.folds):
         raise ProtocolError(
             f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
@@ -218,7 +218,7 @@ def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tu
     opened = Pack(pack)
     utterances, classes = opened.utterances, settings.data.classes
     if classes == "default":
-        corpus = _only_corpus(utterances, opened.own)
+        corpus = _only_corpus(utterances, opened.user_corpora)
         known = corpus.classes if corpus else {}
         utterances, classes = [u for u in utterances if not known or u.emotion in known], "all"
     return opened, *select_classes(utterances, classes)

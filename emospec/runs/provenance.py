@@ -9,18 +9,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from emospec.data.corpora import CORPORA, YOUR_OWN
-from emospec.data.corpora.own import OwnCorpus
+from emospec.data.corpora import CORPORA
+from emospec.data.corpora.user import USER_READERS, UserCorpus
 from emospec.data.utterances import Utterance
 
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that can move a number."""
-    packages = ("torch", "numpy", "soundfile", "soxr", "accelerate")
+    packages = ("torch", "numpy", "soundfile", "soxr")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def corpus_facts(name: str, utterances: Sequence[Utterance], own: OwnCorpus | None = None) -> dict[str, Any]:
+def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | None = None) -> dict[str, Any]:
     """Return what a report must say of a corpus: title, licence, citation, and how much of it was used.
 
     Args:
@@ -29,7 +29,7 @@ def corpus_facts(name: str, utterances: Sequence[Utterance], own: OwnCorpus | No
         own: what is said of it where it is the user's own, whatever corpus has that name.
     """
     mine = [u for u in utterances if u.corpus == name]
-    known = CORPORA.get(name) if own is None or name in YOUR_OWN else None
+    known = CORPORA.get(name) if own is None or name in USER_READERS else None
     reader = {"reader": own.reader} if own else {}
     return reader | {
         "name": name,

@@ -10,13 +10,12 @@ import pytest
 
 from emospec.cli.tables import print_comparison
 from emospec.errors import ConfigError, RunError
-from emospec.evaluation.comparison import choose_by_dev, compare, pair_up
-from emospec.evaluation.contrasts import contrasts
+from emospec.evaluation.comparison import choose_by_dev, compare, contrasts, pair_up
 from emospec.evaluation.statistics import holm
 from emospec.evaluation.summary import summarise, summarise_settings
 from emospec.evaluation.sweeps import find_sweeps
 from emospec.experiments.plans import sweep_values
-from emospec.report.words import signed
+from emospec.report.words import signed, verdict
 from emospec.runs.record import RunRecord
 from fake_runs import fake_run
 
@@ -174,9 +173,9 @@ def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None
     ]
     first, second = contrasts(summarise_settings(runs))
     assert (first.variant, second.variant) == ("dai2019-mel", "dai2019-mel, training.steps=2000")
-    assert "+0.0 points" in first.verdict
+    assert "+0.0 points" in verdict(first)
     assert second.pair is None
-    assert "none to compare with" in second.verdict
+    assert "none to compare with" in verdict(second)
 
 
 def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
     assert found.difference == contrast.pair.first.ua - contrast.pair.second.ua  # type: ignore[union-attr]
     assert (
         f"{signed(found.difference)} points over 2 runs on the same folds (2 runs without a partner"
-        in contrast.verdict
+        in verdict(contrast)
     )
 
 
