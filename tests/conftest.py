@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
@@ -40,7 +40,7 @@ def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """The one line in which the command line, in this process, refuses these arguments."""
     monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
-        main()
+        run_command_line()
     assert stop.value.code == 2
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("emospec: ")
