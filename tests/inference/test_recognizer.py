@@ -35,7 +35,7 @@ def test_it_says_what_the_network_says(recognizer: Recognizer, hum_run: Path, fi
     temperature = recognizer.model.temperature
     for file in files[:6]:
         waveform = torch.from_numpy(read_audio(file))
-        z, probabilities = learner.listen(waveform[None], torch.tensor([len(waveform)]))
+        z, probabilities = learner.forward_waveforms(waveform[None], torch.tensor([len(waveform)]))
         expected = (probabilities[0].log() / temperature).softmax(0)
         said = recognizer.predict(file)
         np.testing.assert_allclose(list(said.probabilities.values()), expected, atol=1e-4)
