@@ -145,7 +145,7 @@ def run_job(
 
     import torch
 
-    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.device import reuse_freed_memory
 
     reuse_freed_memory()
     before = torch.get_num_threads()
@@ -197,9 +197,8 @@ def _train_alone(
     """The training and judging of a run whose folder nobody else writes into."""
     import torch
 
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import give_back_freed_memory
     from emospec.learning.training import fit
 
     job, settings, out = ready.job, ready.job.settings, ready.job.out
@@ -240,10 +239,7 @@ def _train_alone(
     audit = ready.proved(audit, result)
     if job.strict:
         audit.refuse_leaks()
-    outputs = {}
-    for part in PARTS:
-        outputs[part] = ranks.judge(learner, store, ready.part(part))
-        give_back_freed_memory()
+    outputs = {part: ranks.forward_utterances(learner, store, ready.part(part)) for part in PARTS}
     if ranks.main:
         _write_results(ready, learner, outputs, meta, audit, result)
     ranks.wait()

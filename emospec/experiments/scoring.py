@@ -34,7 +34,7 @@ def judge(run: RunRecord, pack: Path | str, out: Path | None = None) -> pd.DataF
     Raises:
         RunError: the pack holds no utterance of the run's classes, or none that is new to the model.
     """
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
 
     opened = Pack(pack)
@@ -45,7 +45,7 @@ def judge(run: RunRecord, pack: Path | str, out: Path | None = None) -> pd.DataF
     if "test" not in parts:
         raise RunError(f"{pack} holds no utterance that is new to the model: all trained or selected it")
     learner = Learner.load(run.folder / "model")
-    outputs = learner.judge(FrameStore(opened, learner.frontend), opened.places(utterances))
+    outputs = learner.forward_utterances(FrameStore(opened, learner.frontend), opened.places(utterances))
     table = _predictions(utterances, parts, run.classes, outputs.probabilities)
     if out is not None:
         write_text(out, table.to_csv(index=False))

@@ -16,7 +16,7 @@ from emospec.data.utterances import Utterance
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that can move a number."""
-    packages = ("torch", "numpy", "soundfile", "soxr", "accelerate")
+    packages = ("torch", "numpy", "soundfile", "soxr")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 

@@ -14,7 +14,7 @@ import soundfile
 from emospec.audio.reader import read_audio
 from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
-from emospec.data.pack_index import PACK_FORMAT, Skipped
+from emospec.data.pack_index import PACK_FORMAT, PackIndex, Skipped, entries_from, read_index, write_index
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError
 
@@ -491,3 +491,37 @@ def test_the_index_is_plain_json_beside_raw_samples(recordings: Recordings, tmp_
     first = index["entries"][0]
     raw = np.fromfile(tmp_path / "pack" / "int16-00000.bin", "<i2", first["samples"])
     np.testing.assert_array_equal(raw, soundfile.read(recordings[0].file, dtype="int16")[0])
+
+
+def test_an_index_has_a_row_a_line_and_is_read_back(tmp_path: Path) -> None:
+    index = PackIndex(
+        entries=entries_from([("int16", 3, "0" * 64), ("float32", 2, "f" * 64)]),
+        utterances=[utterance(Path("/a.wav")), utterance(Path("/b.wav"), start=0.5)],
+        skipped=[Skipped("own/c", "no sound")],
+        silent=[],
+        sources=np.array([[1, 2], [3, 4], [-1, -1]]),
+        requested="asked",
+        digest="all",
+    )
+    write_index(tmp_path, index)
+    lines = (tmp_path / "index.json").read_text().splitlines()
+    assert lines[:4] == [
+        '{"format": 3,',
+        '"sample_rate": 16000,',
+        f'"entries": [{{"store": "int16", "samples": 3, "sha256": "{"0" * 64}"}},',
+        f'{{"store": "float32", "samples": 2, "sha256": "{"f" * 64}"}}],',
+    ]
+    assert lines[6:] == [
+        '"skipped": [{"id": "own/c", "reason": "no sound"}],',
+        '"silent": [],',
+        '"sources": [[1, 2],',
+        "[3, 4],",
+        "[-1, -1]],",
+        '"requested": "asked",',
+        '"digest": "all"}',
+    ]
+    read = read_index(tmp_path)
+    assert (read.utterances, read.skipped, read.silent) == (index.utterances, index.skipped, [])
+    assert read.entries.tolist() == index.entries.tolist()
+    np.testing.assert_array_equal(read.sources, index.sources)
+    assert (read.requested, read.digest) == ("asked", "all")

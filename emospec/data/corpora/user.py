@@ -1,12 +1,12 @@
 """Corpora of the user's own, named in `csv:NAME` and `folders:NAME`: their names, and their terms of use.
 
-A pack keeps them in `corpora.json`. How their recordings are read, `manifest` and `folders` say.
+A pack keeps them in `corpora.json`. `manifest` and `folders` read their recordings.
 """
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from emospec.errors import CorpusError, PackError, nearest
@@ -14,7 +14,7 @@ from emospec.files import write_json
 
 USER_CORPORA_FILE = "corpora.json"
 USER_READERS = ("csv", "folders")
-"""Readers of anybody's recordings; without a name of its own, a corpus is called as its reader."""
+"""Readers of anybody's recordings; a corpus without a name of its own is called as its reader."""
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
@@ -60,7 +60,7 @@ def split_name(corpus: str) -> tuple[str, str]:
 
 
 def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> list[UserCorpus]:
-    """Return the corpora with their terms: TEXT is of the only one, NAME=TEXT of the one of that name.
+    """Return the corpora with their terms: TEXT is for the only one, NAME=TEXT for the one of that name.
 
     Raises:
         CorpusError: it is not clear whose terms they are, or there are none.
@@ -68,14 +68,15 @@ def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> lis
     terms: dict[str, str] = {}
     names = [corpus.name for corpus in corpora]
     for licence in licences:
-        name, text = _whose(licence, names)
+        name, text = _name_and_text(licence, names)
         if name in terms:
             raise CorpusError(f"--licence: {name} has two. Give one")
         terms[name] = text
-    return [UserCorpus(c.name, c.reader, terms.get(c.name, "")) for c in corpora]
+    return [replace(corpus, licence=terms.get(corpus.name, "")) for corpus in corpora]
 
 
-def _whose(licence: str, names: Sequence[str]) -> tuple[str, str]:
+def _name_and_text(licence: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the corpus that a --licence is for, and its terms."""
     if not names:
         raise CorpusError(
             f"--licence {licence!r}: only csv and folders take one. Other corpora have their own"
@@ -101,7 +102,7 @@ def read_user_corpora(folder: Path) -> dict[str, UserCorpus]:
     """Return a pack's corpora of the user's own, by name.
 
     Raises:
-        PackError: what says so is damaged.
+        PackError: their file is damaged.
     """
     path = folder / USER_CORPORA_FILE
     if not path.is_file():
@@ -114,7 +115,7 @@ def read_user_corpora(folder: Path) -> dict[str, UserCorpus]:
 
 
 def write_user_corpora(folder: Path, corpora: Iterable[UserCorpus]) -> None:
-    """Write what `read_user_corpora` reads.
+    """Write corpora so that `read_user_corpora` reads them.
 
     Raises:
         OutputError: it cannot be written.
