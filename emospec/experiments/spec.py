@@ -191,15 +191,13 @@ def prepare_run(job: RunSpec) -> PreparedRun:
 def doubts_of(job: RunSpec, utterances: int) -> list[str]:
     """Return what of a training on so many utterances is hardly what the user wants, in words.
 
-    Such are steps that were asked for and are scaled to another number, and a lambda that never acts.
+    Such is a lambda that never acts.
 
     Raises:
         ConfigError: no model could be chosen.
     """
     training, loss, doubts = job.settings.training, job.settings.loss, []
     steps, _ = training.plan(utterances)
-    if steps != training.steps and any(o.startswith("training.steps=") for o in job.overrides):
-        doubts.append(f"{steps} steps are taken: {training.why(utterances)}. --steps takes a number as it is")
     if loss.center_weight and steps <= loss.warmup_steps:
         doubts.append(
             f"lambda never acts: training ends at step {steps}, within the first {loss.warmup_steps} "

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emospec.config import with_current_keys
 from emospec.data.audit import Audit
 from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
@@ -218,7 +219,7 @@ def read_run(folder: Path) -> RunRecord:
             f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"
         )
     try:
-        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        config = with_current_keys(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         if not (isinstance(meta, dict) and isinstance(scores, dict)):
