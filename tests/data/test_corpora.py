@@ -1,4 +1,4 @@
-"""Corpora: official names, flattened copies and other suffixes are read alike; counts and errors are true."""
+"""Readers of corpora: names, copies, counts and errors."""
 
 import csv
 import os
@@ -256,7 +256,7 @@ def test_iemocap_whole_tree_gives_exactly_the_known_counts(iemocap: Path) -> Non
     assert check.summary == "5531 of 5531 utterances, 10 of 10 speakers, 50 more of other emotions"
 
 
-def test_iemocap_speaker_is_who_speaks_not_who_wears_the_markers(iemocap: Path) -> None:
+def test_the_speaker_of_iemocap_is_the_last_letter(iemocap: Path) -> None:
     utterances = {u.id: u for u in read_corpus("iemocap", iemocap)}
     other = utterances["iemocap/Ses01F_impro01_M001"]
     assert (other.speaker, other.sex, other.session) == ("Ses01M", "m", "Session1")
@@ -313,7 +313,7 @@ def test_iemocap_unknown_code_is_an_error(tmp_path: Path) -> None:
 # Errors of every corpus
 
 
-def test_unknown_name_names_the_nearest() -> None:
+def test_an_unknown_corpus_is_an_error_with_a_hint() -> None:
     assert "no corpus is called 'emo_db', did you mean 'emodb'? Known: iemocap," in error(
         lambda: read_corpus("emo_db", ".")
     )
@@ -326,7 +326,7 @@ def test_missing_root(tmp_path: Path) -> None:
     assert "wav/03a01Fa.wav" in message
 
 
-def test_nothing_found_says_what_was_expected_and_found(tmp_path: Path) -> None:
+def test_an_empty_corpus_is_an_error_with_its_layout(tmp_path: Path) -> None:
     message = error(lambda: read_corpus("emodb", tmp_path))
     assert "Expected: wav/03a01Fa.wav. Found: no audio file. Get it from http" in message
     touch(tmp_path, ["a/song.mp3", "b.wav"])
@@ -342,7 +342,7 @@ def test_two_recordings_of_one_name(tmp_path: Path) -> None:
     assert "copy/03a01Fa.flac" in message
 
 
-def test_of_emodb_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
+def test_emodb_is_read_from_its_wav_folder(tmp_path: Path) -> None:
     stems = ["03a01Fa", "08b10Wb"]
     touch(tmp_path, [f"{folder}/{stem}.wav" for folder in ("laryngo", "wav") for stem in stems])
     assert [u.file for u in read_corpus("emodb", tmp_path)] == [tmp_path / "wav" / f"{s}.wav" for s in stems]
@@ -350,7 +350,7 @@ def test_of_emodb_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
     assert len(read_corpus("emodb", tmp_path)) == 2
 
 
-def test_a_recording_that_is_there_twice_is_taken_once(tmp_path: Path) -> None:
+def test_equal_recordings_are_read_once(tmp_path: Path) -> None:
     name = "03-01-01-01-01-01-01"
     sound = np.random.default_rng(0).integers(-9999, 9999, 800).astype(np.int16)
     for place in ("Actor_01", "audio_speech_actors_01-24/Actor_01", "again"):
@@ -363,7 +363,7 @@ def test_a_recording_that_is_there_twice_is_taken_once(tmp_path: Path) -> None:
     assert "two recordings are called" in error(lambda: read_corpus("ravdess", tmp_path))
 
 
-def test_equal_recordings_of_unlike_labels_are_not_one(tmp_path: Path) -> None:
+def test_equal_recordings_with_different_labels_are_an_error(tmp_path: Path) -> None:
     for suffix in ("wav", "flac"):
         soundfile.write(tmp_path / f"a.{suffix}", np.zeros(800), 16_000)
     rows = "file,speaker,emotion\na.wav,ann,{}\na.flac,ann,happy\n"
@@ -390,7 +390,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7286
         (b"RIFF\0\0\0\0WAVEdata\0\1\0\0abc", "2 of 4 recordings are cut"),
     ],
 )
-def test_a_copy_whose_files_hold_no_sound_is_not_complete(content: bytes, words: str, tmp_path: Path) -> None:
+def test_files_without_sound_make_a_corpus_incomplete(content: bytes, words: str, tmp_path: Path) -> None:
     names = [f"dis-{speaker}-b{k}.wav" for speaker in ("f1", "m1") for k in (1, 2)]
     touch(tmp_path, names)
     before = check_corpus("emovo", tmp_path)
@@ -402,7 +402,7 @@ def test_a_copy_whose_files_hold_no_sound_is_not_complete(content: bytes, words:
     assert words in flaw
 
 
-def test_of_crema_d_as_it_is_released_the_waves_are_read(tmp_path: Path) -> None:
+def test_crema_d_is_read_from_its_wav_folder(tmp_path: Path) -> None:
     stems = ["1001_DFA_ANG_XX", "1091_IEO_FEA_HI"]
     touch(tmp_path, [f"AudioWAV/{stem}.wav" for stem in stems] + [f"AudioMP3/{stem}.mp3" for stem in stems])
     read = read_corpus("crema_d", tmp_path)
@@ -453,7 +453,7 @@ def test_csv_reads_every_column(tmp_path: Path) -> None:
     assert check.summary == "3 utterances, 2 speakers"
 
 
-def test_csv_without_speakers_says_so(tmp_path: Path) -> None:
+def test_a_csv_without_speakers_has_unknown_speakers(tmp_path: Path) -> None:
     check = check_corpus("csv", manifest(tmp_path, "file,speaker,emotion\na.wav,,happy\n"))
     assert check.summary == "1 utterance, speakers unknown"
 
@@ -492,7 +492,10 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
         (HEAD + "a.wav,ann,happy,,inf,,\n", ":2: end 'inf' is not a number of seconds"),
         (HEAD + "a.wav,ann,happy,2,2,,\n", ":2: end 2.0 is not after start 2.0"),
         (HEAD + "a.wav,ann,happy,,0,,\n", ":2: end 0.0 is not after start 0.0"),
-        (HEAD + "a.wav,ann,happy,,,x,\n", ":2: sex 'x' is not one of f, female, m, male, or blank"),
+        (
+            HEAD + "a.wav,ann,happy,,,x,\n",
+            ":2: sex 'x' is not one of f, female, w, woman, m, male, man, or blank",
+        ),
         (HEAD + "a.wav,ann,happy,,,,tst\n", ":2: split 'tst' is not one of train, dev,"),
         (HEAD + "a.wav,ann,nan,,,,\n", ":2: the emotion is blank"),
         (HEAD + "a.wav,ann,sad,,,,\nb/c.wav,ann, <NA> ,,,,\n", ":3: the emotion is blank"),
@@ -506,14 +509,14 @@ HEAD = "file,speaker,emotion,start,end,sex,split\n"
         ),
     ],
 )
-def test_csv_mistakes_name_the_line(text: str, message: str, tmp_path: Path) -> None:
+def test_mistakes_in_a_csv_name_the_line(text: str, message: str, tmp_path: Path) -> None:
     assert message in error(lambda: read_corpus("csv", manifest(tmp_path, text)))
 
 
 @pytest.mark.parametrize(
     "word", ["", "nan", "NaN", "NAN", "None", "none", "null", "NULL", "#N/A", "N/A", "n/a", "NA", "<NA>", "NaT", "#REF!", "#NAME?", " nan ", "\u00a0"]
 )  # fmt: skip
-def test_words_for_a_missing_value_are_blanks_in_every_column(word: str, tmp_path: Path) -> None:
+def test_words_for_a_missing_value_are_blanks(word: str, tmp_path: Path) -> None:
     row = ["a.wav", word, "sad", *[word] * 8]
     header = "file,speaker,emotion,start,end,sex,language,text,split,session,style\n"
     (read,) = read_corpus("csv", manifest(tmp_path, header + ",".join(row) + "\n"))
@@ -547,19 +550,19 @@ def test_a_csv_as_pandas_and_audformat_write_it(tmp_path: Path) -> None:
     assert corpus_remarks("csv", tmp_path) == ["columns that are not read: 'rater'"]
 
 
-def test_sex_beside_gender_is_the_one_that_is_read(tmp_path: Path) -> None:
+def test_a_sex_column_wins_over_gender(tmp_path: Path) -> None:
     text = "file,speaker,emotion,gender,sex\na.wav,ann,sad,m,f\n"
     assert [u.sex for u in read_corpus("csv", manifest(tmp_path, text))] == ["f"]
 
 
-def test_further_columns_are_named_with_what_they_may_mean(tmp_path: Path) -> None:
+def test_unread_columns_are_listed_with_hints(tmp_path: Path) -> None:
     text = "file,speaker,emotion,duration,langauge,text\na.wav,ann,sad,1.5,de,x\n"
     assert [u.language for u in read_corpus("csv", manifest(tmp_path, text))] == [""]
     (words,) = corpus_remarks("csv", tmp_path)
     assert words == "columns that are not read: 'duration', 'langauge' (did you mean 'language'?)"
 
 
-def test_own_corpora_have_names_of_their_own(tmp_path: Path) -> None:
+def test_user_corpora_have_names(tmp_path: Path) -> None:
     manifest(tmp_path, "file,speaker,emotion\na.wav,ann,sad\n")
     (read,) = read_corpus("csv:calls", tmp_path)
     assert (read.id, read.corpus, read.voice) == ("calls/a", "calls", "calls/ann")
@@ -572,12 +575,12 @@ def test_own_corpora_have_names_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["csv:", "csv:a/b", "csv:a b", "csv:a:b", "csv:..", "csv:folders", "csv:" + "a" * 65]
 )
-def test_names_that_a_corpus_cannot_have(name: str, tmp_path: Path) -> None:
+def test_invalid_names_of_corpora_are_refused(name: str, tmp_path: Path) -> None:
     assert "A name is up to 64 letters" in error(lambda: read_corpus(name, tmp_path))
     assert "only csv and folders take a name" in error(lambda: read_corpus("emodb:x", tmp_path))
 
 
-def test_licences_are_of_own_corpora() -> None:
+def test_licences_belong_to_user_corpora() -> None:
     calls, lab = UserCorpus("calls", "csv"), UserCorpus("lab", "folders")
     assert with_licences([calls], ["  CC BY\n4.0 "]) == [UserCorpus("calls", "csv", "CC BY 4.0")]
     assert with_licences([calls], ["https://a.org/?b=c"])[0].licence == "https://a.org/?b=c"
@@ -610,7 +613,7 @@ def test_folders_whose_names_are_no_utf8_and_other_suffixes(tmp_path: Path) -> N
         word.encode()
 
 
-def test_a_home_that_is_not_there_is_a_line() -> None:
+def test_an_unknown_home_folder_is_an_error() -> None:
     with pytest.raises(CorpusError, match=r"~nobody-of-this-name/x does not exist"):
         read_corpus("emodb", "~nobody-of-this-name/x")
 
@@ -642,7 +645,7 @@ def test_folders(tmp_path: Path) -> None:
         ("emotiontts_ko", 300, 15),
     ],
 )
-def test_the_manifests_of_shared_corpora_read_as_they_are(name: str, utterances: int, speakers: int) -> None:
+def test_the_manifests_of_shared_corpora_are_read(name: str, utterances: int, speakers: int) -> None:
     read = read_corpus(f"csv:{name}", SHARED / name / "manifest.csv")
     assert (len(read), len({u.voice for u in read})) == (utterances, speakers)
     assert corpus_remarks(f"csv:{name}", SHARED / name) == ["columns that are not read: 'duration'"]
@@ -681,7 +684,7 @@ def test_ravdess_folds_agree_with_the_published_list() -> None:
         assert {row["speaker"]: int(row["test_fold"]) for row in csv.DictReader(file)} == FOLDS
 
 
-def test_files_of_other_kinds_are_named_by_the_check(tmp_path: Path) -> None:
+def test_the_check_counts_files_of_other_kinds(tmp_path: Path) -> None:
     touch(tmp_path, ["happy/1.wav", "sad/2.m4a", "sad/3.wav", "sad/4.M4A", "sad/5.webm", "sad/notes.txt"])
     check = check_corpus("folders", tmp_path)
     assert not check.complete
@@ -698,7 +701,7 @@ def test_files_of_other_kinds_are_named_by_the_check(tmp_path: Path) -> None:
     assert "Found: no audio file that is read here, but 1 .m4a: convert them" in message
 
 
-def test_a_suffix_that_is_no_recordings_belongs_to_the_name(tmp_path: Path) -> None:
+def test_only_suffixes_of_recordings_are_cut_from_ids(tmp_path: Path) -> None:
     touch(tmp_path, ["call.001", "call.002", "v1.2/a.b.wav", "c.m4a"])
     rows = "".join(f"{name},ann,happy\n" for name in ("call.001", "call.002", "v1.2/a.b.wav", "c.m4a"))
     found = read_corpus("csv", manifest(tmp_path, f"file,speaker,emotion\n{rows}"))

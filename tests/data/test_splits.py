@@ -1,4 +1,4 @@
-"""Splits keep what they promise: who trains, selects and tests, drawn anew by repeat, whatever the order."""
+"""Splits: the sets of each protocol, their dependence on seed and repeat only, and refusals."""
 
 import csv
 from collections import Counter
@@ -26,11 +26,11 @@ def utterance(speaker: str, emotion: str, number: int = 0, corpus: str = "made",
     return replace(Utterance(name, corpus, Path(f"{name}.wav"), speaker, emotion, emotion), **facts)  # type: ignore[arg-type]
 
 
-def crowd(speakers: int, emotions: str = "angry happy sad", each: int = 2) -> Utterances:
+def crowd(speakers: int, emotions: str = "angry happy sad", per_emotion: int = 2) -> Utterances:
     """Speakers s00, s01, ... by turns female and male, with as many utterances of each emotion."""
     return [
         utterance(f"s{s:02}", emotion, k, sex="fm"[s % 2])
-        for s, emotion, k in product(range(speakers), emotions.split(), range(each))
+        for s, emotion, k in product(range(speakers), emotions.split(), range(per_emotion))
     ]
 
 
@@ -139,13 +139,13 @@ def test_dai2019_trains_on_the_other_eight_parts_and_tests_half() -> None:
     assert not set(times) & set.union(*parts[0::2])
 
 
-def test_dai2019_of_whole_strata_tests_exactly_half() -> None:
+def test_dai2019_of_even_strata_tests_exactly_half() -> None:
     split = make_split(iemocap(10), "dai2019")
     assert {len(part) for part in parts_of(split)} == {100}
     assert len(times_tested(split)) == 500
 
 
-def test_dai2019_starts_each_stratum_at_a_part_of_its_own() -> None:
+def test_dai2019_starts_strata_at_different_parts() -> None:
     # Of 11 in a stratum, the part where it starts gets two.
     parts = parts_of(make_split(iemocap(11), "dai2019"))
     assert sum(map(len, parts)) == 1100
@@ -174,9 +174,9 @@ def test_the_same_seed_gives_the_same_split_in_any_order(protocol: str) -> None:
     turned = utterances[::-1]
     again = make_split(turned, protocol, seed=3, speaker_folds=folds)
     assert again.hash == split.hash
-    for one, other in zip(split.folds, again.folds, strict=True):
+    for first, second in zip(split.folds, again.folds, strict=True):
         for part in ("train", "dev", "test"):
-            assert ids(one, part, utterances) == ids(other, part, turned)
+            assert ids(first, part, utterances) == ids(second, part, turned)
     assert_sound(again, turned)
 
 
@@ -196,7 +196,7 @@ def test_splits_of_published_results_do_not_change() -> None:
     ("protocol", "draws"),
     [("dai2019", True), ("groups:3", True), ("one-speaker-out", False), ("sessions", False)],
 )
-def test_another_repeat_or_seed_draws_anew_where_the_protocol_draws(protocol: str, draws: bool) -> None:
+def test_another_repeat_or_seed_changes_drawn_splits_only(protocol: str, draws: bool) -> None:
     utterances = iemocap(10)
     hashes = {
         make_split(utterances, protocol, repeat=repeat, seed=seed).hash
@@ -250,9 +250,7 @@ def test_sessions_are_tested_once_each(utterances: Utterances, deal: list[int]) 
 
 @examples
 @given(utterances=corpora(), count=st.integers(3, 6), seed=st.integers(0, 9))
-def test_groups_have_their_share_of_each_corpus_and_sex(
-    utterances: Utterances, count: int, seed: int
-) -> None:
+def test_groups_are_balanced_over_corpora_and_sex(utterances: Utterances, count: int, seed: int) -> None:
     speakers = {u.voice: (u.corpus, u.sex) for u in utterances}
     if len(speakers) < count:
         assert f"needs {count} speakers, found {len(speakers)}" in error(utterances, f"groups:{count}")
@@ -282,7 +280,7 @@ def test_one_speaker_out_selects_on_the_next_in_cyclic_order(speakers: int, ahea
     assert ("next two speakers" if ahead == 2 else "next speaker ") in split.words
 
 
-def test_speakers_of_one_name_in_two_corpora_are_two() -> None:
+def test_one_name_in_two_corpora_means_two_speakers() -> None:
     utterances = [*crowd(3), *(replace(u, id=f"x{u.id}", corpus="other") for u in crowd(3))]
     assert len(make_split(utterances, "one-speaker-out").folds) == 6
 
@@ -306,8 +304,8 @@ def test_folds_may_come_from_a_csv(tmp_path: Path) -> None:
     assert split.protocol == f"folds:{file}"
 
 
-def test_column_deals_as_the_manifest_says() -> None:
-    utterances = dealt(crowd(4, each=3))
+def test_column_follows_the_manifest() -> None:
+    utterances = dealt(crowd(4, per_emotion=3))
     split = make_split(utterances, "column")
     (fold,) = split.folds
     assert_sound(split, utterances)
@@ -330,7 +328,7 @@ def test_fold_lists_are_written_as_csv(tmp_path: Path) -> None:
     with open(tmp_path / "folds.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["fold", "part", "utterance", "speaker", "samples"]
-    expected = {(u.id, u.voice, told) for u, told in zip(utterances, samples, strict=True)}
+    expected = {(u.id, u.voice, sha256) for u, sha256 in zip(utterances, samples, strict=True)}
     assert {tuple(row[2:]) for row in rows[1:]} == expected
     assert len(rows) == 1 + 3 * len(utterances)
     for number, fold in enumerate(split.folds, start=1):
@@ -403,20 +401,20 @@ def test_a_number_of_groups_below_three_or_none_is_refused(protocol: str) -> Non
             "column",
             "fold 1 of column has no dev utterances",
         ),
-        (crowd(1, each=2), "dai2019", "of dai2019 has no "),
+        (crowd(1, per_emotion=2), "dai2019", "of dai2019 has no "),
         (
             [*crowd(4), utterance("s00", "bored")],
             "one-speaker-out",
             "fold 1 of one-speaker-out has no training sample of bored",
         ),
         (
-            [*dealt(crowd(4, each=3)), utterance("s00", "bored", split="train")],
+            [*dealt(crowd(4, per_emotion=3)), utterance("s00", "bored", split="train")],
             "column",
             "no fold of column tests bored",
         ),
     ],
 )
-def test_what_a_protocol_cannot_do_is_refused(utterances: Utterances, protocol: str, words: str) -> None:
+def test_impossible_splits_are_refused(utterances: Utterances, protocol: str, words: str) -> None:
     assert words in error(utterances, protocol)
 
 
