@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 from emospec.vocabulary import EMOTIONS, common_emotion
 
 Sex = Literal["f", "m", ""]
@@ -82,7 +82,7 @@ def select_classes(
         names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
-            hint = nearest(classes, ("all", *CLASS_SETS)) or "."
+            hint = did_you_mean(classes, ("all", *CLASS_SETS)) or "."
             known = ", ".join(("all", *CLASS_SETS))
             raise CorpusError(
                 f"class set {classes!r} is not known{hint} Known: {known}, or a list of emotions"

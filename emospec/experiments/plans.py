@@ -14,7 +14,7 @@ from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import Pack, prepare
-from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, nearest
+from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, did_you_mean
 from emospec.experiments.planning import Arm, plan
 from emospec.experiments.progress import Watch
 from emospec.experiments.run import (
@@ -201,7 +201,7 @@ def reproduce(
     """
     if unknown := [part for part in parts if part not in PAPER]:
         raise ConfigError(
-            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
+            f"part {unknown[0]!r} is not known{did_you_mean(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
         )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):
@@ -273,7 +273,7 @@ def run_jobs(
     import joblib
     import torch
 
-    from emospec.workers import side_by_side
+    from emospec.workers import open_workers
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -289,7 +289,7 @@ def run_jobs(
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()
     # A cluster that grows is told of all of them.
-    with side_by_side(jobs if cluster else at_once, cluster, ahead=len(todo) if cluster else 1) as work:
+    with open_workers(jobs if cluster else at_once, cluster, ahead=len(todo) if cluster else 1) as work:
         _prepare_frames(todo, progress)
         watch = Watch(todo, progress, at_once) if progress else None
         try:
@@ -338,14 +338,14 @@ def _run_safely(job: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
         folder: where the caller is, so that relative paths mean the same here.
         parent: the caller's process; 0 on a cluster.
     """
-    from emospec.workers import leave_with, refuse_unwanted
+    from emospec.workers import check_task_wanted, exit_with_parent
 
     def stay_wanted(*_: object) -> None:
         # One that went on would meet --resume in its run's folder.
         if parent:
-            leave_with(parent)
+            exit_with_parent(parent)
         else:
-            refuse_unwanted()
+            check_task_wanted()
 
     try:
         os.chdir(folder)

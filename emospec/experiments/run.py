@@ -23,7 +23,7 @@ from emospec.errors import RunError
 from emospec.evaluation.overlap import fold_overlap
 from emospec.experiments.scoring import write_judgement
 from emospec.experiments.spec import PreparedRun, RunSpec, prepare_run
-from emospec.files import alone_in, told_as_output, write_json, write_text
+from emospec.files import folder_lock, output_errors, write_json, write_text
 from emospec.inference.model import CARD
 from emospec.progress import roughly
 from emospec.report.card import model_card
@@ -176,10 +176,10 @@ def _train_and_judge(
     meta = _meta(ready)
     if not ranks.main:
         return _train_alone(ready, meta, audit, ranks, resume, tensorboard, progress)
-    with told_as_output(out):
+    with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     held = RunError(f"{out}: another call trains it still. Wait for it, or name another folder")
-    with alone_in(out, held, _LEAVING_SECONDS):
+    with folder_lock(out, held, _LEAVING_SECONDS):
         refuse_existing(out, resume)  # which another call may have filled while this one waited
         refuse_another(ready)
         return _train_alone(ready, meta, audit, ranks, resume, tensorboard, progress)

@@ -26,13 +26,13 @@ import emospec
 from emospec.audio.reader import printable
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
-from emospec.files import alone_in, put_in_place, told_as_output, write_json
+from emospec.files import folder_lock, fsync_and_rename, output_errors, write_json
 from emospec.inference.manifest import Census, Manifest, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import Order, digest_of, part_of, score_shard
 from emospec.inference.streaming import Timing
 from emospec.table_cells import FILE
-from emospec.workers import Workers, side_by_side
+from emospec.workers import Workers, open_workers
 
 PLAN, SUMMARY, ERRORS = "plan.json", "summary.json", "errors.parquet"
 FORMAT = 1
@@ -88,7 +88,7 @@ def score(
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
     started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep, ffmpeg)
-    workers = side_by_side(jobs, cluster, ahead=2)
+    workers = open_workers(jobs, cluster, ahead=2)
     recognizer = Recognizer(model, int8=int8, threads=1, ffmpeg=ffmpeg)
     recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing is told now, not in every row
     order = Order(
@@ -109,7 +109,7 @@ def score(
     _check_protocols(census)
     plan = _plan(order, census, shard_files)
     _make_folder(out)
-    with alone_in(
+    with folder_lock(
         out, ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
     ):
         _keep_plan(out, plan)
@@ -117,7 +117,7 @@ def score(
         if left or not (out / SUMMARY).is_file():
             done = _score_shards(order, manifest, plan, left, workers, progress)
             took = {"files": done, "seconds": time.perf_counter() - started}
-            with told_as_output(out):
+            with output_errors(out):
                 _finish(order, plan, took, manifest.left_out)
         return _read(out / SUMMARY)
 
@@ -153,7 +153,7 @@ def _make_folder(out: Path) -> None:
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {PLAN}. Name a new folder")
-    with told_as_output(out):
+    with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
 
 
@@ -249,7 +249,7 @@ def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any], left_out: 
                 failures.update(errors["kind"].to_pylist())
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
-    put_in_place(unfinished, order.out / ERRORS)
+    fsync_and_rename(unfinished, order.out / ERRORS)
     facts = {
         "files": plan["files"],
         "failed": failures.total(),

@@ -24,13 +24,13 @@ from pyarrow import parquet
 from emospec.audio.reader import printable
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
-from emospec.files import as_text, write_bytes
+from emospec.files import escape_undecodable, write_bytes
 from emospec.inference.manifest import ManifestRow, is_url, location
 from emospec.inference.model import Model, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
-from emospec.workers import leave_with
+from emospec.workers import exit_with_parent
 
 FILES_AT_ONCE, URLS_AT_ONCE = 2, 16
 """Recordings in a worker's hands: one is decoded, or fetched, while the graph computes another."""
@@ -122,7 +122,7 @@ def score_shard(order: Order, shard: int, first: int, rows: Sequence[ManifestRow
         )
         _write(part_of(order.out, shard, "timelines"), _timelines(model.names, timelines))
     cells = [
-        {"row": first + k, "recording": as_text(row[0])}
+        {"row": first + k, "recording": escape_undecodable(row[0])}
         | dict(zip((field.name for field in order.kept), row[1:], strict=True))
         | _cells(said)
         for k, (row, (said, _)) in enumerate(zip(rows, scored, strict=True))
@@ -157,7 +157,7 @@ def _recognizer(folder: Path, digest: str, int8: bool, ffmpeg: bool) -> Recogniz
 
 def _score(order: Order, recognizer: Recognizer, place: str) -> tuple[Prediction | Failure, Timeline | None]:
     if order.parent:
-        leave_with(order.parent)
+        exit_with_parent(order.parent)
     try:
         with _at_hand(place) as file:
             said = recognizer.predict(file, channel=order.channel)
@@ -213,7 +213,12 @@ def _timelines(names: Sequence[str], heard: Iterator[tuple[int, ManifestRow, Tim
     columns = [("row", pa.int64()), ("recording", words), ("start", seconds), ("end", seconds)]
     columns += [("emotion", words), ("confidence", seconds), *((f"p_{name}", seconds) for name in names)]
     cells = [
-        {"row": number, "recording": as_text(row[0]), "start": one.start_seconds, "end": one.end_seconds}
+        {
+            "row": number,
+            "recording": escape_undecodable(row[0]),
+            "start": one.start_seconds,
+            "end": one.end_seconds,
+        }
         | {"emotion": one.emotion, "confidence": one.confidence}
         | {f"p_{name}": share for name, share in zip(names, one.probabilities, strict=False)}
         for number, row, timeline in heard
