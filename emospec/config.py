@@ -16,7 +16,8 @@ _STEPS = ("training.steps", "training.steps_for", "training.min_steps")  # what 
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # A run of another version may hold further keys, which are kept; `parse_settings` forbids them.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Table):
@@ -252,7 +253,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         ConfigError: all mistakes at once.
     """
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, extra="forbid")
     except ValidationError as error:
         # A union, that of data.classes, has an error for each of its types: one will do.
         mistakes = {".".join(map(str, e["loc"][:2])): e for e in reversed(error.errors())}

@@ -14,7 +14,7 @@ from emospec.errors import CorpusError
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
-    from emospec.experiments.run import RunProgress
+    from emospec.experiments.progress import RunProgress
 
 app = typer.Typer()
 _corpora_app = typer.Typer(invoke_without_command=True)

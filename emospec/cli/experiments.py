@@ -8,7 +8,7 @@ import typer
 
 import emospec
 from emospec.cli.data import prepare_corpora, print_prepared
-from emospec.cli.options import AsJson, needs
+from emospec.cli.options import AsJson, command_line, needs
 from emospec.cli.progress import run_progress
 from emospec.cli.streams import print_json
 
@@ -67,7 +67,7 @@ def _demo(
     with needs("train"), run_progress(as_json) as progress:
         from emospec.experiments.plans import demo
 
-        report = demo(out, seed=seed, progress=progress)
+        report = demo(out, seed=seed, progress=progress, command=command_line())
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
@@ -93,7 +93,7 @@ def _train(
     with needs("train"), run_progress(as_json) as progress:
         emospec.train(
             pack, out, preset, overrides, fold=fold, repeat=repeat, steps=steps, seed=seed, threads=threads,
-            resume=resume, strict=strict, tensorboard=tensorboard, progress=progress,
+            resume=resume, strict=strict, tensorboard=tensorboard, progress=progress, command=command_line(),
         )  # fmt: skip
     # Of several processes that train together, the first one prints.
     if os.environ.get("RANK", "0") == "0":
@@ -124,7 +124,7 @@ def _crossval(
     with needs("train"), run_progress(as_json) as progress:
         emospec.crossval(
             pack, out, preset, overrides, repeats=repeats, steps=steps, seed=seed, jobs=jobs,
-            cluster=cluster, resume=resume, strict=strict, progress=progress,
+            cluster=cluster, resume=resume, strict=strict, progress=progress, command=command_line(),
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
@@ -158,7 +158,7 @@ def _sweep(
 
         sweep(
             pack, out, key, sweep_values(values), preset, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
-            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
+            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress, command=command_line(),
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
@@ -205,6 +205,6 @@ def _reproduce(
                 print_prepared(prepared)
         report = reproduce(
             pack, out, parts, overrides, folds=folds, repeats=repeats, steps=steps, seed=seed,
-            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress,
+            jobs=jobs, cluster=cluster, resume=resume, strict=strict, progress=progress, command=command_line(),
         )  # fmt: skip
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)

@@ -1,6 +1,7 @@
 """What several verbs share: options, the model that they name, and the extra that they need."""
 
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,11 @@ _OF_EXTRA = {
     "tensorboard": "tensorboard",
     "distributed": "cluster",
 }  # package -> the extra of a single option
+
+
+def command_line() -> str:
+    """Return the command line as it was given, for the record of a run."""
+    return shlex.join(["emospec", *sys.argv[1:]])
 
 
 def finite(value: float) -> float:

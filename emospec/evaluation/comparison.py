@@ -92,7 +92,7 @@ def shared_places(summaries: Sequence[Summary]) -> set[tuple[int, int]]:
 def dev_ua_on(places: set[tuple[int, int]], summary: Summary) -> float:
     """A setting's mean dev UA over some folds; over its own where it has none of them."""
     runs = [run for run in summary.runs if run.place in places] or summary.runs
-    return float(np.mean([run.scores["dev"]["UA"] for run in runs]))
+    return float(np.mean([run.scores.dev.ua for run in runs]))
 
 
 def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
@@ -113,17 +113,15 @@ def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
         raise RunError("the settings share no fold of a repeat, so dev cannot choose among them")
     for runs in places[1:]:
         _refuse_other_folds([places[0][place] for place in shared], [runs[place] for place in shared])
-    chosen = [
-        max((runs[place] for runs in places), key=lambda run: run.scores["dev"]["UA"]) for place in shared
-    ]
+    chosen = [max((runs[place] for runs in places), key=lambda run: run.scores.dev.ua) for place in shared]
     return sum_up(chosen, "chosen by dev in each fold")
 
 
 def _refuse_other_folds(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> None:
     for one, other in zip(first, second, strict=True):
-        a, b = one.meta["protocol"], other.meta["protocol"]
-        if (a["name"], a["hash"]) != (b["name"], b["hash"]):
+        a, b = one.meta.protocol, other.meta.protocol
+        if (a.name, a.hash) != (b.name, b.hash):
             raise RunError(
-                f"{one.folder} ({a['name']}, fold lists {a['hash'][:12]}) and {other.folder} ({b['name']}, "
-                f"{b['hash'][:12]}) have other fold lists. Train both on the same pack, split and seed"
+                f"{one.folder} ({a.name}, fold lists {a.hash[:12]}) and {other.folder} ({b.name}, "
+                f"{b.hash[:12]}) have other fold lists. Train both on the same pack, split and seed"
             )

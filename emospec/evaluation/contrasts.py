@@ -69,7 +69,7 @@ class Contrast:
         if ua.p is not None:
             over += f", p {p_words(ua.p)}"
         if runs > 1:
-            scores = np.array([[run.scores["test"]["UA"] for run in pair] for pair in self.pairs], np.float64)
+            scores = np.array([[run.scores.test.ua for run in pair] for pair in self.pairs], np.float64)
             over += f", higher in {(scores[:, 1] > scores[:, 0]).sum()} of {runs} pairs"
         best = f", the best of {self.candidates} on dev" if self.candidates > 1 else ""
         return (
@@ -86,8 +86,8 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
         groups.setdefault(summary.runs[0].but_for(WEIGHT, RATE), []).append(summary)
     found = []
     for group in groups.values():
-        without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
-        with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
+        without = [s for s in group if not s.runs[0].settings.loss.center_weight]
+        with_ = [s for s in group if s.runs[0].settings.loss.center_weight]
         best = max(with_, key=partial(dev_ua_on, shared_places(with_))) if with_ else None
         found.append(Contrast(group[0].runs[0].variant, without[0] if without else None, best, len(with_)))
     return found
@@ -95,7 +95,7 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
 
 def center_words(run: RunRecord, more: str = "") -> str:
     """The start of a sentence: "With centre loss (λ 0.3, α 0.5)", or "Without centre loss"."""
-    loss = run.config["loss"]
-    if not loss["center_weight"]:
+    loss = run.settings.loss
+    if not loss.center_weight:
         return "Without centre loss"
-    return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"
+    return f"With centre loss (λ {loss.center_weight:g}, α {loss.center_rate:g}{more})"

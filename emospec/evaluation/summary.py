@@ -14,7 +14,7 @@ from emospec.data.splits import any_overlap
 from emospec.errors import RunError
 from emospec.evaluation.metrics import recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import Counts, Interval, Metric, count_by_speaker, interval
-from emospec.runs.record import RunRecord, find_runs, voices
+from emospec.runs.record import RunRecord, find_runs
 
 METRICS: tuple[Metric, ...] = ("UA", "WA")
 
@@ -53,7 +53,7 @@ class Summary:
     @property
     def speaker_overlap(self) -> bool | None:
         """Whether any run's test speakers were trained or selected on; None where that is unknown."""
-        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
+        return any_overlap(run.meta.protocol.speaker_overlap for run in self.runs)
 
     @cached_property
     def intervals(self) -> dict[Metric, Interval]:
@@ -98,11 +98,11 @@ def summarise(runs: Sequence[RunRecord]) -> Summary:
 def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
     """Runs of one protocol that are known to belong together, under a name; `summarise` knows by itself."""
     first = runs[0]
-    confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
+    confusions = [np.array(run.scores.test.confusion, np.int64) for run in runs]
     own_ua = np.array([unweighted_accuracy(c) for c in confusions])
     own_wa = np.array([weighted_accuracy(c) for c in confusions])
     total = np.sum(confusions, axis=0)
-    if first.meta["protocol"]["name"] == "dai2019":
+    if first.meta.protocol.name == "dai2019":
         how = f"mean over {len(runs)} run{'s' * (len(runs) != 1)}"
         ua, wa = float(own_ua.mean()), float(own_wa.mean())
     else:
@@ -126,7 +126,7 @@ def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
         wa_deviation=float(own_wa.std(ddof=1)) if many else float("nan"),
         recall=dict(zip(first.classes, recalls(total).tolist(), strict=True)),
         confusion=total,
-        dev_ua=float(np.mean([run.scores["dev"]["UA"] for run in runs])),
+        dev_ua=float(np.mean([run.scores.dev.ua for run in runs])),
     )
 
 
@@ -136,15 +136,15 @@ def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
     repeats: dict[int, RunRecord] = {}
     folds: dict[tuple[int, int], RunRecord] = {}
     for run in runs:
-        protocol = run.meta["protocol"]
-        mate = repeats.setdefault(protocol["repeat"], run)
+        protocol = run.meta.protocol
+        mate = repeats.setdefault(protocol.repeat, run)
         own, firsts = _differing(run, first)
         for what, other, a, b in (
-            ("protocol", first, protocol["name"], first.meta["protocol"]["name"]),
+            ("protocol", first, protocol.name, first.meta.protocol.name),
             ("classes", first, run.classes, first.classes),
             ("corpora", first, run.corpora, first.corpora),
             ("settings", first, own, firsts),
-            ("fold lists", mate, protocol["hash"], mate.meta["protocol"]["hash"]),
+            ("fold lists", mate, protocol.hash, mate.meta.protocol.hash),
         ):
             if a != b:
                 raise RunError(
@@ -176,11 +176,11 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> Counts:
     """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
     tables = []
     for run in runs:
-        protocol = run.meta["protocol"]
+        protocol = run.meta.protocol
         # dai2019 takes the mean over runs, every other protocol over repeats of pooled folds.
-        fold = f".{protocol['fold']}" if protocol["name"] == "dai2019" else ""
+        fold = f".{protocol.fold}" if protocol.name == "dai2019" else ""
         rows = run.predictions()
-        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol['repeat']}{fold}"))
+        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol.repeat}{fold}"))
     rows = pd.concat(tables)
     if corpus:
         rows = rows[rows["corpus"] == corpus]
@@ -193,6 +193,11 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> Counts:
         rows["predicted"].map(index),
         len(index),
     )
+
+
+def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
+    """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
+    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:
