@@ -34,7 +34,7 @@ SHARED, ALONE = "shared passes", "one by one"
 TOLERANCE = 1e-5  # of a probability
 OVERLOAD_SECONDS, AFTERWARDS = 30.0, 200
 CONNECTING_SECONDS, ANSWER_SECONDS = 60.0, 60.0
-PROGRAM = "import sys; from emospec.serving.server import serve; serve(sys.argv[1], port=0, threads={threads}{more})"
+PROGRAM = "import sys; from emospec.serving.server import run_server; run_server(sys.argv[1], port=0, threads={threads}{more})"
 
 
 @dataclass(frozen=True)

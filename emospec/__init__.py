@@ -14,13 +14,13 @@ from typing import Any
 __version__ = "0.2.0"
 __all__ = [
     "Failure",
-    "Moment",
     "Prediction",
     "Recognizer",
     "Segment",
     "Stream",
     "Timeline",
     "Timing",
+    "WindowPrediction",
     "__version__",
     "compare",
     "crossval",
@@ -38,7 +38,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Failure": "emospec.inference.prediction",
-    "Moment": "emospec.inference.streaming",
+    "WindowPrediction": "emospec.inference.streaming",
     "Prediction": "emospec.inference.prediction",
     "Recognizer": "emospec.inference.recognizer",
     "Segment": "emospec.inference.timeline",

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from emospec.inference.decoding import DecodedRecording, RecordingReader
-from emospec.inference.inputs import Recording
+from emospec.inference.recordings import DecodedRecording, Recording, RecordingReader
 
 
 class Hostile(RecordingReader):
     """Obeys its recordings."""
 
-    def hear(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> DecodedRecording:
+    def read(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> DecodedRecording:
         while recording == b"compute":
             pass
         if recording == b"hoard":
@@ -26,4 +25,4 @@ class Hostile(RecordingReader):
             os.abort()
         file = io.BytesIO()
         soundfile.write(file, np.sin(np.arange(16_000)), 16_000, format="WAV")
-        return super().hear(file.getvalue(), **options)
+        return super().read(file.getvalue(), **options)

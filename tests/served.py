@@ -18,7 +18,8 @@ from emospec.serving.batching import SharedRecognizer
 from emospec.serving.decoding import PRELOAD
 from emospec.serving.limits import Limits
 from emospec.serving.metrics import Metrics
-from emospec.serving.server import bind, config_of
+from emospec.serving.middleware import Access
+from emospec.serving.server import bind, uvicorn_config
 from emospec.serving.service import Service
 
 PRELOAD.append(
@@ -45,10 +46,10 @@ class Served:
 @contextmanager
 def served(model: Path, limits: Limits | None = None, **options: Any) -> Iterator[Served]:
     metrics = Metrics()
-    recognizer = SharedRecognizer(model, threads=2, told=metrics.passes.observe)
+    recognizer = SharedRecognizer(model, threads=2, on_pass=metrics.passes.observe)
     limits = limits or Limits()
     service = Service(recognizer, limits, metrics)
-    server = uvicorn.Server(config_of(create_app(service, **options), limits))
+    server = uvicorn.Server(uvicorn_config(create_app(service, Access(**options)), limits))
     with bind("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

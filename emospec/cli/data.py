@@ -174,13 +174,13 @@ def prepare_corpora(
     Raises:
         EmospecError: a corpus cannot be read, or the pack not be made.
     """
-    from emospec.data.corpora import compare, corpus_remarks, get_corpus, own_corpus, read_corpus
-    from emospec.data.corpora.own import with_licences
+    from emospec.data.corpora import check_counts, corpus_remarks, get_corpus, read_corpus, user_corpus
+    from emospec.data.corpora.user import with_licences
     from emospec.data.pack import prepare
 
     roots = _roots(corpora)
     known = {spec: get_corpus(spec) for spec in roots}
-    own_corpora = with_licences([own for spec in roots if (own := own_corpus(spec))], licences)
+    own_corpora = with_licences([own for spec in roots if (own := user_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
     pack, made = prepare(
@@ -188,7 +188,7 @@ def prepare_corpora(
         folder,
         skip_bad=skip_bad,
         replace=replace,
-        own=own_corpora,
+        user_corpora=own_corpora,
         progress=lambda done, total: progress("prepare", done, total, ""),
     )
     names = {spec: corpus.name for spec, corpus in known.items()}
@@ -196,7 +196,7 @@ def prepare_corpora(
         pack=pack,
         made=made,
         replaced=made and existed,
-        summaries={names[spec]: compare(known[spec], pool).summary for spec, pool in pools.items()},
+        summaries={names[spec]: check_counts(known[spec], pool).summary for spec, pool in pools.items()},
         remarks={
             names[spec]: [*corpus_remarks(spec, root), *_terms(pack, names[spec])]
             for spec, root in roots.items()
@@ -206,7 +206,7 @@ def prepare_corpora(
 
 def _roots(corpora: Sequence[str]) -> dict[str, str]:
     """Return the root of each corpus; CorpusError where two have one name."""
-    from emospec.data.corpora.own import READERS, split_name
+    from emospec.data.corpora.user import USER_READERS, split_name
 
     roots: dict[str, str] = {}
     names: set[str] = set()
@@ -215,7 +215,7 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
             raise CorpusError(f"{spec!r} is not of the form NAME=ROOT, such as emodb=~/emodb")
         reader, name = split_name(spec)
         if name in names:
-            to_do = f"Name each, as in {reader}:calls=ROOT" if reader in READERS else "Name each once"
+            to_do = f"Name each, as in {reader}:calls=ROOT" if reader in USER_READERS else "Name each once"
             raise CorpusError(f"corpus {name!r} is named twice. {to_do}")
         names.add(name)
         roots[spec] = root
@@ -225,14 +225,14 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
 def _terms(pack: "Pack", name: str) -> list[str]:
     """Return the remarks on the terms of a corpus of the user's own."""
     from emospec.data.corpora import CORPORA
-    from emospec.data.corpora.own import READERS
+    from emospec.data.corpora.user import USER_READERS
 
-    if name not in pack.own:
+    if name not in pack.user_corpora:
         return []
-    if licence := pack.own[name].licence:
+    if licence := pack.user_corpora[name].licence:
         return [f"licence {licence}"]
     remark = "licence not stated: --licence records it, for runs and the model's card"
-    if name in CORPORA and name not in READERS:
+    if name in CORPORA and name not in USER_READERS:
         remark += f". Of {name}, which emospec knows, nothing is taken over, for it is read as your own"
     return [remark]
 
@@ -242,7 +242,7 @@ def print_prepared(prepared: Prepared) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from emospec.data.pack_report import doubts_of
+    from emospec.data.pack_report import pack_warnings
 
     pack = prepared.pack
     console = Console(highlight=False, soft_wrap=True)
@@ -257,12 +257,12 @@ def print_prepared(prepared: Prepared) -> None:
     console.print(f"Pack {pack.folder} {state}: {size}", markup=False)
     for skip in pack.skipped:
         console.print(f"left out {skip.id}: {skip.reason}", markup=False)
-    for doubt in doubts_of(pack):
-        console.print(f"warning: {doubt.words}", markup=False)
+    for warning in pack_warnings(pack):
+        console.print(f"warning: {warning.words}", markup=False)
 
 
 def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
-    from emospec.data.pack_report import doubts_of, labels_of
+    from emospec.data.pack_report import label_counts, pack_warnings
 
     pack = prepared.pack
     return {
@@ -272,20 +272,20 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
         "seconds": pack.seconds,
         "corpora": prepared.summaries,
         "remarks": {name: remarks for name, remarks in prepared.remarks.items() if remarks},
-        "own": [asdict(own) for own in pack.own.values()],
-        "labels": [asdict(label) | {"known": label.is_known} for label in labels_of(pack)],
+        "own": [asdict(own) for own in pack.user_corpora.values()],
+        "labels": [asdict(label) | {"known": label.is_known} for label in label_counts(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
-        "warnings": [asdict(doubt) for doubt in doubts_of(pack)],
+        "warnings": [asdict(warning) for warning in pack_warnings(pack)],
     }
 
 
 def _label_lines(pack: "Pack") -> dict[str, list[str]]:
     """Return in words which labels of each corpus became which emotions."""
-    from emospec.data.pack_report import labels_of
+    from emospec.data.pack_report import label_counts
 
     known: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    for label in labels_of(pack):
+    for label in label_counts(pack):
         became = label.label if label.label == label.emotion else f"{label.label} -> {label.emotion}"
         lists = known if label.is_known else others
         lists.setdefault(label.corpus, []).append(f"{became} {label.utterances}")

@@ -31,8 +31,8 @@ from emospec.cli.targets import STDIN, check_files, check_timeline_files, plan_o
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from emospec.inference.inputs import Recording
     from emospec.inference.recognizer import Failure, Prediction, Recognizer
+    from emospec.inference.recordings import Recording
 
 app = typer.Typer()
 

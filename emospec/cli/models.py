@@ -82,13 +82,13 @@ def _serve(
 ) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
-        from emospec.serving import server
         from emospec.serving.limits import MEGABYTE, Limits
+        from emospec.serving.server import run_server
     from emospec.inference.model import DEFAULT
 
     most = max_megabytes * MEGABYTE
     limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
-    server.serve(
+    run_server(
         model or DEFAULT,
         host=host,
         port=port,

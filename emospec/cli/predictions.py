@@ -11,7 +11,7 @@ from emospec.cli.streams import can_print, print_json
 
 if TYPE_CHECKING:
     from emospec.inference.recognizer import Failure, Prediction
-    from emospec.inference.streaming import Moment
+    from emospec.inference.streaming import WindowPrediction
 
 
 class Printer:
@@ -94,7 +94,7 @@ def _print_table(predictions: "Sequence[Prediction]") -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_moment(moment: "Moment", as_json: bool) -> None:
+def print_moment(moment: "WindowPrediction", as_json: bool) -> None:
     """Print a line for a window: its time, the emotion, and the confidence."""
     if as_json:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}

@@ -16,7 +16,7 @@ from emospec.progress import ProgressLines
 if TYPE_CHECKING:
     from emospec.experiments.progress import RunProgress
     from emospec.inference.bulk import ScoringProgress
-    from emospec.inference.inputs import Recording
+    from emospec.inference.recordings import Recording
 
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal
 

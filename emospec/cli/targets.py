@@ -11,7 +11,7 @@ from emospec.cli.options import needs
 from emospec.errors import EmospecError
 
 if TYPE_CHECKING:
-    from emospec.inference.inputs import Recording
+    from emospec.inference.recordings import Recording
 
 _PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
 STDIN = "stdin"  # the name of a recording from standard input

@@ -15,8 +15,8 @@ from emospec.files import told_as_output
 
 if TYPE_CHECKING:
     from emospec.audio.waveform import Waveform
-    from emospec.inference.inputs import Recording
     from emospec.inference.recognizer import Recognizer
+    from emospec.inference.recordings import Recording
     from emospec.inference.streaming import Timing
     from emospec.inference.timeline import Timeline
 
@@ -64,11 +64,11 @@ def write_timelines(
                     timeline = dataclasses.replace(timeline, recording=STDIN)
                 if not timeline.has_speech:
                     print(f"emospec: no speech found in {timeline.recording}", file=sys.stderr)
-                for warning in recognizer.ear.channel_warnings(recording) if channel is None else ():
+                for warning in recognizer.reader.channel_warnings(recording) if channel is None else ():
                     print(f"emospec: {timeline.recording}: {warning}", file=sys.stderr)
                 text += _write(timeline, outputs)
                 if plot is not None:
-                    _draw(timeline, recognizer.ear.blocks(recording, channel=channel), plot)
+                    _draw(timeline, recognizer.reader.blocks(recording, channel=channel), plot)
                 done += 1
     except KeyboardInterrupt:
         stopped(f"{done} of {len(targets)} timelines were made")

@@ -2,22 +2,22 @@
 
 A pack is a folder: `int16-00000.bin` and so on and `float32-00000.bin` and so on hold the waveforms end to
 end, in shards; `fingerprints.bin` holds an acoustic fingerprint of each, and `index.json` says which is where.
-16-bit integers are used only where the source is 16-bit mono at 16 kHz, so that training hears exactly what
-prediction hears.
+16-bit integers are used only where the source is 16-bit mono at 16 kHz: training gets exactly the samples that
+prediction gets.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +25,22 @@ from numpy.typing import NDArray
 from emospec.audio.reader import decode
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.corpora.own import OWN_FILE, OwnCorpus, merge_own, read_own, write_own
+from emospec.data.corpora.user import (
+    USER_CORPORA_FILE,
+    UserCorpus,
+    merge_user_corpora,
+    read_user_corpora,
+    write_user_corpora,
+)
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
-from emospec.data.index import read_members, write_members
 from emospec.data.pack_index import (
-    ENTRY,
-    FORMAT,
-    INDEX,
+    INDEX_FILE,
+    PackIndex,
     Skipped,
+    entries_from,
     read_index,
     request_digest,
-    row_of,
-    source_stamps,
-    utterance_from,
+    write_index,
 )
 from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
@@ -45,17 +48,13 @@ from emospec.errors import AudioError, PackError
 from emospec.files import alone_in, told_as_output
 from emospec.progress import Progress
 
-INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
-SILENT_PEAK = 1e-3  # -60 dB re full scale, from which on a recording in use is called nearly silent too
-# What a pack's folder may hold, with the frames that training keeps there.
-_WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
-_OWN_FILES = re.compile(
-    rf"index\.json|{re.escape(OWN_FILE)}|fingerprints\.bin|{_WAVEFORMS.pattern}|frames-.*"
-)
+_INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
+_SILENT_PEAK = 1e-3  # -60 dB re full scale, as for the quality warnings of recordings in use
 _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
-
-
-_Decoded = tuple[str, NDArray[Any], str, Fingerprints, bool]
+_FINGERPRINTS_FILE = "fingerprints.bin"
+# What a pack's folder may hold, beside the frames that training keeps there.
+_WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
+_PACK_FILES = {INDEX_FILE, USER_CORPORA_FILE, _FINGERPRINTS_FILE}
 
 
 class Pack:
@@ -63,13 +62,8 @@ class Pack:
 
     Attributes:
         folder: where it lies.
-        entries: (n,) of `ENTRY`, where each waveform lies.
-        skipped: recordings left out, and why.
-        silent: ids of utterances whose peak is below `SILENT_PEAK`; empty in packs of earlier versions.
-        own: its corpora of the user's own, by name.
-        sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
-        requested: hash of the utterances asked for.
-        digest: hash of all waveforms and their order; changes when any sample does.
+        user_corpora: its corpora of the user's own, by name.
+        entries, utterances, skipped, silent, sources, requested, digest: as in `PackIndex`.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -80,48 +74,37 @@ class Pack:
         """
         self.folder = Path(folder)
         index = read_index(self.folder)
-        self.entries: np.recarray[Any, Any] = index["entries"]
-        self.skipped: list[Skipped] = index.get("skipped", [])
-        self.silent: list[str] = index.get("silent", [])
-        self.own: dict[str, OwnCorpus] = read_own(self.folder)
-        self.sources: NDArray[np.int64] = index["sources"]
-        self.requested: str = index["requested"]
-        self.digest: str = index["digest"]
+        self.entries, self.utterances = index.entries, index.utterances
+        self.skipped, self.silent = index.skipped, index.silent
+        self.sources, self.requested, self.digest = index.sources, index.requested, index.digest
+        self.user_corpora = read_user_corpora(self.folder)
         self._stores = {
             name: Shards(self.folder, name, "bin", dtype, self.entries.samples[self.entries.store == name])
             for name, dtype in _STORES.items()
         }
-        expected = {
-            shards.path(k): shards.size(k) for shards in self._stores.values() for k in range(len(shards))
-        }
-        expected[self.folder / "fingerprints.bin"] = len(self) * RECORD.itemsize
-        for path, size in expected.items():
-            found = path.stat().st_size if path.is_file() else 0
-            if found != size:
+        sizes = {s.path(k): s.size(k) for s in self._stores.values() for k in range(len(s))}
+        sizes[self.folder / _FINGERPRINTS_FILE] = len(self) * RECORD.itemsize
+        for path, expected in sizes.items():
+            size = path.stat().st_size if path.is_file() else 0
+            if size != expected:
                 raise PackError(
-                    f"{path} is damaged: {found} of {size} bytes. Delete the pack and prepare again"
+                    f"{path} is damaged: {size} of {expected} bytes. Delete the pack and prepare again"
                 )
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    @cached_property
-    def utterances(self) -> list[Utterance]:
-        """(n,) in the order of the waveforms; read when first asked for."""
-        members = read_members(self.folder / "index.json")
-        return [utterance_from(row) for name, row in members if name == "utterances"]
-
     def waveform(self, index: int) -> Waveform:
-        """(samples,) float32 waveform of utterance `index`, 16 kHz."""
+        """Return the (samples,) float32 waveform of utterance `index`, 16 kHz."""
         store = self.entries[index].store
-        waveform = np.array(self._stores[store][self._place_in_store[index]], np.float32)
+        waveform = np.array(self._stores[store][self._places_in_store[index]], np.float32)
         if store == "int16":
-            waveform /= INT16_SCALE
+            waveform /= _INT16_SCALE
         return waveform
 
     @cached_property
-    def _place_in_store(self) -> NDArray[np.int64]:
-        """(n,) how many of its store lie before each."""
+    def _places_in_store(self) -> NDArray[np.int64]:
+        """(n,) the number of waveforms of the same store that lie before each."""
         places = np.zeros(len(self), np.int64)
         for store in _STORES:
             inside = self.entries.store == store
@@ -129,11 +112,11 @@ class Pack:
         return places
 
     def places(self, utterances: Sequence[Utterance]) -> list[int]:
-        """The index of each utterance, by its id; KeyError where it is not here."""
+        """Return the index of each utterance, found by its id; KeyError where it is not here."""
         return [self._places[u.id] for u in utterances]
 
     def samples_of(self, utterances: Sequence[Utterance]) -> list[str]:
-        """What tells an utterance's waveform from any other: 16 digits of its hash. KeyError as in `places`."""
+        """Return 16 digits of the hash of each utterance's waveform; KeyError as in `places`."""
         return [sha256[:16] for sha256 in self.entries.sha256[self.places(utterances)].astype(str)]
 
     @cached_property
@@ -143,11 +126,11 @@ class Pack:
     @cached_property
     def fingerprints(self) -> Fingerprints:
         """(n,) acoustic fingerprint of each waveform."""
-        return np.memmap(self.folder / "fingerprints.bin", RECORD, mode="r")
+        return np.memmap(self.folder / _FINGERPRINTS_FILE, RECORD, mode="r")
 
     @property
     def seconds(self) -> float:
-        """How much speech it holds, in seconds."""
+        """Duration of all waveforms together."""
         return int(self.entries.samples.sum()) / SAMPLE_RATE
 
 
@@ -157,7 +140,7 @@ def prepare(
     *,
     skip_bad: bool = False,
     replace: bool = False,
-    own: Sequence[OwnCorpus] = (),
+    user_corpora: Sequence[UserCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
     """Decode a corpus once into a pack; do nothing where the pack is valid already.
@@ -171,8 +154,8 @@ def prepare(
         folder: the pack's folder.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
         replace: take the place of a pack of other utterances; else it is an error.
-        own: those of the corpora that are the user's own, and their terms of use; terms of an earlier call stay
-            where none are stated.
+        user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier
+            call stay where none are stated.
         progress: called with (done, all).
 
     Returns:
@@ -185,16 +168,17 @@ def prepare(
     """
     folder = Path(folder)
     _refuse_same_ids(utterances)
-    sources = source_stamps(_source_stamp(u.file) for u in utterances)
+    sources = np.array([_source_stamp(u.file) for u in utterances], np.int64)
     if folder.exists():
         _refuse_other_folder(folder)
         if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
-            if (named := merge_own(pack.own, own)) != pack.own:
-                write_own(folder, named.values())
+            merged = merge_user_corpora(pack.user_corpora, user_corpora)
+            if merged != pack.user_corpora:
+                write_user_corpora(folder, merged.values())
             return Pack(folder), False
         if not replace:
             _refuse_other_utterances(folder, utterances)
-            own = tuple(merge_own(_own_of(folder), own).values())
+            user_corpora = tuple(merge_user_corpora(_earlier_user_corpora(folder), user_corpora).values())
     place = folder.resolve()  # a link to a pack stays a link
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
@@ -210,8 +194,8 @@ def prepare(
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
                 _decode_into(new, utterances, sources, skip_bad, progress)
-                if own:
-                    write_own(new, own)
+                if user_corpora:
+                    write_user_corpora(new, user_corpora)
                 if place.exists():
                     os.replace(place, old)
                 os.replace(new, place)
@@ -222,7 +206,7 @@ def prepare(
 
 
 def _put_back(old: Path, place: Path) -> None:
-    """The pack that was moved away for a new one, where that did not come to its place."""
+    """Restore the pack that was moved away for a new one, where the new one did not come to its place."""
     if old.exists() and not place.exists():
         os.replace(old, place)
 
@@ -230,38 +214,35 @@ def _put_back(old: Path, place: Path) -> None:
 def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:
     if not utterances:
         raise PackError("there are no utterances to prepare")
-    if len({u.id for u in utterances}) < len(utterances):
-        identity, times = Counter(u.id for u in utterances).most_common(1)[0]
+    identity, times = Counter(u.id for u in utterances).most_common(1)[0]
+    if times > 1:
         raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """A pack that is out of date is deleted, so nothing else may be taken for one."""
+    """Refuse a folder that holds anything but a pack: a pack that is out of date is deleted."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if "index.json" not in names or not any(map(_WAVEFORMS.fullmatch, names)):
+    if INDEX_FILE not in names or not any(map(_WAVEFORMS.fullmatch, names)):
         raise PackError(f"{folder} exists and is not a pack (no index.json and .bin). Name another folder")
-    if foreign := [name for name in names if not _OWN_FILES.fullmatch(name)]:
-        raise PackError(f"{folder} is not a pack alone: it holds {foreign[0]}. Name another folder")
+    for name in names:
+        if not (name in _PACK_FILES or name.startswith("frames-") or _WAVEFORMS.fullmatch(name)):
+            raise PackError(f"{folder} is not a pack alone: it holds {name}. Name another folder")
 
 
 def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> None:
     """Refuse to replace a pack of other utterances; one that cannot be read is of no use."""
-    there: list[str] = []
-    requested = ""
     try:
-        for name, value in read_members(folder / INDEX):
-            if name in ("utterances", "skipped"):
-                there.append(value["id"])
-            elif name == "requested":
-                requested = value
-    except (OSError, ValueError, KeyError, TypeError):
+        index = json.loads((folder / INDEX_FILE).read_bytes())
+        present = {row["id"] for name in ("utterances", "skipped") for row in index.get(name, ())}
+        requested = index["requested"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    if requested in ("", request_digest(utterances)):
+    if requested == request_digest(utterances):
         return
     asked = {u.id for u in utterances}
-    gone, new = len(set(there) - asked), len(asked - set(there))
+    gone, new = len(present - asked), len(asked - present)
     differ = (
-        f"{gone} of its {len(there)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
+        f"{gone} of its {len(present)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
         if gone or new
         else "their files, labels, speakers, stretches or order differ from those asked for"
     )
@@ -271,73 +252,76 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
     )
 
 
-def _own_of(folder: Path) -> dict[str, OwnCorpus]:
+def _earlier_user_corpora(folder: Path) -> dict[str, UserCorpus]:
     """Return the terms that are known of a pack that is made anew, whatever else of it is damaged."""
     try:
-        return read_own(folder)
+        return read_user_corpora(folder)
     except PackError:
         return {}
 
 
+class _Decoded(NamedTuple):
+    store: str
+    samples: NDArray[Any]
+    sha256: str
+    fingerprint: Fingerprints
+    is_silent: bool
+
+
 def _decode_into(
-    part: Path,
+    folder: Path,
     utterances: Sequence[Utterance],
     sources: NDArray[np.int64],
     skip_bad: bool,
     progress: Progress | None,
 ) -> None:
+    entries: list[tuple[str, int, str]] = []
+    kept: list[Utterance] = []
     skipped: list[Skipped] = []
     silent: list[str] = []
     digest = hashlib.sha256()
-
-    def members() -> Iterator[tuple[str, Any]]:
-        yield "format", FORMAT
-        yield "sample_rate", SAMPLE_RATE
-        yield "entries", entries()
-        left_out = {s.id for s in skipped}
-        yield "utterances", (row_of(u) for u in utterances if u.id not in left_out)
-        yield "skipped", (asdict(s) for s in skipped)
-        yield "silent", iter(silent)
-        yield "sources", (stamp.tolist() for stamp in sources)
-        yield "requested", request_digest(utterances)
-        yield "digest", digest.hexdigest()
-
-    def entries() -> Iterator[dict[str, Any]]:
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(closing(ShardWriter(folder, name, "bin"))) for name in _STORES}
+        fingerprints = stack.enter_context(open(folder / _FINGERPRINTS_FILE, "wb"))
+        decoded = stack.enter_context(closing(_decode_all(utterances)))
         for done, (utterance, result) in enumerate(zip(utterances, decoded, strict=True), start=1):
             if isinstance(result, str):
                 skipped.append(Skipped(utterance.id, result))
             else:
-                store, samples, sha256, record, is_silent = result
-                silent.extend([utterance.id] * is_silent)
-                writers[store].write(samples)
-                fingerprints.write(record.data)
-                digest.update(sha256.encode())
-                row = (store, len(samples), sha256)
-                yield dict(zip(ENTRY.names or (), row, strict=True))
+                kept.append(utterance)
+                entries.append((result.store, len(result.samples), result.sha256))
+                if result.is_silent:
+                    silent.append(utterance.id)
+                writers[result.store].write(result.samples)
+                fingerprints.write(result.fingerprint.data)
+                digest.update(result.sha256.encode())
             if progress:
                 progress(done, len(utterances))
-
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(closing(ShardWriter(part, name, "bin"))) for name in _STORES}
-        fingerprints = stack.enter_context(open(part / "fingerprints.bin", "wb"))
-        decoded = stack.enter_context(closing(_decode_all(utterances)))
-        write_members(part / "index.json", members())
-    none_left = len(skipped) == len(utterances)
-    if skipped and (none_left or not skip_bad):
+    if skipped and not (skip_bad and kept):
         raise PackError(
             f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
-            + ("Mend them" if none_left else "Mend them, or leave them out with --skip-bad")
+            + ("Mend them, or leave them out with --skip-bad" if kept else "Mend them")
         )
+    index = PackIndex(
+        entries=entries_from(entries),
+        utterances=kept,
+        skipped=skipped,
+        silent=silent,
+        sources=sources,
+        requested=request_digest(utterances),
+        digest=digest.hexdigest(),
+    )
+    write_index(folder, index)
 
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
-    """`_decode_one` of each, in order, by threads that run a bounded number of recordings ahead."""
+    """Yield `_decode` of each, in order, by threads that run a bounded number of recordings ahead."""
     threads = cores()
     ahead: deque[Future[_Decoded | str]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for utterance in utterances:
-            ahead.append(pool.submit(_decode_one, utterance))
+            ahead.append(pool.submit(_decode, utterance))
             if len(ahead) > 4 * threads:
                 yield ahead.popleft().result()
         while ahead:
@@ -346,23 +330,27 @@ def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, No
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(utterance: Utterance) -> _Decoded | str:
-    """Return store, samples, hash and fingerprint of a waveform, and whether it is silent; or why it is of no use."""
+def _decode(utterance: Utterance) -> _Decoded | str:
+    """Return the decoded waveform of an utterance, or why it cannot be used."""
     try:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)
     except AudioError as error:
         return str(error)
-    sha256 = hashlib.sha256(waveform.data).hexdigest()
-    facts = sha256, fingerprint(waveform), bool(np.abs(waveform).max(initial=0.0) < SILENT_PEAK)
-    if source.is_int16_mono_16k:
-        return "int16", np.rint(waveform * INT16_SCALE).astype(_STORES["int16"]), *facts
-    return "float32", waveform.astype(_STORES["float32"]), *facts
+    store = "int16" if source.is_int16_mono_16k else "float32"
+    samples = np.rint(waveform * _INT16_SCALE) if store == "int16" else waveform
+    return _Decoded(
+        store=store,
+        samples=samples.astype(_STORES[store]),
+        sha256=hashlib.sha256(waveform.data).hexdigest(),
+        fingerprint=fingerprint(waveform),
+        is_silent=bool(np.abs(waveform).max(initial=0.0) < _SILENT_PEAK),
+    )
 
 
 def _still_valid(
     folder: Path, utterances: Sequence[Utterance], sources: NDArray[np.int64], skip_bad: bool
 ) -> Pack | None:
-    """The pack, where it was made of just these utterances and files; else None."""
+    """Return the pack where it was made of just these utterances and files; else None."""
     try:
         pack = Pack(folder)
     except PackError:
@@ -372,8 +360,9 @@ def _still_valid(
 
 
 def _source_stamp(file: Path) -> tuple[int, int]:
+    """Return size in bytes and time of change in ns; -1 where there is no file, which the decoder will name."""
     try:
         stat = file.stat()
     except OSError:
-        return -1, -1  # the decoder names the missing file
+        return -1, -1
     return stat.st_size, stat.st_mtime_ns

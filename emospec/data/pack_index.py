@@ -1,30 +1,24 @@
-"""The index of a pack: which waveform lies where, whose it is, and what the pack was made of.
-
-A pack says where its folder is and what its waveforms are.
-"""
+"""The index of a pack, `index.json`: whose each waveform is, where it lies, and what the pack was made of."""
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.data.index import read_members
+from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError
 
-FORMAT = 3
-INDEX = "index.json"
-ENTRY = np.dtype([("store", "U7"), ("samples", "<i8"), ("sha256", "S64")])
-"""In which store an utterance's waveform lies, after those before it, and the hash of its decoded samples."""
+PACK_FORMAT = 3
+INDEX_FILE = "index.json"
+_ENTRY = np.dtype([("store", "U7"), ("samples", "<i8"), ("sha256", "S64")])
 
 
 @dataclass(frozen=True)
@@ -35,74 +29,107 @@ class Skipped:
     reason: str
 
 
-def row_of(utterance: Utterance) -> dict[str, Any]:
-    """Return an utterance as the index holds it."""
-    row = {field.name: getattr(utterance, field.name) for field in fields(Utterance)}
-    return row | {"file": os.path.realpath(utterance.file)}
+@dataclass(frozen=True, eq=False)
+class PackIndex:
+    """The content of `index.json`.
+
+    Attributes:
+        entries: (n,) store in which each waveform lies, after those before it; samples; hash of the samples.
+        utterances: (n,) in the order of the waveforms.
+        skipped: recordings left out, and why.
+        silent: ids of silent utterances; empty in packs of earlier versions.
+        sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
+        requested: hash of the utterances asked for.
+        digest: hash of all waveforms and their order.
+    """
+
+    entries: np.recarray[Any, Any]
+    utterances: list[Utterance]
+    skipped: list[Skipped]
+    silent: list[str]
+    sources: NDArray[np.int64]
+    requested: str
+    digest: str
 
 
-def utterance_from(row: dict[str, Any]) -> Utterance:
-    """Return the utterance of a row; what many have in common, such as their speaker, is held once."""
-    own: dict[str, Any] = {"id": row["id"], "file": Path(row["file"])}
-    shared: dict[str, Any] = {
-        k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items() if k not in own
-    }
-    return Utterance(**own, **shared)
+def entries_from(rows: Iterable[tuple[str, int, str]]) -> np.recarray[Any, Any]:
+    """Return the entries of an index from rows of store, samples and hash."""
+    return np.fromiter(rows, _ENTRY).view(np.recarray)
 
 
 def request_digest(utterances: Sequence[Utterance]) -> str:
-    """Return the hash of utterances that are asked for, of their rows as one JSON array."""
-    digest = hashlib.sha256(b"[")
-    for k, utterance in enumerate(utterances):
-        digest.update((", " * bool(k) + json.dumps(row_of(utterance))).encode())
-    digest.update(b"]")
-    return digest.hexdigest()
+    """Return the hash of the utterances that are asked for."""
+    return hashlib.sha256(json.dumps([_row_of(u) for u in utterances]).encode()).hexdigest()
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """Return what `index.json` says; of the utterances, how many there are.
+def read_index(folder: Path) -> PackIndex:
+    """Read the index of a pack.
 
     Raises:
         PackError: there is none, it is damaged, or another version of emospec made it.
     """
-    path = folder / INDEX
+    path = folder / INDEX_FILE
     if not path.is_file():
-        raise PackError(f"{folder} is not a pack: it has no index.json. `emospec prepare` makes one")
-    index: dict[str, Any] = {}
+        raise PackError(f"{folder} is not a pack: it has no {INDEX_FILE}. `emospec prepare` makes one")
     try:
-        for name, members in groupby(read_members(path), itemgetter(0)):
-            index[name] = _READERS.get(name, next)(row for _, row in members)
-            if index.get("format") != FORMAT:
-                break
-        else:
-            _ = index["requested"], index["digest"], index["sources"]
-            if not 0 < len(index["entries"]) == index["utterances"]:
-                raise ValueError("not an entry for each utterance")
-            return index
+        content = json.loads(path.read_bytes())
+        if (pack_format := content["format"]) == PACK_FORMAT:
+            return _index_from(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
     raise PackError(
-        f"{folder} was made by another version of emospec (format {index.get('format')}, here {FORMAT}). Prepare again"
+        f"{folder} was made by another version of emospec (format {pack_format}, here {PACK_FORMAT}). "
+        "Prepare again"
     )
 
 
-def source_stamps(rows: Iterable[Sequence[int]]) -> NDArray[np.int64]:
-    """Return (n, 2) size in bytes and time of change in ns."""
-    stamps: NDArray[np.int64] = np.fromiter(rows, np.dtype((np.int64, 2)))
-    return stamps
+def write_index(folder: Path, index: PackIndex) -> None:
+    """Write the index of a pack, each row of an array on a line of its own."""
+    members = {
+        "format": PACK_FORMAT,
+        "sample_rate": SAMPLE_RATE,
+        "entries": (
+            {"store": store, "samples": samples, "sha256": sha256.decode()}
+            for store, samples, sha256 in index.entries.tolist()
+        ),
+        "utterances": map(_row_of, index.utterances),
+        "skipped": map(asdict, index.skipped),
+        "silent": iter(index.silent),
+        "sources": iter(index.sources.tolist()),
+        "requested": index.requested,
+        "digest": index.digest,
+    }
+    text = ",\n".join(f"{json.dumps(name)}: {_json_of(value)}" for name, value in members.items())
+    (folder / INDEX_FILE).write_text(f"{{{text}}}", encoding="utf-8")
 
 
-def _entries_from(rows: Iterable[dict[str, Any]]) -> NDArray[Any]:
-    return np.fromiter((tuple(row[name] for name in ENTRY.names or ()) for row in rows), ENTRY).view(
-        np.recarray
+def _json_of(value: object) -> str:
+    return (
+        "[" + ",\n".join(map(json.dumps, value)) + "]" if isinstance(value, Iterator) else json.dumps(value)
     )
 
 
-_READERS: dict[str, Callable[[Iterator[Any]], Any]] = {
-    "entries": _entries_from,
-    "utterances": lambda rows: sum(isinstance(utterance_from(row), Utterance) for row in rows),
-    "skipped": lambda rows: [Skipped(**row) for row in rows],
-    "sources": source_stamps,
-    "silent": list,
-}
-"""The dtype of each array of the index; everything else in it is a single value."""
+def _row_of(utterance: Utterance) -> dict[str, Any]:
+    row = {field.name: getattr(utterance, field.name) for field in fields(Utterance)}
+    return row | {"file": os.path.realpath(utterance.file)}
+
+
+def _index_from(content: dict[str, Any]) -> PackIndex:
+    index = PackIndex(
+        entries=entries_from((row["store"], row["samples"], row["sha256"]) for row in content["entries"]),
+        utterances=[_utterance_from(row) for row in content["utterances"]],
+        skipped=[Skipped(**row) for row in content.get("skipped", [])],
+        silent=content.get("silent", []),
+        sources=np.array(content["sources"], np.int64).reshape(-1, 2),
+        requested=content["requested"],
+        digest=content["digest"],
+    )
+    if not 0 < len(index.entries) == len(index.utterances):
+        raise ValueError("not an entry for each utterance")
+    return index
+
+
+def _utterance_from(row: dict[str, Any]) -> Utterance:
+    # What many utterances have in common, such as their speaker, is held once.
+    shared: dict[str, Any] = {k: sys.intern(v) if isinstance(v, str) else v for k, v in row.items()}
+    return Utterance(**shared | {"id": row["id"], "file": Path(row["file"])})

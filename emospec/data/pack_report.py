@@ -1,10 +1,7 @@
-"""Facts that the owner of a pack should know: which label became which emotion, which utterances may do harm.
-
-Opens no waveform: what is silent, `prepare` has noted.
-"""
+"""Facts for the owner of a pack: which label became which emotion, and which utterances may do harm."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +12,10 @@ from emospec.data.pack import Pack
 from emospec.data.splits import NO_SPEAKER
 from emospec.vocabulary import EMOTIONS
 
-TINY_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
-"""The network's shortest input, 0.48 s: what is shorter is padded with silence."""
-OVERLONG_SECONDS = 14.0
-"""The presets' `frontend.max_frames` in seconds: of what is longer, training hears the centre alone."""
+# The network's shortest input, 0.48 s: what is shorter is padded with silence.
+_TINY_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
+# The presets' `frontend.max_frames` in seconds: training takes the centre of what is longer.
+_OVERLONG_SECONDS = 14.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +34,14 @@ class LabelCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class PackWarning:
     """Utterances that may do harm.
 
     Attributes:
         kind: `silent`, `tiny`, `overlong` or `no speaker`.
-        utterances: how many.
+        utterances: their number.
         example: the id of the first.
-        words: all of it, and what to do.
+        words: the whole warning, with advice.
     """
 
     kind: str
@@ -53,45 +50,47 @@ class Doubt:
     words: str
 
 
-def labels_of(pack: Pack) -> list[LabelCount]:
+def label_counts(pack: Pack) -> list[LabelCount]:
     """Return every label of each corpus, the most frequent first."""
     counts = Counter((u.corpus, u.label, u.emotion) for u in pack.utterances)
-    return [
-        LabelCount(*names, n) for names, n in sorted(counts.items(), key=lambda c: (c[0][0], -c[1], c[0][1]))
-    ]
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
+    return [LabelCount(*names, count) for names, count in ordered]
 
 
-def doubts_of(pack: Pack) -> list[Doubt]:
-    """Return what is doubtful in a pack, each kind once."""
-    return list(_doubts(pack))
-
-
-def _doubts(pack: Pack) -> Iterator[Doubt]:
+def pack_warnings(pack: Pack) -> list[PackWarning]:
+    """Return the warnings about a pack, each kind once."""
     seconds = pack.entries.samples / SAMPLE_RATE
-    tiny, overlong = (np.flatnonzero(far) for far in (seconds < TINY_SECONDS, seconds > OVERLONG_SECONDS))
-    nobodys = [u.id for u in pack.utterances if not u.speaker]
-    found: tuple[tuple[str, Sequence[str], str, str], ...] = (
+
+    def ids_where(chosen: Sequence[bool]) -> list[str]:
+        return [pack.utterances[i].id for i in np.flatnonzero(chosen)]
+
+    kinds: tuple[tuple[str, Sequence[str], str, str], ...] = (
         ("silent", pack.silent, "silent (peak below -60 dB re full scale)", "Take them out, or record anew"),
         (
             "tiny",
-            [pack.utterances[i].id for i in tiny],
-            f"shorter than {TINY_SECONDS} s",
+            ids_where(seconds < _TINY_SECONDS),
+            f"shorter than {_TINY_SECONDS} s",
             "They are padded with silence: few tell an emotion",
         ),
         (
             "overlong",
-            [pack.utterances[i].id for i in overlong],
-            f"longer than {OVERLONG_SECONDS:g} s",
+            ids_where(seconds > _OVERLONG_SECONDS),
+            f"longer than {_OVERLONG_SECONDS:g} s",
             "Training keeps their centre (frontend.max_frames): cut them, by start and end in a CSV",
         ),
         (
             "no speaker",
-            nobodys,
+            ids_where([not u.speaker for u in pack.utterances]),
             "of unknown speakers",
             f"Splits by speaker refuse them. {NO_SPEAKER}",
         ),
     )
-    for kind, ids, words, advice in found:
+    warnings = []
+    for kind, ids, property_words, advice in kinds:
         if ids:
-            what = f"{len(ids)} of {len(pack)} utterances {'is' if len(ids) == 1 else 'are'} {words}"
-            yield Doubt(kind, len(ids), ids[0], f"{what}, such as {ids[0]}. {advice}")
+            verb = "is" if len(ids) == 1 else "are"
+            words = (
+                f"{len(ids)} of {len(pack)} utterances {verb} {property_words}, such as {ids[0]}. {advice}"
+            )
+            warnings.append(PackWarning(kind, len(ids), ids[0], words))
+    return warnings

@@ -1,4 +1,4 @@
-"""Scores by group: who is judged worse, and by how much."""
+"""Scores by group of utterances: by corpus, speaker, sex, language or sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import pandas as pd
 
 from emospec.evaluation.metrics import predicted_confusion, unweighted_accuracy, weighted_accuracy
 
-COLUMNS = ("corpus", "speaker", "sex", "language", "text")
+GROUP_COLUMNS = ("corpus", "speaker", "sex", "language", "text")
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,9 @@ class Group:
 
     Attributes:
         name: the group, such as `f`.
-        utterances: of it in test; those that several runs judged count once.
+        utterances: of it in test; one that several runs predict counts once.
         classes: how many classes it has; its UA is over these alone.
-        ua: in [0, 1].
-        wa: in [0, 1].
+        ua, wa: in [0, 1].
     """
 
     name: str
@@ -30,11 +29,11 @@ class Group:
 
 
 def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> list[Group]:
-    """Scores of each group, worst UA first.
+    """Return the scores of each group, worst UA first.
 
     Args:
         predictions: test predictions of all runs, columns as in `predictions.csv`.
-        column: one of `COLUMNS`.
+        column: one of `GROUP_COLUMNS`.
         classes: all classes.
 
     Returns:
@@ -48,20 +47,13 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
     """
     known = predictions[predictions[column].astype(str) != ""]
     names = known[column].astype(str)
-    # Of a pool: another corpus's speaker or sentence of the same name is another.
+    # In a pool, a speaker or sentence of the same name in another corpus is another one.
     if column in ("speaker", "text") and "corpus" in known and known["corpus"].nunique() > 1:
         names = known["corpus"] + "/" + names
     groups = []
     for name, rows in known.groupby(names):
         confusion = predicted_confusion(rows, classes)
-        present = int((confusion.sum(axis=1) > 0).sum())
-        groups.append(
-            Group(
-                str(name),
-                rows["utterance"].nunique(),
-                present,
-                unweighted_accuracy(confusion),
-                weighted_accuracy(confusion),
-            )
-        )
+        utterances, present = rows["utterance"].nunique(), int((confusion.sum(axis=1) > 0).sum())
+        ua, wa = unweighted_accuracy(confusion), weighted_accuracy(confusion)
+        groups.append(Group(str(name), utterances, present, ua, wa))
     return sorted(groups, key=lambda g: (g.ua, g.name)) if len(groups) > 1 else []

@@ -1,6 +1,6 @@
 """Metrics over the whole of a test set: confusion matrix, recall, UA, WA, distances of z.
 
-Averaging over batches is nowhere: every function takes the predictions of a whole set.
+No function averages over batches: each takes the predictions of a whole set.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from emospec.errors import RunError
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 
-def confusion_matrix(targets: Integers, predicted: Integers, classes: int) -> Integers:
+def confusion_matrix(targets: _Integers, predicted: _Integers, classes: int) -> _Integers:
     """Count the predictions by class.
 
     Args:
@@ -27,6 +26,9 @@ def confusion_matrix(targets: Integers, predicted: Integers, classes: int) -> In
     Returns:
         (classes, classes): entry [i, j] counts utterances of class i predicted as j.
 
+    Raises:
+        ValueError: vectors of different lengths, or a class index out of range.
+
     Example:
         >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
         [[1, 1], [0, 1]]
@@ -34,15 +36,14 @@ def confusion_matrix(targets: Integers, predicted: Integers, classes: int) -> In
     targets, predicted = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
     if targets.shape != predicted.shape or targets.ndim != 1:
         raise ValueError(f"targets {targets.shape} and predicted {predicted.shape} must be equal vectors")
-    if targets.size and not (
-        min(targets.min(), predicted.min()) >= 0 and max(targets.max(), predicted.max()) < classes
-    ):
+    indices = np.concatenate([targets, predicted])
+    if ((indices < 0) | (indices >= classes)).any():
         raise ValueError(f"class indices must lie in [0, {classes})")
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> Integers:
+def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> _Integers:
     """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
     index = {name: i for i, name in enumerate(classes)}
     if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
@@ -54,8 +55,8 @@ def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> In
     return confusion_matrix(targets, predicted, len(classes))
 
 
-def recalls(confusion: Integers) -> Floats:
-    """Recall per class, R_i = C_ii / sum_j C_ij: (classes,); NaN for a class without samples.
+def recalls(confusion: _Integers) -> NDArray[np.float64]:
+    """Return the recall per class, R_i = C_ii / sum_j C_ij: (classes,); NaN for a class without samples.
 
     Example:
         >>> recalls(np.array([[1, 1], [0, 2]])).tolist()
@@ -65,8 +66,8 @@ def recalls(confusion: Integers) -> Floats:
     return np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.nan)
 
 
-def unweighted_accuracy(confusion: Integers) -> float:
-    """UA = mean recall over the classes that have samples (UAR, balanced accuracy), in [0, 1].
+def unweighted_accuracy(confusion: _Integers) -> float:
+    """Return UA, the mean recall over the classes that have samples (UAR, balanced accuracy), in [0, 1].
 
     As Dai et al. 2019 report it. NaN when there are no samples.
 
@@ -78,8 +79,8 @@ def unweighted_accuracy(confusion: Integers) -> float:
     return float(recalls(confusion)[present].mean()) if present.any() else float("nan")
 
 
-def weighted_accuracy(confusion: Integers) -> float:
-    """WA = correct / all (accuracy), in [0, 1]. As Dai et al. 2019 report it. NaN without samples.
+def weighted_accuracy(confusion: _Integers) -> float:
+    """Return WA, correct / all (accuracy), in [0, 1]. As Dai et al. 2019 report it. NaN without samples.
 
     Example:
         >>> weighted_accuracy(np.array([[1, 1], [0, 3]]))
@@ -108,11 +109,14 @@ class Distances:
 
 
 def class_distances(z: NDArray[np.floating], labels: Sequence[str] | NDArray[np.str_]) -> Distances:
-    """Distances within and between classes of features z.
+    """Return the mean distances of z within and between classes.
 
     Args:
-        z: (utterances, dimensions).
+        z: (utterances, dimensions), at least one utterance.
         labels: (utterances,) class names.
+
+    Raises:
+        ValueError: z and labels do not fit.
 
     Example:
         >>> d = class_distances(np.array([[0.0], [2.0], [10.0]]), ["a", "a", "b"])
@@ -122,13 +126,8 @@ def class_distances(z: NDArray[np.floating], labels: Sequence[str] | NDArray[np.
     z, labels = np.asarray(z, np.float64), np.asarray(labels)
     if z.ndim != 2 or not len(z) or labels.shape != z.shape[:1]:
         raise ValueError(f"z {z.shape} must be (utterances, dimensions), and labels {labels.shape} as many")
-    names = np.unique(labels)
-    means = np.stack([z[labels == name].mean(axis=0) for name in names])
-    within = np.mean(
-        [
-            np.linalg.norm(z[labels == name] - mean, axis=1).mean()
-            for name, mean in zip(names, means, strict=True)
-        ]
-    )
-    gaps = np.linalg.norm(means[:, None] - means[None, :], axis=-1)[np.triu_indices(len(names), 1)]
-    return Distances(float(within), float(gaps.mean()) if gaps.size else float("nan"))
+    of_class = [z[labels == name] for name in np.unique(labels)]
+    means = np.stack([rows.mean(axis=0) for rows in of_class])
+    within = [np.linalg.norm(rows - mean, axis=1).mean() for rows, mean in zip(of_class, means, strict=True)]
+    gaps = np.linalg.norm(means[:, None] - means[None, :], axis=-1)[np.triu_indices(len(means), 1)]
+    return Distances(float(np.mean(within)), float(gaps.mean()) if gaps.size else float("nan"))

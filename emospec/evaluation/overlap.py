@@ -1,27 +1,30 @@
-"""Whether a run knows the speakers that it is tested on: by their recordings, and by their names within one corpus.
+"""Speaker overlap: whether test speakers are also in training or dev, and the sentence that says so.
 
-A name proves little across corpora: two may call two people alike, or one person by two names.
+Within a fold, names decide. A finished run may be tested on another pack, where a name proves little: two corpora may
+call two people alike, or one person by two names. There recordings decide, and names only within one corpus.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
-from emospec.data.corpora import YOUR_OWN
+from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.splits import UNKNOWN_SPEAKERS, Fold, speakers_overlap
 from emospec.data.utterances import Utterance
 from emospec.runs.record import RunRecord
 
+_UNKNOWN = "\n"  # the first letter of the name that stands for the unknown speaker of one recording
+
 
 @dataclass(frozen=True)
 class SpeakerOverlap:
-    """Whether speakers of test made the model.
+    """Whether test speakers are in training or dev.
 
     Attributes:
-        verdict: True where some did, False where none did, None where that is unknown.
-        words: the verdict in words.
-        shared: those who did, as `CORPUS/SPEAKER` in the pack.
+        verdict: True where some are, False where none is, None where that is unknown.
+        words: the verdict as a sentence.
+        shared: those that are, as `CORPUS/SPEAKER`, sorted.
     """
 
     verdict: bool | None
@@ -29,94 +32,91 @@ class SpeakerOverlap:
     shared: tuple[str, ...] = ()
 
 
-def overlap_words(fold: Fold, utterances: Sequence[Utterance]) -> tuple[bool | None, str]:
-    """Return whether one fold's test speakers are also in training or dev, and the sentence that says so."""
-    test = {utterances[i].voice for i in fold.test}
-    return overlap_of(test, {utterances[i].voice for i in (*fold.train, *fold.dev)})
+def fold_overlap(fold: Fold, utterances: Sequence[Utterance]) -> SpeakerOverlap:
+    """Return the speaker overlap of one fold of some utterances."""
+    seen = {utterances[i].voice for i in (*fold.train, *fold.dev)}
+    return names_overlap({utterances[i].voice for i in fold.test}, seen)
 
 
-def overlap_of(test: Set[str], seen: Set[str]) -> tuple[bool | None, str]:
-    """Return whether speakers of test were seen in training or dev, and the sentence that says so."""
-    overlap = speakers_overlap(test, seen)
-    known = len(test - {""})
-    if overlap:
-        shared = len((test & seen) - {""})
-        return True, f"{shared} of {known} test speakers are also in training or dev (speaker-dependent)"
-    if overlap is None:
-        return None, UNKNOWN_SPEAKERS
-    return False, f"no test speaker (of {known}) is in training or dev (speaker-independent)"
+def names_overlap(test: Set[str], seen: Set[str]) -> SpeakerOverlap:
+    """Return the overlap of the speakers of test with those of training and dev, by name.
+
+    Args:
+        test, seen: speakers as `Utterance.voice`; an empty name stands for unknown ones.
+    """
+    verdict, shared, known = speakers_overlap(test, seen), sorted((test & seen) - {""}), len(test - {""})
+    if verdict is None:
+        return SpeakerOverlap(None, UNKNOWN_SPEAKERS)
+    if verdict:
+        words = f"{len(shared)} of {known} test speakers are also in training or dev (speaker-dependent)"
+        return SpeakerOverlap(True, words, tuple(shared))
+    return SpeakerOverlap(False, f"no test speaker (of {known}) is in training or dev (speaker-independent)")
 
 
 def speaker_overlap(run: RunRecord, pack: Pack, tested: Sequence[Utterance]) -> SpeakerOverlap:
-    """Tell whether speakers of a pack's utterances made a run's model.
+    """Return whether speakers of a pack's utterances made a run's model.
 
-    Speakers of recordings that the run knows are known under the pack's names for them. That a speaker is another
-    than those known is proved by another name in one corpus: one that both call alike, or one that holds
-    recordings of the known speaker.
+    The speaker of a recording that made the model is known under every name that the pack has for that recording.
+    A test speaker is proved to be another person by another name within one corpus: a corpus that run and pack both
+    mean by its name, or one that holds recordings of the known speaker.
 
     Args:
         run: a finished run.
         pack: holds `tested`, and perhaps recordings that made the model.
-        tested: the utterances that the model is judged on.
+        tested: the utterances that the model is evaluated on.
     """
-    called = _names_in_pack(run, pack)
+    names = _names_in_pack(run, pack)
     voices = {u.voice for u in tested}
-    names = {voice for voice in called if not voice.startswith(_UNKNOWN)}
-    seen = names.union(*called.values())
-    if shared := sorted(voices & seen - {""}):
-        return SpeakerOverlap(*overlap_of(voices, set(shared)), tuple(shared))
+    seen = {voice for voice in names if not voice.startswith(_UNKNOWN)}.union(*names.values())
+    if voices & seen - {""}:
+        return names_overlap(voices, seen - {""})
     corpora = {u.corpus for u in tested}
-    alike = {name for name in corpora if _is_one_corpus(name, run, pack)}
-    unsure = [voice for voice, others in called.items() if not _told_apart(voice, others, corpora, alike)]
+    alike = {corpus for corpus in corpora if _is_one_corpus(corpus, run, pack)}
+    unsure = [voice for voice in names if not _differs_from_all(voice, names[voice], corpora, alike)]
     if "" in voices or any(voice.startswith(_UNKNOWN) for voice in unsure):
         return SpeakerOverlap(None, UNKNOWN_SPEAKERS)
     if unsure:
-        return SpeakerOverlap(None, _words_of(corpora, {voice.partition("/")[0] for voice in unsure}))
-    return SpeakerOverlap(*overlap_of(voices, set()))
-
-
-_UNKNOWN = "\n"  # begins what stands for the speaker of one recording, who is unknown
+        return SpeakerOverlap(None, _unsure_words(corpora, {voice.partition("/")[0] for voice in unsure}))
+    return names_overlap(voices, set())
 
 
 def _names_in_pack(run: RunRecord, pack: Pack) -> dict[str, set[str]]:
-    """Return each speaker that made the model, and the names of theirs in the pack, where their recordings are there."""
+    """Return each speaker who made the model, with the pack's names for the speaker of the same recordings."""
     known = run.known.reindex(columns=["utterance", "samples", "speaker"]).fillna("")
-    called: dict[str, set[str]] = {}
-    nameless: set[str] = set()  # of runs of earlier versions, which noted no samples
+    names: dict[str, set[str]] = {}
+    without_samples: set[str] = set()  # utterances of runs of earlier versions, which noted no samples
     by_samples: dict[str, set[str]] = defaultdict(set)
     by_id: dict[str, set[str]] = defaultdict(set)
     for place, (identity, samples, speaker) in enumerate(known.itertuples(index=False)):
         voice = speaker or f"{_UNKNOWN}{place}"
-        called.setdefault(voice, set())
+        names.setdefault(voice, set())
         by_samples[samples].add(voice)
         by_id[identity].add(voice)
         if not samples:
-            nameless.add(identity)
-    silent = set(pack.silent)  # digital silence is alike, whoever is silent
-    anybodys = run.own_corpora | set(pack.own)
+            without_samples.add(identity)
+    # Digital silence has the same samples whoever is silent, and ids of one's own corpora name anybody's recordings.
+    silent, own_corpora = set(pack.silent), run.own_corpora | set(pack.user_corpora)
     for u, samples in zip(pack.utterances, pack.samples_of(pack.utterances), strict=True):
         voices = by_samples.get(samples, set()) if samples and u.id not in silent else set()
-        if not voices and (u.corpus not in anybodys or u.id in nameless):
+        if not voices and (u.corpus not in own_corpora or u.id in without_samples):
             voices = by_id.get(u.id, set())
         for voice in voices:
-            called[voice].add(u.voice)
-    return called
+            names[voice].add(u.voice)
+    return names
 
 
-def _told_apart(
-    voice: str, others: Collection[str], corpora: Collection[str], alike: Collection[str]
-) -> bool:
-    """Whether a known speaker has a name in each corpus that is tested: whoever has another there is another."""
-    named = {name.partition("/")[0] for name in others if name}
+def _differs_from_all(voice: str, names: Set[str], corpora: Set[str], alike: Set[str]) -> bool:
+    """Return whether a known speaker has a name in each tested corpus, so that other names there are others."""
+    named = {name.partition("/")[0] for name in names if name}
     return all(corpus in named or (corpus in alike and voice.startswith(f"{corpus}/")) for corpus in corpora)
 
 
 def _is_one_corpus(name: str, run: RunRecord, pack: Pack) -> bool:
-    """Whether run and pack mean one corpus by a name: read alike, and no name that anybody's recordings have."""
-    return name not in YOUR_OWN and (name in run.own_corpora) == (name in pack.own)
+    """Return whether run and pack mean one corpus by a name: no generic name, and read by the same kind of reader."""
+    return name not in USER_READERS and (name in run.own_corpora) == (name in pack.user_corpora)
 
 
-def _words_of(tested: Collection[str], known: Collection[str]) -> str:
+def _unsure_words(tested: Collection[str], known: Collection[str]) -> str:
     both = f"speakers of {', '.join(sorted(tested))} may be among those of {', '.join(sorted(known))}"
     words = f"{both}, which made the model: names tell speakers apart within one corpus only (unknown)"
     if set(tested) & set(known):

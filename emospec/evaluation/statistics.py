@@ -14,9 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from emospec.errors import RunError
-from emospec.evaluation.metrics import Floats, Integers
+
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 Metric = Literal["UA", "WA"]
+ACCURACIES: tuple[Metric, ...] = ("UA", "WA")
 
 CONFIDENCE = 0.95
 FEWEST_FOR_P = 6  # clusters: below, even the smallest two-sided p, 2 / 2^G, is above 0.05
@@ -29,7 +32,7 @@ UNITS = {(True, False): "speakers", (False, True): "utterances", (True, True): "
 
 
 @dataclass(frozen=True)
-class Counts:
+class SpeakerCounts:
     """Test predictions, counted by cluster.
 
     Attributes:
@@ -43,8 +46,8 @@ class Counts:
 
     clusters: tuple[str, ...]
     blocks: tuple[str, ...]
-    correct: Integers
-    total: Integers
+    correct: _Integers
+    total: _Integers
     unit: str = "speakers"
 
 
@@ -56,7 +59,7 @@ class Interval:
         estimate: the number, as reported.
         low, high: the interval's ends; NaN where there is none.
         clusters: how many clusters it rests on.
-        unit: what they are, see `Counts`.
+        unit: what they are, see `SpeakerCounts`.
         reason: why there is no interval; empty where there is one.
     """
 
@@ -99,7 +102,7 @@ def count_by_speaker(
     targets: ArrayLike,
     predicted: ArrayLike,
     classes: int,
-) -> Counts:
+) -> SpeakerCounts:
     """Count the test predictions of all runs of one setting; one row per prediction.
 
     Args:
@@ -134,7 +137,7 @@ def count_by_speaker(
     names, column = np.unique(block, return_inverse=True)
     place = (row * len(names) + column) * classes + target
     shape = (len(clusters), len(names), classes)
-    return Counts(
+    return SpeakerCounts(
         clusters=tuple(clusters.tolist()),
         blocks=tuple(names.tolist()),
         correct=np.bincount(place[target == guess], minlength=int(np.prod(shape))).reshape(shape),
@@ -143,7 +146,7 @@ def count_by_speaker(
     )
 
 
-def interval(counts: Counts, metric: Metric) -> Interval:
+def interval(counts: SpeakerCounts, metric: Metric) -> Interval:
     """Delete-one-speaker jackknife interval of UA or WA, as the protocol reports them.
 
     With G speakers, score s, and s_g the same score without any prediction of speaker g:
@@ -173,7 +176,7 @@ def interval(counts: Counts, metric: Metric) -> Interval:
     return _jackknife(everything, deleted, (0.0, 1.0), counts.unit)
 
 
-def paired(first: Counts, second: Counts, metric: Metric, seed: int = 0) -> Comparison:
+def paired(first: SpeakerCounts, second: SpeakerCounts, metric: Metric, seed: int = 0) -> Comparison:
     """Compare two systems that were tested on the same utterances in the same folds and repeats.
 
     The interval is the jackknife's (see `interval`) of the difference D = score 1 - score 2, each
@@ -246,14 +249,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _scores_and_deleted(counts: Counts, metric: Metric) -> tuple[float, Floats]:
+def _scores_and_deleted(counts: SpeakerCounts, metric: Metric) -> tuple[float, _Floats]:
     """The score, and (clusters,) the score without each cluster."""
     correct, total = counts.correct.sum(axis=0), counts.total.sum(axis=0)
     everything = float(_score(correct, total, metric))
     return everything, _score(correct - counts.correct, total - counts.total, metric)
 
 
-def _score(correct: Integers, total: Integers, metric: Metric) -> Floats:
+def _score(correct: _Integers, total: _Integers, metric: Metric) -> _Floats:
     """(..., blocks, classes) counts -> (...): the mean over blocks of each block's UA or WA.
 
     A class, or a block, of which nothing is left does not count in the mean.
@@ -266,14 +269,14 @@ def _score(correct: Integers, total: Integers, metric: Metric) -> Floats:
     return _mean(scores, tested > 0)
 
 
-def _mean(values: Floats, present: NDArray[np.bool_]) -> Floats:
+def _mean(values: _Floats, present: NDArray[np.bool_]) -> _Floats:
     """Mean over the last axis of what is present; NaN where nothing is."""
     count = present.sum(axis=-1)
-    means: Floats = np.where(present, values, 0).sum(axis=-1) / np.maximum(count, 1)
+    means: _Floats = np.where(present, values, 0).sum(axis=-1) / np.maximum(count, 1)
     return np.where(count > 0, means, np.nan)
 
 
-def _weights(total: Integers, metric: Metric) -> Floats:
+def _weights(total: _Integers, metric: Metric) -> _Floats:
     """What one correct prediction adds to the score: (blocks, classes), from the totals over clusters.
 
     UA: 1 / (blocks x classes present in the block x N of block and class); WA: 1 / (blocks x N of block).
@@ -281,11 +284,11 @@ def _weights(total: Integers, metric: Metric) -> Floats:
     n = np.broadcast_to(total.sum(axis=-1, keepdims=True), total.shape)
     if metric == "UA":
         n = total * (total > 0).sum(axis=-1, keepdims=True)
-    weights: Floats = 1 / (len(total) * np.maximum(n, 1.0))
+    weights: _Floats = 1 / (len(total) * np.maximum(n, 1.0))
     return weights
 
 
-def _jackknife(estimate: float, deleted: Floats, limits: tuple[float, float], unit: str) -> Interval:
+def _jackknife(estimate: float, deleted: _Floats, limits: tuple[float, float], unit: str) -> Interval:
     """The interval of an estimate, from the (clusters,) estimates without each cluster."""
     size = len(deleted)
     if size < 2:
@@ -314,7 +317,7 @@ def _exchanges(size: int, seed: int) -> Iterator[NDArray[np.uint8]]:
         left -= rows
 
 
-def _refuse_unpaired(first: Counts, second: Counts) -> None:
+def _refuse_unpaired(first: SpeakerCounts, second: SpeakerCounts) -> None:
     for what, equal in (
         ("speakers or utterances", first.clusters == second.clusters),
         ("folds or repeats", first.blocks == second.blocks),

@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 from emospec.data.splits import any_overlap
 from emospec.errors import RunError
 from emospec.evaluation.metrics import recalls, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.statistics import Counts, Interval, Metric, count_by_speaker, interval
+from emospec.evaluation.statistics import (
+    ACCURACIES,
+    Interval,
+    Metric,
+    SpeakerCounts,
+    count_by_speaker,
+    interval,
+)
 from emospec.runs.record import RunRecord, find_runs
-
-METRICS: tuple[Metric, ...] = ("UA", "WA")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Summary:
     def intervals(self) -> dict[Metric, Interval]:
         """The 95% intervals of UA and WA by speaker."""
         counts = speaker_counts(self.runs)
-        return {metric: interval(counts, metric) for metric in METRICS}
+        return {metric: interval(counts, metric) for metric in ACCURACIES}
 
     @cached_property
     def by_corpus(self) -> dict[str, Interval]:
@@ -172,7 +177,7 @@ def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
     return [summarise(group) for group in groups.values()]
 
 
-def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> Counts:
+def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts:
     """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
     tables = []
     for run in runs:

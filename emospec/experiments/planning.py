@@ -94,7 +94,7 @@ def _all_folds(spec: RunSpec, folds: int, repeats: int) -> list[RunSpec]:
     specs: list[RunSpec] = []
     doubts: list[list[str]] = []
     for repeat in range(repeats):
-        split = split_of(utterances, spec.settings, repeat, spec.seed, own=pack.own)
+        split = split_of(utterances, spec.settings, repeat, spec.seed, own=pack.user_corpora)
         for number, fold in enumerate(split.folds[: folds or None], start=1):
             doubts.append(doubts_of(spec, len(fold.train)))
             specs.append(replace(spec, out=spec.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))

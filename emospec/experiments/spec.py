@@ -22,7 +22,7 @@ from emospec.data.pack import Pack
 from emospec.data.splits import PARTS, Fold, Split, make_split
 from emospec.data.utterances import Utterance, select_classes
 from emospec.errors import ConfigError, ProtocolError, RunError
-from emospec.evaluation.overlap import overlap_words, speaker_overlap
+from emospec.evaluation.overlap import fold_overlap, speaker_overlap
 from emospec.inference.model import WEIGHTS
 from emospec.learning.task import TrainingResult, TrainingTask
 from emospec.runs.folder import RunFolder
@@ -169,12 +169,12 @@ class PreparedRun:
     @cached_property
     def protocol(self) -> Protocol:
         """The split, and the part of it that the run is."""
-        overlap, words = overlap_words(self.fold, self.utterances)
+        overlap = fold_overlap(self.fold, self.utterances)
         return Protocol(
             name=self.split.protocol,
             words=self.split.words,
-            speaker_overlap=overlap,
-            overlap_words=words,
+            speaker_overlap=overlap.verdict,
+            overlap_words=overlap.words,
             fold=self.spec.fold,
             folds=len(self.split.folds),
             repeat=self.spec.repeat,
@@ -208,7 +208,7 @@ class PreparedRun:
                 folder=str(self.pack.folder), digest=self.pack.digest, skipped=len(self.pack.skipped)
             ),
             corpora=tuple(
-                corpus_facts(name, utterances, self.pack.own.get(name))
+                corpus_facts(name, utterances, self.pack.user_corpora.get(name))
                 for name in sorted({u.corpus for u in utterances})
             ),
             earlier_corpora=tuple(self.start.learned_from) if self.start else (),
@@ -252,7 +252,7 @@ def prepare_run(spec: RunSpec) -> PreparedRun:
         EmospecError: settings, pack or split do not allow it.
     """
     pack, utterances, classes = open_pack(spec.pack, spec.settings)
-    split = split_of(utterances, spec.settings, spec.repeat, spec.seed, own=pack.own)
+    split = split_of(utterances, spec.settings, spec.repeat, spec.seed, own=pack.user_corpora)
     if not 1 <= spec.fold <= len(split.folds):
         raise ProtocolError(
             f"fold {spec.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
@@ -292,7 +292,7 @@ def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tu
     opened = Pack(pack)
     utterances, classes = opened.utterances, settings.data.classes
     if classes == "default":
-        corpus = _only_corpus(utterances, opened.own)
+        corpus = _only_corpus(utterances, opened.user_corpora)
         usual = corpus.classes if corpus else {}
         utterances, classes = [u for u in utterances if not usual or u.emotion in usual], "all"
     return opened, *select_classes(utterances, classes)

@@ -16,7 +16,7 @@ from emospec.errors import ModelError, RunError
 from emospec.evaluation.calibration import fit_temperature
 from emospec.evaluation.summary import Summary, summarise
 from emospec.files import write_json, write_text
-from emospec.inference.model import CARD, CONFIG, FORMAT, GRAPH, INT8_GRAPH, WEIGHTS, Model, load_model
+from emospec.inference.model import CARD, CONFIG, GRAPH, INT8_GRAPH, MODEL_FORMAT, WEIGHTS, Model, load_model
 from emospec.report.card import model_card
 from emospec.runs.record import RunRecord, find_runs, read_run
 
@@ -106,7 +106,7 @@ def _config(run: RunRecord) -> dict[str, Any]:
     predictions = run.predictions()
     probabilities = predictions.loc[predictions["part"] == "dev", [f"p_{name}" for name in run.classes]]
     return {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "emospec": emospec.__version__,
         "frontend": run.settings.frontend.model_dump(exclude_unset=True),
         "classes": [

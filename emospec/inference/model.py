@@ -1,15 +1,14 @@
-"""The model folder: what a saved model holds, found, checked and read.
+"""The model folder: finds, checks and reads a saved model. `export` writes it; nothing here needs torch.
 
-`config.json` says what it is, `model.onnx` (and, where it was asked for, `model.int8.onnx`) computes,
-`model.safetensors` holds the weights for torch, `README.md` is its card. Nothing in it is executable.
-`release` writes it; nothing here needs torch.
+`config.json` describes the model, `model.onnx` (and optionally `model.int8.onnx`) computes, `model.safetensors`
+holds the weights for torch, `README.md` is its card. Nothing in it is executable.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,34 +19,36 @@ from numpy.typing import NDArray
 from emospec.errors import ModelError, nearest
 from emospec.files import write_json
 
-FORMAT = 1
+MODEL_FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 GRAPH, INT8_GRAPH = "model.onnx", "model.int8.onnx"
-HUB = "hf:"  # hf:OWNER/NAME@REVISION
-DEFAULT = "base"  # of the models that come with emospec
+DEFAULT = "base"
+"""The default one of the models that come with emospec."""
+_HUB = "hf:"
+_RUN_FILES = "meta.json", "scores.json"
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class: where its z lie.
+    """A class and the place of its z.
 
     Attributes:
         name: the emotion.
         center: (64,) mean z of its training utterances, or of the examples it was enrolled from.
-        distances: (n,) ascending, of its dev utterances' z to the centre; of its examples, where
-            it was enrolled. Empty where there were none, or a single example.
-        examples: recordings that it was enrolled from; 0 for a class that was trained.
+        distances: (n,) ascending, of its dev utterances' z to the centre; of its examples, where it was enrolled.
+            Empty where there were none, or a single example.
+        examples: number of recordings that it was enrolled from; 0 for a class that was trained.
     """
 
     name: str
-    center: Floats
-    distances: Floats
+    center: _Floats
+    distances: _Floats
     examples: int = 0
 
     def typicality(self, z: NDArray[np.floating]) -> float | None:
-        """Share of `distances` that lie at least as far from the centre as z; None where there are none."""
+        """Return the share of `distances` that are at least as far as z from the centre; None without any."""
         if not len(self.distances):
             return None
         distance = float(np.linalg.norm(np.asarray(z, np.float64) - self.center))
@@ -59,33 +60,33 @@ class Plane:
     """The principal plane of the training z, for a picture.
 
     Attributes:
-        mean: (64,); axes: (2, 64), orthonormal.
-        cloud: (n, 2) a thinned cloud of training z on it; labels: (n,) their class, by number.
+        mean, axes: (64,), and (2, 64), orthonormal.
+        cloud, labels: (n, 2) some training z on the plane, and (n,) the numbers of their classes.
     """
 
-    mean: Floats
-    axes: Floats
-    cloud: Floats
+    mean: _Floats
+    axes: _Floats
+    cloud: _Floats
     labels: NDArray[np.int64]
 
-    def project(self, z: NDArray[np.floating]) -> Floats:
-        """(n, 64) -> (n, 2)."""
+    def project(self, z: NDArray[np.floating]) -> _Floats:
+        """Return (n, 64) z as (n, 2) on the plane."""
         return np.asarray((np.asarray(z, np.float64) - self.mean) @ self.axes.T, np.float64)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read.
+    """A model folder that was read.
 
     Attributes:
-        folder: where it lies.
-        classes: those that were trained, in the order of the graph's outputs, then those enrolled.
-        temperature: by which logits are divided before softmax, fitted on dev.
-        distance_temperature: by which squared distances to the centres are divided, fitted on dev.
-        max_frames: longer recordings are judged by their central so many frames of 10 ms; 0 keeps all.
+        folder: its place.
+        classes: the trained ones, in the order of the graph's outputs, then the enrolled ones.
+        temperature: divides logits before softmax, fitted on dev.
+        distance_temperature: divides squared distances to the centres, fitted on dev.
+        max_frames: of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
         usual_seconds: 99 % of the training utterances are no longer.
         plane: see `Plane`.
-        about: all of `config.json`: training protocol and its hash, corpora and licences, version, ...
+        about: all of `config.json`: training protocol and its settings hash, corpora and licences, version, ...
     """
 
     folder: Path
@@ -99,27 +100,27 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes' names."""
+        """The names of the classes."""
         return tuple(c.name for c in self.classes)
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """The licences of the corpora that it learned from; its weights are under all of them."""
+        """The licences of the training corpora; the weights are under all of them."""
         return tuple(sorted({c["licence"] or "not stated" for c in self.about["training"]["corpora"]}))
 
     @property
     def terms(self) -> str:
-        """The licences, and what they come to."""
+        """The licences in words, and whether they allow commercial use."""
         commercial = not any("NC" in licence.replace("-", " ").split() for licence in self.licences)
         return "; ".join(self.licences) + ("" if commercial else " (so: not for commercial use)")
 
     @property
     def has_enrolled(self) -> bool:
-        """Whether classes were added by example: then the nearest centre decides."""
+        """Whether classes were added by example, so that the nearest centre decides."""
         return any(c.examples for c in self.classes)
 
     def graph(self, int8: bool = False) -> bytes:
-        """The ONNX graph, its checksum verified.
+        """Return the ONNX graph after its checksum.
 
         Raises:
             ModelError: the folder has no such graph, or it is not the one that `config.json` names.
@@ -128,8 +129,10 @@ class Model:
         expected = self.about.get("sha256", {}).get(name)
         path = self.folder / name
         if expected is None or not path.is_file():
-            how = " with --int8" * int8
-            raise ModelError(f"{self.folder} has no {name}. `emospec export RUN --out MODEL`{how} writes one")
+            option = " with --int8" if int8 else ""
+            raise ModelError(
+                f"{self.folder} has no {name}. `emospec export RUN --out MODEL`{option} writes one"
+            )
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
             raise ModelError(
@@ -138,20 +141,18 @@ class Model:
         return content
 
     def with_class(self, added: Class) -> "Model":
-        """The model with a class more, or with an enrolled one replaced; nothing is written."""
+        """Return the model with one more class, or with an enrolled one replaced; nothing is written."""
         if any(c.name == added.name and not c.examples for c in self.classes):
             raise ModelError(f"{added.name!r} is a class that the model was trained on. Enrol another name")
         others = tuple(c for c in self.classes if c.name != added.name)
-        return dataclasses.replace(self, classes=(*others, added))
+        return replace(self, classes=(*others, added))
 
     def save(self, folder: Path | str) -> None:
-        """Write the model with its enrolled classes to a folder of its own, whole or not at all, or over itself.
+        """Write the model with its enrolled classes to a new folder, whole or not at all, or over itself.
 
         Raises:
             ModelError: the folder exists and is another one.
         """
-        import shutil
-
         folder = Path(folder)
         about = self.about | {"enrolled": [_class_row(c) for c in self.classes if c.examples]}
         if folder.resolve() == self.folder.resolve():
@@ -162,7 +163,7 @@ class Model:
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         try:
             shutil.copytree(self.folder, part)
-            part.chmod(part.stat().st_mode | 0o700)  # a copy of what is for reading only is for writing
+            part.chmod(part.stat().st_mode | 0o700)  # the copy of a read-only folder is to be written
             write_json(part / CONFIG, about)
             os.replace(part, folder)
         finally:
@@ -173,11 +174,11 @@ def load_model(source: Path | str) -> Model:
     """Find and read a model.
 
     Args:
-        source: a model folder; the name of a model that comes with emospec; or
-            `hf:OWNER/NAME@REVISION`, which downloads it from Hugging Face, if it is not there yet.
+        source: a model folder; the name of a model that comes with emospec; or `hf:OWNER/NAME@REVISION`, which
+            downloads it from Hugging Face where it is not there yet.
 
     Raises:
-        ModelError: there is none, or it is damaged or of another version.
+        ModelError: there is none, it is a run that was not exported, or it is damaged or of another version.
     """
     if not isinstance(source, (str, Path)):
         raise ModelError(f"a model is named by a folder or a name, found {type(source).__name__}")
@@ -187,33 +188,28 @@ def load_model(source: Path | str) -> Model:
         raise ModelError(f"model {str(source)[:80]!r} cannot be opened ({error.strerror})") from error
     try:
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if about.get("format") != FORMAT:
+        if about.get("format") != MODEL_FORMAT:
             raise ModelError(
-                f"{folder} is of format {about.get('format')}; this version of emospec reads format {FORMAT}. "
+                f"{folder} is of format {about.get('format')}; this version of emospec reads format {MODEL_FORMAT}. "
                 "`emospec export RUN --out MODEL` writes it"
             )
-        plane = about["plane"]
+        mean, axes, cloud = (np.array(about["plane"][key], np.float64) for key in ("mean", "axes", "cloud"))
         return Model(
-            folder,
-            tuple(_class_of(row) for row in about["classes"] + about.get("enrolled", [])),
-            float(about["temperature"]),
-            float(about["distance_temperature"]),
-            int(about["frontend"]["max_frames"]),
-            float(about["training"]["usual_seconds"]),
-            Plane(
-                np.array(plane["mean"], np.float64),
-                np.array(plane["axes"], np.float64),
-                np.array(plane["cloud"], np.float64),
-                np.array(plane["labels"], np.int64),
-            ),
-            about,
+            folder=folder,
+            classes=tuple(_class_of(row) for row in about["classes"] + about.get("enrolled", [])),
+            temperature=float(about["temperature"]),
+            distance_temperature=float(about["distance_temperature"]),
+            max_frames=int(about["frontend"]["max_frames"]),
+            usual_seconds=float(about["training"]["usual_seconds"]),
+            plane=Plane(mean, axes, cloud, np.array(about["plane"]["labels"], np.int64)),
+            about=about,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / CONFIG} cannot be read ({error!r}). Export the model again") from error
 
 
 def bundled() -> tuple[str, ...]:
-    """Names of the models that come with emospec, the default one first."""
+    """Return the names of the models that come with emospec, the default one first."""
     names = [p.parent.name for p in _home().glob(f"*/{CONFIG}")]
     return tuple(sorted(names, key=lambda name: (name != DEFAULT, name)))
 
@@ -223,13 +219,15 @@ def _home() -> Path:
 
 
 def _find(source: Path | str) -> Path:
-    if isinstance(source, str) and source.startswith(HUB):
-        return _from_hub(source.removeprefix(HUB))
+    if isinstance(source, str) and source.startswith(_HUB):
+        return _from_hub(source.removeprefix(_HUB))
     folder = Path(source)
+    if run := _run_of(folder):
+        raise ModelError(
+            f"{folder} is a run, not a model. `emospec export {run} --out MODEL` makes one of it"
+        )
     if (folder / CONFIG).is_file():
         return folder
-    if (folder / "scores.json").is_file():
-        raise ModelError(f"{folder} is a run. `emospec export {folder} --out MODEL` makes a model of it")
     if folder.exists():
         raise ModelError(
             f"{folder} is not a model: it has no {CONFIG}. `emospec export RUN --out MODEL` makes one of a finished run"
@@ -241,11 +239,19 @@ def _find(source: Path | str) -> Path:
     raise ModelError(f"there is no model {str(source)!r}{hint} Name a model folder{known}")
 
 
+def _run_of(folder: Path) -> Path | None:
+    """Return the run whose folder this is, or whose folder `model` it is; None for anything else."""
+    if (folder / GRAPH).is_file():
+        return None
+    places = (folder, folder.parent) if folder.name == "model" else (folder,)
+    return next((place for place in places if any((place / name).is_file() for name in _RUN_FILES)), None)
+
+
 def _from_hub(place: str) -> Path:
     repository, at, revision = place.partition("@")
     if repository.count("/") != 1 or not at or not revision:
         raise ModelError(
-            f"{HUB}{place} names no revision. Say {HUB}OWNER/NAME@REVISION, best a commit: another may hold another model"
+            f"{_HUB}{place} names no revision. Say {_HUB}OWNER/NAME@REVISION, best a commit: another may hold another model"
         )
     try:
         from huggingface_hub import snapshot_download
@@ -256,7 +262,7 @@ def _from_hub(place: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"{HUB}{place} cannot be fetched: {error}") from error
+        raise ModelError(f"{_HUB}{place} cannot be fetched: {error}") from error
 
 
 def _class_of(row: dict[str, Any]) -> Class:
@@ -264,6 +270,6 @@ def _class_of(row: dict[str, Any]) -> Class:
     return Class(str(row["name"]), center, np.sort(distances), int(row.get("examples", 0)))
 
 
-def _class_row(one: Class) -> dict[str, Any]:
-    numbers = {"center": one.center.tolist(), "distances": one.distances.tolist()}
-    return {"name": one.name, **numbers, "examples": one.examples}
+def _class_row(enrolled: Class) -> dict[str, Any]:
+    numbers = {"center": enrolled.center.tolist(), "distances": enrolled.distances.tolist()}
+    return {"name": enrolled.name, **numbers, "examples": enrolled.examples}

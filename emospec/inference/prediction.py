@@ -1,4 +1,4 @@
-"""The answer for one recording: a prediction, or why there is none."""
+"""The answer for one recording: a prediction or a failure."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +20,9 @@ class Prediction:
             near 0 the recording is like nothing the model knows as that class. None where dev had none.
         z: (64,) float32.
         seconds: of the recording.
-        span: start and end of what was judged, in seconds.
-        warnings: what is off with what was judged, in words.
-        speech_seconds: how much speech lies in the span, 0 where nobody speaks; None without `check_speech`.
+        span: start and end of the part that was used, in seconds.
+        warnings: quality warnings about the span, in words.
+        speech_seconds: of speech in the span; None without `check_speech`.
     """
 
     recording: str
@@ -37,26 +37,26 @@ class Prediction:
     speech_seconds: float | None = None
 
     def __str__(self) -> str:
-        """One line: the recording, its emotion, how sure, and what is off."""
-        said = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
-        return "; ".join([said, *self.warnings])
+        """Return one line: the recording, its emotion, the confidence and the warnings."""
+        answer = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
+        return "; ".join([answer, *self.warnings])
 
     def facts(self) -> dict[str, Any]:
-        """All but z, ready for JSON."""
+        """Return all but z, ready for JSON."""
         return {name: value for name, value in vars(self).items() if name != "z"}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A recording that could not be judged, and why, in one line."""
+    """A recording that cannot be used, and why, in one line."""
 
     recording: str
     error: str
 
     def __str__(self) -> str:
-        """The error, which names the recording."""
+        """Return the error, which names the recording."""
         return self.error
 
     def facts(self) -> dict[str, Any]:
-        """Both, ready for JSON."""
+        """Return both, ready for JSON."""
         return dict(vars(self))

@@ -1,6 +1,6 @@
-"""Recordings -> emotions: a saved model at work, by onnxruntime.
+"""A saved model in use: recordings to predictions and timelines, by onnxruntime.
 
-What is asked of a recording alone, in a batch, in any order or as a window of a stream is the same.
+A prediction is the same for a recording alone, in a batch, in any order or as a window of a stream.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from numbers import Number
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import onnxruntime
@@ -22,35 +22,45 @@ from emospec.audio.frames import HOP_SAMPLES
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
-from emospec.inference.decoding import DecodedRecording, RecordingReader
-from emospec.inference.inputs import Recording, name_of, taken
 from emospec.inference.model import DEFAULT, Class, Model, load_model
 from emospec.inference.prediction import Failure as Failure
 from emospec.inference.prediction import Prediction as Prediction
+from emospec.inference.recordings import (
+    DecodedRecording,
+    Recording,
+    RecordingReader,
+    name_of,
+    recording_input,
+)
 from emospec.inference.segments import Segmenter, speech_segments
-from emospec.inference.streaming import Stream, Timing, segments_of
+from emospec.inference.streaming import Stream, Timing
 from emospec.inference.timeline import Segment, Timeline
-from emospec.inference.vad import speech_stretches
-from emospec.inference.windows import cut_out, speech_pieces
+from emospec.inference.vad import find_speech
+from emospec.inference.windows import cut_windows, speech_windows
 
-Floats = NDArray[np.float64]
-Recordings = list[Any] | tuple[Any, ...]  # of `Recording`
+# Segments of speech that are longer than so many windows are split; shorter ones are joined or dropped.
+_LONGEST_WINDOWS, _SHORTEST_SECONDS = 5, 0.5
+_WINDOWS_AT_ONCE, _FILES_AT_ONCE = 16, 64
+_PASS_SAMPLES = 60 * SAMPLE_RATE
 
-LONGEST_WINDOWS, SHORTEST_PIECE_SECONDS = 5, 0.5  # of speech that is judged as one
-PIECES_AT_ONCE = 16
-FILES_AT_ONCE = 64  # are in memory
-BATCH_SAMPLES = 60 * SAMPLE_RATE  # of one pass through the graph, padding included
+_Recordings = list[Any] | tuple[Any, ...]
+
+
+class _PredictOptions(TypedDict, total=False):
+    abstain_below: float
+    check_speech: bool
+    channel: int | None
 
 
 class Recognizer:
-    """A model at work.
+    """A model in use.
 
     Args:
         model: a model, or what `load_model` takes: a folder, a bundled model's name, `hf:OWNER/NAME@REVISION`; by
             default the bundled one.
         int8: use the graph whose convolutions compute in 8 bits.
         threads: of the graph and of decoding; 0 is one per core.
-        ffmpeg: decode recordings that are not read here by the program ffmpeg.
+        ffmpeg: decode by the program ffmpeg what is not read here.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -74,61 +84,46 @@ class Recognizer:
         if ffmpeg:
             check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
-        self._folder = self.model.folder.resolve()  # which the current folder may have found
-        self.ear = RecordingReader(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
+        self._folder = self.model.folder.resolve()  # a relative one changes with the current folder
+        self.reader = RecordingReader(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # Threads that spin while they wait take the processor from decoding, and from other programs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        graph = self.model.graph(int8)
         try:
-            self._session = onnxruntime.InferenceSession(
-                self.model.graph(int8), options, providers=["CPUExecutionProvider"]
-            )
-        except ModelError:
-            raise
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common root
             raise ModelError(f"{self.model.folder}: onnxruntime cannot read the graph ({error})") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled it is its model, without the graph, and its options: where it is loaded, the folder is read again."""
+        """Pickle the model, without the graph, and the options; loading reads the folder again."""
         model = replace(self.model, folder=self._folder)
         return partial(type(self), **self._options), (model,)
 
     @overload
     def predict(
-        self,
-        recordings: Recording,
-        sample_rate: int | None = None,
-        *,
-        abstain_below: float = 0.0,
-        check_speech: bool = False,
-        channel: int | None = None,
+        self, recordings: Recording, sample_rate: int | None = None, **options: Unpack[_PredictOptions]
     ) -> Prediction: ...
     @overload
     def predict(
-        self,
-        recordings: Recordings,
-        sample_rate: int | None = None,
-        *,
-        abstain_below: float = 0.0,
-        check_speech: bool = False,
-        channel: int | None = None,
+        self, recordings: _Recordings, sample_rate: int | None = None, **options: Unpack[_PredictOptions]
     ) -> list[Prediction | Failure]: ...
     def predict(
         self,
-        recordings: Recording | Recordings,
+        recordings: Recording | _Recordings,
         sample_rate: int | None = None,
         *,
         abstain_below: float = 0.0,
         check_speech: bool = False,
         channel: int | None = None,
     ) -> Prediction | list[Prediction | Failure]:
-        """The emotion of one recording, or of each of several.
+        """Return the prediction for one recording, or for each of several.
 
-        Of one longer than the model's crop (14 s), the central part is judged, as in training; a warning
-        says so. `timeline` judges all of it.
+        Of a recording longer than the model's crop (14 s), the central part is used, as in training; a warning
+        says so. `timeline` covers all of it.
 
         Args:
             recordings: a file's path, its bytes, an open binary file; samples (samples,) or (samples, channels),
@@ -136,8 +131,8 @@ class Recognizer:
                 datasets have it; or a list of these.
             sample_rate: Hz, of samples; files and dicts say it themselves.
             abstain_below: no emotion where the confidence is lower, 0 to 1.
-            check_speech: look for speech in what is judged; see `Prediction.speech_seconds`.
-            channel: judge this one, from 1; None judges the mean over all.
+            check_speech: look for speech in the part that is used; see `Prediction.speech_seconds`.
+            channel: use this one, from 1; None uses the mean over all.
 
         Returns:
             A prediction; for a list, one prediction or failure each, in order.
@@ -146,20 +141,14 @@ class Recognizer:
             AudioError: the one recording cannot be used. In a list that is a `Failure`.
             ModelError: `abstain_below` is out of range.
         """
-        _check_threshold(abstain_below)
         if isinstance(recordings, (list, tuple)):
             _check_recordings(recordings, sample_rate)
-            return list(
-                self.predict_many(
-                    recordings,
-                    sample_rate,
-                    abstain_below=abstain_below,
-                    check_speech=check_speech,
-                    channel=channel,
-                )
-            )
-        heard = self.ear.hear(recordings, sample_rate, channel=channel, check_speech=check_speech)
-        return self._predictions([heard], abstain_below)[0]
+            options: _PredictOptions = {"check_speech": check_speech, "channel": channel}
+            options["abstain_below"] = abstain_below
+            return list(self.predict_many(recordings, sample_rate, **options))
+        _check_threshold(abstain_below)
+        recording = self.reader.read(recordings, sample_rate, channel=channel, check_speech=check_speech)
+        return self._predictions([recording], abstain_below)[0]
 
     def predict_many(
         self,
@@ -170,31 +159,38 @@ class Recognizer:
         check_speech: bool = False,
         channel: int | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """As `predict`, for any number of recordings in bounded memory: 64 are held at a time."""
+        """Yield the predictions of any number of recordings, as of `predict`; 64 are held at a time."""
         _check_threshold(abstain_below)
+
+        def read(recording: Recording) -> DecodedRecording | Failure:
+            try:
+                return self.reader.read(recording, sample_rate, channel=channel, check_speech=check_speech)
+            except EmospecError as error:
+                return Failure(name_of(recording), str(error))
+
         waiting = iter(recordings)
         with ThreadPoolExecutor(self._threads) as pool:
-            while some := list(islice(waiting, FILES_AT_ONCE)):
-                heard = list(
-                    pool.map(lambda one: self._hear_safely(one, sample_rate, channel, check_speech), some)
+            while group := list(islice(waiting, _FILES_AT_ONCE)):
+                results = list(pool.map(read, group))
+                decoded = [result for result in results if isinstance(result, DecodedRecording)]
+                predictions = iter(self._predictions(decoded, abstain_below))
+                yield from (
+                    result if isinstance(result, Failure) else next(predictions) for result in results
                 )
-                usable = [one for one in heard if isinstance(one, DecodedRecording)]
-                predictions = iter(self._predictions(usable, abstain_below))
-                yield from (one if isinstance(one, Failure) else next(predictions) for one in heard)
 
     def embed(
         self,
-        recordings: Recording | Recordings,
+        recordings: Recording | _Recordings,
         sample_rate: int | None = None,
         *,
         channel: int | None = None,
     ) -> NDArray[np.float32]:
-        """Z: (64,) of one recording, or (n, 64) of several, NaN where one cannot be used."""
+        """Return z: (64,) of one recording, or (n, 64) of several, NaN where one cannot be used."""
         if not isinstance(recordings, (list, tuple)):
             return self.predict(recordings, sample_rate, channel=channel).z
         missing = np.full(len(self.model.classes[0].center), np.nan, np.float32)
         results = self.predict_many(recordings, sample_rate, channel=channel)
-        rows = [missing if isinstance(one, Failure) else one.z for one in results]
+        rows = [missing if isinstance(result, Failure) else result.z for result in results]
         return np.stack(rows) if rows else np.empty((0, len(missing)), np.float32)
 
     def enroll(self, emotion: str, clips: Sequence[Recording], sample_rate: int | None = None) -> None:
@@ -217,18 +213,18 @@ class Recognizer:
             raise ModelError("to enrol a class, give it a name and at least one recording")
         z = np.stack([self.predict(clip, sample_rate).z for clip in clips]).astype(np.float64)
         center = z.mean(axis=0)
-        # One example lies on its own centre: that says nothing of how far others lie.
+        # A single example lies on its own centre, which says nothing about how far others lie.
         distances = np.sort(np.linalg.norm(z - center, axis=1)) if len(clips) > 1 else np.zeros(0)
         self.model = self.model.with_class(Class(emotion, center, distances, len(clips)))
 
     def stream(self, sample_rate: int, timing: Timing | None = None) -> Stream:
-        """A stream: push samples as they come, in chunks of any size; see `Stream`.
+        """Return a stream: push samples as they come, in chunks of any size; see `Stream`.
 
         Args:
             sample_rate: Hz of what is pushed, 1 to 384 kHz.
             timing: windows, smoothing and segments; by default 3 s windows every second.
         """
-        return Stream(self, sample_rate, self._timing(timing), self.model)
+        return self._stream(sample_rate, self._timing(timing), self.model)
 
     def timeline(
         self,
@@ -240,17 +236,17 @@ class Recognizer:
         channel: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> Timeline:
-        """The emotions of a recording over its time, in memory that does not grow with its length.
+        """Return the emotions of a recording over its time, in memory that does not grow with its length.
 
         Args:
             recording: a file, its bytes, or samples as of `predict`.
             sample_rate: Hz, of samples.
             timing: windows, smoothing and segments; by default 3 s windows every second.
-            speech: judge the stretches of speech that a voice-activity detector finds, each as a recording of its
-                own, instead of windows; longer ones than 5 windows, or than the model judges whole, are split.
-                Between them there is no emotion; hop and smoothing do not apply.
-            channel: judge this one, from 1; None judges the mean over all.
-            progress: is called with the seconds gone through, a block at a time; with `speech` all twice.
+            speech: predict each segment of speech that a voice-activity detector finds, as a recording of its own,
+                instead of windows. One longer than 5 windows or than the model's crop is split. Between them there
+                is no emotion; hop and smoothing do not apply.
+            channel: use this one, from 1; None uses the mean over all.
+            progress: is called with the seconds of each block that is done; with `speech` all of them come twice.
 
         Returns:
             Segments that cover the recording.
@@ -259,36 +255,35 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        given = taken(recording, sample_rate)
-        name = Path(given.name).name
-        return self.timeline_of(
-            lambda: _counted(self.ear.blocks(given.content, given.sample_rate, channel), progress),
-            name,
-            timing,
-            speech,
-        )
+        source = recording_input(recording, sample_rate)
 
-    def timeline_of(
+        def blocks() -> Iterator[Waveform]:
+            for block in self.reader.blocks(source.content, source.sample_rate, channel):
+                yield block
+                if progress:
+                    progress(len(block) / SAMPLE_RATE)
+
+        return self.timeline_of_blocks(blocks, Path(source.name).name, timing, speech)
+
+    def timeline_of_blocks(
         self, blocks: Callable[[], Iterator[Waveform]], name: str, timing: Timing | None, speech: bool
     ) -> Timeline:
-        """As `timeline`, of a recording that comes at 16 kHz and in blocks; with `speech`, twice."""
-        timing, model = self._timing(timing), self.model  # `enroll` may change it meanwhile
+        """Return the timeline of a recording that comes at 16 kHz in blocks; with `speech` they are read twice."""
+        timing, model = self._timing(timing), self.model  # `enroll` may change the model meanwhile
         if speech:
-            least = 2 * SHORTEST_PIECE_SECONDS / LONGEST_WINDOWS
-            if timing.window_seconds < least:
-                raise TimelineError(
-                    f"a window of {timing.window_seconds:g} s is too short to split long speech by. Take {least:g} s or more"
-                )
             segments, samples = self._speech_segments(blocks, timing, model)
         else:
-            stream = Stream(self, SAMPLE_RATE, timing, model)
-            segments = list(segments_of(stream, blocks()))
+            stream = self._stream(SAMPLE_RATE, timing, model)
+            segments = list(stream.segments(blocks()))
             samples = round(stream.seconds * SAMPLE_RATE)
         return Timeline(name, samples / SAMPLE_RATE, model.names, tuple(segments))
 
+    def _stream(self, sample_rate: int, timing: Timing, model: Model) -> Stream:
+        return Stream(lambda waveforms: self.forward(waveforms, model)[0], model.names, sample_rate, timing)
+
     @property
     def _crop_seconds(self) -> float:
-        """The longest stretch that is judged whole."""
+        """The longest recording that the model uses whole."""
         return (self.model.max_frames or np.inf) * HOP_SAMPLES / SAMPLE_RATE
 
     def _timing(self, timing: Timing | None) -> Timing:
@@ -296,14 +291,19 @@ class Recognizer:
         if timing.window_seconds > self._crop_seconds:
             raise TimelineError(
                 f"a window of {timing.window_seconds:g} s is longer than the {self._crop_seconds:g} s that the model "
-                "judges: part of it would go unheard. Take a shorter window"
+                "uses: part of it would be left out. Take a shorter window"
             )
         return timing
 
     def _speech_segments(
         self, blocks: Callable[[], Iterator[Waveform]], timing: Timing, model: Model
     ) -> tuple[list[Segment], int]:
-        """Two passes: where speech is, then what it says."""
+        """Return segments of speech and the number of samples: one pass finds speech, another predicts it."""
+        least = 2 * _SHORTEST_SECONDS / _LONGEST_WINDOWS
+        if timing.window_seconds < least:
+            raise TimelineError(
+                f"a window of {timing.window_seconds:g} s is too short to split long speech by. Take {least:g} s or more"
+            )
         samples = 0
 
         def counted() -> Iterator[Waveform]:
@@ -312,35 +312,29 @@ class Recognizer:
                 samples += len(block)
                 yield block
 
-        stretches = speech_stretches(counted())
-        pieces = speech_pieces(
-            stretches,
-            samples / SAMPLE_RATE,
-            min(LONGEST_WINDOWS * timing.window_seconds, self._crop_seconds),
-            SHORTEST_PIECE_SECONDS,
-        )
+        speech = find_speech(counted())
+        longest = min(_LONGEST_WINDOWS * timing.window_seconds, self._crop_seconds)
+        windows = speech_windows(speech, samples / SAMPLE_RATE, longest, _SHORTEST_SECONDS)
         segmenter = Segmenter(model.names, timing.abstain_below, timing.minimum_seconds)
-        probabilities = (
-            row
-            for some in _in_groups(cut_out(blocks(), pieces), PIECES_AT_ONCE)
-            for row in self.score(some, model)[0]
-        )
-        return list(speech_segments(pieces, probabilities, samples, segmenter)), samples
+        waveforms = cut_windows(blocks(), windows)
+        groups = iter(lambda: list(islice(waveforms, _WINDOWS_AT_ONCE)), [])
+        probabilities = (row for group in groups for row in self.forward(group, model)[0])
+        return list(speech_segments(windows, probabilities, samples, segmenter)), samples
 
-    def score(
+    def forward(
         self, waveforms: Sequence[Waveform], model: Model | None = None
-    ) -> tuple[Floats, NDArray[np.float32]]:
-        """Calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Return calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order.
 
         Args:
             waveforms: (samples,) float32 each.
             model: the classes to choose from, where they were others before an enrolment.
         """
         model = model or self.model
-        classes = [c for c in model.classes if not c.examples]
-        logits = np.empty((len(waveforms), len(classes)))
-        z = np.empty((len(waveforms), len(classes[0].center)), np.float32)
-        for rows in buckets([len(w) for w in waveforms], BATCH_SAMPLES):
+        trained = [c for c in model.classes if not c.examples]
+        logits = np.empty((len(waveforms), len(trained)))
+        z = np.empty((len(waveforms), len(trained[0].center)), np.float32)
+        for rows in buckets([len(waveform) for waveform in waveforms], _PASS_SAMPLES):
             lengths = np.array([len(waveforms[i]) for i in rows])
             padded = np.zeros((len(rows), lengths.max()), np.float32)
             for row, i in zip(padded, rows, strict=True):
@@ -349,51 +343,43 @@ class Recognizer:
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
         return _probabilities(model, logits, z), z
 
-    def _predictions(self, heard: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
+    def _predictions(self, recordings: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
         model = self.model  # `enroll` may change it meanwhile
-        probabilities, z = self.score([one.waveform for one in heard], model)
-        judged = zip(heard, probabilities, z, strict=True)
-        return [self.judge(*one, abstain_below, model) for one in judged]
+        probabilities, z = self.forward([recording.waveform for recording in recordings], model)
+        rows = zip(recordings, probabilities, z, strict=True)
+        return [self.prediction_of(*row, abstain_below, model) for row in rows]
 
-    def judge(
+    def prediction_of(
         self,
-        heard: DecodedRecording,
-        probabilities: Floats,
+        recording: DecodedRecording,
+        probabilities: NDArray[np.float64],
         z: NDArray[np.float32],
         abstain_below: float = 0.0,
         model: Model | None = None,
     ) -> Prediction:
-        """What is told of a recording that was heard and scored: (classes,) probabilities and (64,) z.
+        """Return the prediction for a decoded recording from its (classes,) probabilities and (64,) z.
 
-        `model` is the one that scored it, where an enrolment may have changed it meanwhile.
+        `model` is the one that computed them, where an enrolment may have changed it meanwhile.
         """
         model = model or self.model
         names, best = model.names, int(probabilities.argmax())
         return Prediction(
-            heard.name,
-            names[best] if probabilities[best] >= abstain_below else None,
-            float(probabilities[best]),
-            dict(zip(names, probabilities.tolist(), strict=True)),
-            model.classes[best].typicality(z),
-            z,
-            heard.seconds,
-            heard.span,
-            heard.warnings,
-            heard.speech_seconds,
+            recording=recording.name,
+            emotion=names[best] if probabilities[best] >= abstain_below else None,
+            confidence=float(probabilities[best]),
+            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            typicality=model.classes[best].typicality(z),
+            z=z,
+            seconds=recording.seconds,
+            span=recording.span,
+            warnings=recording.warnings,
+            speech_seconds=recording.speech_seconds,
         )
 
-    def _hear_safely(
-        self, recording: Recording, sample_rate: int | None, channel: int | None, check_speech: bool
-    ) -> DecodedRecording | Failure:
-        try:
-            return self.ear.hear(recording, sample_rate, channel=channel, check_speech=check_speech)
-        except EmospecError as error:
-            return Failure(name_of(recording), str(error))
 
-
-def _check_recordings(recordings: Recordings, sample_rate: int | None) -> None:
+def _check_recordings(recordings: _Recordings, sample_rate: int | None) -> None:
     """Refuse samples in a list: it would be taken for one of recordings, each of them one number."""
-    if sample_rate is not None and recordings and all(isinstance(one, Number) for one in recordings):
+    if sample_rate is not None and recordings and all(isinstance(item, Number) for item in recordings):
         raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
 
 
@@ -402,28 +388,15 @@ def _check_threshold(abstain_below: float) -> None:
         raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
 
 
-def _counted(blocks: Iterator[Waveform], progress: Callable[[float], None] | None) -> Iterator[Waveform]:
-    """The blocks, and news of each once the next is wanted."""
-    for block in blocks:
-        yield block
-        if progress:
-            progress(len(block) / SAMPLE_RATE)
-
-
-def _in_groups(waveforms: Iterable[Waveform], size: int) -> Iterator[list[Waveform]]:
-    waiting = iter(waveforms)
-    while some := list(islice(waiting, size)):
-        yield some
-
-
-def _probabilities(model: Model, logits: Floats, z: NDArray[np.float32]) -> Floats:
+def _probabilities(model: Model, logits: NDArray[np.float64], z: NDArray[np.float32]) -> NDArray[np.float64]:
     if model.has_enrolled:
+        # Nearest class mean: softmax of -||z - c||^2 / T.
         centers = np.stack([c.center for c in model.classes])
         squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
         return _softmax(-squared / model.distance_temperature)
     return _softmax(logits / model.temperature)
 
 
-def _softmax(logits: Floats) -> Floats:
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)

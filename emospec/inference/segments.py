@@ -1,7 +1,6 @@
-"""Probabilities of windows or pieces of speech, one after the other, into the segments of a recording.
+"""Segments of a recording from the probabilities of its windows, one after the other.
 
 Owns smoothing and segmenting, both causal and of constant memory, so that a file and a stream run the same code.
-Which stretches are judged is `windows`'s.
 """
 
 import math
@@ -18,7 +17,7 @@ from emospec.inference.timeline import Segment
 from emospec.inference.windows import Window
 
 Probabilities = NDArray[np.floating[Any]]
-"""(classes,): of each class in one window."""
+"""(classes,): of one window."""
 
 
 class Smoother:
@@ -28,7 +27,7 @@ class Smoother:
 
         s_k = sum over j <= k of exp(-(k - j) h / τ) p_j / sum over j <= k of exp(-(k - j) h / τ)
 
-    over the windows that have probabilities, so s_0 = p_0, and a change is followed to 63 % after τ. τ = 0 leaves everything as it is.
+    over the windows that have probabilities. So s_0 = p_0, and s follows a change to 63 % after τ. τ = 0 changes nothing.
 
     Args:
         seconds: τ, 0 or more.
@@ -52,14 +51,14 @@ class Smoother:
         self._weight = 0.0
 
     def push(self, probabilities: Probabilities) -> Probabilities:
-        """The smoothed probabilities of the next window; (classes,) in and out, float64."""
+        """Return the smoothed probabilities of the next window; (classes,) in and out, float64."""
         row = _finite(probabilities)
         self._sum = self._keep * self._sum + row if self._weight else row
         self._weight = self._keep * self._weight + 1.0
         return self._sum / self._weight
 
     def skip(self) -> None:
-        """The next window has no probabilities; those before it are forgotten as with any other."""
+        """Pass a window without probabilities; those before it are forgotten as with any other."""
         self._sum, self._weight = self._keep * self._sum, self._keep * self._weight
 
 
@@ -88,25 +87,25 @@ class _Run:
 
     def below(self, other: "_Run") -> bool:
         """Whether the other is surer; abstaining is the least sure."""
-        own, others = self.confidence, other.confidence
-        return others is not None and (own is None or own < others)
+        mine, theirs = self.confidence, other.confidence
+        return theirs is not None and (mine is None or mine < theirs)
 
 
 class Segmenter:
-    """Probabilities of one tile after the other into segments, each given as soon as it can no longer change.
+    """Makes segments from the probabilities of tiles, each as soon as it can no longer change.
 
     A tile's emotion is its most probable class, or none below `abstain_below`. Tiles of one emotion in a row
-    are a run. A run is settled once it lasts `minimum_seconds`, or at once where it goes on with the emotion
-    that was settled last. What ends before that waits, and goes
+    are a run. A run is settled once it lasts `minimum_seconds`, or at once where it continues the emotion
+    that was settled last. A run that ends earlier waits:
 
-    - with the next run that is settled, to the settled side with the higher confidence at that moment, the
-      earlier one on a tie; abstained is below any confidence;
-    - where waiting runs together last `minimum_seconds`, into a segment of their own, judged by their mean;
-    - at the end of the speech, to the settled run before; where there is none, all is judged by its mean.
+    - Once the next run is settled, it joins the settled neighbour with the higher confidence at that time, the
+      earlier one on a tie; abstained is below any confidence.
+    - Waiting runs that together last `minimum_seconds` become a segment, whose emotion is that of their mean.
+    - At the end of the speech it joins the settled run before it. Without one, the mean decides for all.
 
-    So no segment is shorter than `minimum_seconds`, unless all of a recording or of a stretch between two
-    silences is, and a boundary is known less than twice `minimum_seconds` and a tile after it. Windows count in the
-    segment that they end up in. Silence is a segment without probabilities, neither absorbs nor is absorbed.
+    So no segment is shorter than `minimum_seconds`, unless all sound between two silences is, and a boundary is
+    known less than twice `minimum_seconds` and a tile after it. Windows count in the segment that they end up
+    in. Silence is a segment without probabilities, and joins no other.
 
     Args:
         classes: the model's, in its order.
@@ -117,11 +116,11 @@ class Segmenter:
         TimelineError: a value out of range; in use, tiles out of order or probabilities that do not fit.
 
     >>> segmenter = Segmenter(("calm", "angry"), minimum_seconds=1.0)
-    >>> found = []
+    >>> segments = []
     >>> for k, angry in enumerate([0.1, 0.2, 0.9, 0.3, 0.8, 0.9]):
-    ...     found += segmenter.push((k + 1) * 8_000, np.array([1 - angry, angry]))
-    >>> found += segmenter.finish(50_000)
-    >>> [(s.start_seconds, s.end_seconds, s.emotion, round(s.confidence, 3)) for s in found]
+    ...     segments += segmenter.push((k + 1) * 8_000, np.array([1 - angry, angry]))
+    >>> segments += segmenter.finish(50_000)
+    >>> [(s.start_seconds, s.end_seconds, s.emotion, round(s.confidence, 3)) for s in segments]
     [(0.0, 2.0, 'calm', 0.625), (2.0, 3.125, 'angry', 0.85)]
     """
 
@@ -143,7 +142,7 @@ class Segmenter:
         self._run: _Run | None = None
 
     def push(self, end: int, probabilities: Probabilities) -> list[Segment]:
-        """The next tile, from where the last one ended to sample `end`; segments that this closes."""
+        """Take the next tile, from the end of the last one to sample `end`; return the segments that this closes."""
         row = _finite(probabilities)
         if row.shape != (len(self._classes),):
             raise TimelineError(
@@ -157,7 +156,7 @@ class Segmenter:
         return closed + self._settle_due()
 
     def silence(self, end: int) -> list[Segment]:
-        """Nobody speaks up to sample `end`; segments that this closes."""
+        """Take silence up to sample `end`; return the segments that this closes."""
         start, end = self._position, self._advance(end)
         if self._silence is not None:
             return []
@@ -165,7 +164,7 @@ class Segmenter:
         return self._end_speech()
 
     def finish(self, end: int) -> list[Segment]:
-        """The recording ends at sample `end`, and the last tile or silence with it; all remaining segments."""
+        """End the recording and its last tile or silence at sample `end`; return all remaining segments."""
         if end < self._position:
             raise TimelineError(
                 f"a recording cannot end at sample {end}, before its last tile at {self._position}"
@@ -191,7 +190,7 @@ class Segmenter:
         return run.end - run.start >= self._minimum
 
     def _settle_due(self) -> list[Segment]:
-        """Settle the current run where it is long enough or goes on with the settled one."""
+        """Settle the current run where it is long enough or continues the settled one."""
         run, settled = self._run, self._settled
         if run is None or not (self._is_long(run) or (settled and settled.emotion == run.emotion)):
             return []
@@ -199,17 +198,17 @@ class Segmenter:
         return self._settle(run)
 
     def _wait(self) -> list[Segment]:
-        """The current run ended too short; settle all that waits where that is long enough."""
+        """Let the current run, too short, wait; settle all waiting runs once they are long enough together."""
         if self._run is not None:
             self._waiting = _joined(self._waiting, self._run)
         self._run = None
         if self._waiting is None or not self._is_long(self._waiting):
             return []
-        judged, self._waiting = self._judged(self._waiting), None
-        return self._settle(judged)
+        merged, self._waiting = self._merged(self._waiting), None
+        return self._settle(merged)
 
     def _settle(self, run: _Run) -> list[Segment]:
-        """Share out what waits between the settled run and this one, and close the former."""
+        """Give waiting runs to the settled run or to this one, and close the former."""
         settled, waiting, self._waiting = self._settled, self._waiting, None
         if waiting is not None:
             side = run if settled is None or settled.below(run) else settled
@@ -224,7 +223,7 @@ class Segmenter:
         closed = self._wait()
         last, rest = self._settled, self._waiting
         if last is None:
-            last = None if rest is None else self._judged(rest)
+            last = None if rest is None else self._merged(rest)
         elif rest is not None:
             last.absorb(rest)
         self._settled = self._waiting = None
@@ -236,7 +235,8 @@ class Segmenter:
             return []
         return [Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, None, None)]
 
-    def _judged(self, run: _Run) -> _Run:
+    def _merged(self, run: _Run) -> _Run:
+        """Return waiting runs as one, with the emotion of their mean."""
         return _Run(run.start, run.end, self._emotion(run.mean), run.sum, run.count)
 
     def _segment(self, run: _Run) -> Segment:
@@ -246,28 +246,25 @@ class Segmenter:
 
 
 def speech_segments(
-    pieces: Iterable[Window], probabilities: Iterable[Probabilities], samples: int, segmenter: Segmenter
+    windows: Iterable[Window], probabilities: Iterable[Probabilities], samples: int, segmenter: Segmenter
 ) -> Iterator[Segment]:
-    """Segments of a whole recording from the pieces of its speech, with silence between them.
+    """Yield segments that cover a whole recording from the windows of its speech, with silence between them.
 
     Args:
-        pieces: of `windows.speech_pieces`; each decides for itself as a whole.
-        probabilities: of each piece, (classes,).
+        windows: of `windows.speech_windows`; each is a tile.
+        probabilities: of each window, (classes,).
         samples: length of the recording at 16 kHz.
         segmenter: a new one.
-
-    Yields:
-        Segments that cover the recording from 0 to its end.
 
     Raises:
         TimelineError: as `Segmenter` does.
     """
     position = 0
-    for piece, row in zip(pieces, probabilities, strict=True):
-        if piece.start > position:
-            yield from segmenter.silence(piece.start)
-        yield from segmenter.push(piece.end, row)
-        position = piece.end
+    for window, row in zip(windows, probabilities, strict=True):
+        if window.start > position:
+            yield from segmenter.silence(window.start)
+        yield from segmenter.push(window.end, row)
+        position = window.end
     if samples > position:
         yield from segmenter.silence(samples)
     yield from segmenter.finish(samples)

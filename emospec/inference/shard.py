@@ -139,11 +139,11 @@ class _OneAtATime(Recognizer):
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
         self._turn = threading.Lock()
 
-    def score(
+    def forward(
         self, waveforms: Sequence[Waveform], model: Model | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         with self._turn:
-            return super().score(waveforms, model)
+            return super().forward(waveforms, model)
 
 
 @lru_cache(maxsize=1)

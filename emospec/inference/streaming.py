@@ -1,42 +1,40 @@
-"""Sound as it arrives -> what is heard, hop by hop; a file is a stream that has ended.
+"""Sound as it arrives, predicted window by window; a file is a stream that has ended.
 
-A window is scored as a recording of its own would be, and what is said of it never changes.
+A window's prediction is that of a recording of its own, and never changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emospec.audio.samples import as_samples
 from emospec.audio.waveform import SAMPLE_RATE, Resampler, Waveform
-from emospec.inference.inputs import ArrayLike
+from emospec.inference.recordings import ArrayLike
 from emospec.inference.segments import Segmenter, Smoother
 from emospec.inference.timeline import Segment
 from emospec.inference.vad import SpeechLog
 from emospec.inference.windows import Grid, Window
 
-if TYPE_CHECKING:
-    from emospec.inference.model import Model
-    from emospec.inference.recognizer import Recognizer
-
-WINDOWS_AT_ONCE = 32
+_WINDOWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How a recording is judged over its time.
+    """Windows, smoothing and segments of a timeline.
 
     Attributes:
-        window_seconds: what is judged at once; no longer than the model's crop (14 s).
+        window_seconds: length of a window; no longer than the model's crop (14 s).
         hop_seconds: from one window to the next.
         smoothing_seconds: time constant of the mean over windows, 0 for none; see `Smoother`.
         minimum_seconds: of a segment; see `Segmenter`.
         abstain_below: no emotion where the smoothed probability is lower, 0 to 1.
-        check_speech: windows in which a voice detector finds no speech are not judged, and have no emotion.
+        check_speech: windows without speech are not predicted, and have no emotion.
+
+    Raises:
+        TimelineError: a value is out of range.
     """
 
     window_seconds: float = 3.0
@@ -47,7 +45,6 @@ class Timing:
     check_speech: bool = True
 
     def __post_init__(self) -> None:
-        """TimelineError where a value is out of range, before anything is heard."""
         grid = Grid.of_seconds(self.window_seconds, self.hop_seconds)
         Smoother(self.smoothing_seconds, grid.hop_seconds)
         Segmenter((), self.abstain_below, self.minimum_seconds)
@@ -79,20 +76,20 @@ class Timing:
 
     @property
     def latency_seconds(self) -> float:
-        """How long after its start a hop is first judged: half a window and half a hop, and computing."""
+        """Seconds from the start of a hop to its first prediction: half a window and half a hop, and computing."""
         return (self.window_seconds + self.hop_seconds) / 2
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What is heard in one window.
+class WindowPrediction:
+    """The prediction of one window.
 
     Attributes:
         start_seconds, end_seconds: the window.
-        probabilities: of each class, as of a recording that is this window alone; empty where nobody speaks.
-        smoothed: their mean with the windows before; empty where nobody speaks.
-        emotion: the most probable smoothed class; None below `Timing.abstain_below`, or where nobody speaks.
-        confidence: the highest smoothed probability, 0 to 1; None where nobody speaks.
+        probabilities: of each class, as of a recording that is this window alone; empty without speech.
+        smoothed: their mean with the windows before; empty without speech.
+        emotion: the most probable smoothed class; None below `Timing.abstain_below`, or without speech.
+        confidence: the highest smoothed probability, 0 to 1; None without speech.
         segments: those that this window closed.
     """
 
@@ -106,13 +103,13 @@ class Moment:
 
 
 class Stream:
-    """A recogniser on sound that arrives.
+    """A model on sound that arrives.
 
     Args:
-        recognizer: it may serve other streams too.
+        forward: returns calibrated probabilities (n, classes) of waveforms at 16 kHz; other streams may share it.
+        classes: their names, in order.
         sample_rate: Hz of what is pushed.
         timing: windows, smoothing, segments.
-        model: the recogniser's, whose classes the stream keeps.
 
     Raises:
         AudioError: the rate is out of range.
@@ -120,30 +117,34 @@ class Stream:
 
     Example:
         >>> stream = recognizer.stream(48_000)  # doctest: +SKIP
-        >>> for moment in stream.push(samples):  # doctest: +SKIP
-        ...     print(moment.end_seconds, moment.emotion, moment.confidence)
+        >>> for prediction in stream.push(samples):  # doctest: +SKIP
+        ...     print(prediction.end_seconds, prediction.emotion, prediction.confidence)
     """
 
-    def __init__(self, recognizer: "Recognizer", sample_rate: int, timing: Timing, model: "Model") -> None:
+    def __init__(
+        self,
+        forward: Callable[[Sequence[Waveform]], NDArray[np.float64]],
+        classes: Sequence[str],
+        sample_rate: int,
+        timing: Timing,
+    ) -> None:
         self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
-        self._recognizer, self._model, self._classes = recognizer, model, model.names
-        self._threshold = timing.abstain_below
+        self._forward, self._classes, self._threshold = forward, tuple(classes), timing.abstain_below
         self._resampler = Resampler(sample_rate)
         self._smoother = Smoother(timing.smoothing_seconds, self.grid.hop_seconds)
         self._segmenter = Segmenter(self._classes, timing.abstain_below, timing.minimum_seconds)
-        self._held = np.zeros(0, np.float32)
-        self._held_from = 0
         self._speech = SpeechLog() if timing.check_speech else None
-        self._samples = 0
-        self._judged = 0
+        # The samples that coming windows need, and where in the stream they start.
+        self._held, self._held_from = np.zeros(0, np.float32), 0
+        self._samples = self._windows = 0
 
     @property
     def seconds(self) -> float:
-        """How much was heard, at 16 kHz."""
+        """Length of what was pushed, at 16 kHz."""
         return self._samples / SAMPLE_RATE
 
-    def push(self, samples: ArrayLike) -> list[Moment]:
-        """Take the next samples; what is heard in the windows that they complete.
+    def push(self, samples: ArrayLike) -> list[WindowPrediction]:
+        """Take the next samples; return the predictions of the windows that they complete.
 
         Args:
             samples: of any number, as of `Recognizer.predict`: (samples,) or (samples, channels).
@@ -151,72 +152,71 @@ class Stream:
         Raises:
             AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
         """
-        return self._take(self._resampler.push(as_samples(samples)))
+        return self._push(self._resampler.push(as_samples(samples)))
 
-    def finish(self) -> tuple[list[Moment], list[Segment]]:
-        """The stream ends: the last moments, and the segments that no moment has closed."""
-        moments = self._take(self._resampler.finish())
-        last = list(islice(self.grid.windows(self._samples), self._judged, None))
-        moments += self._judge(last) if last else []
-        return moments, self._segmenter.finish(self._samples)
+    def finish(self) -> tuple[list[WindowPrediction], list[Segment]]:
+        """End the stream; return the last predictions, and the segments that none of them has closed."""
+        predictions = self._push(self._resampler.finish())
+        last = list(islice(self.grid.windows(self._samples), self._windows, None))
+        predictions += self._predict(last) if last else []
+        return predictions, self._segmenter.finish(self._samples)
 
-    def _take(self, waveform: Waveform) -> list[Moment]:
+    def segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
+        """Yield the segments of a whole recording that comes in blocks at the stream's rate."""
+        for block in blocks:
+            for prediction in self.push(block):
+                yield from prediction.segments
+        predictions, rest = self.finish()
+        for prediction in predictions:
+            yield from prediction.segments
+        yield from rest
+
+    def _push(self, waveform: Waveform) -> list[WindowPrediction]:
         self._held = np.concatenate([self._held, waveform])
         if self._speech is not None:
             self._speech.push(waveform)
         self._samples += len(waveform)
-        windows = map(self.grid.window, range(self._judged, self.grid.ready(self._samples)))
-        moments: list[Moment] = []
-        while some := list(islice(windows, WINDOWS_AT_ONCE)):
-            moments += self._judge(some)
-        first = min(self.grid.window(self._judged).start, self._samples)
+        windows = map(self.grid.window, range(self._windows, self.grid.ready(self._samples)))
+        predictions: list[WindowPrediction] = []
+        while group := list(islice(windows, _WINDOWS_AT_ONCE)):
+            predictions += self._predict(group)
+        first = min(self.grid.window(self._windows).start, self._samples)
         self._held = self._held[first - self._held_from :].copy()
         self._held_from = first
         if self._speech is not None:
             self._speech.forget(first)
-        return moments
+        return predictions
 
-    def _judge(self, windows: Sequence[Window]) -> list[Moment]:
-        """Score windows whose samples are held, as recordings of their own."""
-        spoken = [self._speech is None or self._speech.has_speech(window) for window in windows]
+    def _predict(self, windows: Sequence[Window]) -> list[WindowPrediction]:
+        """Return the predictions of windows whose samples are held, each as of a recording of its own."""
+        has_speech = [self._speech is None or self._speech.has_speech(window) for window in windows]
         waveforms = [
-            self._held[w.start - self._held_from : w.end - self._held_from]
-            for w, speech in zip(windows, spoken, strict=True)
+            self._held[window.start - self._held_from : window.end - self._held_from]
+            for window, speech in zip(windows, has_speech, strict=True)
             if speech
         ]
-        rows = iter(self._recognizer.score(waveforms, self._model)[0] if waveforms else ())
-        self._judged += len(windows)
+        rows = iter(self._forward(waveforms) if waveforms else ())
+        self._windows += len(windows)
         return [
-            self._moment(window, next(rows)) if speech else self._silence(window)
-            for window, speech in zip(windows, spoken, strict=True)
+            self._prediction(window, next(rows)) if speech else self._silence(window)
+            for window, speech in zip(windows, has_speech, strict=True)
         ]
 
-    def _silence(self, window: Window) -> Moment:
+    def _silence(self, window: Window) -> WindowPrediction:
         self._smoother.skip()
         closed = tuple(self._segmenter.silence(self.grid.tile_end(window)))
         start, end = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE
-        return Moment(start, end, {}, {}, None, None, closed)
+        return WindowPrediction(start, end, {}, {}, None, None, closed)
 
-    def _moment(self, window: Window, probabilities: NDArray[np.float64]) -> Moment:
+    def _prediction(self, window: Window, probabilities: NDArray[np.float64]) -> WindowPrediction:
         smoothed = self._smoother.push(probabilities)
         best = int(smoothed.argmax())
-        return Moment(
-            window.start / SAMPLE_RATE,
-            window.end / SAMPLE_RATE,
-            dict(zip(self._classes, probabilities.tolist(), strict=True)),
-            dict(zip(self._classes, smoothed.tolist(), strict=True)),
-            self._classes[best] if smoothed[best] >= self._threshold else None,
-            float(smoothed[best]),
-            tuple(self._segmenter.push(self.grid.tile_end(window), smoothed)),
+        return WindowPrediction(
+            start_seconds=window.start / SAMPLE_RATE,
+            end_seconds=window.end / SAMPLE_RATE,
+            probabilities=dict(zip(self._classes, probabilities.tolist(), strict=True)),
+            smoothed=dict(zip(self._classes, smoothed.tolist(), strict=True)),
+            emotion=self._classes[best] if smoothed[best] >= self._threshold else None,
+            confidence=float(smoothed[best]),
+            segments=tuple(self._segmenter.push(self.grid.tile_end(window), smoothed)),
         )
-
-
-def segments_of(stream: Stream, blocks: Iterator[Waveform]) -> Iterator[Segment]:
-    """The segments of a recording that comes in blocks at the stream's rate."""
-    for block in blocks:
-        for moment in stream.push(block):
-            yield from moment.segments
-    moments, rest = stream.finish()
-    for moment in moments:
-        yield from moment.segments
-    yield from rest

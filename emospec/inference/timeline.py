@@ -1,7 +1,4 @@
-"""What was heard in a recording over its time: segments of one emotion each.
-
-Owns what a segment and a timeline are. `segments` makes them, `formats` writes them.
-"""
+"""Emotions of a recording over its time: `segments` makes the segments, `formats` writes the timeline."""
 
 import math
 from collections.abc import Iterator
@@ -14,13 +11,13 @@ from emospec.errors import TimelineError
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a recording with one emotion, or with none.
+    """A part of a recording with one emotion, or with none.
 
     Attributes:
-        start_seconds, end_seconds: where it lies in the recording.
-        emotion: a class; None where no class reached the threshold (abstained) or nobody speaks.
+        start_seconds, end_seconds: its place in the recording.
+        emotion: a class; None where no class reached the threshold (abstained) or without speech.
         confidence: mean probability of `emotion` over the windows within, 0 to 1; None without an emotion.
-        probabilities: of each class, the mean over the windows within; empty where nobody speaks.
+        probabilities: of each class, the mean over the windows within; empty without speech.
     """
 
     start_seconds: float
@@ -41,7 +38,7 @@ class Timeline:
         segments: within the recording; a gap counts as no speech.
 
     Raises:
-        TimelineError: anything of this that is not so.
+        TimelineError: one of these does not hold.
 
     >>> Timeline("a.wav", 2.0, ("calm", "sad"), (Segment(0.0, 2.0, "angry", 0.9),))
     Traceback (most recent call last):
@@ -55,16 +52,16 @@ class Timeline:
     segments: tuple[Segment, ...]
 
     def __post_init__(self) -> None:
-        for wrong in self._mistakes():
-            raise TimelineError(f"timeline of {self.recording!r}: {wrong}")
+        for mistake in self._mistakes():
+            raise TimelineError(f"timeline of {self.recording!r}: {mistake}")
 
     @property
     def has_speech(self) -> bool:
-        """Whether anybody was heard to speak: a segment has probabilities, or an emotion."""
+        """Whether there is speech: a segment has probabilities, or an emotion."""
         return any(s.probabilities or s.emotion is not None for s in self.segments)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row per segment, for `pandas.DataFrame` and the like; `p_CLASS` is None where nobody speaks.
+        """Return a row per segment, for `pandas.DataFrame` and the like; `p_CLASS` is None without speech.
 
         >>> Timeline("a.wav", 2.0, ("calm",), (Segment(0.0, 2.0, "calm", 0.9, (0.9,)),)).rows()
         [{'recording': 'a.wav', 'start_seconds': 0.0, 'end_seconds': 2.0, 'emotion': 'calm', 'confidence': 0.9, 'p_calm': 0.9}]
@@ -83,14 +80,14 @@ class Timeline:
         ]
 
     def write(self, path: Path | str, form: str | None = None) -> None:
-        """Write it to a file, whole or not at all.
+        """Write the timeline to a file, whole or not at all.
 
         Args:
-            path: its suffix says the format, such as .csv, .TextGrid or .eaf.
-            form: a format's name, where the suffix does not say it; see `formats.FORMATS`.
+            path: its suffix names the format, such as .csv, .TextGrid or .eaf.
+            form: a format's name, where the suffix does not; see `formats.TIMELINE_FORMATS`.
 
         Raises:
-            TimelineError: neither says a format, or they contradict each other.
+            TimelineError: neither names a format, or they contradict each other.
             OSError: there is no room, or no right.
         """
         from emospec.inference.formats import format_for, write

@@ -1,6 +1,6 @@
-"""Which stretches of a recording are judged: the windows of a regular grid, or pieces of its speech.
+"""Windows of a recording that are predicted: those of a regular grid, or those of its speech.
 
-Owns where they start and end, in whole samples at 16 kHz; what a model says of them is `timeline`'s.
+Owns where they start and end, in whole samples at 16 kHz. Their predictions are `streaming`'s and `segments`'s.
 """
 
 import math
@@ -15,7 +15,7 @@ from emospec.errors import TimelineError
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a recording that is judged at once: samples `start` to `end`, `end` excluded."""
+    """Samples `start` to `end` of a recording, `end` excluded."""
 
     start: int
     end: int
@@ -25,13 +25,12 @@ class Window:
 class Grid:
     """Windows of equal length at equal distances, the same for a file and for a stream.
 
-    With w = `window_samples` and h = `hop_samples`, window k covers [k h, k h + w) and is there as soon as
-    k h + w samples are: nothing depends on where the recording ends. What follows the last full window,
-    always less than a hop, gets no window of its own. Only a recording shorter than w is one window of its
-    whole length.
+    With w = `window_samples` and h = `hop_samples`, window k covers [k h, k h + w) and is ready once k h + w
+    samples are there, wherever the recording ends. The rest after the last full window, always less than a hop,
+    gets no window. A recording shorter than w is one window of its whole length.
 
-    Each window decides for its tile, the hop around its centre; with m = floor((w - h) / 2) that is
-    [k h + m, (k + 1) h + m), inside the window. The first tile starts at 0, the last ends with the recording,
+    Each window decides for its tile, the hop around its centre. With m = floor((w - h) / 2) the tile is
+    [k h + m, (k + 1) h + m), inside the window. The first tile starts at 0 and the last ends with the recording,
     so the tiles cover it once.
 
     Attributes:
@@ -39,7 +38,7 @@ class Grid:
         hop_samples: distance of two neighbours, at least one sample.
 
     Raises:
-        TimelineError: a hop below one sample, or longer than a window: speech would go unheard.
+        TimelineError: a hop below one sample, or longer than a window, which would leave speech out.
 
     >>> grid = Grid.of_seconds(3.0, 1.0)
     >>> [(w.start, w.end, grid.tile_end(w)) for w in grid.windows(80_000)]
@@ -55,13 +54,13 @@ class Grid:
         if not 1 <= self.hop_samples <= self.window_samples:
             window, hop = (n / SAMPLE_RATE for n in (self.window_samples, self.hop_samples))
             raise TimelineError(
-                f"the hop must be at least one sample and at most a window, or speech goes unheard: found a hop of {hop:g} s "
+                f"the hop must be at least one sample and at most a window, or speech is left out: found a hop of {hop:g} s "
                 f"and a window of {window:g} s. Change the hop (--hop) or the window (--window)"
             )
 
     @classmethod
     def of_seconds(cls, window_seconds: float, hop_seconds: float) -> "Grid":
-        """The grid whose lengths come nearest; raises TimelineError as the class does."""
+        """Return the grid whose lengths come nearest; raises TimelineError as the class does."""
         return cls(_samples(window_seconds), _samples(hop_seconds))
 
     @property
@@ -70,56 +69,56 @@ class Grid:
         return self.hop_samples / SAMPLE_RATE
 
     def ready(self, samples: int) -> int:
-        """How many full windows lie within the first `samples` samples."""
+        """Return the number of full windows within the first `samples` samples."""
         return max(0, (samples - self.window_samples) // self.hop_samples + 1)
 
     def window(self, k: int) -> Window:
-        """Window k, counted from 0."""
+        """Return window k, counted from 0."""
         return Window(k * self.hop_samples, k * self.hop_samples + self.window_samples)
 
     def windows(self, samples: int) -> Iterator[Window]:
-        """The windows of a recording of `samples` samples, in order; none where it has no sample."""
+        """Yield the windows of a recording of `samples` samples, in order; none where it has no sample."""
         full = self.ready(samples)
         yield from map(self.window, range(full))
         if not full and samples > 0:
             yield Window(0, samples)
 
     def tile_end(self, window: Window) -> int:
-        """Where the tile of a window ends, a sample of the window or its end; there the next tile starts."""
+        """Return the sample where the tile of a window ends and the next tile starts."""
         margin = (self.window_samples - self.hop_samples) // 2
         return min(window.start + self.hop_samples + margin, window.end)
 
 
-def speech_pieces(
+def speech_windows(
     speech: Iterable[tuple[float, float]],
     duration_seconds: float,
     max_seconds: float,
     min_seconds: float,
     join_seconds: float = 0.3,
 ) -> list[Window]:
-    """The pieces to judge of a recording whose speech is known, from a voice-activity detector or by hand.
+    """Return the windows to predict of a recording whose segments of speech are known.
 
-    Stretches are put in order, cut to the recording, and made one where they overlap or touch. From left to
-    right, two neighbours become one, the pause between them with them, where either is shorter than
-    `min_seconds` and the pause is at most `join_seconds`; so a short stretch between two near ones goes to the
-    earlier. One that is still shorter than `min_seconds` is dropped: it counts as no speech. One longer than
-    `max_seconds` is split evenly into as few pieces as can be.
+    Segments are sorted, cut to the recording, and joined where they overlap or touch. From left to right, two
+    neighbours are joined, with the pause between them, where either is shorter than `min_seconds` and the pause
+    is at most `join_seconds`; a short segment between two near ones goes to the earlier. One that is still
+    shorter than `min_seconds` counts as no speech. One longer than `max_seconds` is split evenly into as few
+    windows as can be.
 
     Args:
-        speech: start and end of each stretch, in seconds.
+        speech: start and end of each segment, in seconds.
         duration_seconds: of the recording.
-        max_seconds: the longest piece, at least twice `min_seconds`, so that no split makes a short piece.
-        min_seconds: the shortest piece, 0 or more.
-        join_seconds: the longest pause within a piece, 0 or more.
+        max_seconds: the longest window, at least twice `min_seconds`, so that no split makes a short one.
+        min_seconds: the shortest window, 0 or more.
+        join_seconds: the longest pause within a window, 0 or more.
 
     Returns:
-        The pieces, in order, without overlap.
+        The windows, in order, without overlap.
 
     Raises:
-        TimelineError: lengths out of range, or a stretch that ends before it starts.
+        TimelineError: lengths out of range, or a segment that ends before it starts.
 
-    >>> pieces = speech_pieces([(0.0, 0.2), (0.4, 2.4), (4.0, 4.1), (5.0, 8.0)], 9.0, max_seconds=2.0, min_seconds=0.5)
-    >>> [(p.start / 16_000, p.end / 16_000) for p in pieces]
+    >>> windows = speech_windows([(0.0, 0.2), (0.4, 2.4), (4.0, 4.1), (5.0, 8.0)], 9.0, max_seconds=2.0, min_seconds=0.5)
+    >>> [(w.start / 16_000, w.end / 16_000) for w in windows]
     [(0.0, 1.2), (1.2, 2.4), (5.0, 6.5), (6.5, 8.0)]
     """
     longest, shortest, join, samples = (
@@ -127,36 +126,36 @@ def speech_pieces(
     )
     if not (longest >= 1 and 0 <= 2 * shortest <= longest and join >= 0):
         raise TimelineError(
-            f"pieces of speech need min_seconds >= 0, max_seconds > 0 and at least twice min_seconds, join_seconds >= 0; "
+            f"windows of speech need min_seconds >= 0, max_seconds > 0 and at least twice min_seconds, join_seconds >= 0; "
             f"found {min_seconds:g}, {max_seconds:g} and {join_seconds:g}"
         )
-    pieces: list[Window] = []
-    for stretch in _joined(_stretches(speech, samples), shortest, join):
-        length = stretch.end - stretch.start
+    windows: list[Window] = []
+    for segment in _joined(_segments(speech, samples), shortest, join):
+        length = segment.end - segment.start
         if length >= shortest:
             count = -(-length // longest)
-            cuts = [stretch.start + length * k // count for k in range(count + 1)]
-            pieces += map(Window, cuts[:-1], cuts[1:])
-    return pieces
+            cuts = [segment.start + length * k // count for k in range(count + 1)]
+            windows += map(Window, cuts[:-1], cuts[1:])
+    return windows
 
 
-def cut_out(blocks: Iterable[Waveform], pieces: Iterable[Window]) -> Iterator[Waveform]:
-    """The samples of pieces of a recording that comes in blocks; only the piece at hand is held.
+def cut_windows(blocks: Iterable[Waveform], windows: Iterable[Window]) -> Iterator[Waveform]:
+    """Yield the samples of windows of a recording that comes in blocks; only the current window is held.
 
     Args:
         blocks: (samples,) each, 16 kHz.
-        pieces: in order, without overlap, within the recording.
+        windows: in order, without overlap, within the recording.
 
     >>> blocks = iter([np.arange(4.0), np.arange(4.0, 9.0)])
-    >>> [piece.tolist() for piece in cut_out(blocks, [Window(1, 2), Window(3, 6)])]
+    >>> [samples.tolist() for samples in cut_windows(blocks, [Window(1, 2), Window(3, 6)])]
     [[1.0], [3.0, 4.0, 5.0]]
     """
     waiting, held, held_from = iter(blocks), np.zeros(0, np.float32), 0
-    for piece in pieces:
-        while held_from + len(held) < piece.end:
-            skipped = min(len(held), max(0, piece.start - held_from))
+    for window in windows:
+        while held_from + len(held) < window.end:
+            skipped = min(len(held), max(0, window.start - held_from))
             held, held_from = np.concatenate([held[skipped:], next(waiting)]), held_from + skipped
-        yield held[piece.start - held_from : piece.end - held_from]
+        yield held[window.start - held_from : window.end - held_from]
 
 
 def _samples(seconds: float) -> int:
@@ -165,27 +164,27 @@ def _samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
-def _stretches(speech: Iterable[tuple[float, float]], samples: int) -> Iterator[Window]:
-    """The stretches in samples, in order, cut to the recording; empty ones left out."""
+def _segments(speech: Iterable[tuple[float, float]], samples: int) -> Iterator[Window]:
+    """Yield the segments in samples, in order, cut to the recording, without empty ones."""
     for start, end in sorted(speech):
         first, last = _samples(start), _samples(end)
         if first > last:
-            raise TimelineError(f"a stretch of speech starts at {start:g} s and ends at {end:g} s")
+            raise TimelineError(f"a segment of speech starts at {start:g} s and ends at {end:g} s")
         first, last = max(0, first), min(samples, last)
         if first < last:
             yield Window(first, last)
 
 
-def _joined(stretches: Iterable[Window], shortest: int, join: int) -> list[Window]:
-    """Neighbours made one where they touch, or where one is short and the pause between them too."""
+def _joined(segments: Iterable[Window], shortest: int, join: int) -> list[Window]:
+    """Join neighbours that touch, or of which one is short and the pause between them too."""
     joined: list[Window] = []
-    for stretch in stretches:
+    for segment in segments:
         if joined:
             last = joined[-1]
-            pause = stretch.start - last.end
-            short = min(last.end - last.start, stretch.end - stretch.start) < shortest
+            pause = segment.start - last.end
+            short = min(last.end - last.start, segment.end - segment.start) < shortest
             if pause <= 0 or (short and pause <= join):
-                joined[-1] = Window(last.start, max(last.end, stretch.end))
+                joined[-1] = Window(last.start, max(last.end, segment.end))
                 continue
-        joined.append(stretch)
+        joined.append(segment)
     return joined

@@ -12,9 +12,9 @@ import pandas as pd
 from emospec.errors import RunError
 from emospec.evaluation.groups import by_group
 from emospec.evaluation.metrics import predicted_confusion
-from emospec.evaluation.statistics import Interval, Metric
-from emospec.evaluation.summary import METRICS, Summary, summarise
-from emospec.report.words import SPEAKERS, percent
+from emospec.evaluation.statistics import ACCURACIES, Interval, Metric
+from emospec.evaluation.summary import Summary, summarise
+from emospec.report.words import OVERLAP_LABELS, percent_sign
 from emospec.runs.record import RunRecord
 
 HUB_LICENCES = {
@@ -131,24 +131,27 @@ def _rows(run: RunRecord, whole: Summary | None) -> Iterator[str]:
     """The rows of the table of scores: the model itself, its recipe, its recipe on each corpus."""
     protocol = run.meta.protocol
     own = f"fold {protocol.fold} of {protocol.folds}, repeat {protocol.repeat}"
-    yield _row(f"{protocol.name}, {own}, {SPEAKERS[protocol.speaker_overlap]}", summarise([run]).intervals)
+    yield _row(
+        f"{protocol.name}, {own}, {OVERLAP_LABELS[protocol.speaker_overlap]}",
+        summarise([run]).intervals,
+    )
     if whole is not None:
         protocol = whole.runs[0].meta.protocol
-        name = f"its recipe: {protocol.name}, {whole.how}, {SPEAKERS[whole.speaker_overlap]}"
+        name = f"its recipe: {protocol.name}, {whole.how}, {OVERLAP_LABELS[whole.speaker_overlap]}"
         yield _row(name, whole.intervals)
         for corpus, ua in whole.by_corpus.items():
             yield _row(f"its recipe, on {corpus} alone", {"UA": ua})
 
 
 def _row(name: str, intervals: Mapping[Metric, Interval]) -> str:
-    cells = (_cell(intervals[metric]) if metric in intervals else "" for metric in METRICS)
+    cells = (_cell(intervals[metric]) if metric in intervals else "" for metric in ACCURACIES)
     return f"| {name} | {' | '.join(cells)} |"
 
 
 def _cell(found: Interval) -> str:
     if found.reason:
-        return f"{percent(found.estimate)} (no interval: {found.reason})"
-    return f"{percent(found.estimate)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+        return f"{percent_sign(found.estimate)} (no interval: {found.reason})"
+    return f"{percent_sign(found.estimate)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _crossval_words(whole: Summary) -> str:
@@ -156,7 +159,7 @@ def _crossval_words(whole: Summary) -> str:
     predictions = pd.concat([r.predictions() for r in whole.runs])
     test = predictions[predictions["part"] == "test"]
     lines = [
-        f"| {column} {g.name} | {g.utterances} | {percent(g.ua)} |"
+        f"| {column} {g.name} | {g.utterances} | {percent_sign(g.ua)} |"
         for column in GROUPS
         for g in by_group(test, column, whole.classes)
     ]
@@ -207,7 +210,7 @@ def _header(run: RunRecord, whole: Summary | None) -> str:
         "task": {"type": "audio-classification", "name": "speech emotion recognition"},
         "dataset": {
             "name": f"{', '.join(run.corpora)}, {protocol.name}, {judged_on} "
-            f"({SPEAKERS[whole.speaker_overlap if whole else protocol.speaker_overlap]})",
+            f"({OVERLAP_LABELS[whole.speaker_overlap if whole else protocol.speaker_overlap]})",
             "type": "-".join(run.corpora),
         },
         "metrics": metrics,

@@ -14,20 +14,10 @@ from jinja2 import Environment, StrictUndefined
 from emospec.errors import OutputError, RunError
 from emospec.evaluation.summary import Summary
 from emospec.files import write_text
+from emospec.report import words
 from emospec.report.published import WHERE
 from emospec.report.section import Section
-from emospec.report.words import (
-    SPEAKERS,
-    around,
-    between,
-    count,
-    distinct,
-    duration,
-    p_words,
-    percent,
-    shown,
-    signed,
-)
+from emospec.report.words import count, distinct, duration
 from emospec.runs.record import RunRecord, flatten, share_changes
 
 PAPER = (
@@ -71,16 +61,18 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "shown": shown,
-        "percent": percent,
-        "counted": count,
-        "duration": duration,
-        "between": between,
-        "around": around,
-        "signed": signed,
-        "p_words": p_words,
-    }
+    names = [
+        "cell",
+        "count",
+        "duration",
+        "ends",
+        "p_words",
+        "percent_sign",
+        "signed",
+        "signed_ends",
+        "verdict",
+    ]
+    environment.filters |= {name: getattr(words, name) for name in names}
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
     )
@@ -93,7 +85,7 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
         config_of=config_of,
         paper=PAPER,
         paper_url=PAPER_URL,
-        speakers=SPEAKERS,
+        overlap_labels=words.OVERLAP_LABELS,
         published_where=WHERE,
     )
     out.mkdir(parents=True, exist_ok=True)

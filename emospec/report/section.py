@@ -16,15 +16,14 @@ from matplotlib.figure import Figure
 
 from emospec.data.splits import PARTS, any_overlap
 from emospec.evaluation.calibration import Calibration, calibrate
-from emospec.evaluation.comparison import Pair
-from emospec.evaluation.contrasts import Contrast, contrasts
-from emospec.evaluation.groups import COLUMNS, Group, by_group
+from emospec.evaluation.comparison import Contrast, Pair, contrasts
+from emospec.evaluation.groups import GROUP_COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
 from emospec.evaluation.summary import Summary, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
-from emospec.report.words import SPEAKERS, count, distinct, slug
+from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
 from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
 
@@ -81,7 +80,7 @@ class Section:
         """Scores by what is known of the utterances: the column, and its groups, worst first."""
         tables = [run.predictions() for run in summary.runs]
         test = pd.concat([table[table["part"] == "test"] for table in tables])
-        found = ((column, by_group(test, column, self.classes)) for column in COLUMNS)
+        found = ((column, by_group(test, column, self.classes)) for column in GROUP_COLUMNS)
         return [(column, groups) for column, groups in found if groups]
 
     @property
@@ -114,7 +113,7 @@ class Section:
         """What this section's numbers are from, to stand beside numbers from elsewhere."""
         return (
             f"{' + '.join(corpus.title for corpus in self.corpora)}, {len(self.classes)} classes, "
-            f"{self.protocol.name} ({SPEAKERS[self.speaker_overlap]})"
+            f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"
         )
 
     @cached_property
@@ -193,7 +192,7 @@ class Section:
             )
 
         panels = [
-            c.pairs[0] if c.pairs else (min(c.either.runs, key=lambda run: run.place),)
+            c.run_pairs[0] if c.run_pairs else (min(c.either.runs, key=lambda run: run.place),)
             for c in self.contrasts
         ]
         return {

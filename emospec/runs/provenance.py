@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import emospec
-from emospec.data.corpora import CORPORA, YOUR_OWN
-from emospec.data.corpora.own import OwnCorpus
+from emospec.data.corpora import CORPORA
+from emospec.data.corpora.user import USER_READERS, UserCorpus
 from emospec.data.utterances import Utterance
 from emospec.runs.meta import CorpusFacts, Hardware
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def corpus_facts(name: str, utterances: Sequence[Utterance], own: OwnCorpus | None = None) -> CorpusFacts:
+def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | None = None) -> CorpusFacts:
     """Return the facts about a corpus and about how much of it was used.
 
     Args:
@@ -35,7 +35,7 @@ def corpus_facts(name: str, utterances: Sequence[Utterance], own: OwnCorpus | No
         own: its terms, where it is the user's own, whatever corpus has that name.
     """
     used = [u for u in utterances if u.corpus == name]
-    corpus = CORPORA.get(name) if own is None or name in YOUR_OWN else None
+    corpus = CORPORA.get(name) if own is None or name in USER_READERS else None
     reader = {"reader": own.reader} if own else {}
     return CorpusFacts(
         **reader,

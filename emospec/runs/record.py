@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from emospec.config import Settings
-from emospec.data.corpora import YOUR_OWN
+from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
@@ -74,7 +74,7 @@ class RunRecord:
     @property
     def own_corpora(self) -> frozenset[str]:
         """Names of those corpora that are the user's own, and under which another may hold other recordings."""
-        return YOUR_OWN | {corpus.name for corpus in self.learned_from if corpus.reader}
+        return frozenset(USER_READERS) | {corpus.name for corpus in self.learned_from if corpus.reader}
 
     @property
     def place(self) -> tuple[int, int]:
@@ -148,7 +148,7 @@ class RunRecord:
         noted = known["samples"].notna()  # not so of runs of earlier versions
         by_samples = dict(zip(known["samples"][noted], known["part"][noted], strict=True))
         by_name, nameless = self.known_utterances(), set(known["utterance"][~noted])
-        anybodys = self.own_corpora | set(pack.own)
+        anybodys = self.own_corpora | set(pack.user_corpora)
         return [
             by_samples.get(samples)
             or (by_name.get(u.id, "") if u.corpus not in anybodys or u.id in nameless else "")

@@ -1,4 +1,4 @@
-"""The application: door, addresses, the page, and every error in one shape."""
+"""The application: middleware, routes, the page, and every error in one shape."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
@@ -14,35 +14,22 @@ from starlette.staticfiles import StaticFiles
 
 import emospec
 from emospec.errors import EmospecError
-from emospec.serving import conversion, examples, routes
-from emospec.serving import websocket as streams
-from emospec.serving.connections import UnreadBodies
-from emospec.serving.errors import KINDS, ApiError, api_error_of
-from emospec.serving.middleware import GUARDED, AccessMiddleware
-from emospec.serving.openapi import document
-from emospec.serving.routes import known_query
+from emospec.serving.errors import ERROR_KINDS, ApiError, api_error_of
+from emospec.serving.examples import Examples
+from emospec.serving.middleware import GUARDED, Access, AccessMiddleware, UnreadBodyMiddleware
+from emospec.serving.openapi import openapi_document
+from emospec.serving.routes import examples_router, formats_router, recordings_router
 from emospec.serving.service import Service
+from emospec.serving.websocket import stream_router
 
-PAGE = Path(__file__).with_name("page")
-DOCS = Path(__file__).with_name("docs")
-SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")
+_PAGE = Path(__file__).with_name("page")
+_DOCS = Path(__file__).with_name("docs")
+_SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 
-def create_app(
-    service: Service,
-    *,
-    token: str = "",
-    hosts: tuple[str, ...] = (),
-    origins: tuple[str, ...] = (),
-    root_path: str = "",
-) -> FastAPI:
-    """Return the application around a service.
-
-    Args:
-        service: what answers.
-        token, hosts, origins: as of `AccessMiddleware`.
-        root_path: under which a proxy has it, such as `/emo`.
-    """
+def create_app(service: Service, access: Access | None = None) -> FastAPI:
+    """Return the application around a service, for those who have access: by default, anybody."""
+    access = access or Access()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,39 +46,31 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.examples = examples.Examples(service)
-    for room in (routes, conversion, examples):
-        app.include_router(room.router, dependencies=[Depends(known_query)])
-    app.include_router(streams.router)
+    app.state.examples = Examples(service)
+    for router in (recordings_router, formats_router, examples_router, stream_router):
+        app.include_router(router)
     _add_page(app)
     _add_docs(app)
-    app.openapi = cache(lambda: document(app, GUARDED, bool(token)))  # type: ignore[method-assign]
-    app.add_exception_handler(EmospecError, _refused)
-    app.add_exception_handler(RequestValidationError, _refused)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(
-        AccessMiddleware,
-        metrics=service.metrics,
-        token=token,
-        hosts=hosts,
-        origins=origins,
-        root_path=root_path,
-    )
-    if origins:
+    app.openapi = cache(lambda: openapi_document(app, GUARDED, bool(access.token)))  # type: ignore[method-assign]
+    for error in (EmospecError, RequestValidationError, HTTPException):
+        app.add_exception_handler(error, _error_response)
+    # The middleware that is added last is the outermost.
+    app.add_middleware(AccessMiddleware, metrics=service.metrics, access=access)
+    if access.origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=access.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization"],
             expose_headers=["Content-Disposition", "Retry-After"],
         )
-    app.add_middleware(UnreadBodies)
+    app.add_middleware(UnreadBodyMiddleware)
     return app
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page for people."""
-    page = StaticFiles(directory=PAGE, check_dir=False)
+    """Add the page for people."""
+    page = StaticFiles(directory=_PAGE, check_dir=False)
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
@@ -101,38 +80,34 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
-    """Add the API's document as a page, by Swagger UI from its own wheel."""
-    ours = StaticFiles(directory=DOCS, check_dir=False)
-    found = find_spec("fastapi_offline")
-    folders = found.submodule_search_locations if found else None
-    swagger = StaticFiles(directory=Path((folders or [str(DOCS)])[0]) / "static", check_dir=False)
+    """Add the OpenAPI document as a page, by Swagger UI from its own wheel."""
+    docs = StaticFiles(directory=_DOCS, check_dir=False)
+    package = find_spec("fastapi_offline")
+    folders = package.submodule_search_locations if package else None
+    swagger = StaticFiles(directory=Path((folders or [str(_DOCS)])[0]) / "static", check_dir=False)
 
     @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        return await ours.get_response("index.html", request.scope)
+    async def docs_page(request: Request) -> Response:
+        return await docs.get_response("index.html", request.scope)
 
     @app.get("/docs/{name}", include_in_schema=False)
     async def docs_file(name: str, request: Request) -> Response:
-        return await (swagger if name in SWAGGER else ours).get_response(name, request.scope)
+        return await (swagger if name in _SWAGGER_FILES else docs).get_response(name, request.scope)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    """The one shape of errors."""
+async def _error_response(_: Request, error: Exception) -> Response:
+    """Return the answer for an error, in the one shape."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return ApiError("invalid", f"{first['loc'][-1]}: {first['msg']}").response
     if isinstance(error, HTTPException):
-        codes = {status: code for code, (status, _, _) in reversed(KINDS.items())}
+        codes = {status: code for code, (status, _, _) in reversed(ERROR_KINDS.items())}
         response = ApiError(codes.get(error.status_code, "invalid")).response
         if error.status_code == 405:
-            response.headers["Allow"] = _allowed((error.headers or {}).get("Allow", "GET"))
+            allowed = (error.headers or {}).get("Allow", "GET")
+            methods = {method.strip() for method in allowed.split(",")}
+            response.headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         return response
     if isinstance(error, EmospecError):
         return api_error_of(error).response
     raise error
-
-
-def _allowed(methods: str) -> str:
-    """Return the methods of an address, and HEAD where GET is."""
-    names = {name.strip() for name in methods.split(",")}
-    return ", ".join(sorted(names | ({"HEAD"} if "GET" in names else set())))

@@ -1,6 +1,6 @@
-"""Waveforms of many requests in one pass through the graph, with those of like length.
+"""Waveforms of many requests in one pass through the graph, together with others of similar length.
 
-A pass starts as soon as a runner is free: nobody waits for company, and under load there is company.
+A pass starts as soon as a runner is free: it waits for no others, and under load there are others.
 """
 
 import threading
@@ -15,40 +15,40 @@ from numpy.typing import NDArray
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.inference.model import Model
-from emospec.inference.recognizer import Floats, Recognizer
+from emospec.inference.recognizer import Recognizer
 
-Score = tuple[Floats, NDArray[np.float32]]
-"""Probabilities (classes,) and z (64,) of one waveform."""
+_Output = tuple[NDArray[np.float64], NDArray[np.float32]]
+"""Probabilities (classes,) and z (64,) of one waveform, or (n, classes) and (n, 64) of n waveforms."""
 
 PASS_SAMPLES = 12 * SAMPLE_RATE  # of one pass: more gains nothing on a core and keeps others waiting
-ALIKE = 1.1  # the longest of a pass over the shortest: padding costs as much as sound
-TURN = 8  # waveforms of one caller that wait at a time, so that an hour's windows do not stand before a clip
+_LENGTH_RATIO = 1.1  # of the longest waveform of a pass to the shortest: padding costs as much as sound
+_WAITING_PER_CALLER = 8  # waveforms, so that an hour's windows do not stand before a clip
 
 
 @dataclass
 class _Waiting:
     waveform: Waveform
-    scored: "Future[Score]" = field(default_factory=Future)
+    output: "Future[_Output]" = field(default_factory=Future)
 
 
 class Batcher:
-    """Scores waveforms that come from many threads.
+    """A queue of waveforms from many threads, which passes through the graph take together.
 
     Args:
-        score: of several waveforms at once: probabilities (n, classes) and z (n, 64).
+        forward: of several waveforms at once: probabilities (n, classes) and z (n, 64).
         runners: passes at the same time, of one thread each.
-        pass_samples: the largest pass, padding included; 0 scores each waveform alone.
-        told: is told the number of waveforms of each pass.
+        pass_samples: the largest pass, padding included; 0 takes each waveform alone.
+        on_pass: is called with the number of waveforms of each pass.
     """
 
     def __init__(
         self,
-        score: Callable[[Sequence[Waveform]], Score],
+        forward: Callable[[Sequence[Waveform]], _Output],
         runners: int,
         pass_samples: int = PASS_SAMPLES,
-        told: Callable[[int], None] = lambda size: None,
+        on_pass: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._score, self._pass_samples, self._told = score, pass_samples, told
+        self._forward, self._pass_samples, self._on_pass = forward, pass_samples, on_pass
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -56,24 +56,24 @@ class Batcher:
         for runner in self._runners:
             runner.start()
 
-    def submit(self, waveform: Waveform) -> "Future[Score]":
-        """Its score, soon; cancelled before its pass starts, it costs nothing."""
-        one = _Waiting(waveform)
+    def submit(self, waveform: Waveform) -> "Future[_Output]":
+        """Return the future output for a waveform; cancelled before its pass starts, it costs nothing."""
+        waiting = _Waiting(waveform)
         with self._changed:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.append(one)
+            self._waiting.append(waiting)
             self._changed.notify()
-        return one.scored
+        return waiting.output
 
-    def score(self, waveforms: Sequence[Waveform]) -> Score:
-        """Probabilities (n, classes) and z (n, 64) of one waveform or more, in order; waits for them."""
-        scores = [
+    def forward(self, waveforms: Sequence[Waveform]) -> _Output:
+        """Return probabilities (n, classes) and z (n, 64) of one waveform or more, in order; wait for them."""
+        outputs = [
             future.result()
-            for first in range(0, len(waveforms), TURN)
-            for future in [self.submit(w) for w in waveforms[first : first + TURN]]
+            for first in range(0, len(waveforms), _WAITING_PER_CALLER)
+            for future in [self.submit(w) for w in waveforms[first : first + _WAITING_PER_CALLER]]
         ]
-        probabilities, z = zip(*scores, strict=True)
+        probabilities, z = zip(*outputs, strict=True)
         return np.stack(probabilities), np.stack(z)
 
     def close(self) -> None:
@@ -85,51 +85,51 @@ class Batcher:
             runner.join()
 
     def _run(self) -> None:
-        for batch in iter(self._take, []):
+        for batch in iter(self._next_batch, []):
             try:
-                probabilities, z = self._score([one.waveform for one in batch])
+                probabilities, z = self._forward([waiting.waveform for waiting in batch])
             except Exception as error:
-                for one in batch:
-                    one.scored.set_exception(error)
+                for waiting in batch:
+                    waiting.output.set_exception(error)
                 continue
-            self._told(len(batch))
-            for one, *row in zip(batch, probabilities, z, strict=True):
-                one.scored.set_result((row[0], row[1]))
+            self._on_pass(len(batch))
+            for waiting, *output in zip(batch, probabilities, z, strict=True):
+                waiting.output.set_result((output[0], output[1]))
 
-    def _take(self) -> list[_Waiting]:
-        """The next pass, none at the end."""
+    def _next_batch(self) -> list[_Waiting]:
+        """Wait for waveforms and return those of the next pass; none at the end."""
         while True:
             with self._changed:
                 while not self._waiting and not self._closed:
                     self._changed.wait()
                 if not self._waiting:
                     return []
-                batch = list(self._alike())
+                batch = list(self._similar())
                 taken = set(map(id, batch))
-                self._waiting = [one for one in self._waiting if id(one) not in taken]
-            if batch := [one for one in batch if one.scored.set_running_or_notify_cancel()]:
+                self._waiting = [waiting for waiting in self._waiting if id(waiting) not in taken]
+            if batch := [waiting for waiting in batch if waiting.output.set_running_or_notify_cancel()]:
                 return batch
 
-    def _alike(self) -> Iterator[_Waiting]:
-        """The one that waits longest, and those like it, as many as fit one pass."""
+    def _similar(self) -> Iterator[_Waiting]:
+        """Yield the waveform that waits longest, and those of similar length, as many as fit one pass."""
         oldest = self._waiting[0]
         shortest = longest = len(oldest.waveform)
         yield oldest
         count = 1
-        for one in self._waiting[1:]:
-            least, most = min(shortest, len(one.waveform)), max(longest, len(one.waveform))
-            if most <= ALIKE * least and most * (count + 1) <= self._pass_samples:
+        for waiting in self._waiting[1:]:
+            least, most = min(shortest, len(waiting.waveform)), max(longest, len(waiting.waveform))
+            if most <= _LENGTH_RATIO * least and most * (count + 1) <= self._pass_samples:
                 shortest, longest, count = least, most, count + 1
-                yield one
+                yield waiting
 
 
 class SharedRecognizer(Recognizer):
-    """A recogniser whose `score` shares passes through the graph with all who ask at the same time.
+    """A recogniser whose passes through the graph take the waveforms of all its callers together.
 
     Args:
         model, int8, ffmpeg: as of `Recognizer`.
         threads: passes at the same time, of one thread each; 0 is one per core.
-        pass_samples, told: as of `Batcher`.
+        pass_samples, on_pass: as of `Batcher`.
     """
 
     def __init__(
@@ -139,14 +139,12 @@ class SharedRecognizer(Recognizer):
         int8: bool = False,
         threads: int = 0,
         pass_samples: int = PASS_SAMPLES,
-        told: Callable[[int], None] = lambda size: None,
+        on_pass: Callable[[int], None] = lambda size: None,
         ffmpeg: bool = False,
     ) -> None:
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
-        self._options = {"int8": int8, "threads": threads, "pass_samples": pass_samples, "told": told}
-        self._options["ffmpeg"] = ffmpeg
-        self.batcher = Batcher(super().score, threads or cores(), pass_samples, told)
+        self.batcher = Batcher(super().forward, threads or cores(), pass_samples, on_pass)
 
-    def score(self, waveforms: Sequence[Waveform], model: Model | None = None) -> Score:
-        """As of `Recognizer`, in passes with others'; the model's classes do not change while it serves."""
-        return self.batcher.score(waveforms)
+    def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
+        """Return probabilities and z, as of `Recognizer`; the model's classes do not change while it serves."""
+        return self.batcher.forward(waveforms)

@@ -1,13 +1,13 @@
-"""How the server says no: a code, a message, what to do; one shape for every error."""
+"""API errors: a status, a code, a message and what to do, in one shape for every request that is refused."""
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from starlette.responses import JSONResponse
 
 from emospec.errors import AudioError, EmospecError, LongAudioError, ServingError, nearest
 
-KINDS: dict[str, tuple[int, str, str]] = {
+_RETRY = "wait as long as Retry-After says and send it again"
+ERROR_KINDS: dict[str, tuple[int, str, str]] = {
     "unauthorized": (401, "this server wants a token", "send the header `Authorization: Bearer TOKEN`"),
     "forbidden": (403, "the request comes from another site", "start the server with --allow-origin ORIGIN"),
     "not_found": (404, "there is no such address", "see /openapi.json"),
@@ -19,91 +19,79 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "invalid": (422, "the request is not what the address takes", "see /openapi.json"),
     "unreadable": (422, "the recording cannot be read", "convert it, or send another recording"),
     "upgrade_required": (426, "a stream is a WebSocket", "open it by ws:// or wss://"),
-    "busy": (429, "the server is busy", "wait as long as Retry-After says and send it again"),
-    "gone": (499, "the one who asked has gone", "send it again"),
+    "busy": (429, "the server is busy", _RETRY),
+    "gone": (499, "the client has disconnected", "send it again"),
     "internal": (500, "the server failed", "try again; if it fails again, report it"),
-    "interrupted": (
-        503,
-        "the recording's decoder was killed",
-        "wait as long as Retry-After says and send it again",
-    ),
-    "overloaded": (
-        503,
-        "the answer takes too long",
-        "send less at once, or again after as long as Retry-After says",
-    ),
+    "interrupted": (503, "the recording's decoder was killed", _RETRY),
+    "overloaded": (503, "the answer takes too long", "send less at once, or again after as long as Retry-After says"),
     "not_ready": (503, "the server is not ready or shutting down", "try again in a moment"),
-}
-"""Code: status, message and what to do."""
-NAMELESS = "the recording: "
-COME_AGAIN = ("busy", "interrupted", "overloaded", "not_ready")  # with Retry-After
+}  # fmt: skip
+"""Status, message and what to do, by code."""
+_UNNAMED = "the recording: "
+_RETRIED_CODES = ("busy", "interrupted", "overloaded", "not_ready")
 
 
 class ApiError(ServingError):
-    """A request that is not answered.
+    """A request that is refused.
 
     Args:
-        code: one of `KINDS`.
-        message: what is wrong, where more is known than the kind.
-        fix: what to do, likewise.
-        retry_seconds: when to come again.
+        code: one of `ERROR_KINDS`.
+        message: what is wrong, in more detail than the kind's message.
+        fix: what to do, in more detail than the kind's fix.
+        retry_seconds: when to try again.
     """
 
     def __init__(self, code: str, message: str = "", fix: str = "", retry_seconds: int = 1) -> None:
         self.code = code
-        self.status, usual, to_do = KINDS[code]
-        self.message = " ".join((message or usual).split())
-        self.fix = fix or to_do
+        self.status, usual_message, usual_fix = ERROR_KINDS[code]
+        self.message = " ".join((message or usual_message).split())
+        self.fix = fix or usual_fix
         self.retry_seconds = retry_seconds
         super().__init__(f"{self.message}: {self.fix}")
 
     @property
-    def facts(self) -> dict[str, str]:
+    def detail(self) -> dict[str, str]:
         """Code, message and fix."""
         return {"code": self.code, "message": self.message, "fix": self.fix}
 
     @property
     def response(self) -> JSONResponse:
         """The answer over HTTP."""
-        headers: dict[str, Any] = {}
-        if self.code in COME_AGAIN:
+        headers: dict[str, str] = {}
+        if self.code in _RETRIED_CODES:
             headers["Retry-After"] = str(self.retry_seconds)
         if self.code == "unauthorized":
             headers["WWW-Authenticate"] = "Bearer"
         if self.code == "upgrade_required":
             headers["Upgrade"] = "websocket"
-        return JSONResponse({"error": self.facts}, self.status, headers)
+        return JSONResponse({"error": self.detail}, self.status, headers)
 
 
 def api_error_of(error: EmospecError, name: str = "") -> ApiError:
-    """Return what a user's mistake is called over HTTP.
+    """Return the API error for a user's mistake.
 
     Args:
         error: the mistake.
-        name: of the recording, which is only `the recording` to what reads its bytes.
+        name: of the recording; a decoder, which sees its bytes alone, calls it `the recording`.
     """
     if isinstance(error, ApiError):
         return error
     message = str(error)
-    if name and message.startswith(NAMELESS):
-        message = f"{name}: {message.removeprefix(NAMELESS)}"
+    if name and message.startswith(_UNNAMED):
+        message = f"{name}: {message.removeprefix(_UNNAMED)}"
     if isinstance(error, LongAudioError):
         return ApiError("too_long", message)
     return ApiError("unreadable" if isinstance(error, AudioError) else "invalid", message)
 
 
-def check_query(names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse query parameters that an address does not take, or that are there twice.
-
-    Raises:
-        RefusedError: it names the first.
-    """
+def check_query(names: Iterable[str], allowed: Collection[str]) -> None:
+    """Raise ApiError for the first query parameter that an address does not take, or that is given twice."""
     seen: set[str] = set()
     for name in names:
-        if name not in known:
-            near = nearest(name, [*known])
-            fix = f"the address takes {', '.join(known)}" if known else "the address takes none"
-            raise ApiError("invalid", f"there is no query parameter {name[:80]!r}{near}", fix)
+        if name not in allowed:
+            hint = nearest(name, [*allowed])
+            fix = f"the address takes {', '.join(allowed)}" if allowed else "the address takes none"
+            raise ApiError("invalid", f"there is no query parameter {name[:80]!r}{hint}", fix)
         if name in seen:
-            raise ApiError("invalid", f"the query parameter {name!r} is there twice", "send it once")
+            raise ApiError("invalid", f"the query parameter {name!r} is given twice", "send it once")
         seen.add(name)

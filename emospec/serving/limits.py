@@ -1,4 +1,4 @@
-"""What the server takes at most, and the gate that counts what it holds."""
+"""The limits of the server, and the gate that counts what it holds."""
 
 import math
 import time
@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes at most.
+    """The most that the server takes.
 
     Attributes:
         bytes: of one request's body.
@@ -21,7 +21,7 @@ class Limits:
         files: in one request.
         held_bytes: of the bodies of all requests together.
         waiting: requests whose body has come and whose answer has not gone.
-        judged: recordings that are decoded or scored at the same time; the others wait, undecoded.
+        recordings: decoded or predicted at the same time; the others wait, undecoded.
         streams, timelines: at the same time.
         connections: that are open; idle ones give way to new ones.
         head_seconds: for the head of a request to come.
@@ -34,7 +34,7 @@ class Limits:
     files: int = 64
     held_bytes: int = 400 * MEGABYTE
     waiting: int = 512
-    judged: int = 32
+    recordings: int = 32
     streams: int = 32
     timelines: int = 2
     connections: int = 1024
@@ -46,7 +46,7 @@ class Limits:
 
 
 class Gate:
-    """Counts what the server holds, and refuses what is more; for one event loop."""
+    """The counts of what the server holds, which refuse more than its limits; for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -57,7 +57,7 @@ class Gate:
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """A stream, while it is open."""
+        """Count a stream while it is open."""
         self.streams += 1
         try:
             yield
@@ -65,20 +65,19 @@ class Gate:
             self.streams -= 1
 
     def check_streams(self) -> None:
-        """Refuse the latest stream where there are too many."""
+        """Raise ApiError if the latest stream is one too many."""
         if self.streams > self.limits.streams:
             raise ApiError("busy", f"{self.limits.streams} streams are open")
 
     def check(self) -> None:
-        """Refuse at once, before a body is read, where there is no place."""
+        """Raise ApiError, before a body is read, if no more requests may wait."""
         if self.requests >= self.limits.waiting:
-            raise ApiError(
-                "busy", f"{self.requests} requests are waiting", retry_seconds=math.ceil(self._latest_seconds)
-            )
+            retry_seconds = math.ceil(self._latest_seconds)
+            raise ApiError("busy", f"{self.requests} requests are waiting", retry_seconds=retry_seconds)
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """Room for a request's body as its bytes come; what has not come takes none."""
+        """Hold a request's body: yield a function to call with the number of bytes of each chunk as it comes."""
         held = 0
 
         def add(count: int) -> None:
@@ -97,7 +96,7 @@ class Gate:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among those that wait for an answer."""
+        """Count a request while it waits for its answer."""
         self.check()
         self.requests += 1
         began = time.monotonic()
@@ -105,5 +104,5 @@ class Gate:
             yield
         finally:
             self.requests -= 1
-            # Of a full queue: how long the one that leaves it now has waited.
+            # A full queue frees its next place after about as long as the request that leaves now has waited.
             self._latest_seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The log: each line on standard error is one JSON object, whoever says it."""
+"""The log: each line on standard error is one JSON object, whether emospec or a library writes it."""
 
 import json
 import logging
@@ -7,14 +7,12 @@ import threading
 from datetime import UTC, datetime
 from types import TracebackType
 
-Trace = tuple[type[BaseException], BaseException, TracebackType | None]
-
 
 class JsonLines(logging.Formatter):
-    """A record as one line: time, level, then `facts` of the record, or its logger and message; a trace, if any."""
+    """A formatter: one JSON object for each record, with time, level, and either its `facts` or logger and message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line, with the trace of an exception if there is one."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"time": time, "level": record.levelname.lower()}
         line |= getattr(record, "facts", None) or {"logger": record.name, "message": record.getMessage()}
@@ -24,20 +22,22 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Log requests, and what libraries warn of; warnings and failures of any thread are lines like others."""
+    """Log requests, the warnings of libraries, and exceptions that no thread caught, as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("emospec.serving").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    sys.excepthook = lambda *trace: _log_failure(trace)
-    threading.excepthook = lambda failed: _log_failure(
-        (failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
-    )
-    sys.unraisablehook = lambda failed: _log_failure(
-        (failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
-    )
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_of_thread
+    sys.unraisablehook = _log_uncaught_of_thread
 
 
-def _log_failure(trace: Trace) -> None:
-    logging.getLogger("emospec").error("an exception was not caught", exc_info=trace)
+def _log_uncaught_of_thread(failed: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> None:
+    _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    logging.getLogger("emospec").error("an exception was not caught", exc_info=(kind, error or kind(), trace))

@@ -1,11 +1,11 @@
-"""What Prometheus is told of a server; no names, no audio."""
+"""The metrics of a server for Prometheus; they hold neither names nor audio."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-LATENCIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
-PASSES = (1, 2, 4, 8, 16, 32)  # waveforms
+_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
+_PASS_BUCKETS = (1, 2, 4, 8, 16, 32)  # waveforms
 
 
 class Metrics:
@@ -13,22 +13,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "emospec_requests", "Requests.", ("method", "route", "status"), registry=registry
-        )
+        labels = ("method", "route", "status")
+        self.requests = Counter("emospec_requests", "Requests.", labels, registry=registry)
         self.latency = Histogram(
-            "emospec_request_seconds",
-            "From request to answer.",
-            ("route",),
-            buckets=LATENCIES,
-            registry=registry,
-        )
+            "emospec_request_seconds", "From request to answer.", ["route"], buckets=_LATENCY_BUCKETS, registry=registry
+        )  # fmt: skip
         self.passes = Histogram(
-            "emospec_batch_size", "Waveforms in a pass.", buckets=PASSES, registry=registry
+            "emospec_batch_size", "Waveforms in a pass.", buckets=_PASS_BUCKETS, registry=registry
         )
         self.audio = Counter("emospec_audio_seconds", "Audio that was decoded, s.", registry=registry)
         self.failures = Counter(
-            "emospec_decode_failures", "Recordings not read.", ("code",), registry=registry
+            "emospec_decode_failures", "Recordings not read.", ["code"], registry=registry
         )
         self.lost = Counter("emospec_decoders_lost", "Decoders that died or were stopped.", registry=registry)
         self._waiting = Gauge("emospec_queue_depth", "Requests that wait for an answer.", registry=registry)
@@ -38,11 +33,11 @@ class Metrics:
     def watch(
         self, waiting: Callable[[], float], held_bytes: Callable[[], float], streams: Callable[[], float]
     ) -> None:
-        """What is asked when the metrics are."""
+        """Call these functions for the gauges whenever the metrics are read."""
         self._waiting.set_function(waiting)
         self._bytes.set_function(held_bytes)
         self._streams.set_function(streams)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return the metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,22 +1,29 @@
-"""The door: who may come in, what every answer carries, what is counted and logged; no names of files."""
+"""Middleware around the whole application: access, headers, counting and logging; bodies that nobody reads."""
 
+import asyncio
 import hmac
 import logging
 import time
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from emospec.serving.errors import ApiError
 from emospec.serving.metrics import Metrics
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-HEADERS = {
+GUARDED = ("/v1/", "/metrics")
+"""The addresses that want the token begin with one of these."""
+DRAINED_BYTES, DRAINED_SECONDS = 8_000_000, 5.0  # of a body that nobody reads
+
+_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -25,153 +32,195 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# Swagger UI sets styles of its own, and its stylesheet has pictures.
-STYLED = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
-GUARDED = ("/v1/", "/metrics")
-POLICY_VIOLATION, GONE = 1008, 1006  # RFC 6455, section 7.4.1
+# Swagger UI sets inline styles, and its stylesheet has pictures.
+_SWAGGER_POLICY = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
+_POLICY_VIOLATION, _ABNORMAL_CLOSURE = 1008, 1006  # RFC 6455, section 7.4.1
 
 
-class AccessMiddleware:
-    """An ASGI middleware around the whole application.
+@dataclass(frozen=True)
+class Access:
+    """Who may use the server, and where.
 
-    Args:
-        app: what is behind it.
-        metrics: where it counts.
+    Attributes:
         token: that every request to `GUARDED` must bear; empty for none.
         hosts: by which the server may be called, so that no other site's name can point at it; none for any.
         origins: other sites whose pages may send requests.
         root_path: under which a proxy has the server, such as `/emo`; the proxy may leave it on or take it off.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        token: str = "",
-        hosts: tuple[str, ...] = (),
-        origins: tuple[str, ...] = (),
-        root_path: str = "",
-    ) -> None:
-        self._root = root_path
-        self._app, self._metrics = app, metrics
-        self._token, self._hosts, self._origins = token.encode(), hosts, origins
+    token: str = ""
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    root_path: str = ""
+
+
+class AccessMiddleware:
+    """An ASGI middleware that checks, counts and logs every request, and adds headers to every answer.
+
+    Args:
+        app: the application behind it.
+        metrics: where it counts.
+        access: who may use the application.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access) -> None:
+        self._app, self._metrics, self._access = app, metrics, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or not."""
-        if scope["type"] == "http":
-            await self._request(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._stream(scope, receive, send)
-        else:
+        """Answer a request or a WebSocket, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
+            return
+        root, address, is_http = self._access.root_path, self._address(scope), scope["type"] == "http"
+        # For the application, the path has the root path, and HEAD is GET.
+        inner = {**scope, "root_path": root, "path": root + address}
+        if scope.get("method") == "HEAD":
+            inner["method"] = "GET"
+        began, status = time.perf_counter(), 0 if is_http else _ABNORMAL_CLOSURE
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status = time.perf_counter(), GONE
-
-        async def told(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "websocket.close":
-                status = message.get("code", status)
-            await send(message)
-
-        inner = self._inner(scope)
-        try:
-            if refusal := self._refusal(scope):
-                await told({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.code})
-            else:
-                await self._app(inner, receive, told)
-        finally:
-            self._count(inner, "WS", status, time.perf_counter() - began)
-
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status, inner = time.perf_counter(), 0, self._inner(scope)
-
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, self._address(scope))
+                _add_headers(message, address)
                 _make_relative(message)
+            elif message["type"] == "websocket.close":
+                status = message.get("code", status)
             await send(message)
 
         try:
-            if refusal := self._refusal(scope):
-                await refusal.response(scope, receive, told)
-            elif not self._address(scope):  # the page's links are relative to a folder
-                await RedirectResponse(f"{self._root}/", 308)(scope, receive, told)
-            else:
-                await self._app(inner, receive, told)
-        except Exception:  # our own mistakes, of any kind: logged with their trace, and told as a 500
-            log.exception("a request failed")
-            if status:
+            await self._answering(scope, address)(inner, receive, send_with_headers)
+        except Exception:  # our own mistakes, of any kind: logged with their trace, and answered as a 500
+            if is_http:
+                _log.exception("a request failed")
+            if not is_http or status:
                 raise  # the answer has begun: the client must see that it is cut off
-            await ApiError("internal").response(scope, receive, told)
+            await ApiError("internal").response(scope, receive, send_with_headers)
         finally:
-            self._count(inner, scope["method"], status, time.perf_counter() - began)
+            self._count(inner, scope.get("method", "WS"), status, time.perf_counter() - began)
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
-        headers = Headers(scope=scope)
+    def _answering(self, scope: Scope, address: str) -> ASGIApp:
+        """Return the application, or a refusal, or a redirection to the root path with its slash."""
+        is_http = scope["type"] == "http"
+        if refusal := self._refusal(scope, address):
+            return refusal.response if is_http else WebSocketClose(_POLICY_VIOLATION, refusal.code)
+        if is_http and not address:  # the page's links are relative to a folder
+            return RedirectResponse(f"{self._access.root_path}/", 308)
+        return self._app
+
+    def _refusal(self, scope: Scope, address: str) -> ApiError | None:
+        access, headers = self._access, Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
             called, sender = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
         except ValueError:  # such as a bracket that is never closed
             return ApiError("forbidden")
-        if self._hosts and called not in self._hosts:
-            fix = f"call it {self._hosts[0]}, or start it with --allow-origin ORIGIN"
-            return ApiError("forbidden", "the server is not called so", fix)
+        if access.hosts and called not in access.hosts:
+            fix = f"call it {access.hosts[0]}, or start it with --allow-origin ORIGIN"
+            return ApiError("forbidden", "the header Host names another server", fix)
         sends = scope["type"] == "websocket" or scope["method"] == "POST"
-        if sends and origin and sender != host and not {origin, "*"} & {*self._origins}:
+        if sends and origin and sender != host and not {origin, "*"} & {*access.origins}:
             return ApiError("forbidden")
-        borne = _borne(headers) or _offered(headers)
-        guarded = self._token and self._address(scope).startswith(GUARDED)
-        if guarded and not hmac.compare_digest(borne.encode(), self._token):
+        token = _token_of_header(headers) or _token_of_protocols(headers)
+        guarded = access.token and address.startswith(GUARDED)
+        if guarded and not hmac.compare_digest(token.encode(), access.token.encode()):
             return ApiError("unauthorized")
         return None
 
     def _address(self, scope: Scope) -> str:
-        """Return the path that was asked for, without the root path."""
-        path = str(scope["path"])
-        below = path == self._root or path.startswith(f"{self._root}/")
-        return path.removeprefix(self._root) if below else path
-
-    def _inner(self, scope: Scope) -> Scope:
-        """Return a request as the application takes it: its path with the root path, and GET for HEAD."""
-        inner = {**scope, "root_path": self._root, "path": self._root + self._address(scope)}
-        return inner | ({"method": "GET"} if scope.get("method") == "HEAD" else {})
+        """Return the path of a request without the root path."""
+        root, path = self._access.root_path, str(scope["path"])
+        return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        method = method if method in METHODS else "other"  # a client may invent any number of them
+        method = method if method in _METHODS else "other"  # a client may invent any number of them
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
         line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
-        log.info("a request", extra={"facts": line})
+        _log.info("a request", extra={"facts": line})
+
+
+class UnreadBodyMiddleware:
+    """An ASGI middleware that closes a connection whose request was answered before its body was read.
+
+    Such an answer says `Connection: close`. The rest of the body is read and dropped for a while: closing a socket
+    with unread bytes resets the connection, and the client might not see its answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        # For an older version of ASGI, starlette reads the body on, uncounted, for as long as it sends a file.
+        scope = {**scope, "asgi": {**scope["asgi"], "spec_version": "2.4"}}
+        is_read = False
+
+        async def receive_noting_end() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)  # a client that has gone sends no more
+            return message
+
+        async def send_last(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and not is_read:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            if message["type"] == "http.response.body" and not message.get("more_body") and not is_read:
+                await send({**message, "more_body": True})
+                await _drain(receive_noting_end)
+                message = {"type": "http.response.body"}
+            await send(message)
+
+        await self._app(scope, receive_noting_end, send_last)
 
 
 def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
     headers = MutableHeaders(scope=message)
-    headers.update(HEADERS)
+    headers.update(_HEADERS)
     if path == "/docs":
-        headers["Content-Security-Policy"] += f"; {STYLED}"
-    # The page's files go together: one from another version, out of a browser's cache, breaks the rest.
+        headers["Content-Security-Policy"] += f"; {_SWAGGER_POLICY}"
+    # The page's files belong together: one of another version, from a browser's cache, would break the rest.
     headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
 
 
 def _make_relative(message: MutableMapping[str, Any]) -> None:
-    """Leave scheme and host out of where a client is sent: a proxy may speak TLS, under another name."""
+    """Remove scheme and host from a redirect: a proxy may speak TLS, under another name."""
     headers = MutableHeaders(scope=message)
     if "location" in headers:
         headers["Location"] = urlsplit(headers["Location"])._replace(scheme="", netloc="").geturl()
 
 
-def _borne(headers: Headers) -> str:
+def _token_of_header(headers: Headers) -> str:
     """Return the token of the header `Authorization: Bearer TOKEN`, whose scheme is of any case (RFC 9110, 11.1)."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _offered(headers: Headers) -> str:
+def _token_of_protocols(headers: Headers) -> str:
     """Return the token of a page's WebSocket, which can set no other header: protocols `bearer, TOKEN`."""
     first, _, second = headers.get("sec-websocket-protocol", "").partition(",")
     return second.strip() if first.strip().lower() == "bearer" else ""
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the rest of a body: at most `DRAINED_BYTES`, for at most `DRAINED_SECONDS`."""
+    bytes_left = DRAINED_BYTES
+    try:
+        async with asyncio.timeout(DRAINED_SECONDS):
+            while bytes_left > 0:
+                message = await receive()
+                bytes_left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

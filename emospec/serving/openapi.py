@@ -1,4 +1,4 @@
-"""The API's document: FastAPI's own, with the token and the stream, which FastAPI leaves out."""
+"""The API's OpenAPI document: FastAPI's own, with the token and the stream, which FastAPI leaves out."""
 
 from typing import Any
 
@@ -6,46 +6,50 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from emospec.serving.stream_schemas import MESSAGES
+from emospec.serving.schemas import STREAM_MESSAGES
 
-STREAM = "/v1/stream"
-REF = "#/components/schemas/{model}"
-TOKEN = {
+_REF = "#/components/schemas/{model}"
+_TOKEN_SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "description": "The server's EMOSPEC_TOKEN. A browser's WebSocket offers the protocols `bearer` and the token.",
 }
 
 
-def document(app: FastAPI, guarded: tuple[str, ...], token: bool) -> dict[str, Any]:
+def openapi_document(app: FastAPI, guarded: tuple[str, ...], has_token: bool) -> dict[str, Any]:
     """Return the OpenAPI document.
 
     Args:
         app: whose routes are described.
         guarded: how the addresses begin that want the token.
-        token: whether the server has one; else it is optional.
+        has_token: whether the server has one; else it is optional.
     """
-    said = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    components = said.setdefault("components", {})
-    components["securitySchemes"] = {"token": TOKEN}
-    for path, operations in said["paths"].items():
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {"token": _TOKEN_SCHEME}
+    for path, operations in document["paths"].items():
         for operation in operations.values():
             if path.startswith(guarded):
-                operation["security"] = [{"token": []}] if token else [{}, {"token": []}]
+                operation["security"] = [{"token": []}] if has_token else [{}, {"token": []}]
             else:
                 operation["responses"].pop("401", None)
-    _, schemas = models_json_schema([(model, "serialization") for model in MESSAGES], ref_template=REF)
+    messages = [(model, "serialization") for model in STREAM_MESSAGES]
+    _, schemas = models_json_schema(messages, ref_template=_REF)  # type: ignore[arg-type]
     components["schemas"] |= schemas["$defs"]
-    stream = said["paths"][STREAM]["get"]["responses"]
-    del stream["200"]
-    stream["101"] = _messages()
-    return said
+    responses = document["paths"]["/v1/stream"]["get"]["responses"]
+    del responses["200"]
+    responses["101"] = _stream_messages()
+    return document
 
 
-def _messages() -> dict[str, Any]:
+def _stream_messages() -> dict[str, Any]:
     """Return the messages of a stream's WebSocket, as the answer to its handshake."""
-    names = {model.model_fields["type"].annotation.__args__[0]: model.__name__ for model in MESSAGES}  # type: ignore[union-attr]
-    refs = {kind: REF.format(model=name) for kind, name in names.items()}
+    refs = {
+        model.model_fields["type"].annotation.__args__[0]: _REF.format(model=model.__name__)  # type: ignore[union-attr]
+        for model in STREAM_MESSAGES
+    }
     schema = {
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "type", "mapping": refs},

@@ -1,53 +1,77 @@
-"""The addresses of the API: each parses, calls the service once, and answers."""
+"""The addresses of the API: each parses a request, calls the service once, and answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 
+from emospec.audio.kinds import stem_of
 from emospec.audio.waveform import MAX_CHANNELS
-from emospec.inference.formats import FORMATS, format_named
+from emospec.inference.formats import FORMATS, format_named, render
 from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
-from emospec.serving import schemas as answers
-from emospec.serving.conversion import KINDS, response_of
+from emospec.inference.timeline import Timeline
+from emospec.serving import schemas
 from emospec.serving.errors import ApiError, check_query
+from emospec.serving.examples import Examples
 from emospec.serving.service import RETRY_SECONDS, Service
-from emospec.serving.uploads import FIELD, Upload, read_uploads
+from emospec.serving.uploads import FILE_FIELD, Upload, read_timeline, read_uploads
 
-SHORTEST_HOP_SECONDS = 0.1  # so that no recording has windows without number
+SHORTEST_HOP_SECONDS = 0.1  # bounds the number of a recording's windows
+
+_MEDIA_TYPES = {
+    "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
+    "srt": "application/x-subrip",
+}  # fmt: skip
+_TIMELINE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {} for kind in sorted({"text/plain", *_MEDIA_TYPES.values()})}}
+}
+
+_Result = TypeVar("_Result")
 
 
-async def known_query(request: Request) -> list[str]:
-    """Return the query parameters that an address takes; one that it does not take is refused."""
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
-    check_query((name for name, _ in request.query_params.multi_items()), known)
-    return known
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI responses of an address that may answer with these errors."""
+    return {status: {"model": schemas.ErrorAnswer} for status in statuses}
 
 
-router = APIRouter(
-    responses={
-        code: {"model": answers.Trouble} for code in (401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
-    },
+async def allowed_query(request: Request) -> list[str]:
+    """Return the names of the query parameters that an address takes; raise ApiError for another one."""
+    allowed = [field.alias for field in request.scope["route"].dependant.query_params]
+    check_query((name for name, _ in request.query_params.multi_items()), allowed)
+    return allowed
+
+
+recordings_router = APIRouter(
+    responses=error_responses(401, 403, 404, 405, 408, 413, 422, 429, 500, 503),
+    dependencies=[Depends(allowed_query)],
 )
-Result = TypeVar("Result")
+formats_router = APIRouter(
+    responses=error_responses(401, 403, 405, 408, 413, 422, 429, 500), dependencies=[Depends(allowed_query)]
+)
+examples_router = APIRouter(
+    responses=error_responses(404, 405, 422, 500), dependencies=[Depends(allowed_query)]
+)
 
 
 def service_of(connection: HTTPConnection) -> Service:
-    """The service of the application."""
+    """Return the service of the application."""
     service: Service = connection.app.state.service
     return service
 
 
-Served = Annotated[Service, Depends(service_of)]
+InjectedService = Annotated[Service, Depends(service_of)]
 
 
-async def uploads_of(
-    request: Request, service: Served, known: Annotated[list[str], Depends(known_query)]
+async def _uploads_of(
+    request: Request, service: InjectedService, allowed: Annotated[list[str], Depends(allowed_query)]
 ) -> AsyncIterator[list[Upload]]:
-    """Take the files of a body in, with room for them until the answer has gone."""
+    """Read the files of a body, and hold them until the answer has gone."""
     if not service.ready:
         raise ApiError("not_ready")
     model = request.query_params.get("model")
@@ -59,154 +83,232 @@ async def uploads_of(
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > gate.limits.bytes:
             raise ApiError("too_large", f"the request is larger than {gate.limits.bytes} bytes")
-        uploads = await read_uploads(request, known, gate.limits, add)
+        uploads = await read_uploads(request, allowed, gate.limits, add)
         with gate.place():
             yield uploads
 
 
-Files = Annotated[list[Upload], Depends(uploads_of)]
-Share = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
-Channel = Annotated[
-    int | None,
-    Query(ge=1, le=MAX_CHANNELS, description="Judge this channel, from 1; else the mean over all."),
+_Files = Annotated[list[Upload], Depends(_uploads_of)]
+_Threshold = Annotated[float, Query(ge=0, le=1, description="No emotion where the confidence is lower.")]
+_Channel = Annotated[
+    int | None, Query(ge=1, le=MAX_CHANNELS, description="Use this channel, from 1; else the mean over all.")
 ]
-Model = Annotated[str, Query(description="A model's name; else the default one.")]
+_ModelName = Annotated[str, Query(description="A model's name; else the default one.")]
 
 
 def _multipart(several: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of a body with one file, or with several."""
     file = {"type": "string", "format": "binary", "description": "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus."}
-    sent = {"type": "array", "items": file, "minItems": 1} if several else file
-    schema = {
-        "type": "object",
-        "properties": {FIELD: sent},
-        "required": [FIELD],
-        "additionalProperties": False,
-    }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    field = {"type": "array", "items": file, "minItems": 1} if several else file
+    schema = {"type": "object", "properties": {FILE_FIELD: field}, "required": [FILE_FIELD]}
+    content = {"multipart/form-data": {"schema": schema | {"additionalProperties": False}}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-@router.post("/v1/predict", openapi_extra=_multipart(several=True))
-async def predict(
+@recordings_router.post("/v1/predict", name="predict", openapi_extra=_multipart(several=True))
+async def predict_files(
     request: Request,
-    service: Served,
-    files: Files,
-    abstain_below: Share = 0.0,
+    service: InjectedService,
+    files: _Files,
+    abstain_below: _Threshold = 0.0,
     check_speech: Annotated[
         bool, Query(description="Say how much speech is in it, and warn of none.")
     ] = False,
-    channel: Channel = None,
-    model: Model = "",
-) -> answers.Predictions:
-    """The emotion of recordings, in order; where the only one cannot be judged, an error."""
-    known = service.recognizer.model
-    results = await _results(request, service, files, abstain_below, check_speech, channel)
-    said = [answers.judged(known, *one) for one in results]
-    return answers.Predictions(model=service.name, results=said)
+    channel: _Channel = None,
+    model: _ModelName = "",
+) -> schemas.PredictAnswer:
+    """Predict the emotion of recordings, in order; an only one that cannot be used is an error."""
+    work = service.predict(files, abstain_below, check_speech, channel)
+    model_at_work = service.recognizer.model
+    results = await _results(
+        request, service, files, work, partial(schemas.recording_prediction, model_at_work)
+    )
+    return schemas.PredictAnswer(model=service.name, results=results)
 
 
-@router.post("/v1/embed", openapi_extra=_multipart(several=True))
-async def embed(
-    request: Request, service: Served, files: Files, channel: Channel = None, model: Model = ""
-) -> answers.Embeddings:
-    """The feature z of recordings, in order, to search or cluster them by."""
-    said = [answers.embedded(*one) for one in await _results(request, service, files, 0.0, channel=channel)]
-    return answers.Embeddings(model=service.name, results=said)
-
-
-@router.post(
-    "/v1/timeline",
-    openapi_extra=_multipart(several=False),
-    response_model=answers.Heard,
-    responses=KINDS,
-)
-async def timeline(
+@recordings_router.post("/v1/embed", name="embed", openapi_extra=_multipart(several=True))
+async def embed_files(
     request: Request,
-    service: Served,
-    files: Files,
-    window: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds judged at once.")] = 3.0,
+    service: InjectedService,
+    files: _Files,
+    channel: _Channel = None,
+    model: _ModelName = "",
+) -> schemas.EmbedAnswer:
+    """Compute the feature z of recordings, in order, to search or cluster them by."""
+    work = service.predict(files, abstain_below=0.0, channel=channel)
+
+    def embedding(prediction: Prediction) -> schemas.RecordingEmbedding:
+        return schemas.RecordingEmbedding(recording=prediction.recording, z=prediction.z.tolist())
+
+    results = await _results(request, service, files, work, embedding)
+    return schemas.EmbedAnswer(model=service.name, results=results)
+
+
+@recordings_router.post(
+    "/v1/timeline",
+    name="timeline",
+    openapi_extra=_multipart(several=False),
+    response_model=schemas.TimelineAnswer,
+    responses=_TIMELINE_RESPONSES,
+)
+async def timeline_of_file(
+    request: Request,
+    service: InjectedService,
+    files: _Files,
+    window: Annotated[
+        float, Query(ge=SHORTEST_HOP_SECONDS, description="Length of a window in seconds.")
+    ] = 3.0,
     hop: Annotated[float, Query(ge=SHORTEST_HOP_SECONDS, description="Seconds between windows.")] = 1.0,
     smoothing: Annotated[float, Query(ge=0, description="Time constant in seconds; 0 is none.")] = 1.0,
     minimum: Annotated[float, Query(ge=0, description="The shortest segment, in seconds.")] = 1.0,
-    abstain_below: Share = 0.0,
+    abstain_below: _Threshold = 0.0,
     check_speech: Annotated[bool, Query(description="No emotion in windows where nobody speaks.")] = True,
-    speech: Annotated[bool, Query(description="Judge stretches of speech instead of windows.")] = False,
+    speech: Annotated[bool, Query(description="Use segments of speech instead of windows.")] = False,
     form: Annotated[str, Query(alias="format", json_schema_extra={"enum": [*FORMATS]})] = "json",
-    channel: Channel = None,
-    model: Model = "",
+    channel: _Channel = None,
+    model: _ModelName = "",
 ) -> Response:
-    """The emotions of a recording over its time."""
+    """Predict the emotions of a recording over its time."""
     format_named(form)
     if len(files) > 1:
-        raise ApiError("invalid", "a timeline is of one file", f"send one in the field {FIELD!r}")
-    timing = Timing(
-        window, min(hop, window) if speech else hop, smoothing, minimum, abstain_below, check_speech
+        raise ApiError("invalid", "a timeline is of one file", f"send one in the field {FILE_FIELD!r}")
+    timing = Timing.from_request(
+        speech=speech,
+        window_seconds=window,
+        hop_seconds=hop,
+        smoothing_seconds=smoothing,
+        minimum_seconds=minimum,
+        abstain_below=abstain_below,
+        check_speech=check_speech,
     )
     work = service.timeline(files[0], timing, speech, channel)
-    return response_of(form, await _unless_gone(request, service.limits.timeline_seconds, work))
+    return _formatted(form, await _until_disconnect(request, service.limits.timeline_seconds, work))
 
 
-@router.get("/v1/models")
-def models(service: Served) -> answers.Models:
-    """What the server has, and what it takes at most."""
-    limits = service.limits
-    most = answers.Most(bytes=limits.bytes, seconds=limits.seconds, files=limits.files)
-    return answers.Models(models=[answers.card_of(service.recognizer.model, service.name)], limits=most)
+@recordings_router.get("/v1/models", name="models")
+def list_models(service: InjectedService) -> schemas.ModelsAnswer:
+    """List the models of the server, and its limits."""
+    limits = schemas.LimitsAnswer(
+        bytes=service.limits.bytes, seconds=service.limits.seconds, files=service.limits.files
+    )
+    model = schemas.model_answer(service.recognizer.model, service.name)
+    return schemas.ModelsAnswer(models=[model], limits=limits)
 
 
-@router.get("/health")
-def health() -> answers.State:
-    """Whether the server lives."""
-    return answers.State(status="alive")
+@recordings_router.get("/health", name="health")
+def report_health() -> schemas.StatusAnswer:
+    """Say that the server is alive."""
+    return schemas.StatusAnswer(status="alive")
 
 
-@router.get("/ready")
-async def ready(service: Served) -> answers.State:
-    """Whether it takes requests: a recording is decoded to see."""
-    await service.prove()
-    return answers.State(status="ready")
+@recordings_router.get("/ready", name="ready")
+async def report_readiness(service: InjectedService) -> schemas.StatusAnswer:
+    """Say whether the server takes requests: it decodes a recording to see."""
+    await service.check_readiness()
+    return schemas.StatusAnswer(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
-def metrics(service: Served) -> Response:
-    """What Prometheus collects."""
+@recordings_router.get("/metrics", name="metrics", response_class=Response)
+def report_metrics(service: InjectedService) -> Response:
+    """Return the metrics for Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _timeline_body() -> dict[str, Any]:
+    """Return the OpenAPI description of a body with a timeline, its segments' schema within it."""
+    schema = schemas.SentTimeline.model_json_schema()
+    schema["properties"]["segments"]["items"] = schema.pop("$defs")["SentSegment"]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+@formats_router.post(
+    "/v1/formats/{form}",
+    name="convert",
+    openapi_extra=_timeline_body(),
+    response_class=Response,
+    responses=_TIMELINE_RESPONSES,
+)
+async def convert_timeline(
+    request: Request,
+    form: Annotated[str, Path(json_schema_extra={"enum": [*FORMATS]})],
+    service: InjectedService,
+) -> Response:
+    """Write a timeline in a format, as /v1/timeline would have; the recording need not be sent again."""
+    format_named(form)
+    with service.gate.body() as add:
+        content = await read_timeline(request, add, service.limits.body_seconds)
+        return await asyncio.to_thread(_converted, form, content)
+
+
+@examples_router.get("/examples", name="examples")
+async def list_examples(request: Request) -> list[schemas.ExampleAnswer]:
+    """List sounds to try the server with, synthesised: no human speech."""
+    examples: Examples = request.app.state.examples
+    return [schemas.ExampleAnswer(name=name, url=f"examples/{name}.wav") for name in await examples.sounds()]
+
+
+@examples_router.get("/examples/{name}.wav", name="example", response_class=Response)
+async def send_example(request: Request, name: str) -> Response:
+    """Return the WAV file of an example."""
+    examples: Examples = request.app.state.examples
+    sounds = await examples.sounds()
+    if name not in sounds:
+        raise ApiError("not_found", f"there is no example {name[:80]!r}", "see /examples")
+    return Response(sounds[name], media_type="audio/wav")
 
 
 async def _results(
     request: Request,
     service: Service,
     files: list[Upload],
-    abstain_below: float,
-    check_speech: bool = False,
-    channel: int | None = None,
-) -> list[tuple[str, Prediction | ApiError]]:
-    """The name of each file and its result; the only one's refusal is raised."""
-    work = service.predict(files, abstain_below, check_speech, channel)
-    results = await _unless_gone(request, service.limits.answer_seconds, work)
+    work: Coroutine[Any, Any, list[Prediction | ApiError]],
+    answer: Callable[[Prediction], _Result],
+) -> list[_Result | schemas.FailedRecording]:
+    """Return the answer for each file, in order; raise the error of an only file."""
+    results = await _until_disconnect(request, service.limits.answer_seconds, work)
     if len(results) == 1 and isinstance(results[0], ApiError):
         raise results[0]
-    return [(file.name, result) for file, result in zip(files, results, strict=True)]
+    return [
+        schemas.failed_recording(file.name, result) if isinstance(result, ApiError) else answer(result)
+        for file, result in zip(files, results, strict=True)
+    ]
 
 
-async def _unless_gone(request: Request, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of some work; it is cancelled when time is over, or when the one who asked has gone."""
+def _converted(form: str, content: bytes) -> Response:
+    try:
+        sent = schemas.SentTimeline.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise ApiError("invalid", f"{place}: {first['msg']}", "send what /v1/timeline answers") from error
+    return _formatted(form, sent.timeline())
 
-    async def gone() -> None:
+
+def _formatted(form: str, timeline: Timeline) -> Response:
+    """Return a timeline in a format; all but JSON as a file to save, named after the recording."""
+    name = quote(stem_of(timeline.recording) + FORMATS[form].suffix)
+    headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+    return Response(render(form, timeline), media_type=_MEDIA_TYPES.get(form, "text/plain"), headers=headers)
+
+
+async def _until_disconnect(request: Request, seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of some work; cancel it when its time is over, or when the client has gone."""
+
+    async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    both = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    result, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(wait_for_disconnect())
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if both[0].done():
-                return both[0].result()
+            await asyncio.wait((result, disconnect), return_when=asyncio.FIRST_COMPLETED)
+            if result.done():
+                return result.result()
             raise ApiError("gone")
     except TimeoutError as error:
-        raise ApiError(
-            "overloaded", f"the answer takes longer than {seconds:g} s", retry_seconds=RETRY_SECONDS
-        ) from error
+        message = f"the answer takes longer than {seconds:g} s"
+        raise ApiError("overloaded", message, retry_seconds=RETRY_SECONDS) from error
     finally:
-        for task in both:
+        for task in (result, disconnect):
             task.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
+        await asyncio.gather(result, disconnect, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What the server does, without HTTP: recordings decoded elsewhere, scored together, answered in order."""
+"""The service of a model, without HTTP: recordings decoded by other processes, in shared passes through the graph."""
 
 import asyncio
 import dataclasses
@@ -12,17 +12,23 @@ from emospec.inference.recognizer import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving.batching import SharedRecognizer
-from emospec.serving.decoding import FAILURES, LOST, TRIES, Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.decoding import (
+    Decoder,
+    DecoderLimits,
+    DecoderLostError,
+    Decoders,
+    decode_again_if_lost,
+)
 from emospec.serving.errors import ApiError, api_error_of
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.uploads import Upload
 
-Result = TypeVar("Result")
-
 RETRY_SECONDS = 5  # for decoders to be started
-INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
-FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
+
+_INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
+_FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
+_Result = TypeVar("_Result")
 
 
 class Service:
@@ -30,7 +36,7 @@ class Service:
 
     Args:
         recognizer: the model at work.
-        limits: what is taken at most.
+        limits: the most that is taken.
         metrics: where it counts.
         decoders: processes for short recordings.
     """
@@ -40,16 +46,14 @@ class Service:
     ) -> None:
         self.recognizer, self.limits, self.metrics = recognizer, limits, metrics
         self.name = recognizer.model.folder.resolve().name
-        self.gate = Gate(limits)
-        ear = dataclasses.replace(recognizer.ear, longest_seconds=limits.seconds)
-        room = Room(limits.bytes, limits.answer_seconds)
-        self.decoders = Decoders(decoders, ear, room, metrics.lost.inc)
-        self._long = ear, Room(limits.bytes, limits.timeline_seconds)
-        self._judged = asyncio.Semaphore(limits.judged)
-        self._timelines = asyncio.Semaphore(limits.timelines)
+        self.gate = gate = Gate(limits)
+        self._reader = dataclasses.replace(recognizer.reader, longest_seconds=limits.seconds)
+        decoder_limits = DecoderLimits(limits.bytes, limits.answer_seconds)
+        self.decoders = Decoders(decoders, self._reader, decoder_limits, metrics.lost.inc)
+        self._places = asyncio.Semaphore(limits.recordings)
+        self._timeline_places = asyncio.Semaphore(limits.timelines)
         self._threads = ThreadPoolExecutor(limits.streams + limits.timelines, "timeline")
         self.ready = False
-        gate = self.gate
         metrics.watch(lambda: gate.requests, lambda: gate.bytes, lambda: gate.streams)
 
     async def start(self) -> None:
@@ -58,22 +62,22 @@ class Service:
         self.ready = True
 
     def stop(self) -> None:
-        """Finish what is scored, and end."""
+        """Finish the passes that wait, and end."""
         self.ready = False
         self.decoders.stop()
         self._threads.shutdown()
         self.recognizer.batcher.close()
 
-    async def prove(self) -> None:
-        """Show that requests can be answered: a recording is decoded.
+    async def check_readiness(self) -> None:
+        """Check that requests can be answered: decode a recording.
 
         Raises:
-            RefusedError: none is taken yet or any more, or the decoders cannot work.
+            ApiError: the service starts or ends, or the decoders cannot work.
         """
         if not self.ready:
             raise ApiError("not_ready")
         try:
-            await self.decoders.prove()
+            await self.decoders.check()
         except DecoderLostError as error:
             raise ApiError("not_ready", "no recording can be decoded", retry_seconds=RETRY_SECONDS) from error
 
@@ -84,12 +88,12 @@ class Service:
         check_speech: bool = False,
         channel: int | None = None,
     ) -> list[Prediction | ApiError]:
-        """A prediction or a refusal for each, in order."""
+        """Return a prediction or an error for each upload, in order."""
         results: list[Prediction | ApiError] = []
-        for first in range(0, len(uploads), FILES_AT_ONCE):
-            some = uploads[first : first + FILES_AT_ONCE]
+        for first in range(0, len(uploads), _FILES_AT_ONCE):
+            group = uploads[first : first + _FILES_AT_ONCE]
             results += await asyncio.gather(
-                *(self._predict(upload, abstain_below, check_speech, channel) for upload in some)
+                *(self._predict(upload, abstain_below, check_speech, channel) for upload in group)
             )
         return results
 
@@ -97,66 +101,58 @@ class Service:
         self, upload: Upload, abstain_below: float, check_speech: bool, channel: int | None
     ) -> Prediction | ApiError:
         try:
-            async with self._judged:
-                heard = await self.decoders.hear(upload.content, check_speech, channel)
-                self.metrics.audio.inc(heard.seconds)
-                scored = await asyncio.wrap_future(self.recognizer.batcher.submit(heard.waveform))
+            async with self._places:
+                recording = await self.decoders.decode(upload.content, check_speech, channel)
+                self.metrics.audio.inc(recording.seconds)
+                output = await asyncio.wrap_future(self.recognizer.batcher.submit(recording.waveform))
         except (AudioError, DecoderLostError) as error:
-            return self._told(error, upload.name)
-        return self.recognizer.judge(dataclasses.replace(heard, name=upload.name), *scored, abstain_below)
+            return self._failure(error, upload.name)
+        return self.recognizer.prediction_of(
+            dataclasses.replace(recording, name=upload.name), *output, abstain_below
+        )
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
     ) -> Timeline:
-        """The emotions of a recording over its time.
+        """Return the emotions of a recording over its time.
 
         Raises:
-            RefusedError: it cannot be read.
+            ApiError: it cannot be read.
         """
-        async with self._timelines:
-            failures = 0
-            for left in reversed(range(TRIES)):
-                try:
-                    return await self._timeline(upload, timing, speech, channel)
-                except AudioError as error:
-                    raise self._told(error, upload.name) from error
-                except DecoderLostError as error:
-                    self.metrics.lost.inc()
-                    failures += not error.killed
-                    if failures == FAILURES:
-                        raise self._told(AudioError(LOST), upload.name) from error
-                    if not left:
-                        raise self._told(error, upload.name) from error
-            raise AssertionError("the last try returns or raises")
+        async with self._timeline_places:
+            try:
+                return await decode_again_if_lost(
+                    lambda: self._timeline(upload, timing, speech, channel), self.metrics.lost.inc
+                )
+            except (AudioError, DecoderLostError) as error:
+                raise self._failure(error, upload.name) from error
 
     async def _timeline(self, upload: Upload, timing: Timing, speech: bool, channel: int | None) -> Timeline:
-        decoder = Decoder(*self._long)
+        # A long recording has a process of its own, so that the short ones need not wait for it.
+        limits = DecoderLimits(self.limits.bytes, self.limits.timeline_seconds)
+        decoder = Decoder(self._reader, limits)
+
+        def blocks() -> Iterator[Waveform]:
+            for block in decoder.blocks(upload.content, channel):
+                self.metrics.audio.inc(len(block) / SAMPLE_RATE)
+                yield block
+
         try:
             return await self.in_thread(
-                lambda: self.recognizer.timeline_of(
-                    lambda: self._counted(decoder.blocks(upload.content, channel)),
-                    upload.name,
-                    timing,
-                    speech,
-                )
+                lambda: self.recognizer.timeline_of_blocks(blocks, upload.name, timing, speech)
             )
         finally:
             decoder.stop()
 
-    async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Run what blocks, beside the event loop."""
+    async def in_thread(self, work: Callable[[], _Result]) -> _Result:
+        """Run work that blocks in a thread, beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _counted(self, blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-        for block in blocks:
-            self.metrics.audio.inc(len(block) / SAMPLE_RATE)
-            yield block
-
-    def _told(self, error: EmospecError | DecoderLostError, name: str) -> ApiError:
-        """Count a recording that is not judged, and say why, by its name."""
+    def _failure(self, error: EmospecError | DecoderLostError, name: str) -> ApiError:
+        """Count a recording that has no result, and return the error, which names it."""
         if isinstance(error, DecoderLostError):
-            refusal = ApiError("interrupted", f"{name}: {INTERRUPTED}", retry_seconds=RETRY_SECONDS)
+            failure = ApiError("interrupted", f"{name}: {_INTERRUPTED}", retry_seconds=RETRY_SECONDS)
         else:
-            refusal = api_error_of(error, name)
-        self.metrics.failures.labels(refusal.code).inc()
-        return refusal
+            failure = api_error_of(error, name)
+        self.metrics.failures.labels(failure.code).inc()
+        return failure

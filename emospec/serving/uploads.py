@@ -1,8 +1,9 @@
-"""The files of a multipart body, read into memory as they come, and counted; nothing goes to disk."""
+"""The bodies of requests, read into memory and counted as they come; nothing goes to disk."""
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -16,8 +17,9 @@ from emospec.errors import nearest
 from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits
 
-FIELD = "file"
-FIELDS = (FIELD, "files")  # the latter is its older name
+FILE_FIELD = "file"
+_FILE_FIELDS = (FILE_FIELD, "files")  # the latter is its older name
+_TIMELINE_BYTES = 10_000_000  # an hour of the finest timeline has some five million
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,15 @@ class Upload:
 
 
 class _FormError(MultiPartException):
-    """A form that is not taken: what is wrong with it, and what to do."""
+    """A form that is refused: what is wrong with it, and what to do."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
         self.fix = fix
 
 
-class _InMemory(MultiPartParser):
-    """Refuses a field when its head has come, before its content."""
+class _InMemoryParser(MultiPartParser):
+    """A parser that refuses a field when its head has come, before its content."""
 
     spool_max_size = sys.maxsize
     parameters: Collection[str] = ()
@@ -49,57 +51,90 @@ class _InMemory(MultiPartParser):
         self.has_ended = True
 
     def on_headers_finished(self) -> None:
-        """Look at the name of a field, and whether it is a file."""
+        """Check the name of a field, and whether it is a file."""
         super().on_headers_finished()
         name, is_file = self._current_part.field_name, self._current_part.file is not None
-        if name in FIELDS and not is_file:
-            raise _FormError(
-                f"the field {name!r} holds text, no file",
-                f"with curl, write -F {FIELD}=@call.wav, with the @",
-            )
+        if name in _FILE_FIELDS and not is_file:
+            fix = f"with curl, write -F {FILE_FIELD}=@call.wav, with the @"
+            raise _FormError(f"the field {name!r} holds text, no file", fix)
         if name in self.parameters:
-            raise _FormError(
-                f"the field {name!r} is a query parameter", f"put it into the address, as ?{name}=..."
-            )
-        if name not in FIELDS:
-            near = nearest(name, [*FIELDS, *self.parameters])
-            raise _FormError(f"there is no field {name[:80]!r}{near}", f"send files as {FIELD!r}")
+            fix = f"put it into the address, as ?{name}=..."
+            raise _FormError(f"the field {name!r} is a query parameter", fix)
+        if name not in _FILE_FIELDS:
+            hint = nearest(name, [*_FILE_FIELDS, *self.parameters])
+            raise _FormError(f"there is no field {name[:80]!r}{hint}", f"send files as {FILE_FIELD!r}")
 
 
 async def read_uploads(
     request: Request, parameters: Collection[str], limits: Limits, add: Callable[[int], None]
 ) -> list[Upload]:
-    """Read the files of a body, whose field is `FIELD`.
+    """Return the files of a body in `FILE_FIELD`.
 
     Args:
         request: its body is read.
-        parameters: of the query, that might stand in the body by mistake.
-        limits: of files.
-        add: is told of each piece of the body, and refuses what is too much.
+        parameters: of the query, which a client may have put into the body by mistake.
+        limits: of files and of time.
+        add: is called with the size of each chunk of the body, and raises ApiError for one too many.
 
     Raises:
-        RefusedError: there are no files, too many, other fields, or the body is not multipart/form-data.
+        ApiError: there are no files, too many, other fields, or the body is not multipart/form-data.
     """
+    fix = f"send files in the field {FILE_FIELD!r}"
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ApiError("invalid", "the body is not multipart/form-data", f"send files in the field {FIELD!r}")
-
-    begin = asyncio.get_running_loop().time()
+        raise ApiError("invalid", "the body is not multipart/form-data", fix)
+    began = asyncio.get_running_loop().time()
 
     async def counted(timer: asyncio.Timeout) -> AsyncGenerator[bytes, None]:
         read = 0
-        async for piece in request.stream():
-            add(len(piece))
-            read += len(piece)
-            timer.reschedule(begin + limits.body_seconds + read / limits.slowest_bytes)
-            yield piece
-        if read and not parser.has_ended:  # the file that it ends in would be left out without a word
+        async for chunk in request.stream():
+            add(len(chunk))
+            read += len(chunk)
+            timer.reschedule(began + limits.body_seconds + read / limits.slowest_bytes)
+            yield chunk
+        # The parser would leave the file that the body ends in out, without an error.
+        if read and not parser.has_ended:
             raise _FormError("the body is cut: its last boundary is missing", "send it again")
 
-    try:
+    with _body_errors():
         async with asyncio.timeout(limits.body_seconds) as timer:
-            parser = _InMemory(request.headers, counted(timer), max_files=limits.files, max_part_size=0)
+            parser = _InMemoryParser(request.headers, counted(timer), max_files=limits.files, max_part_size=0)
             parser.parameters = parameters
             form = await parser.parse()
+    try:
+        files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
+        if not files:
+            raise ApiError("invalid", "the body has no file", fix)
+        return [Upload(_base_name(file.filename), await file.read()) for file in files]
+    finally:
+        await form.close()
+
+
+async def read_timeline(request: Request, add: Callable[[int], None], seconds: float) -> bytes:
+    """Return the body of a request that sends a timeline.
+
+    Args:
+        request: its body is read.
+        add: as of `read_uploads`.
+        seconds: for the body to come.
+
+    Raises:
+        ApiError: the body is too large, or too slow.
+    """
+    content = bytearray()
+    with _body_errors():
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                add(len(chunk))
+                content += chunk
+                if len(content) > _TIMELINE_BYTES:
+                    raise ApiError("too_large", f"the timeline is larger than {_TIMELINE_BYTES} bytes")
+    return bytes(content)
+
+
+@contextmanager
+def _body_errors() -> Iterator[None]:
+    try:
+        yield
     except TimeoutError as error:
         raise ApiError("time_limit", "the body came too slowly") from error
     except ClientDisconnect as error:
@@ -108,16 +143,9 @@ async def read_uploads(
         raise ApiError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
         raise ApiError("invalid", f"the body cannot be read ({error})") from error
-    try:
-        parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-        if not parts:
-            raise ApiError("invalid", "the body has no file", f"send files in the field {FIELD!r}")
-        return [Upload(_own_name(part.filename), await part.read()) for part in parts]
-    finally:
-        await form.close()
 
 
-def _own_name(sent: str | None) -> str:
-    """The last part of a name; only ever said again, never opened."""
+def _base_name(sent: str | None) -> str:
+    """Return the last part of a file's name, which is shown again but never opened."""
     name = PurePosixPath(PureWindowsPath(sent or "").name).name
     return printable(name)[:255] or "recording"

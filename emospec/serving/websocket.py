@@ -1,8 +1,8 @@
-"""Sound over a WebSocket -> what is heard, hop by hop: the recogniser's own stream."""
+"""Live sound over a WebSocket: each stream of the recogniser, window by window."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -14,21 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import HTTPConnection
 
 from emospec.errors import EmospecError
-from emospec.inference.streaming import Moment, Stream, Timing
+from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.timeline import Segment
-from emospec.serving import schemas as answers
 from emospec.serving.errors import ApiError, api_error_of, check_query
-from emospec.serving.routes import SHORTEST_HOP_SECONDS, Served
+from emospec.serving.routes import SHORTEST_HOP_SECONDS, InjectedService, error_responses
 from emospec.serving.service import Service
 
-log = logging.getLogger(__name__)
-router = APIRouter()
+_log = logging.getLogger(__name__)
+stream_router = APIRouter()
 
-Tell = Callable[..., Awaitable[None]]
-NORMAL, REFUSED, FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
+_Send = Callable[..., Awaitable[None]]
+_NORMAL, _REFUSED, _FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
 
 
-class Asked(BaseModel):
+class StreamQuery(BaseModel):
     """The query of a stream."""
 
     model_config = ConfigDict(extra="forbid")
@@ -46,122 +45,133 @@ class Asked(BaseModel):
     def timing(self) -> Timing:
         """Windows, smoothing and segments."""
         return Timing(
-            self.window, self.hop, self.smoothing, self.minimum, self.abstain_below, self.check_speech
+            window_seconds=self.window,
+            hop_seconds=self.hop,
+            smoothing_seconds=self.smoothing,
+            minimum_seconds=self.minimum,
+            abstain_below=self.abstain_below,
+            check_speech=self.check_speech,
         )
 
 
-class Pieces:
-    """Samples from bytes that come in frames of any size, in pieces of a second at most."""
+class _SampleDecoder:
+    """Samples from bytes that come in frames of any size."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._type = np.dtype("<i2" if asked.encoding == "s16le" else "<f4")
-        self._most = asked.sample_rate
+    def __init__(self, query: StreamQuery) -> None:
+        self._type = np.dtype("<i2" if query.encoding == "s16le" else "<f4")
+        self._block_samples = query.sample_rate
         self._rest = b""
 
-    def __call__(self, frame: bytes) -> list[NDArray[np.float32]]:
-        """(samples,) each, nominally in [-1, 1]."""
-        joined = self._rest + frame
-        whole = len(joined) // self._type.itemsize * self._type.itemsize
-        self._rest = joined[whole:]
-        samples = np.frombuffer(joined[:whole], self._type)
+    def decode(self, frame: bytes) -> list[NDArray[np.float32]]:
+        """Return blocks of a second at most: (samples,) each, nominally in [-1, 1]."""
+        content = self._rest + frame
+        size = len(content) // self._type.itemsize * self._type.itemsize
+        self._rest = content[size:]
+        samples = np.frombuffer(content[:size], self._type)
         scaled = samples.astype(np.float32) / np.float32(32768 if self._type.kind == "i" else 1)
-        return [scaled[first : first + self._most] for first in range(0, len(scaled), self._most)]
+        return [scaled[k : k + self._block_samples] for k in range(0, len(scaled), self._block_samples)]
 
 
-def known_query(connection: HTTPConnection) -> None:
-    """Refuse query parameters that a stream does not take."""
-    check_query((name for name, _ in connection.query_params.multi_items()), [*Asked.model_fields])
+def check_stream_query(connection: HTTPConnection) -> None:
+    """Raise ApiError for a query parameter that a stream does not take."""
+    names = (name for name, _ in connection.query_params.multi_items())
+    check_query(names, [*StreamQuery.model_fields])
 
 
-@router.get(
+@stream_router.get(
     "/v1/stream",
-    dependencies=[Depends(known_query)],
-    responses={code: {"model": answers.Trouble} for code in (401, 403, 422, 426)},
+    name="stream_by_websocket",
+    dependencies=[Depends(check_stream_query)],
+    responses=error_responses(401, 403, 422, 426),
 )
-async def stream_by_websocket(asked: Annotated[Asked, Query()]) -> None:
-    """Emotions of live sound, hop by hop, over a WebSocket; without its handshake, an error."""
+async def refuse_http(query: Annotated[StreamQuery, Query()]) -> None:
+    """Predict the emotions of live sound over a WebSocket, window by window; without its handshake, an error."""
     raise ApiError("upgrade_required")
 
 
-@router.websocket("/v1/stream")
-async def stream(socket: WebSocket, service: Served) -> None:
-    """PCM in, moments and segments out, until the text `end`."""
-    offered = (one for one in socket.scope["subprotocols"] if one.lower() == "bearer")
+@stream_router.websocket("/v1/stream")
+async def serve_stream(socket: WebSocket, service: InjectedService) -> None:
+    """Take PCM and send windows and segments, until the text `end`."""
+    offered = (protocol for protocol in socket.scope["subprotocols"] if protocol.lower() == "bearer")
     await socket.accept(next(offered, None))
     with suppress(WebSocketDisconnect), service.gate.stream():
-        refusal = await _refusal(socket, service)
-        if refusal:
-            await socket.send_json({"type": "error", "error": refusal.facts})
-            await socket.close(FAILED if refusal.status >= 500 else REFUSED)
+        error = await _error_of_stream(socket, service)
+        if error:
+            await socket.send_json({"type": "error", "error": error.detail})
+            await socket.close(_FAILED if error.status >= 500 else _REFUSED)
         else:
-            await socket.close(NORMAL)
+            await socket.close(_NORMAL)
 
 
-async def _refusal(socket: WebSocket, service: Service) -> ApiError | None:
-    """What ends a stream before its end, if anything does."""
+async def _error_of_stream(socket: WebSocket, service: Service) -> ApiError | None:
+    """Run a stream, and return the error that ends it early, if there is one."""
     try:
         service.gate.check_streams()
-        known_query(socket)
-        await _listen(socket, service)
+        check_stream_query(socket)
+        await run_stream(socket, service)
     except EmospecError as error:
         return api_error_of(error)
     except WebSocketDisconnect:
         raise
-    except Exception:  # our own mistakes, of any kind: logged with their trace, and told before the close
-        log.exception("a stream failed")
+    except Exception:  # our own mistakes, of any kind: logged with their trace, and sent before the close
+        _log.exception("a stream failed")
         return ApiError("internal")
     return None
 
 
-async def _listen(socket: WebSocket, service: Service) -> None:
+async def run_stream(socket: WebSocket, service: Service) -> None:
+    """Run a stream to its end.
+
+    Raises:
+        EmospecError: the query, a frame or its samples cannot be used, or a limit is reached.
+        WebSocketDisconnect: the client has gone, or reads nothing.
+    """
     try:
-        asked = Asked.model_validate(dict(socket.query_params))
+        query = StreamQuery.model_validate(dict(socket.query_params))
     except ValidationError as error:
         first = error.errors()[0]
         raise ApiError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    heard, pieces = service.recognizer.stream(asked.sample_rate, asked.timing), Pieces(asked)
-    classes = list(service.recognizer.model.names)
-    latency = asked.timing.latency_seconds
+    stream, decoder = service.recognizer.stream(query.sample_rate, query.timing), _SampleDecoder(query)
+    limits = service.limits
 
-    async def tell(**facts: Any) -> None:
-        """To a client; one that takes nothing for so long is taken for gone."""
+    async def send(**message: Any) -> None:
         try:
-            async with asyncio.timeout(service.limits.body_seconds):
-                await socket.send_json(facts)
-        except TimeoutError:
-            raise WebSocketDisconnect(NORMAL) from None
+            async with asyncio.timeout(limits.body_seconds):
+                await socket.send_json(message)
+        except TimeoutError:  # a client that reads nothing for so long is taken for gone
+            raise WebSocketDisconnect(_NORMAL) from None
 
-    await tell(type="ready", classes=classes, latency_seconds=latency)
-    clock, most = asyncio.get_running_loop().time, service.limits.seconds + service.limits.body_seconds
+    classes = list(service.recognizer.model.names)
+    await send(type="ready", classes=classes, latency_seconds=query.timing.latency_seconds)
+    clock, longest_open = asyncio.get_running_loop().time, limits.seconds + limits.body_seconds
     began = clock()
-    while (frame := await _frame(socket, service.limits.body_seconds)) is not None:
-        if clock() - began > most:  # frames of nothing would keep its place for ever
-            raise ApiError("too_long", f"the stream was open for over {most:g} s", "open another")
-        for piece in pieces(frame):
-            await _say(tell, await service.in_thread(lambda piece=piece: heard.push(piece)))  # type: ignore[misc]
-            _check_length(heard, service)
-    moments, segments = await service.in_thread(heard.finish)
-    await _say(tell, moments)
-    await _say_segments(tell, segments)
-    await tell(type="end", seconds=heard.seconds)
+    while (frame := await _next_frame(socket, limits.body_seconds)) is not None:
+        # Empty frames add no sound, so without this limit they would keep a place for ever.
+        if clock() - began > longest_open:
+            message = f"the stream was open for over {longest_open:g} s"
+            raise ApiError("too_long", message, "open another")
+        for block in decoder.decode(frame):
+            moments = await service.in_thread(lambda block=block: stream.push(block))  # type: ignore[misc]
+            await _send_moments(send, moments)
+            if stream.seconds > limits.seconds:
+                message = f"the stream is longer than {limits.seconds:g} s"
+                raise ApiError("too_long", message, "open another")
+    moments, segments = await service.in_thread(stream.finish)
+    await _send_moments(send, moments)
+    await _send_segments(send, segments)
+    await send(type="end", seconds=stream.seconds)
 
 
-def _check_length(heard: Stream, service: Service) -> None:
-    if heard.seconds > service.limits.seconds:
-        raise ApiError("too_long", f"the stream is longer than {service.limits.seconds:g} s", "open another")
-
-
-async def _frame(socket: WebSocket, seconds: float) -> bytes | None:
-    """The next binary frame; None at the end."""
+async def _next_frame(socket: WebSocket, seconds: float) -> bytes | None:
+    """Return the next binary frame, or None at the end of the stream."""
     try:
         async with asyncio.timeout(seconds):
             message: dict[str, Any] = dict(await socket.receive())
     except TimeoutError as error:
-        raise ApiError(
-            "time_limit", f"nothing came for {seconds:g} s", "end a stream with the text 'end'"
-        ) from error
+        fix = "end a stream with the text 'end'"
+        raise ApiError("time_limit", f"nothing came for {seconds:g} s", fix) from error
     if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", NORMAL))
+        raise WebSocketDisconnect(message.get("code", _NORMAL))
     if message.get("text") == "end":
         return None
     if message.get("bytes") is None:
@@ -169,13 +179,13 @@ async def _frame(socket: WebSocket, seconds: float) -> bytes | None:
     return bytes(message["bytes"])
 
 
-async def _say(tell: Tell, moments: list[Moment]) -> None:
+async def _send_moments(send: _Send, moments: list[WindowPrediction]) -> None:
     for moment in moments:
         facts = {name: value for name, value in vars(moment).items() if name != "segments"}
-        await tell(type="moment", **facts)
-        await _say_segments(tell, moment.segments)
+        await send(type="moment", **facts)
+        await _send_segments(send, moment.segments)
 
 
-async def _say_segments(tell: Tell, segments: list[Segment] | tuple[Segment, ...]) -> None:
+async def _send_segments(send: _Send, segments: Sequence[Segment]) -> None:
     for segment in segments:
-        await tell(type="segment", **asdict(segment))
+        await send(type="segment", **asdict(segment))

@@ -15,8 +15,8 @@ from emospec.audio.reader import read_audio, read_blocks
 from emospec.audio.samples import from_samples
 from emospec.data.corpora.demo import utterance
 from emospec.errors import AudioError
-from emospec.inference.decoding import RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import RecordingReader
 
 RATE = 16_000
 Sound = NDArray[np.float64]
@@ -50,8 +50,8 @@ def said(*channels: Sound) -> str:
     """The warnings of a file and of its samples, which are the same."""
     samples = np.stack(channels, axis=1)
     ear = RecordingReader(1400, 5.0)
-    of_file = [w for w in ear.hear(wav(samples)).warnings if "channels" in w]
-    of_samples = [w for w in ear.hear(samples, RATE).warnings if "channels" in w]
+    of_file = [w for w in ear.read(wav(samples)).warnings if "channels" in w]
+    of_samples = [w for w in ear.read(samples, RATE).warnings if "channels" in w]
     assert of_file == of_samples == ear.channel_warnings(wav(samples))
     assert len(of_file) < 2
     return "".join(of_file)
@@ -103,8 +103,8 @@ def test_channels_that_cancel_are_told(scale: float) -> None:
 def test_what_lies_outside_the_judged_span_is_not_told() -> None:
     ear = RecordingReader(200, 5.0)  # 2 s
     apart = np.stack([np.concatenate([ANN, ANN, BOB]), np.concatenate([BOB, ANN, ANN])], axis=1)
-    assert not [w for w in ear.hear(wav(apart)).warnings if "channels" in w]
-    assert [w for w in RecordingReader(0, 5.0).hear(wav(apart)).warnings if "channels" in w]
+    assert not [w for w in ear.read(wav(apart)).warnings if "channels" in w]
+    assert [w for w in RecordingReader(0, 5.0).read(wav(apart)).warnings if "channels" in w]
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])

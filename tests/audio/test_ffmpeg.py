@@ -230,26 +230,26 @@ def test_a_recogniser_with_ffmpeg(calls: Path, hum_model: Path) -> None:
 @needs_ffmpeg
 def test_a_decoder_hands_other_kinds_to_a_process_of_ffmpeg(calls: Path) -> None:
     pytest.importorskip("fastapi")
-    from emospec.inference.decoding import RecordingReader
-    from emospec.serving.decoding import Decoder, DecoderLostError, Room
+    from emospec.inference.recordings import RecordingReader
+    from emospec.serving.decoding import Decoder, DecoderLimits, DecoderLostError
 
     file = io.BytesIO()
     soundfile.write(file, np.stack([HUM, 0 * HUM], axis=1), 16_000, "FLOAT", format="CAF")
-    decoder = Decoder(RecordingReader(1400, 5.0, ffmpeg=True), Room(10**6, 5.0))
-    plain = Decoder(RecordingReader(1400, 5.0), Room(10**6, 5.0))
+    decoder = Decoder(RecordingReader(1400, 5.0, ffmpeg=True), DecoderLimits(10**6, 5.0))
+    plain = Decoder(RecordingReader(1400, 5.0), DecoderLimits(10**6, 5.0))
     try:
         wav, caf = (calls / "1.wav").read_bytes(), file.getvalue()
         expected = read_audio(calls / "1.wav")
-        np.testing.assert_array_equal(decoder.hear(wav).waveform, expected)
-        np.testing.assert_allclose(decoder.hear(caf, False, 1).waveform, expected, atol=1e-4)
+        np.testing.assert_array_equal(decoder.decode(wav).waveform, expected)
+        np.testing.assert_allclose(decoder.decode(caf, False, 1).waveform, expected, atol=1e-4)
         np.testing.assert_allclose(np.concatenate(list(decoder.blocks(caf, 1))), expected, atol=1e-4)
         with pytest.raises(AudioError, match="cannot be decoded by ffmpeg"):
-            decoder.hear(caf[:100])
+            decoder.decode(caf[:100])
         with pytest.raises(AudioError, match="is a Core Audio"):
-            plain.hear(caf)
+            plain.decode(caf)
         decoder.stop()
         with pytest.raises(DecoderLostError):
-            decoder.hear(caf)
+            decoder.decode(caf)
     finally:
         decoder.stop()
         plain.stop()

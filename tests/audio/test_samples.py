@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from conftest import tone
 from emospec.audio.samples import as_samples, from_samples
 from emospec.errors import AudioError
-from emospec.inference.decoding import RecordingReader
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.recordings import RecordingReader
 
 RATE = 16_000
 SOUND = tone(300, 1.0)
@@ -88,7 +88,7 @@ TAKEN: dict[str, Any] = {
 def test_samples_of_these_kinds_are_the_same_sound(samples: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        waveform = EAR.hear(samples, RATE).waveform
+        waveform = EAR.read(samples, RATE).waveform
     assert waveform.dtype == np.float32
     np.testing.assert_allclose(waveform, SOUND, atol=0.009)
 
@@ -142,14 +142,14 @@ def test_what_is_no_recording_is_refused_in_one_line(recording: Any, words: str)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(AudioError, match=words) as caught:
-            EAR.hear(recording, RATE)
+            EAR.read(recording, RATE)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rate", [16_000.5, "16000", None, float("nan"), 0, True, np.array(16_000)])
 def test_a_rate_is_a_whole_number(rate: Any) -> None:
     with pytest.raises(AudioError, match=r"sample rate|sample_rate"):
-        EAR.hear(SOUND, rate)
+        EAR.read(SOUND, rate)
     assert len(from_samples(SOUND, 16_000.0)) == len(SOUND)  # type: ignore[arg-type]
 
 
@@ -166,11 +166,11 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
             *((one, str(file)) for one in (*named, opened)),
             *((one, "recording") for one in nameless),
         ]:
-            heard = EAR.hear(recording)
+            heard = EAR.read(recording)
             np.testing.assert_array_equal(heard.waveform, SOUND)
             assert heard.name == name
     with pytest.raises(AudioError, match="cannot be read"):
-        EAR.hear(opened)
+        EAR.read(opened)
 
 
 @pytest.mark.parametrize("name", ["int16", "float16", "int32", "uint8", "one row", "two rows", "tensor"])

@@ -13,7 +13,7 @@ import soundfile
 
 from conftest import tone
 from emospec.cli import main
-from emospec.inference.streaming import Moment
+from emospec.inference.streaming import WindowPrediction
 
 NAMES = ["a.wav", "l'été.wav", "z.wav", "日本😀.wav"]
 
@@ -102,5 +102,5 @@ def test_a_moment_has_a_bar_that_the_output_can_show(monkeypatch: pytest.MonkeyP
     for encoding, sign in (("ascii", "#"), ("utf-8", "█")):
         stream = io.TextIOWrapper(io.BytesIO(), encoding)
         monkeypatch.setattr(sys, "stdout", stream)
-        print_moment(Moment(0.0, 3.0, {"sad": 0.5}, {"sad": 0.5}, "sad", 0.5, ()), as_json=False)
+        print_moment(WindowPrediction(0.0, 3.0, {"sad": 0.5}, {"sad": 0.5}, "sad", 0.5, ()), as_json=False)
         assert stream.buffer.getvalue().decode(encoding).strip().endswith(f"  {sign * 10}")  # type: ignore[attr-defined]

@@ -14,8 +14,8 @@ import soundfile
 
 from emospec.data.corpora import CORPORA, check_corpus, corpus_remarks, read_corpus
 from emospec.data.corpora.crema_d import FEMALE
-from emospec.data.corpora.own import OwnCorpus, with_licences
 from emospec.data.corpora.ravdess import FOLDS
+from emospec.data.corpora.user import UserCorpus, with_licences
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
 from emospec.vocabulary import EMOTIONS, common_emotion
@@ -578,8 +578,8 @@ def test_names_that_a_corpus_cannot_have(name: str, tmp_path: Path) -> None:
 
 
 def test_licences_are_of_own_corpora() -> None:
-    calls, lab = OwnCorpus("calls", "csv"), OwnCorpus("lab", "folders")
-    assert with_licences([calls], ["  CC BY\n4.0 "]) == [OwnCorpus("calls", "csv", "CC BY 4.0")]
+    calls, lab = UserCorpus("calls", "csv"), UserCorpus("lab", "folders")
+    assert with_licences([calls], ["  CC BY\n4.0 "]) == [UserCorpus("calls", "csv", "CC BY 4.0")]
     assert with_licences([calls], ["https://a.org/?b=c"])[0].licence == "https://a.org/?b=c"
     both = with_licences([calls, lab], ["lab=CC0 1.0"])
     assert [own.licence for own in both] == ["", "CC0 1.0"]

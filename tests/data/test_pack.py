@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from emospec.audio.reader import read_audio
-from emospec.data.corpora.own import OwnCorpus
+from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
-from emospec.data.pack_index import FORMAT, Skipped
+from emospec.data.pack_index import PACK_FORMAT, PackIndex, Skipped, entries_from, read_index, write_index
 from emospec.data.utterances import Utterance
 from emospec.errors import PackError
 
@@ -208,16 +208,18 @@ def test_a_folder_that_is_no_pack_is_never_replaced(recordings: Recordings, tmp_
 
 
 def test_own_corpora_and_their_terms_are_kept(recordings: Recordings, tmp_path: Path) -> None:
-    calls = OwnCorpus("calls", "csv", "CC BY 4.0")
-    prepare(recordings, tmp_path / "pack", own=[calls])
-    assert Pack(tmp_path / "pack").own == {"calls": calls}
-    assert prepare(recordings, tmp_path / "pack", own=[OwnCorpus("calls", "csv")])[0].own == {"calls": calls}
-    other = OwnCorpus("calls", "csv", "CC0 1.0")
-    pack, made = prepare(recordings, tmp_path / "pack", own=[other])
-    assert (pack.own, made) == ({"calls": other}, False)
+    calls = UserCorpus("calls", "csv", "CC BY 4.0")
+    prepare(recordings, tmp_path / "pack", user_corpora=[calls])
+    assert Pack(tmp_path / "pack").user_corpora == {"calls": calls}
+    assert prepare(recordings, tmp_path / "pack", user_corpora=[UserCorpus("calls", "csv")])[
+        0
+    ].user_corpora == {"calls": calls}
+    other = UserCorpus("calls", "csv", "CC0 1.0")
+    pack, made = prepare(recordings, tmp_path / "pack", user_corpora=[other])
+    assert (pack.user_corpora, made) == ({"calls": other}, False)
     soundfile.write(recordings[1].file, np.full(500, 0.25), 16_000)
-    assert prepare(recordings, tmp_path / "pack")[0].own == {"calls": other}
-    assert prepare(recordings[:2], tmp_path / "pack", replace=True)[0].own == {}
+    assert prepare(recordings, tmp_path / "pack")[0].user_corpora == {"calls": other}
+    assert prepare(recordings[:2], tmp_path / "pack", replace=True)[0].user_corpora == {}
     (tmp_path / "pack" / "corpora.json").write_text("[")
     assert "corpora.json is damaged" in error(lambda: Pack(tmp_path / "pack"))
     assert prepare(recordings[:2], tmp_path / "pack")[1]
@@ -407,8 +409,10 @@ def test_an_utterance_without_an_entry_is_damage(recordings: Recordings, tmp_pat
 def test_a_pack_of_another_version_is_refused_and_made_again(recordings: Recordings, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     prepare(recordings, folder)
-    rewrite_index(folder, lambda index: index.update(format=FORMAT + 1))
-    assert f"another version of emospec (format {FORMAT + 1}, here {FORMAT})" in error(lambda: Pack(folder))
+    rewrite_index(folder, lambda index: index.update(format=PACK_FORMAT + 1))
+    assert f"another version of emospec (format {PACK_FORMAT + 1}, here {PACK_FORMAT})" in error(
+        lambda: Pack(folder)
+    )
     assert prepare(recordings, folder)[1]
 
 
@@ -487,3 +491,37 @@ def test_the_index_is_plain_json_beside_raw_samples(recordings: Recordings, tmp_
     first = index["entries"][0]
     raw = np.fromfile(tmp_path / "pack" / "int16-00000.bin", "<i2", first["samples"])
     np.testing.assert_array_equal(raw, soundfile.read(recordings[0].file, dtype="int16")[0])
+
+
+def test_an_index_has_a_row_a_line_and_is_read_back(tmp_path: Path) -> None:
+    index = PackIndex(
+        entries=entries_from([("int16", 3, "0" * 64), ("float32", 2, "f" * 64)]),
+        utterances=[utterance(Path("/a.wav")), utterance(Path("/b.wav"), start=0.5)],
+        skipped=[Skipped("own/c", "no sound")],
+        silent=[],
+        sources=np.array([[1, 2], [3, 4], [-1, -1]]),
+        requested="asked",
+        digest="all",
+    )
+    write_index(tmp_path, index)
+    lines = (tmp_path / "index.json").read_text().splitlines()
+    assert lines[:4] == [
+        '{"format": 3,',
+        '"sample_rate": 16000,',
+        f'"entries": [{{"store": "int16", "samples": 3, "sha256": "{"0" * 64}"}},',
+        f'{{"store": "float32", "samples": 2, "sha256": "{"f" * 64}"}}],',
+    ]
+    assert lines[6:] == [
+        '"skipped": [{"id": "own/c", "reason": "no sound"}],',
+        '"silent": [],',
+        '"sources": [[1, 2],',
+        "[3, 4],",
+        "[-1, -1]],",
+        '"requested": "asked",',
+        '"digest": "all"}',
+    ]
+    read = read_index(tmp_path)
+    assert (read.utterances, read.skipped, read.silent) == (index.utterances, index.skipped, [])
+    assert read.entries.tolist() == index.entries.tolist()
+    np.testing.assert_array_equal(read.sources, index.sources)
+    assert (read.requested, read.digest) == ("asked", "all")

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from emospec.cli import app
-from emospec.data.corpora.own import OwnCorpus
+from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.splits import Fold, Split, write_folds
 from emospec.data.utterances import Utterance
-from emospec.evaluation.overlap import SpeakerOverlap, overlap_of, overlap_words, speaker_overlap
+from emospec.evaluation.overlap import SpeakerOverlap, fold_overlap, names_overlap, speaker_overlap
 from emospec.runs.record import RunRecord
 from fake_runs import changed, fake_run
 
@@ -27,7 +27,7 @@ def run_on(pack: Pack, folder: Path) -> RunRecord:
               (("", "s0", "s1", "s2"), ("s3",), TESTED)}  # fmt: skip
     split = Split("given", "", 0, (Fold(*places.values()),), "", False)
     write_folds(split, pack.utterances, pack.samples_of(pack.utterances), folder / "folds.csv")
-    readers = {name: {"reader": own.reader} for name, own in pack.own.items()}
+    readers = {name: {"reader": own.reader} for name, own in pack.user_corpora.items()}
     corpora = [
         {"name": name, "licence": ""} | readers.get(name, {}) for name in {u.corpus for u in pack.utterances}
     ]
@@ -41,10 +41,10 @@ def called(name: str, speaker: str = "") -> Change:
 
 
 def judged(
-    run: RunRecord, utterances: Sequence[Utterance], folder: Path, own: Sequence[OwnCorpus] = ()
+    run: RunRecord, utterances: Sequence[Utterance], folder: Path, own: Sequence[UserCorpus] = ()
 ) -> SpeakerOverlap:
     """What is said of the speakers of those utterances of a pack that are new to the run."""
-    pack, _ = prepare(utterances, folder, own=own)
+    pack, _ = prepare(utterances, folder, user_corpora=own)
     new = [
         u for u, part in zip(pack.utterances, run.parts_of(pack.utterances, pack), strict=True) if not part
     ]
@@ -106,9 +106,9 @@ def test_names_of_own_corpora(hum_pack: Pack, tmp_path: Path) -> None:
     for name, verdict in (("csv", None), ("calls", False)):
         place = tmp_path / name
         place.mkdir()
-        own = [OwnCorpus(name, "csv")]
+        own = [UserCorpus(name, "csv")]
         utterances = list(map(called(name), hum_pack.utterances))
-        pack, _ = prepare(utterances, place / "pack", own=own)
+        pack, _ = prepare(utterances, place / "pack", user_corpora=own)
         run = run_on(pack, place / "run")
         tested = [u for u in utterances if u.speaker in TESTED]
         assert judged(run, tested, place / "part", own).verdict is verdict
@@ -151,9 +151,9 @@ def test_the_overlap_of_a_fold_in_words() -> None:
     utterances = [Utterance(f"a/{k}", "a", Path(f"{k}.wav"), f"s{k % 3}", "sad", "sad") for k in range(6)]
     dependent, independent = Fold((0, 1, 2), (), (3, 4, 5)), Fold((0, 3), (1, 4), (2, 5))
     words = "3 of 3 test speakers are also in training or dev (speaker-dependent)"
-    assert overlap_words(dependent, utterances) == (True, words)
+    assert fold_overlap(dependent, utterances) == SpeakerOverlap(True, words, ("a/s0", "a/s1", "a/s2"))
     words = "no test speaker (of 1) is in training or dev (speaker-independent)"
-    assert overlap_words(independent, utterances) == (False, words)
+    assert fold_overlap(independent, utterances) == SpeakerOverlap(False, words)
     words = "1 of 1 test speakers are also in training or dev (speaker-dependent)"
-    assert overlap_of({"a/1", ""}, {"a/1", "a/2"}) == (True, words)
-    assert "nobody can say" in overlap_of({"a/1", ""}, {"a/2"})[1]
+    assert names_overlap({"a/1", ""}, {"a/1", "a/2"}) == SpeakerOverlap(True, words, ("a/1",))
+    assert "nobody can say" in names_overlap({"a/1", ""}, {"a/2"}).words

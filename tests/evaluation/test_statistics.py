@@ -14,14 +14,21 @@ from scipy.stats import t as student
 from emospec.config import load_settings
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
-from emospec.evaluation.statistics import Counts, Metric, count_by_speaker, holm, interval, paired
+from emospec.evaluation.statistics import (
+    ACCURACIES,
+    Metric,
+    SpeakerCounts,
+    count_by_speaker,
+    holm,
+    interval,
+    paired,
+)
 from emospec.evaluation.summary import Summary, summarise
 from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord
 from emospec.runs.scores import Scores
 
 SCORES = {"UA": unweighted_accuracy, "WA": weighted_accuracy}
-METRICS: tuple[Metric, ...] = ("UA", "WA")
 CLASSES = 3
 
 # One prediction: (run, repeat, speaker, utterance, target, predicted)
@@ -51,7 +58,7 @@ def again(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:
     return [(*row[:5], row[4] if rng.random() < 0.4 else int(rng.integers(CLASSES))) for row in rows]
 
 
-def count(rows: Sequence[LabelRow], block: int = 1) -> Counts:
+def count(rows: Sequence[LabelRow], block: int = 1) -> SpeakerCounts:
     """Block 0: mean over runs, as dai2019 reports; 1: mean over repeats, as the others do."""
     columns = list(zip(*rows, strict=True)) or [()] * 6
     return count_by_speaker(columns[block], columns[2], columns[3], columns[4], columns[5], CLASSES)
@@ -105,7 +112,7 @@ def test_the_estimate_is_the_reported_number(protocol: str, block: int, seed: in
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_the_interval_is_the_naive_jackknife(seed: int, metric: Metric, block: int, unknown: bool) -> None:
@@ -119,7 +126,7 @@ def test_the_interval_is_the_naive_jackknife(seed: int, metric: Metric, block: i
     assert (found.clusters, found.unit) == (len(names), "utterances" if unknown else "speakers")
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 def test_the_difference_has_the_naive_jackknifes_interval(metric: Metric) -> None:
     rows = draw_rows(1)
     others = again(rows, 2)
@@ -136,7 +143,7 @@ def test_the_difference_has_the_naive_jackknifes_interval(metric: Metric) -> Non
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ACCURACIES)
 @pytest.mark.parametrize("block", [0, 1])
 def test_p_is_the_brute_enumeration(seed: int, metric: Metric, block: int) -> None:
     """Exchange the predicted labels speaker by speaker, in all ways, and score each way from its rows."""
@@ -190,7 +197,7 @@ def test_a_speakers_rows_over_repeats_stay_together() -> None:
     """Ten repeats of the very same predictions say no more than one."""
     once = draw_rows(6, repeats=1)
     often = [(f"{k}.{r[0]}", str(k), *r[2:]) for k in range(10) for r in once]
-    for metric in METRICS:
+    for metric in ACCURACIES:
         one, ten = interval(count(once), metric), interval(count(often), metric)
         assert (one.estimate, one.low, one.high) == pytest.approx((ten.estimate, ten.low, ten.high))
         assert one.clusters == ten.clusters == 7
@@ -230,11 +237,11 @@ def test_equal_systems_differ_by_nothing() -> None:
 
 def test_the_ends_stay_where_scores_can_be() -> None:
     correct = np.array([[[10]], [[10]], [[4]]])
-    counts = Counts(("a", "b", "c"), ("0",), correct, np.full((3, 1, 1), 10))
+    counts = SpeakerCounts(("a", "b", "c"), ("0",), correct, np.full((3, 1, 1), 10))
     found = interval(counts, "WA")
     assert found.high == 1
     assert 0 <= found.low < found.estimate
-    worse = Counts(counts.clusters, counts.blocks, 10 - correct, counts.total)
+    worse = SpeakerCounts(counts.clusters, counts.blocks, 10 - correct, counts.total)
     assert interval(worse, "WA").low == 0
     assert paired(worse, counts, "WA").interval.low < -0.6
     assert paired(worse, counts, "WA").interval.low >= -1
@@ -328,9 +335,9 @@ def draw_population(
     return correct, total
 
 
-def as_counts(correct: NDArray[np.int64], total: NDArray[np.int64]) -> Counts:
+def as_counts(correct: NDArray[np.int64], total: NDArray[np.int64]) -> SpeakerCounts:
     names = tuple(map(str, range(len(total))))
-    return Counts(names, tuple(map(str, range(total.shape[1]))), correct, total)
+    return SpeakerCounts(names, tuple(map(str, range(total.shape[1]))), correct, total)
 
 
 def apart(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -345,13 +352,13 @@ def apart(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def test_the_interval_covers_the_true_score(speakers: int) -> None:
     rng = np.random.default_rng(speakers)
     truth, simulations = true_scores(), 2_000
-    covered = dict.fromkeys(METRICS, 0)
+    covered = dict.fromkeys(ACCURACIES, 0)
     for _ in range(simulations):
         (correct,), total = draw_population(rng, speakers)
-        for metric in METRICS:
+        for metric in ACCURACIES:
             found = interval(as_counts(correct, total), metric)
             covered[metric] += found.low <= truth[metric] <= found.high
-    for metric in METRICS:
+    for metric in ACCURACIES:
         print(f"coverage {metric} {speakers} speakers: {covered[metric] / simulations:.4f}")
         assert 0.91 <= covered[metric] / simulations <= 0.97
 
@@ -361,7 +368,7 @@ def test_the_interval_covers_the_true_score(speakers: int) -> None:
     [
         (10, 2_000, "UA"),
         (24, 400, "UA"),
-        *(pytest.param(g, 2_000, m, marks=pytest.mark.full) for g in (6, 24, 40) for m in METRICS),
+        *(pytest.param(g, 2_000, m, marks=pytest.mark.full) for g in (6, 24, 40) for m in ACCURACIES),
     ],
 )
 def test_without_a_difference_the_test_rejects_rarely(

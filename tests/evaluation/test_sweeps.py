@@ -10,13 +10,12 @@ import pytest
 
 from emospec.cli.tables import print_comparison
 from emospec.errors import ConfigError, RunError
-from emospec.evaluation.comparison import choose_by_dev, compare, pair_up
-from emospec.evaluation.contrasts import contrasts
+from emospec.evaluation.comparison import choose_by_dev, compare, contrasts, pair_up
 from emospec.evaluation.statistics import holm
 from emospec.evaluation.summary import summarise, summarise_settings
 from emospec.evaluation.sweeps import find_sweeps
 from emospec.experiments.plans import sweep_values
-from emospec.report.words import signed
+from emospec.report.words import signed, verdict
 from emospec.runs.record import RunRecord
 from fake_runs import changed, fake_run
 
@@ -47,9 +46,7 @@ def judged(folder: Path, right: float, **facts: object) -> RunRecord:
     ).to_csv(folder / "predictions.csv", index=False)
     cells = confusion.to_numpy()
     ua = float(np.mean(np.diag(cells) / cells.sum(axis=1)))
-    return replace(
-        run, scores=run.scores.model_copy(update={"test": run.scores.test.model_copy(update={"ua": ua})})
-    )
+    return replace(run, scores=changed(run.scores, test=changed(run.scores.test, UA=ua)))
 
 
 def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
@@ -179,9 +176,9 @@ def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None
     ]
     first, second = contrasts(summarise_settings(runs))
     assert (first.variant, second.variant) == ("dai2019-mel", "dai2019-mel, training.steps=2000")
-    assert "+0.0 points" in first.verdict
+    assert "+0.0 points" in verdict(first)
     assert second.pair is None
-    assert "none to compare with" in second.verdict
+    assert "none to compare with" in verdict(second)
 
 
 def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
@@ -193,7 +190,7 @@ def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
     assert found.difference == contrast.pair.first.ua - contrast.pair.second.ua  # type: ignore[union-attr]
     assert (
         f"{signed(found.difference)} points over 2 runs on the same folds (2 runs without a partner"
-        in contrast.verdict
+        in verdict(contrast)
     )
 
 

@@ -85,7 +85,9 @@ def test_the_graph_is_the_learner_at_every_length_alone_padded_and_shuffled(
     padded = run(path, waveforms, spare=777)
     shuffled = run(path, [waveforms[i] for i in order])
     for i, waveform in enumerate(waveforms):
-        z, expected = learner.listen(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        z, expected = learner.forward_waveforms(
+            torch.from_numpy(waveform)[None], torch.tensor([len(waveform)])
+        )
         place = int(np.flatnonzero(order == i)[0])
         for outputs, row in ((run(path, [waveform]), 0), (padded, i), (shuffled, place)):
             np.testing.assert_allclose(outputs[0][row], expected[0].numpy(), atol=1e-5, rtol=0)
@@ -112,7 +114,7 @@ def test_silence_is_finite(graphs: Graphs, kind: Kind, batch: int) -> None:
     probabilities, logits, z = run(path, silence)
     assert logits.shape == (batch, 4)
     assert z.shape == (batch, 64)
-    _, expected = learner.listen(torch.zeros(1, 8_000), torch.tensor([8_000]))
+    _, expected = learner.forward_waveforms(torch.zeros(1, 8_000), torch.tensor([8_000]))
     np.testing.assert_allclose(probabilities, np.repeat(expected.numpy(), batch, axis=0), atol=1e-5)
 
 
@@ -148,7 +150,7 @@ def test_no_crop_where_max_frames_is_0_and_a_wrong_graph_is_not_written(
     learner = Learner("log-mel", 0, ("angry", "sad"), seed=2).eval()
     export(learner, tmp_path / "whole.onnx")
     waveform = utterances()[6]
-    _, expected = learner.listen(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    _, expected = learner.forward_waveforms(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
     np.testing.assert_allclose(run(tmp_path / "whole.onnx", [waveform])[0], expected.numpy(), atol=1e-5)
 
     model = onnx.load(tmp_path / "whole.onnx")
@@ -244,7 +246,9 @@ def test_real_speech(graphs: Graphs, tmp_path: Path) -> None:
     learner, path = graphs("log-mel")
     outputs = run(path, waveforms, spare=123, fill=float("nan"))
     for waveform, padded in zip(waveforms, outputs[0], strict=True):
-        _, expected = learner.listen(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        _, expected = learner.forward_waveforms(
+            torch.from_numpy(waveform)[None], torch.tensor([len(waveform)])
+        )
         np.testing.assert_allclose(padded, expected[0].numpy(), atol=1e-5)
         np.testing.assert_allclose(run(path, [waveform])[0], expected.numpy(), atol=1e-5)
     assert quantise(path, tmp_path / "int8.onnx", waveforms) < 0.1

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from emospec.learning.frame_store import FrameStore
 
 from conftest import SHARED
 from emospec.audio.reader import read_audio
@@ -16,7 +17,6 @@ from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy
 from emospec.experiments.run import train
 from emospec.experiments.spec import open_pack, split_of
 from emospec.inference.recognizer import Recognizer
-from emospec.learning.batches import FrameStore
 from emospec.learning.learner import Learner
 
 pytestmark = [
@@ -54,12 +54,12 @@ def test_a_trained_model_is_batch_invariant_on_real_speech(emodb: Pack, tmp_path
     batch = torch.full((len(waveforms), max(map(len, waveforms)) + 999), float("nan"))
     for row, waveform in zip(batch, waveforms, strict=True):
         row[: len(waveform)] = waveform
-    z, probabilities = learner.listen(batch, torch.tensor([len(w) for w in waveforms]))
+    z, probabilities = learner.forward_waveforms(batch, torch.tensor([len(w) for w in waveforms]))
     for k, waveform in enumerate(waveforms):
-        own_z, own_probabilities = learner.listen(waveform[None], torch.tensor([len(waveform)]))
+        own_z, own_probabilities = learner.forward_waveforms(waveform[None], torch.tensor([len(waveform)]))
         assert (z[k] - own_z[0]).abs().max() <= 1e-5 * max(1.0, float(own_z.abs().max()))
         assert (probabilities[k] - own_probabilities[0]).abs().max() <= 1e-5
-    stored = learner.judge(FrameStore(emodb, learner.frontend), chosen.tolist())
+    stored = learner.forward_utterances(FrameStore(emodb, learner.frontend), chosen.tolist())
     np.testing.assert_allclose(stored.probabilities, probabilities[:12].numpy(), atol=1e-5)
 
 

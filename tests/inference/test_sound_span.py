@@ -9,8 +9,8 @@ import soxr
 from numpy.typing import NDArray
 
 from conftest import tone
-from emospec.inference.decoding import DecodedRecording, RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.inference.sound_span import is_quiet, loudest_part
 from emospec.inference.windows import Window
 
@@ -27,7 +27,7 @@ def silence(seconds: float) -> NDArray[np.float32]:
 
 
 def heard(*parts: NDArray[np.float32]) -> DecodedRecording:
-    return EAR.hear(np.concatenate(parts), RATE)
+    return EAR.read(np.concatenate(parts), RATE)
 
 
 @pytest.mark.parametrize("lead", [0.0, 20.0, 300.0])
@@ -36,7 +36,7 @@ def test_where_the_middle_is_silent_the_sound_is_judged(lead: float, hiss: float
     parts = [silence(lead), noise(2.0), silence(300.0 if lead == 0.0 else 0.0)]
     whole = np.concatenate(parts)
     whole += hiss * np.random.default_rng(1).normal(0, 1, len(whole)).astype(np.float32)
-    said = EAR.hear(whole, RATE)
+    said = EAR.read(whole, RATE)
     assert said.span == pytest.approx((max(0.0, lead - 0.2), lead + (2.0 if lead else 2.2)), abs=0.11)
     start = round(said.span[0] * RATE)
     np.testing.assert_array_equal(said.waveform, whole[start : start + len(said.waveform)])

@@ -21,8 +21,8 @@ from emospec.cli.microphone import microphone
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.plot import draw, overview, to_png
 from emospec.inference.recognizer import Recognizer
-from emospec.inference.streaming import Moment, Timing
-from emospec.inference.vad import speech_stretches
+from emospec.inference.streaming import Timing, WindowPrediction
+from emospec.inference.vad import find_speech
 
 # The model of these tests learned to hum: no voice detector takes that for speech.
 TIMING = Timing(
@@ -45,7 +45,9 @@ def recording(waveform: NDArray[np.float32], tmp_path_factory: pytest.TempPathFa
     return file
 
 
-def stream_all(recognizer: Recognizer, waveform: NDArray[np.float32], sizes: list[int]) -> list[Moment]:
+def stream_all(
+    recognizer: Recognizer, waveform: NDArray[np.float32], sizes: list[int]
+) -> list[WindowPrediction]:
     stream = recognizer.stream(16_000, TIMING)
     moments, place, k = [], 0, 0
     while place < len(waveform):
@@ -137,7 +139,7 @@ def test_silence_holds_no_speech(recognizer: Recognizer) -> None:
     heard = recognizer.timeline(np.zeros(50_000, np.float32), 16_000, speech=True)
     assert [s.emotion for s in heard.segments] == [None]
     assert heard.duration_seconds == 50_000 / 16_000
-    assert speech_stretches([]) == []
+    assert find_speech([]) == []
 
 
 def test_the_command_line_writes_every_format(
@@ -258,7 +260,7 @@ def test_what_waits_for_a_slow_listener_is_bounded(
 
 
 def test_no_window_is_longer_than_what_is_judged_whole(recognizer: Recognizer) -> None:
-    with pytest.raises(TimelineError, match=r"15 s is longer than the 14 s that the model judges"):
+    with pytest.raises(TimelineError, match=r"15 s is longer than the 14 s that the model uses"):
         recognizer.stream(16_000, Timing(window_seconds=15.0))
     with pytest.raises(TimelineError, match="0 s or more"):
         Timing(smoothing_seconds=-1.0)

@@ -14,7 +14,7 @@ from emospec.audio.reader import read_audio
 from emospec.data.corpora.demo import EMOTIONS, utterance
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.inference.segments import Smoother
-from emospec.inference.streaming import Moment, Timing
+from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.vad import SpeechLog, speech_seconds
 from emospec.inference.windows import Window
 
@@ -114,7 +114,7 @@ def test_windows_without_speech_are_passed_over(recognizer: Recognizer) -> None:
 def test_a_stream_finds_speech_where_its_file_has_it(recognizer: Recognizer, size: int) -> None:
     sound = np.concatenate([np.zeros(5 * RATE, np.float32), babble(5.3), tone(300, 5.0)])
     stream = recognizer.stream(RATE)
-    moments: list[Moment] = []
+    moments: list[WindowPrediction] = []
     for place in range(0, len(sound), size):
         moments += stream.push(sound[place : place + size])
     last, rest = stream.finish()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emospec.errors import TimelineError
-from emospec.inference.windows import Grid, Window, speech_pieces
+from emospec.inference.windows import Grid, Window, speech_windows
 
 RATE = 16_000
 GRIDS = st.tuples(st.integers(1, 60), st.integers(1, 60)).map(lambda pair: Grid(max(pair), min(pair)))
@@ -66,7 +66,7 @@ def test_times_are_finite(seconds: float) -> None:
     with pytest.raises(TimelineError, match="finite"):
         Grid.of_seconds(seconds, 1.0)
     with pytest.raises(TimelineError, match="finite"):
-        speech_pieces([(0.0, seconds)], 1.0, 1.0, 0.1)
+        speech_windows([(0.0, seconds)], 1.0, 1.0, 0.1)
 
 
 def seconds(pieces: list[Window]) -> list[tuple[float, float]]:
@@ -94,7 +94,7 @@ def seconds(pieces: list[Window]) -> list[tuple[float, float]]:
     ],
 )
 def test_pieces_of_speech(speech: list[tuple[float, float]], expected: list[tuple[float, float]]) -> None:
-    assert seconds(speech_pieces(speech, 10.0, max_seconds=4.0, min_seconds=0.5)) == expected
+    assert seconds(speech_windows(speech, 10.0, max_seconds=4.0, min_seconds=0.5)) == expected
 
 
 STRETCHES = st.lists(
@@ -108,7 +108,7 @@ STRETCHES = st.lists(
 def test_pieces_have_their_length_and_lose_no_long_speech(
     speech: list[tuple[float, float]], shortest: float, longest: float
 ) -> None:
-    pieces = speech_pieces(speech, 31.0, longest, shortest, join_seconds=0.3)
+    pieces = speech_windows(speech, 31.0, longest, shortest, join_seconds=0.3)
     heard = bytearray(31 * 100)
     for k, piece in enumerate(pieces):
         length = piece.end - piece.start
@@ -133,9 +133,9 @@ def test_pieces_have_their_length_and_lose_no_long_speech(
 @pytest.mark.parametrize("lengths", [(1.0, 0.6, 0.3), (0.0, 0.0, 0.3), (1.0, -0.1, 0.3), (1.0, 0.1, -0.3)])
 def test_lengths_of_pieces_out_of_range_are_refused(lengths: tuple[float, float, float]) -> None:
     with pytest.raises(TimelineError, match="at least twice min_seconds"):
-        speech_pieces([(0.0, 1.0)], 2.0, *lengths)
+        speech_windows([(0.0, 1.0)], 2.0, *lengths)
 
 
 def test_speech_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(TimelineError, match="starts at 2 s and ends at 1 s"):
-        speech_pieces([(2.0, 1.0)], 3.0, 1.0, 0.1)
+        speech_windows([(2.0, 1.0)], 3.0, 1.0, 0.1)

@@ -33,6 +33,7 @@ from emospec.report import figures
 from emospec.report.page import write_report
 from emospec.report.published import is_the_papers
 from emospec.report.section import Section
+from emospec.report.words import verdict
 from emospec.runs.record import RunRecord, read_run
 from fake_runs import changed
 
@@ -534,7 +535,7 @@ def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> No
     [contrast] = Section(1, tuple(runs)).contrasts
     assert contrast.with_ is not None
     assert contrast.with_.runs == (runs[2],)  # the worst on test
-    assert "the best of 3 on dev" in contrast.verdict
+    assert "the best of 3 on dev" in verdict(contrast)
 
 
 def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> None:
@@ -542,10 +543,10 @@ def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> N
         fake_run(tmp_path / f"{w}-{f}", weight=w, fold=f) for w, f in ((0, 3), (0, 2), (0.3, 1), (0.3, 2))
     ]
     section = Section(1, tuple(runs))
-    assert section.contrasts[0].pairs == [(runs[1], runs[3])]
+    assert section.contrasts[0].run_pairs == [(runs[1], runs[3])]
     assert (
         "from a single run each on the same folds (2 runs without a partner left out), 95 % interval"
-        in section.contrasts[0].verdict
+        in verdict(section.contrasts[0])
     )
     assert "2 of 5 folds were run of dai2019-mel, λ 0; dai2019-mel, λ 0.3, α 0.5." in section.limits
 

@@ -19,7 +19,7 @@ import emospec
 from conftest import SHORT
 from emospec.cli import main
 from emospec.data.corpora import read_corpus
-from emospec.data.corpora.own import OwnCorpus
+from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
@@ -28,7 +28,7 @@ from emospec.experiments.results import predict_pack
 from emospec.files import alone_in
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
-from emospec.report.words import percent
+from emospec.report.words import percent_sign
 from emospec.runs.provenance import commit
 from emospec.runs.record import RunRecord, read_run
 
@@ -79,7 +79,8 @@ def test_protocol_and_hash_go_with_every_number(honest: RunRecord) -> None:
     card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
     assert f"sha256 {protocol['hash']}" in card
     assert (
-        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent(honest.scores.test.ua)} " in card
+        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent_sign(honest.scores.test.ua)} "
+        in card
     )
     assert "Audit: no leak" in card
     assert honest.meta.command.endswith(", strict=True)")
@@ -341,8 +342,8 @@ def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:
     rows = [f"{u.file},{u.speaker},{int(u.emotion == 'sad')}" for u in make_utterances(tmp_path / "audio")]
     (tmp_path / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
     # Called as a corpus that emospec knows, whose terms, classes and splits are not this one's.
-    own = [OwnCorpus("ravdess", "csv", "CC0 1.0")]
-    pack, _ = prepare(read_corpus("csv:ravdess", tmp_path / "own.csv"), tmp_path / "pack", own=own)
+    own = [UserCorpus("ravdess", "csv", "CC0 1.0")]
+    pack, _ = prepare(read_corpus("csv:ravdess", tmp_path / "own.csv"), tmp_path / "pack", user_corpora=own)
     run = emospec.train(pack.folder, tmp_path / "run", "dai2019-mel", SHORT)
     assert run.classes == ("0", "1")
     (corpus,) = run.meta.corpora

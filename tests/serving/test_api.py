@@ -16,7 +16,7 @@ from test_serving import fault, sent
 from test_websocket import opened, told
 
 from conftest import tone
-from emospec.serving.stream_schemas import MESSAGES
+from emospec.serving.schemas import STREAM_MESSAGES
 from served import Served, served, wav
 
 CLIP = wav(tone(440, 1.0))
@@ -55,7 +55,7 @@ def test_unknown_query_parameters_are_refused_by_name(client: httpx.Client) -> N
         client.get("/v1/stream?samplerate=8000"), 422, "invalid"
     )
     answer = client.post("/v1/timeline?window=2&window=3", files=sent([CLIP], "file"))
-    assert "'window' is there twice" in fault(answer, 422, "invalid")
+    assert "'window' is given twice" in fault(answer, 422, "invalid")
 
 
 def test_an_unknown_query_parameter_of_a_stream_is_refused_by_name(server: Served) -> None:
@@ -208,7 +208,9 @@ def test_the_document_has_the_token_and_the_stream(client: httpx.Client, proxied
 
 
 def test_the_streams_messages_are_those_of_the_document(server: Served) -> None:
-    kinds = {TypeAdapter(model).json_schema()["properties"]["type"]["const"]: model for model in MESSAGES}
+    kinds = {
+        TypeAdapter(model).json_schema()["properties"]["type"]["const"]: model for model in STREAM_MESSAGES
+    }
     said = []
     for check in ("true", "false"):
         with opened(server, f"window=1&hop=1&check_speech={check}") as socket:

@@ -12,9 +12,9 @@ from test_serving import fault, sent
 
 from bench.measure import anonymous_bytes
 from conftest import tone
-from emospec.serving import connections
-from emospec.serving.connections import DRAINED_BYTES
+from emospec.serving import middleware
 from emospec.serving.limits import Limits
+from emospec.serving.middleware import DRAINED_BYTES
 from emospec.serving.server import UNREAD_SECONDS, bind
 from served import Served, served, until, wav
 
@@ -28,7 +28,7 @@ FORM = "Content-Type: multipart/form-data; boundary=a\r\n"
 def server(hum_model: Path) -> Iterator[Served]:
     limits = Limits(bytes=1_000_000, body_seconds=0.5, head_seconds=0.5, connections=20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "DRAINED_SECONDS", 0.5)
+        patch.setattr(middleware, "DRAINED_SECONDS", 0.5)
         with served(hum_model, limits, token="open-sesame") as running:
             yield running
 

@@ -16,7 +16,7 @@ from emospec.audio.reader import read_audio
 from emospec.data.corpora.demo import utterance
 from emospec.inference.formats import FORMATS
 from emospec.inference.recognizer import Recognizer
-from emospec.inference.vad import speech_stretches
+from emospec.inference.vad import find_speech
 from emospec.palette import EMOTION_COLORS, OTHER_COLORS, class_colors
 from emospec.serving.examples import VOICES, synthesised
 from emospec.vocabulary import EMOTIONS
@@ -55,7 +55,7 @@ def test_the_bundled_model_is_fairly_sure_of_every_example_and_speech_is_found_i
         assert (prediction.emotion, prediction.warnings) == (name, ())
         assert prediction.confidence > 0.7
         assert prediction.typicality is None or prediction.typicality > 0.2
-        spoken = sum(end - start for start, end in speech_stretches([read_audio(content)]))
+        spoken = sum(end - start for start, end in find_speech([read_audio(content)]))
         assert spoken > 0.7 * prediction.seconds
 
 

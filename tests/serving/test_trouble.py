@@ -26,16 +26,16 @@ from bench.measure import family
 from conftest import tone
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError
-from emospec.inference.decoding import DecodedRecording, RecordingReader
 from emospec.inference.recognizer import Recognizer
+from emospec.inference.recordings import DecodedRecording, RecordingReader
 from emospec.serving.batching import Batcher
-from emospec.serving.decoding import TRIES, Decoder, DecoderLostError, Decoders, Room
+from emospec.serving.decoding import ATTEMPTS, Decoder, DecoderLimits, DecoderLostError, Decoders
 from emospec.serving.limits import Limits
 from hostile import Hostile
 from served import Served, served, until, wav
 
 CLIP = wav(tone(440, 1.0))
-EAR, ROOM = RecordingReader(1400, 5.0, 3600.0), Room(10**7, 10.0)
+EAR, ROOM = RecordingReader(1400, 5.0, 3600.0), DecoderLimits(10**7, 10.0)
 WAITING_SECONDS = 30.0
 
 
@@ -108,14 +108,14 @@ def test_who_leaves_costs_nothing_more(server: Served, monkeypatch: pytest.Monke
     scored: list[int] = []
     go = threading.Event()
     batcher = server.service.recognizer.batcher
-    original = batcher._score
+    original = batcher._forward
 
     def slow(waveforms: list[Waveform]) -> object:
         scored.extend(map(len, waveforms))
         assert go.wait(WAITING_SECONDS)
         return original(waveforms)
 
-    monkeypatch.setattr(batcher, "_score", slow)
+    monkeypatch.setattr(batcher, "_forward", slow)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         # Not alike, so that each keeps one of the two runners.
         busy = [pool.submit(answers, server, 1, wav(tone(440, s))) for s in (1.0, 1.5)]
@@ -143,13 +143,13 @@ def test_an_answer_that_takes_too_long_is_given_up(hum_model: Path, monkeypatch:
         served(hum_model, Limits(answer_seconds=0.3, timeline_seconds=0.3)) as server,
         server.client() as client,
     ):
-        score = server.service.recognizer.batcher._score
+        score = server.service.recognizer.batcher._forward
 
         def slow(waveforms: list[Waveform]) -> object:
             time.sleep(1.0)
             return score(waveforms)
 
-        monkeypatch.setattr(server.service.recognizer.batcher, "_score", slow)
+        monkeypatch.setattr(server.service.recognizer.batcher, "_forward", slow)
         for route in ("predict", "timeline"):
             answer = client.post(f"/v1/{route}?check_speech=false", files=sent([CLIP], "file"))
             fault(answer, 503, "overloaded")
@@ -161,7 +161,7 @@ def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.Monke
         raise ZeroDivisionError("of ours")
 
     with served(hum_model) as server, server.client() as client:
-        monkeypatch.setattr(server.service.recognizer.batcher, "_score", fail)
+        monkeypatch.setattr(server.service.recognizer.batcher, "_forward", fail)
         fault(client.post("/v1/predict", files=sent([CLIP])), 500, "internal")
         assert "of ours" not in client.post("/v1/predict", files=sent([CLIP])).text
         monkeypatch.undo()
@@ -170,24 +170,24 @@ def test_a_failure_of_ours_is_said_so(hum_model: Path, monkeypatch: pytest.Monke
 
 def test_a_decoder_has_little_room() -> None:
     """It opens no file, and ends where it computes for too long or takes too much memory."""
-    decoder = Decoder(Hostile(1400, 5.0), Room(10**6, 0.2))
+    decoder = Decoder(Hostile(1400, 5.0), DecoderLimits(10**6, 0.2))
     try:
         for _ in range(2):
-            assert decoder.hear(b"sound").seconds == 1.0
+            assert decoder.decode(b"sound").seconds == 1.0
             with pytest.raises(AudioError, match="too much memory"):
-                decoder.hear(b"hoard")
+                decoder.decode(b"hoard")
         limits = Path(f"/proc/{decoder.pid}/limits").read_text()
         assert re.search(r"Max open files +0 +0", limits)
         assert re.search(r"Max core file size +0 +0", limits)
         for harm in (b"crash", b"read", b"compute"):
             with pytest.raises(DecoderLostError):
-                decoder.hear(harm)
+                decoder.decode(harm)
             until(lambda: decoder.pid is None or not decoder._process.is_alive())
-            assert decoder.hear(b"sound").seconds == 1.0
+            assert decoder.decode(b"sound").seconds == 1.0
     finally:
         decoder.stop()
     with pytest.raises(DecoderLostError):
-        decoder.hear(b"sound")
+        decoder.decode(b"sound")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_decoder_that_breaks_the_rules_is_lost(said: list[bytes]) -> None:
         for message in said:
             theirs.send_bytes(message)
         with pytest.raises(DecoderLostError):
-            decoder.hear(CLIP)
+            decoder.decode(CLIP)
         theirs.close()
     finally:
         decoder.stop()
@@ -214,12 +214,12 @@ def test_a_recording_that_kills_every_decoder_is_refused() -> None:
         await decoders.start()
         try:
             with pytest.raises(AudioError, match="the decoder failed on it"):
-                await decoders.hear(b"crash")
-            assert (await decoders.hear(b"sound")).seconds == 1.0
+                await decoders.decode(b"crash")
+            assert (await decoders.decode(b"sound")).seconds == 1.0
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
-                    await decoders.hear(b"compute")
-            assert (await decoders.hear(b"sound")).seconds == 1.0
+                    await decoders.decode(b"compute")
+            assert (await decoders.decode(b"sound")).seconds == 1.0
         finally:
             decoders.stop()
 
@@ -244,7 +244,7 @@ def test_a_decoder_that_is_killed_is_not_a_damaged_recording(
 
         monkeypatch.setattr(Decoder, "_ask", killed)
         for route in ("predict", "timeline"):
-            for times, status in ((TRIES - 1, 200), (TRIES, 503)):
+            for times, status in ((ATTEMPTS - 1, 200), (ATTEMPTS, 503)):
                 kills[:] = [signal.SIGKILL] * times
                 answer = client.post(f"/v1/{route}", files=sent([long], "file"))
                 assert answer.status_code == status, answer.text
@@ -260,7 +260,7 @@ def test_a_decoder_that_is_killed_is_not_a_damaged_recording(
 def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(hum_model) as server, server.client() as client:
         asked: list[bytes] = []
-        original = Decoder.hear
+        original = Decoder.decode
 
         def hear(decoder: Decoder, content: bytes, *more: Any, **options: Any) -> DecodedRecording:
             asked.append(content)
@@ -269,12 +269,12 @@ def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: p
         def fail(*_: object, **__: object) -> DecodedRecording:
             raise DecoderLostError
 
-        monkeypatch.setattr(Decoder, "hear", hear)
+        monkeypatch.setattr(Decoder, "decode", hear)
         for _ in range(9):  # a probe costs nothing where recordings are decoded anyway
             assert client.get("/ready").status_code == 200
         assert len(asked) == 1
-        server.service.decoders._proved = -100.0
-        monkeypatch.setattr(Decoder, "hear", fail)
+        server.service.decoders._decoded_at = -100.0
+        monkeypatch.setattr(Decoder, "decode", fail)
         answer = client.get("/ready")
         fault(answer, 503, "not_ready")
         assert int(answer.headers["retry-after"]) >= 1
@@ -283,14 +283,14 @@ def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: p
 
 
 def test_a_decoder_hears_what_the_recogniser_hears(recognizer: Recognizer) -> None:
-    decoder = Decoder(recognizer.ear, ROOM)
+    decoder = Decoder(recognizer.reader, ROOM)
     try:
         late = np.concatenate([np.zeros(20 * 16_000), tone(300, 2.0)])  # silent in the middle
         for content in (CLIP, wav(late), wav(np.random.default_rng(0).normal(0, 0.1, (70 * 8000, 2)), 8000)):
-            ours, theirs = recognizer.ear.hear(content), decoder.hear(content)
+            ours, theirs = recognizer.reader.read(content), decoder.decode(content)
             assert vars(ours) | {"waveform": 0} == vars(theirs) | {"waveform": 0}
             np.testing.assert_array_equal(ours.waveform, theirs.waveform)
-            whole = [np.concatenate(list(ear.blocks(content))) for ear in (recognizer.ear, decoder)]
+            whole = [np.concatenate(list(ear.blocks(content))) for ear in (recognizer.reader, decoder)]
             np.testing.assert_array_equal(*whole)
     finally:
         decoder.stop()

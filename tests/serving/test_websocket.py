@@ -20,8 +20,8 @@ from emospec.audio.samples import from_samples
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.serving.limits import Limits
-from emospec.serving.server import config_of
-from emospec.serving.websocket import _listen
+from emospec.serving.server import uvicorn_config
+from emospec.serving.websocket import run_stream
 from served import Served, served, until
 
 CHANGING = np.concatenate([tone(300, 4.0), tone(900, 4.3)])
@@ -79,7 +79,7 @@ def test_a_stream_tells_what_a_timeline_tells(
     for one in moments:
         window = waveform[round(one["start_seconds"] * 16_000) : round(one["end_seconds"] * 16_000)]
         assert list(one["probabilities"].values()) == pytest.approx(
-            recognizer.score([window])[0][0], abs=1e-5
+            recognizer.forward([window])[0][0], abs=1e-5
         )
         assert one["confidence"] == max(one["smoothed"].values())
 
@@ -121,7 +121,7 @@ def test_a_small_message_does_not_become_a_large_one(server: Served) -> None:
 
 
 def test_who_sends_first_and_reads_later_is_not_cut_off(server: Served) -> None:
-    assert config_of(FastAPI()).ws_ping_interval is None
+    assert uvicorn_config(FastAPI()).ws_ping_interval is None
     with opened(server, ping_interval=None) as socket:
         for _ in range(190):
             socket.send(bytes(3200))
@@ -143,7 +143,7 @@ def test_a_client_that_does_not_listen_is_taken_for_gone(server: Served) -> None
                 await asyncio.Event().wait()
 
     with pytest.raises(WebSocketDisconnect):
-        asyncio.run(asyncio.wait_for(_listen(Deaf(), server.service), 30))  # type: ignore[arg-type]
+        asyncio.run(asyncio.wait_for(run_stream(Deaf(), server.service), 30))  # type: ignore[arg-type]
 
 
 def test_frames_of_nothing_do_not_keep_a_place(hum_model: Path) -> None:

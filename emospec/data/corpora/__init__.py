@@ -1,12 +1,13 @@
-"""The corpora that emospec reads: the registry, and the two ways into it, reading and checking.
+"""The corpora that emospec reads: their table, and reading and checking one.
 
-Each corpus is one file here that turns names into utterances, and one row in `CORPORA`.
-Opens no audio, but to compare two recordings of one name and to see how files begin.
+To add a corpus: write one file here with `CORPUS`, the entry, and `read`, which turns file names into utterances
+(`savee.py` is a short example); add it to `_READERS`, one line to the table in docs/corpora.md, and one
+test in tests/data/test_corpora.py. Recordings of your own need no file: `csv` and `folders` read them.
+No audio is opened, but to compare two recordings of one id and to see how files begin.
 """
 
 import os
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 
 from emospec.audio.discovery import left_out
@@ -25,11 +26,10 @@ from emospec.data.corpora import (
     savee,
     tess,
 )
-from emospec.data.corpora.check import CorpusCheck, compare
-from emospec.data.corpora.copies import each_once
+from emospec.data.corpora.check import CorpusCheck, check_counts, file_warnings
+from emospec.data.corpora.copies import without_copies
 from emospec.data.corpora.corpus import Corpus
-from emospec.data.corpora.flaws import flaws_of
-from emospec.data.corpora.own import READERS, OwnCorpus, split_name
+from emospec.data.corpora.user import USER_READERS, UserCorpus, split_name
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError, nearest
 
@@ -38,32 +38,16 @@ __all__ = [
     "Corpus",
     "CorpusCheck",
     "check_corpus",
-    "compare",
+    "check_counts",
     "corpus_remarks",
     "get_corpus",
-    "own_corpus",
     "read_corpus",
+    "user_corpus",
 ]
 
-CORPORA: dict[str, Corpus] = {
-    corpus.name: corpus
-    for corpus in (
-        iemocap.CORPUS,
-        emodb.CORPUS,
-        ravdess.CORPUS,
-        crema_d.CORPUS,
-        nemo.CORPUS,
-        tess.CORPUS,
-        savee.CORPUS,
-        emovo.CORPUS,
-        demo.CORPUS,
-        manifest.CORPUS,
-        folders.CORPUS,
-    )
-}
+_READERS = (iemocap, emodb, ravdess, crema_d, nemo, tess, savee, emovo, demo, manifest, folders)
+CORPORA: dict[str, Corpus] = {reader.CORPUS.name: reader.CORPUS for reader in _READERS}
 """Every corpus by its name."""
-YOUR_OWN = frozenset(corpus.name for corpus in CORPORA.values() if not corpus.source)
-"""Names under which anybody's recordings go."""
 
 
 def get_corpus(name: str) -> Corpus:
@@ -72,21 +56,21 @@ def get_corpus(name: str) -> Corpus:
     Raises:
         CorpusError: there is none, or it cannot be called so.
     """
-    reader, own = split_name(name)
+    reader, corpus_name = split_name(name)
     if reader not in CORPORA:
         hint = nearest(name, tuple(CORPORA)) or "."
         raise CorpusError(f"no corpus is called {name!r}{hint} Known: {', '.join(CORPORA)}")
-    return replace(CORPORA[reader], name=own)
+    return replace(CORPORA[reader], name=corpus_name)
 
 
-def own_corpus(name: str) -> OwnCorpus | None:
+def user_corpus(name: str) -> UserCorpus | None:
     """Return a corpus of your own, `csv:calls` or `csv`, without terms yet; None for any other."""
-    reader, own = split_name(name)
-    return OwnCorpus(own, reader) if reader in READERS else None
+    reader, corpus_name = split_name(name)
+    return UserCorpus(corpus_name, reader) if reader in USER_READERS else None
 
 
 def read_corpus(name: str, root: str | Path) -> list[Utterance]:
-    """Read the utterances of one corpus; opens no audio.
+    """Read the utterances of one corpus.
 
     Args:
         name: a name in `CORPORA`, or `csv:NAME` or `folders:NAME`, whose utterances are of a corpus NAME.
@@ -103,35 +87,39 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
     corpus, root = get_corpus(name), _absolute(root)
     if not root.exists():
         raise CorpusError(f"{root} does not exist. Give the folder of {corpus.title}: {corpus.layout}")
-    reader = split_name(name)[0]
-    utterances = sorted((_called(u, reader, corpus.name) for u in corpus.read(root)), key=attrgetter("id"))
+    utterances = corpus.read(root)
     if not utterances:
         source = f". Get it from {corpus.source}" if corpus.source else ""
         raise CorpusError(
             f"{root} holds nothing of {corpus.title}. "
-            f"Expected: {corpus.layout}. Found: {_found(root)}{source}"
+            f"Expected: {corpus.layout}. Found: {_audio_below(root)}{source}"
         )
-    return each_once(utterances, corpus.preferred, root)
+    reader = split_name(name)[0]
+    if corpus.name != reader:
+        utterances = [
+            replace(u, id=corpus.name + u.id.removeprefix(reader), corpus=corpus.name) for u in utterances
+        ]
+    return without_copies(utterances, corpus.preferred, root)
 
 
 def check_corpus(name: str, root: str | Path) -> CorpusCheck:
     """Read a corpus as `read_corpus` does, compare its counts with those of the whole, and look at its files."""
     utterances = read_corpus(name, root)
-    files = list(dict.fromkeys(u.file for u in utterances))
     corpus = get_corpus(name)
-    # Of a corpus of known size they are no loss: videos lie beside the recordings of some.
-    others = [] if corpus.expected is not None else _others(name, root)
-    return compare(corpus, utterances, (*others, *flaws_of(files)))
+    # Beside the recordings of some corpora of known size lie videos, which are no loss.
+    unread = [] if corpus.expected is not None else _unread_recordings(name, root)
+    files = list(dict.fromkeys(u.file for u in utterances))
+    return check_counts(corpus, utterances, (*unread, *file_warnings(files)))
 
 
 def corpus_remarks(name: str, root: str | Path) -> list[str]:
-    """Return in words what of a corpus is not read: further columns of a CSV, recordings of other kinds; opens no audio."""
+    """Return in words what of a corpus is not read: further columns of a CSV, recordings of other kinds."""
     columns = manifest.remarks(_absolute(root)) if split_name(name)[0] == "csv" else []
-    return [*columns, *_others(name, root)]
+    return [*columns, *_unread_recordings(name, root)]
 
 
-def _others(name: str, root: str | Path) -> list[str]:
-    """Return a line on recordings of kinds that are not read; a CSV names its files, and others are not its own."""
+def _unread_recordings(name: str, root: str | Path) -> list[str]:
+    """Return a line on recordings of kinds that are not read; none for a CSV, which names its files."""
     counts = {} if split_name(name)[0] == "csv" else left_out(_absolute(root))
     return [left_out_line(counts, "its folder", with_option=False)] if counts else []
 
@@ -141,15 +129,8 @@ def _absolute(root: str | Path) -> Path:
     return Path(os.path.expanduser(root)).absolute()  # pathlib's raises for a user who is not there
 
 
-def _called(utterance: Utterance, reader: str, name: str) -> Utterance:
-    if name == reader:
-        return utterance
-    return replace(utterance, id=name + utterance.id.removeprefix(reader), corpus=name)
-
-
-def _found(root: Path) -> str:
-    files = walk(root)
-    if not files:
-        others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
-        return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"
-    return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"
+def _audio_below(root: Path) -> str:
+    if files := walk(root):
+        return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"
+    others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
+    return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"

@@ -1,19 +1,25 @@
-"""How far the utterances that were read are the whole corpus: counts found beside counts expected."""
+"""The check of a corpus: utterances found beside those of the whole corpus, and files that hold no sound."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from emospec.audio.chunks import check_samples
+from emospec.audio.discovery import printable
+from emospec.audio.kinds import HEAD_BYTES, LFS_POINTER, is_read_here, kind_of
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
+from emospec.errors import AudioError
 
-Counts = dict[str, tuple[int, int | None]]
+_Counts = dict[str, tuple[int, int | None]]
 """Name -> utterances found, utterances expected (None where nothing is expected)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """What was found of a corpus, beside what the whole corpus holds.
+    """The counts of a corpus beside those of the whole corpus.
 
     Attributes:
         corpus: its name.
@@ -21,52 +27,54 @@ class CorpusCheck:
         others: utterances that were read, of emotions outside the expectation.
         classes, speakers, sessions: the same by emotion, speaker and session.
         summary: one line, such as `2559 of 7442 utterances, 87 of 91 speakers`.
-        differences: each difference from the whole corpus, in words, and each flaw of its files.
+        differences: each difference from the whole corpus, and each warning about its files, in words.
     """
 
     corpus: str
     found: int
     expected: int | None
     others: int
-    classes: Counts
-    speakers: Counts
-    sessions: Counts
+    classes: _Counts
+    speakers: _Counts
+    sessions: _Counts
     summary: str
     differences: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
-        """Whether what was found is what is expected."""
+        """Whether the counts are those of the whole corpus and its files hold sound."""
         return not self.differences
 
 
-def compare(
-    corpus: Corpus,
-    utterances: Sequence[Utterance],
-    flaws: tuple[str, ...] = (),
+def check_counts(
+    corpus: Corpus, utterances: Sequence[Utterance], warnings: Iterable[str] = ()
 ) -> CorpusCheck:
     """Count utterances of one corpus beside its expected counts; opens no file.
 
     Args:
         corpus: its entry.
-        utterances: what was read of it.
-        flaws: what is wrong with their files, in words.
+        utterances: those that were read.
+        warnings: about their files, in words.
     """
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
+    cast = len(listed) if isinstance(corpus.speakers, dict) else corpus.speakers
     voices = Counter(u.speaker for u in counted if u.speaker)
     classes = _beside(Counter(u.emotion for u in counted), corpus.classes)
     speakers = _beside(voices, listed)
     sessions = _beside(Counter(u.session for u in counted if u.session), corpus.sessions)
 
-    size = _of(len(counted), corpus.expected, "utterance")
-    cast = len(listed) if isinstance(corpus.speakers, dict) else corpus.speakers
-    people = _of(len(voices), cast or None, "speaker") if voices else "speakers unknown"
+    size = _count(len(counted), corpus.expected, "utterance")
+    people = _count(len(voices), cast or None, "speaker") if voices else "speakers unknown"
     others = len(utterances) - len(counted)
     differences = [size] if corpus.expected not in (None, len(counted)) else []
     differences += [people] if cast not in (0, len(voices)) else []
     for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions)):
-        differences += _differences(noun, counts)
+        differences += [
+            f"{noun}{name}: {count} of {expected}"
+            for name, (count, expected) in counts.items()
+            if expected not in (None, count)
+        ]
     return CorpusCheck(
         corpus=corpus.name,
         found=len(counted),
@@ -76,27 +84,56 @@ def compare(
         speakers=speakers,
         sessions=sessions,
         summary=f"{size}, {people}" + (f", {others} more of other emotions" if others else ""),
-        differences=(*differences, *flaws),
+        differences=(*differences, *warnings),
     )
 
 
-def _beside(found: Mapping[str, int], expected: Mapping[str, int]) -> Counts:
-    """Found beside expected: expected names in their order, then those nobody expects."""
-    names = [*expected, *sorted(set(found) - set(expected))]
+def _beside(counts: Mapping[str, int], expected: Mapping[str, int]) -> _Counts:
+    """Return counts beside those expected: expected names in their order, then those nobody expects."""
+    names = [*expected, *sorted(set(counts) - set(expected))]
     unlisted = 0 if expected else None
-    return {name: (found.get(name, 0), expected.get(name, unlisted)) for name in names}
+    return {name: (counts.get(name, 0), expected.get(name, unlisted)) for name in names}
 
 
-def _differences(noun: str, counts: Counts) -> list[str]:
+def _count(count: int, expected: int | None, noun: str) -> str:
+    """Return `3 of 4 utterances`, or `1 utterance` where nothing is expected."""
+    plural = "" if (count if expected is None else expected) == 1 else "s"
+    return f"{count} {noun}{plural}" if expected is None else f"{count} of {expected} {noun}{plural}"
+
+
+def file_warnings(files: Sequence[Path]) -> list[str]:
+    """Count files that hold no sound that can be read, with the reason, by their size and first bytes."""
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if reason := _no_sound(file):
+            by_reason[reason].append(file)
     return [
-        f"{noun}{name}: {found} of {expected}"
-        for name, (found, expected) in counts.items()
-        if expected not in (None, found)
+        f"{len(named)} of {len(files)} recordings {reason} (the first: {printable(named[0].name)})"
+        for reason, named in by_reason.items()
     ]
 
 
-def _of(found: int, expected: int | None, noun: str) -> str:
-    """`3 of 4 utterances`, or `1 utterance` where nothing is expected."""
-    if expected is None:
-        return f"{found} {noun}{'' if found == 1 else 's'}"
-    return f"{found} of {expected} {noun}{'' if expected == 1 else 's'}"
+def _no_sound(file: Path) -> str:
+    """Return why a file holds no sound, in words that follow "recordings"; empty where it does."""
+    try:
+        with open(file, "rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            head = stream.read(HEAD_BYTES)
+            if not size:
+                return "are empty (0 bytes): copy them again"
+            kind = kind_of(head)
+            if kind is LFS_POINTER:
+                return "are Git LFS pointers, not recordings: install git-lfs and call `git lfs pull` in their folder"
+            if kind is not None:
+                return f"are of another kind, each {kind.name}" + (": convert them" if kind.has_sound else "")
+            if is_read_here(head):
+                check_samples(stream, "")
+            # Some MP3 begin with silence of other makes.
+            elif file.suffix.lower() != ".mp3" or not any(head):
+                return "do not begin as WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus do"
+    except AudioError:
+        return "are cut or hold more than their header says: copy them again"
+    except OSError:
+        return "cannot be read"
+    return ""

@@ -1,4 +1,4 @@
-"""Recordings that a copy of a corpus holds twice: taken once, where it does not matter which, else named."""
+"""Recordings that a copy of a corpus holds twice: one is taken where it does not matter which."""
 
 import filecmp
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from emospec.data.utterances import Utterance
 from emospec.errors import AudioError, CorpusError
 
 
-def each_once(utterances: Iterable[Utterance], preferred: Sequence[str], root: Path) -> list[Utterance]:
+def without_copies(utterances: Iterable[Utterance], preferred: Sequence[str], root: Path) -> list[Utterance]:
     """Return one utterance of each id, in the order of ids.
 
     Of several, that in a preferred folder is taken, and of those with equal samples and labels the one that lies
@@ -29,39 +29,33 @@ def each_once(utterances: Iterable[Utterance], preferred: Sequence[str], root: P
         CorpusError: recordings of one id differ, and in no preferred folder is one alone.
     """
     kept: list[Utterance] = []
-    unlike: list[tuple[Utterance, Utterance]] = []  # of each id the first two
-    for _, same in groupby(sorted(utterances, key=attrgetter("id")), attrgetter("id")):
-        copies = list(same)
-        copies = [
-            u for u in copies if not set(preferred).isdisjoint(u.file.parts[len(root.parts) :])
-        ] or copies
-        first, *others = sorted(copies, key=lambda u: (len(u.file.parts), str(u.file)))
+    conflicts: list[tuple[Utterance, Utterance]] = []
+    for _, group in groupby(sorted(utterances, key=attrgetter("id")), attrgetter("id")):
+        copies = list(group)
+        in_preferred = [u for u in copies if not set(preferred).isdisjoint(u.file.parts[len(root.parts) :])]
+        first, *others = sorted(in_preferred or copies, key=lambda u: (len(u.file.parts), str(u.file)))
         kept.append(first)
-        unlike += [(first, other) for other in others if not _are_equal(first, other)][:1]
-    if unlike:
-        one, other = unlike[0]
-        many = f", and so for {len(unlike)} ids" if len(unlike) > 1 else ""
+        conflicts += [(first, other) for other in others if not _are_equal(first, other)][:1]
+    if conflicts:
+        first, other = conflicts[0]
+        more = f", and so for {len(conflicts)} ids" if len(conflicts) > 1 else ""
         raise CorpusError(
-            f"two recordings are called {one.id}, and differ in their sound or labels{many}: {one.file} and {other.file}. Keep one of each"
+            f"two recordings are called {first.id}, and differ in their sound or labels{more}: "
+            f"{first.file} and {other.file}. Keep one of each"
         )
     return kept
 
 
-def _are_equal(one: Utterance, other: Utterance) -> bool:
-    """Whether two utterances differ in the place of their file alone."""
-    if replace(other, file=one.file) != one:
+def _are_equal(first: Utterance, second: Utterance) -> bool:
+    """Return whether two utterances differ in the place of their file alone."""
+    if replace(second, file=first.file) != first:
         return False
-    if one.file.suffix.lower() == other.file.suffix.lower() and _same_bytes(one.file, other.file):
-        return True
     try:
-        first, second = (read_audio(u.file, u.start, u.end) for u in (one, other))
-    except AudioError:
+        if first.file.suffix.lower() == second.file.suffix.lower() and filecmp.cmp(
+            first.file, second.file, shallow=False
+        ):
+            return True
+        waveform, copy = (read_audio(u.file, u.start, u.end) for u in (first, second))
+    except (AudioError, OSError):
         return False
-    return np.array_equal(first, second)
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
+    return np.array_equal(waveform, copy)

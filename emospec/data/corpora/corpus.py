@@ -1,10 +1,10 @@
-"""What a corpus is, and how recordings are found by their names, as all readers share it.
+"""The entry of a corpus, and the finding of recordings by their names, which all readers share.
 
-A reader turns names into utterances. Nothing here opens audio, and nothing here knows a single corpus.
+A reader turns names into utterances. Nothing here opens audio or knows a single corpus.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +39,10 @@ class Corpus:
 
     name: str
     title: str
-    licence: str
-    citation: str
-    source: str
-    language: str
+    licence: str = ""
+    citation: str = ""
+    source: str = ""
+    language: str = ""
     protocol: str
     layout: str
     read: Callable[[Path], list[Utterance]]
@@ -57,7 +57,7 @@ class Corpus:
 
 
 def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """The recordings under `root` whose stem, or else `folder/stem`, matches a pattern as a whole.
+    """Find the recordings under `root` whose stem, or else `folder/stem`, matches a pattern as a whole.
 
     Official layouts, other audio formats and copies flattened into one folder are thus read alike.
 
@@ -68,3 +68,38 @@ def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict
         match = pattern.fullmatch(file.stem) or pattern.fullmatch(f"{file.parent.name}/{file.stem}")
         if match:
             yield file, match.group().replace("/", "_"), match.groupdict()
+
+
+def read_named(
+    root: Path,
+    pattern: re.Pattern[str],
+    *,
+    corpus: str,
+    emotions: Mapping[str, str],
+    is_female: Callable[[dict[str, str]], bool],
+    language: str = "",
+) -> list[Utterance]:
+    """Read the recordings under `root` whose names say everything.
+
+    Args:
+        root: the folder of the corpus.
+        pattern: of names, with the groups `speaker`, `code` (of the emotion) and, where there is one, `text`.
+        corpus: its name.
+        emotions: code -> emotion.
+        is_female: the groups of a name -> whether the speaker is a woman.
+        language: ISO 639-1 code.
+    """
+    return [
+        Utterance(
+            id=f"{corpus}/{stem}",
+            corpus=corpus,
+            file=file,
+            speaker=groups["speaker"],
+            emotion=emotions[groups["code"]],
+            label=groups["code"],
+            sex="f" if is_female(groups) else "m",
+            language=language,
+            text=groups.get("text", ""),
+        )
+        for file, stem, groups in scan(root, pattern)
+    ]

@@ -7,28 +7,21 @@ level of one letter.
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>1\d{3})_(?P<text>[A-Z]{3})_(?P<code>ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}")
 EMOTIONS = {
-    "ANG": "angry",
-    "DIS": "disgusted",
-    "FEA": "fearful",
-    "HAP": "happy",
-    "NEU": "neutral",
-    "SAD": "sad",
-}
+    "ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad",
+}  # fmt: skip
 # The 43 women of the corpus's VideoDemographics.csv; the other 48 actors are men.
-# fmt: off
 FEMALE = frozenset(
     (
         1002, 1003, 1004, 1006, 1007, 1008, 1009, 1010, 1012, 1013, 1018, 1020, 1021, 1024, 1025,
         1028, 1029, 1030, 1037, 1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060,
         1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078, 1079, 1082, 1084, 1089, 1091,
     )
-)
-# fmt: on
+)  # fmt: skip
 
 
 def read(root: Path) -> list[Utterance]:
@@ -37,20 +30,14 @@ def read(root: Path) -> list[Utterance]:
     The release has each twice, in AudioWAV and in AudioMP3: where there is an AudioWAV, it alone is read.
     """
     waves = root / "AudioWAV"
-    return [
-        Utterance(
-            id=f"crema_d/{stem}",
-            corpus="crema_d",
-            file=file,
-            speaker=part["speaker"],
-            emotion=EMOTIONS[part["code"]],
-            label=part["code"],
-            sex="f" if int(part["speaker"]) in FEMALE else "m",
-            language="en",
-            text=part["text"],
-        )
-        for file, stem, part in scan(waves if waves.is_dir() else root, NAME)
-    ]
+    return read_named(
+        waves if waves.is_dir() else root,
+        NAME,
+        corpus="crema_d",
+        emotions=EMOTIONS,
+        is_female=lambda groups: int(groups["speaker"]) in FEMALE,
+        language="en",
+    )
 
 
 CORPUS = Corpus(

@@ -6,20 +6,14 @@
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<code>[WLEAFTN])[a-z]")
 EMOTIONS = {
-    "W": "angry",
-    "L": "bored",
-    "E": "disgusted",
-    "A": "fearful",
-    "F": "happy",
-    "T": "sad",
-    "N": "neutral",
-}
-MALE = frozenset({"03", "10", "11", "12", "15"})
+    "W": "angry", "L": "bored", "E": "disgusted", "A": "fearful", "F": "happy", "T": "sad", "N": "neutral",
+}  # fmt: skip
+_MALE = frozenset({"03", "10", "11", "12", "15"})
 
 
 def read(root: Path) -> list[Utterance]:
@@ -27,20 +21,14 @@ def read(root: Path) -> list[Utterance]:
 
     The second release has each twice, in wav and, from the larynx, in laryngo: that in wav is taken.
     """
-    return [
-        Utterance(
-            id=f"emodb/{stem}",
-            corpus="emodb",
-            file=file,
-            speaker=part["speaker"],
-            emotion=EMOTIONS[part["code"]],
-            label=part["code"],
-            sex="m" if part["speaker"] in MALE else "f",
-            language="de",
-            text=part["text"],
-        )
-        for file, stem, part in scan(root, NAME)
-    ]
+    return read_named(
+        root,
+        NAME,
+        corpus="emodb",
+        emotions=EMOTIONS,
+        is_female=lambda groups: groups["speaker"] not in _MALE,
+        language="de",
+    )
 
 
 CORPUS = Corpus(
@@ -57,24 +45,9 @@ CORPUS = Corpus(
     preferred=("wav",),
     expected=535,
     classes={
-        "angry": 127,
-        "bored": 81,
-        "neutral": 79,
-        "happy": 71,
-        "fearful": 69,
-        "sad": 62,
-        "disgusted": 46,
+        "angry": 127, "bored": 81, "neutral": 79, "happy": 71, "fearful": 69, "sad": 62, "disgusted": 46,
     },
     speakers={
-        "03": 49,
-        "08": 58,
-        "09": 43,
-        "10": 38,
-        "11": 55,
-        "12": 35,
-        "13": 61,
-        "14": 69,
-        "15": 56,
-        "16": 71,
+        "03": 49, "08": 58, "09": 43, "10": 38, "11": 55, "12": 35, "13": 61, "14": 69, "15": 56, "16": 71,
     },
-)
+)  # fmt: skip

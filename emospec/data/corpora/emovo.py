@@ -7,37 +7,26 @@ Licence: free for research, as its authors say; ask them for any other use.
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<code>dis|gio|pau|rab|sor|tri|neu)-(?P<speaker>(?P<sex>[fm])[123])-(?P<text>[a-z]\d)")
 EMOTIONS = {
-    "neu": "neutral",
-    "rab": "angry",
-    "gio": "happy",
-    "tri": "sad",
-    "pau": "fearful",
-    "dis": "disgusted",
+    "neu": "neutral", "rab": "angry", "gio": "happy", "tri": "sad", "pau": "fearful", "dis": "disgusted",
     "sor": "surprised",
-}
+}  # fmt: skip
 
 
 def read(root: Path) -> list[Utterance]:
     """Read every recording under `root` that has an EMOVO name."""
-    return [
-        Utterance(
-            id=f"emovo/{stem}",
-            corpus="emovo",
-            file=file,
-            speaker=part["speaker"],
-            emotion=EMOTIONS[part["code"]],
-            label=part["code"],
-            sex="f" if part["sex"] == "f" else "m",
-            language="it",
-            text=part["text"],
-        )
-        for file, stem, part in scan(root, NAME)
-    ]
+    return read_named(
+        root,
+        NAME,
+        corpus="emovo",
+        emotions=EMOTIONS,
+        is_female=lambda groups: groups["sex"] == "f",
+        language="it",
+    )
 
 
 CORPUS = Corpus(

@@ -42,10 +42,6 @@ def _utterance(root: Path, file: Path) -> Utterance:
 CORPUS = Corpus(
     name="folders",
     title="your own folders",
-    licence="",
-    citation="",
-    source="",
-    language="",
     protocol="groups:5",
     layout="happy/recording.wav, or happy/speaker/recording.wav",
     read=read,

@@ -3,7 +3,7 @@
 Licence: the release form of the University of Southern California (research; not for redistribution).
 The emotion is the consensus in `dialog/EmoEvaluation`; utterances without one (`xxx`) are left out.
 Excited is merged into happy, and keeps the label `exc`. A label without its recording, or a recording
-without its label line, is left out: the counts tell.
+without its label line, is left out: the counts show it.
 """
 
 import re
@@ -15,24 +15,14 @@ from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
 
 # In Ses01F_impro01_M000 the first letter is the side with the motion capture, the last one the speaker.
-NAME = re.compile(
-    r"(?P<session>Ses0[1-5])[FM]_(?P<text>(?P<style>impro|script)\w+)_(?P<sex>[FM])\d{3}",
-)
-LABEL = re.compile(r"\[[^\]]*\]\s+(?P<stem>Ses\w+)\s+(?P<code>\w+)\s+\[")
-NO_CONSENSUS = "xxx"
+NAME = re.compile(r"(?P<session>Ses0[1-5])[FM]_(?P<text>(?P<style>impro|script)\w+)_(?P<sex>[FM])\d{3}")
+_LABEL = re.compile(r"\[[^\]]*\]\s+(?P<stem>Ses\w+)\s+(?P<code>\w+)\s+\[")
+_NO_CONSENSUS = "xxx"
 EMOTIONS = {
-    "neu": "neutral",
-    "hap": "happy",
-    "exc": "happy",
-    "ang": "angry",
-    "sad": "sad",
-    "fru": "frustrated",
-    "sur": "surprised",
-    "fea": "fearful",
-    "dis": "disgusted",
-    "oth": "other",
-}
-STYLES = {"impro": "improvised", "script": "scripted"}
+    "neu": "neutral", "hap": "happy", "exc": "happy", "ang": "angry", "sad": "sad", "fru": "frustrated",
+    "sur": "surprised", "fea": "fearful", "dis": "disgusted", "oth": "other",
+}  # fmt: skip
+_STYLES = {"impro": "improvised", "script": "scripted"}
 
 
 def read(root: Path) -> list[Utterance]:
@@ -40,46 +30,46 @@ def read(root: Path) -> list[Utterance]:
     labels = _labels(root)
     labelled_sessions = {stem[:5] for stem in labels}
     utterances = []
-    for file, stem, part in scan(root, NAME):
-        if part["session"] not in labelled_sessions:
+    for file, stem, groups in scan(root, NAME):
+        if groups["session"] not in labelled_sessions:
             raise CorpusError(
                 f"{file} has no labels: under {root} is no dialog/EmoEvaluation folder of "
-                f"{_session(part['session'])}. Copy it from the official release"
+                f"{_session(groups['session'])}. Copy it from the official release"
             )
-        code = labels.get(stem, NO_CONSENSUS)
-        if code == NO_CONSENSUS:
+        code = labels.get(stem, _NO_CONSENSUS)
+        if code == _NO_CONSENSUS:
             continue
         utterances.append(
             Utterance(
                 id=f"iemocap/{stem}",
                 corpus="iemocap",
                 file=file,
-                speaker=part["session"] + part["sex"],
+                speaker=groups["session"] + groups["sex"],
                 emotion=EMOTIONS[code],
                 label=code,
-                sex="f" if part["sex"] == "F" else "m",
+                sex="f" if groups["sex"] == "F" else "m",
                 language="en",
-                text=part["text"],
-                session=_session(part["session"]),
-                style=STYLES[part["style"]],
+                text=groups["text"],
+                session=_session(groups["session"]),
+                style=_STYLES[groups["style"]],
             )
         )
     return utterances
 
 
 def _labels(root: Path) -> dict[str, str]:
-    """Utterance -> consensus code, from the files right in the EmoEvaluation folders."""
+    """Return utterance -> consensus code, from the files right in the EmoEvaluation folders."""
     labels = {}
     for file in walk(root, {".txt"}):
         if file.parent.name != "EmoEvaluation":
             continue
-        # Latin-1 decodes any byte: labels are ASCII, and the evaluators' remarks beside them do not matter.
+        # Latin-1 decodes any byte: labels are ASCII, and the evaluators' remarks beside them are not read.
         for number, line in enumerate(file.read_text(encoding="latin-1").splitlines(), start=1):
-            if match := LABEL.match(line):
+            if match := _LABEL.match(line):
                 code = match["code"].lower()
-                if code not in EMOTIONS and code != NO_CONSENSUS:
-                    known = ", ".join((*EMOTIONS, NO_CONSENSUS))
-                    raise CorpusError(f"{file}:{number}: emotion code {code!r} is not known. Known: {known}")
+                if code not in EMOTIONS and code != _NO_CONSENSUS:
+                    codes = ", ".join((*EMOTIONS, _NO_CONSENSUS))
+                    raise CorpusError(f"{file}:{number}: emotion code {code!r} is not known. Known: {codes}")
                 labels[match["stem"]] = code
     return labels
 

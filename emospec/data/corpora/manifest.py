@@ -1,4 +1,4 @@
-"""Your own recordings in a CSV: one row per utterance, one file or a stretch of one.
+"""Your own recordings in a CSV: one row per utterance, a whole file or a part of one.
 
 Columns, in any order and case: file (relative to the CSV), speaker (may be blank), emotion; optional
 start and end (seconds), sex (f, m), language, text, split (train, dev, test), session, style. Others are not read.
@@ -29,19 +29,13 @@ from emospec.table_cells import (
 )
 from emospec.vocabulary import common_emotion
 
-SEXES: dict[str, Sex] = {"": "", "f": "f", "female": "f", "m": "m", "male": "m"}
+_SEXES: dict[str, Sex] = {"": "", "f": "f", "female": "f", "m": "m", "male": "m"}
 _SEX_WORDS = {"w": "f", "woman": "f", "man": "m"}
-# How files begin that are no text, though they hold a table.
+_SPLITS = {
+    "": "", "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
+}  # fmt: skip
+# How files begin that hold a table and are no text.
 _NO_TEXT = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook"}
-SPLITS = {
-    "": "",
-    "train": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
 
 
 def read(root: Path) -> list[Utterance]:
@@ -52,7 +46,7 @@ def read(root: Path) -> list[Utterance]:
             or named twice; a row has a wrong number of cells, a blank emotion, a bad value, a missing recording,
             or the recording, start and end of an earlier row.
     """
-    path = _place(root)
+    path = _csv_path(root)
     lines = _lines(path)
     columns = _columns(path, lines[0][1] if lines else [])
     utterances: list[Utterance] = []
@@ -74,20 +68,20 @@ def read(root: Path) -> list[Utterance]:
 
 
 def remarks(root: Path) -> list[str]:
-    """Return in words which columns of the CSV are not read."""
-    path = _place(root)
+    """Return in words the columns of the CSV that are not read."""
+    path = _csv_path(root)
     lines = _lines(path)
     names = _columns(path, lines[0][1])
-    free = [known for known in OPTIONAL_COLUMNS if known not in names]
+    unused = [name for name in OPTIONAL_COLUMNS if name not in names]
     others = [
-        f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, free)) else repr(name)
+        f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, unused)) else repr(name)
         for name in dict.fromkeys(names)
         if name and name not in COLUMNS
     ]
     return [f"columns that are not read: {', '.join(others)}"] if others else []
 
 
-def _place(root: Path) -> Path:
+def _csv_path(root: Path) -> Path:
     path = root / "manifest.csv" if root.is_dir() else root
     if not path.is_file():
         raise CorpusError(f"{root} holds no manifest.csv. Expected: {CORPUS.layout}")
@@ -122,19 +116,18 @@ def _text(path: Path) -> str:
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
-    """Return the names under which the columns are known; a second name of one that is there is no column's."""
+    """Return the names of the columns; CorpusError where one is missing or named twice."""
     columns = known_columns(header)
     for name in COLUMNS:
         if columns.count(name) > 1:
             raise CorpusError(f"{path}:1: column {name!r} is there {columns.count(name)} times. Keep one")
     if missing := [name for name in REQUIRED_COLUMNS if name not in columns]:
-        found = ", ".join(filter(None, columns)) or "none"
-        strange = [name for name in columns if name and name not in COLUMNS]
-        hints = {own: hint for own in strange if (hint := nearest(own, missing))}
+        present = ", ".join(filter(None, columns)) or "none"
+        others = dict.fromkeys(name for name in columns if name and name not in COLUMNS)
+        hints = [f" ({name!r}{hint})" for name in others if (hint := nearest(name, missing))]
         raise CorpusError(
-            f"{path}:1: no column {', '.join(missing)}. Found: {found}"
-            + "".join(f" ({own!r}{hint})" for own, hint in hints.items())
-            + f". Required: {', '.join(REQUIRED_COLUMNS)}"
+            f"{path}:1: no column {', '.join(missing)}. Found: {present}{''.join(hints)}. "
+            f"Required: {', '.join(REQUIRED_COLUMNS)}"
         )
     return columns
 
@@ -152,9 +145,9 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
     end = _seconds(cells, "end", where)
     if end is not None and end <= (start or 0.0):
         raise CorpusError(f"{where}: end {end} is not after start {start or 0.0} (seconds)")
-    stretch = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
+    span = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
     return Utterance(
-        id=f"csv/{without_suffix(name).lstrip('/')}{stretch}",
+        id=f"csv/{without_suffix(name).lstrip('/')}{span}",
         corpus="csv",
         file=file,
         speaker=cells["speaker"],
@@ -167,7 +160,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         text=cells.get("text", ""),
         session=cells.get("session", ""),
         style=cells.get("style", ""),
-        split=SPLITS[_one_of(SPLITS, cells, "split", where)],
+        split=_SPLITS[_one_of(_SPLITS, cells, "split", where)],
     )
 
 
@@ -183,25 +176,20 @@ def _seconds(cells: dict[str, str], column: str, where: str) -> float | None:
 
 def _sex(cells: dict[str, str], where: str) -> Sex:
     word = cells.get("sex", "")
-    return SEXES[_one_of(SEXES, cells | {"sex": _SEX_WORDS.get(word.lower(), word)}, "sex", where)]
+    return _SEXES[_one_of(_SEXES, cells | {"sex": _SEX_WORDS.get(word.lower(), word)}, "sex", where)]
 
 
 def _one_of(allowed: dict[str, Sex] | dict[str, str], cells: dict[str, str], column: str, where: str) -> str:
     cell = cells.get(column, "")
     if cell.lower() not in allowed:
-        raise CorpusError(
-            f"{where}: {column} {cell!r} is not one of {', '.join(filter(None, allowed))}, or blank"
-        )
+        words = ", ".join(filter(None, allowed))
+        raise CorpusError(f"{where}: {column} {cell!r} is not one of {words}, or blank")
     return cell.lower()
 
 
 CORPUS = Corpus(
     name="csv",
     title="your own CSV",
-    licence="",
-    citation="",
-    source="",
-    language="",
     protocol="groups:5",
     layout=f"a CSV, or a folder with manifest.csv, with the columns {', '.join(REQUIRED_COLUMNS)} "
     f"and optionally {', '.join(OPTIONAL_COLUMNS)}",

@@ -6,32 +6,29 @@
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
-from emospec.vocabulary import common_emotion
 
 NAME = re.compile(
-    r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)"
+    r"(?P<speaker>[A-Z]{2}\d)_(?P<code>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)"
 )
+EMOTIONS = {
+    "anger": "angry", "fear": "fearful", "happiness": "happy", "neutral": "neutral", "sadness": "sad",
+    "surprised": "surprised",
+}  # fmt: skip
 FEMALE = frozenset({"EB0", "IC0", "KD0", "MK0"})
 
 
 def read(root: Path) -> list[Utterance]:
     """Read every recording under `root` that has an nEMO name."""
-    return [
-        Utterance(
-            id=f"nemo/{stem}",
-            corpus="nemo",
-            file=file,
-            speaker=part["speaker"],
-            emotion=common_emotion(part["emotion"]),
-            label=part["emotion"],
-            sex="f" if part["speaker"] in FEMALE else "m",
-            language="pl",
-            text=part["text"],
-        )
-        for file, stem, part in scan(root, NAME)
-    ]
+    return read_named(
+        root,
+        NAME,
+        corpus="nemo",
+        emotions=EMOTIONS,
+        is_female=lambda groups: groups["speaker"] in FEMALE,
+        language="pl",
+    )
 
 
 CORPUS = Corpus(
@@ -48,14 +45,6 @@ CORPUS = Corpus(
     expected=4481,
     classes={"neutral": 809, "sad": 769, "angry": 749, "happy": 749, "fearful": 736, "surprised": 669},
     speakers={
-        "EB0": 539,
-        "IC0": 540,
-        "KD0": 540,
-        "KS0": 540,
-        "MK0": 450,
-        "MP0": 256,
-        "SM0": 538,
-        "TP0": 539,
-        "WR0": 539,
+        "EB0": 539, "IC0": 540, "KD0": 540, "KS0": 540, "MK0": 450, "MP0": 256, "SM0": 538, "TP0": 539, "WR0": 539,
     },
-)
+)  # fmt: skip

@@ -12,26 +12,15 @@ from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"03-01-(?P<code>0[1-8])-0[12]-(?P<statement>0[12])-0[12]-(?P<actor>\d\d)")
 EMOTIONS = {
-    "01": "neutral",
-    "02": "calm",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fearful",
-    "07": "disgusted",
+    "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgusted",
     "08": "surprised",
-}
+}  # fmt: skip
 # The six speaker-disjoint test folds of EmoBox (Ma et al., Interspeech 2024).
-EMOBOX_ACTORS = (
-    (1, 11, 20, 21),
-    (4, 10, 12, 14),
-    (8, 9, 19, 23),
-    (3, 5, 7, 24),
-    (2, 15, 16, 18),
-    (6, 13, 17, 22),
-)
+_EMOBOX_ACTORS = (
+    (1, 11, 20, 21), (4, 10, 12, 14), (8, 9, 19, 23), (3, 5, 7, 24), (2, 15, 16, 18), (6, 13, 17, 22),
+)  # fmt: skip
 FOLDS: dict[str, int] = {
-    f"Actor_{actor:02}": fold for fold, actors in enumerate(EMOBOX_ACTORS, start=1) for actor in actors
+    f"Actor_{actor:02}": fold for fold, actors in enumerate(_EMOBOX_ACTORS, start=1) for actor in actors
 }
 """Speaker -> test fold, from 1."""
 
@@ -43,14 +32,14 @@ def read(root: Path) -> list[Utterance]:
             id=f"ravdess/{stem}",
             corpus="ravdess",
             file=file,
-            speaker=f"Actor_{part['actor']}",
-            emotion=EMOTIONS[part["code"]],
-            label=part["code"],
-            sex="m" if int(part["actor"]) % 2 else "f",
+            speaker=f"Actor_{groups['actor']}",
+            emotion=EMOTIONS[groups["code"]],
+            label=groups["code"],
+            sex="m" if int(groups["actor"]) % 2 else "f",
             language="en",
-            text=f"S{part['statement']}",
+            text=f"S{groups['statement']}",
         )
-        for file, stem, part in scan(root, NAME)
+        for file, stem, groups in scan(root, NAME)
     ]
 
 

@@ -7,37 +7,20 @@ Licence: free for research after registration; not for redistribution.
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
+from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>DC|JE|JK|KL)[_/](?P<text>(?P<code>sa|su|[adfhn])\d\d)")
 EMOTIONS = {
-    "a": "angry",
-    "d": "disgusted",
-    "f": "fearful",
-    "h": "happy",
-    "n": "neutral",
-    "sa": "sad",
-    "su": "surprised",
-}
+    "a": "angry", "d": "disgusted", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad", "su": "surprised",
+}  # fmt: skip
 
 
 def read(root: Path) -> list[Utterance]:
     """Read every recording under `root` that has a SAVEE name."""
-    return [
-        Utterance(
-            id=f"savee/{stem}",
-            corpus="savee",
-            file=file,
-            speaker=part["speaker"],
-            emotion=EMOTIONS[part["code"]],
-            label=part["code"],
-            sex="m",
-            language="en",
-            text=part["text"],
-        )
-        for file, stem, part in scan(root, NAME)
-    ]
+    return read_named(
+        root, NAME, corpus="savee", emotions=EMOTIONS, is_female=lambda groups: False, language="en"
+    )
 
 
 CORPUS = Corpus(

@@ -24,14 +24,14 @@ def read(root: Path) -> list[Utterance]:
             id=f"tess/{stem}",
             corpus="tess",
             file=file,
-            speaker="YAF" if part["speaker"].upper() == "YAF" else "OAF",
-            emotion="surprised" if part["emotion"].lower() == "ps" else common_emotion(part["emotion"]),
-            label=part["emotion"].lower(),
+            speaker="YAF" if groups["speaker"].upper() == "YAF" else "OAF",
+            emotion="surprised" if groups["emotion"].lower() == "ps" else common_emotion(groups["emotion"]),
+            label=groups["emotion"].lower(),
             sex="f",
             language="en",
-            text=part["text"].lower(),
+            text=groups["text"].lower(),
         )
-        for file, stem, part in scan(root, NAME)
+        for file, stem, groups in scan(root, NAME)
     ]
 
 

@@ -1,30 +1,30 @@
 """Corpora of the user's own, named in `csv:NAME` and `folders:NAME`: their names, and their terms of use.
 
-A pack keeps them in `corpora.json`. How their recordings are read, `manifest` and `folders` say.
+A pack keeps them in `corpora.json`. `manifest` and `folders` read their recordings.
 """
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from emospec.errors import CorpusError, PackError, nearest
 from emospec.files import write_json
 
-OWN_FILE = "corpora.json"
-READERS = ("csv", "folders")
-"""Readers of anybody's recordings; without a name of its own, a corpus is called as its reader."""
+USER_CORPORA_FILE = "corpora.json"
+USER_READERS = ("csv", "folders")
+"""Readers of anybody's recordings; a corpus without a name of its own is called as its reader."""
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCorpus:
+class UserCorpus:
     """A corpus of the user's own.
 
     Attributes:
         name: as in its utterances' ids.
-        reader: one of `READERS`.
+        reader: one of `USER_READERS`.
         licence: its terms of use, in words; empty where they are not stated.
     """
 
@@ -46,12 +46,12 @@ def split_name(corpus: str) -> tuple[str, str]:
     reader, colon, name = corpus.partition(":")
     if not colon:
         return corpus, corpus
-    if reader not in READERS:
+    if reader not in USER_READERS:
         raise CorpusError(
-            f"{corpus!r}: only {' and '.join(READERS)} take a name of your own, such as csv:calls=calls.csv"
+            f"{corpus!r}: only {' and '.join(USER_READERS)} take a name of your own, such as csv:calls=calls.csv"
         )
-    if not _NAME.fullmatch(name) or name in READERS:
-        taken = " and is no reader's" if name in READERS else ""
+    if not _NAME.fullmatch(name) or name in USER_READERS:
+        taken = " and is no reader's" if name in USER_READERS else ""
         raise CorpusError(
             f"{corpus!r}: a corpus cannot be called {name!r}. A name is up to 64 letters, digits, '.', '-' and '_'{taken}, "
             "such as csv:calls"
@@ -59,8 +59,8 @@ def split_name(corpus: str) -> tuple[str, str]:
     return reader, name
 
 
-def with_licences(corpora: Sequence[OwnCorpus], licences: Sequence[str]) -> list[OwnCorpus]:
-    """Return the corpora with their terms: TEXT is of the only one, NAME=TEXT of the one of that name.
+def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> list[UserCorpus]:
+    """Return the corpora with their terms: TEXT is for the only one, NAME=TEXT for the one of that name.
 
     Raises:
         CorpusError: it is not clear whose terms they are, or there are none.
@@ -68,14 +68,15 @@ def with_licences(corpora: Sequence[OwnCorpus], licences: Sequence[str]) -> list
     terms: dict[str, str] = {}
     names = [corpus.name for corpus in corpora]
     for licence in licences:
-        name, text = _whose(licence, names)
+        name, text = _name_and_text(licence, names)
         if name in terms:
             raise CorpusError(f"--licence: {name} has two. Give one")
         terms[name] = text
-    return [OwnCorpus(c.name, c.reader, terms.get(c.name, "")) for c in corpora]
+    return [replace(corpus, licence=terms.get(corpus.name, "")) for corpus in corpora]
 
 
-def _whose(licence: str, names: Sequence[str]) -> tuple[str, str]:
+def _name_and_text(licence: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the corpus that a --licence is for, and its terms."""
     if not names:
         raise CorpusError(
             f"--licence {licence!r}: only csv and folders take one. Other corpora have their own"
@@ -97,32 +98,32 @@ def _whose(licence: str, names: Sequence[str]) -> tuple[str, str]:
     return name or names[0], text
 
 
-def read_own(folder: Path) -> dict[str, OwnCorpus]:
+def read_user_corpora(folder: Path) -> dict[str, UserCorpus]:
     """Return a pack's corpora of the user's own, by name.
 
     Raises:
-        PackError: what says so is damaged.
+        PackError: their file is damaged.
     """
-    path = folder / OWN_FILE
+    path = folder / USER_CORPORA_FILE
     if not path.is_file():
         return {}
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["corpora"]
-        return {row["name"]: OwnCorpus(**row) for row in rows}
+        return {row["name"]: UserCorpus(**row) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
 
 
-def write_own(folder: Path, corpora: Iterable[OwnCorpus]) -> None:
-    """Write what `read_own` reads.
+def write_user_corpora(folder: Path, corpora: Iterable[UserCorpus]) -> None:
+    """Write corpora so that `read_user_corpora` reads them.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_json(folder / OWN_FILE, {"corpora": [asdict(corpus) for corpus in corpora]})
+    write_json(folder / USER_CORPORA_FILE, {"corpora": [asdict(corpus) for corpus in corpora]})
 
 
-def merge_own(earlier: Mapping[str, OwnCorpus], now: Iterable[OwnCorpus]) -> dict[str, OwnCorpus]:
+def merge_user_corpora(earlier: Mapping[str, UserCorpus], now: Iterable[UserCorpus]) -> dict[str, UserCorpus]:
     """Return the corpora as they are named now; terms that are not stated again stay."""
     merged = dict(earlier)
     for corpus in now:

@@ -1,0 +1,282 @@
+"""Recordings as a model needs them: files, bytes or samples, decoded, cropped and checked.
+
+Knows two numbers of a model and no graph, so that a separate process can decode.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from numbers import Number
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emospec.audio.channels import ChannelMeter
+from emospec.audio.frames import HOP_SAMPLES, frame_count
+from emospec.audio.reader import printable, read_blocks, read_part
+from emospec.audio.samples import from_samples, is_array_like
+from emospec.audio.waveform import SAMPLE_RATE, Waveform
+from emospec.errors import AudioError
+from emospec.inference.quality import quality_warnings
+from emospec.inference.sound_span import is_quiet, loudest_part, may_be_quiet
+from emospec.inference.vad import speech_seconds
+from emospec.inference.windows import Window, cut_windows
+
+_NO_SPEECH = "no speech found: an emotion was chosen all the same, and says nothing"
+_MARGIN_FRAMES = 2300
+_ALLOWED = (
+    "a file's path or bytes, an open binary file, samples with their sample_rate, "
+    "or a dict with 'array' and 'sampling_rate', or with 'bytes' or 'path'"
+)
+
+
+class ArrayLike(Protocol):
+    """An array or a tensor."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+Recording = os.PathLike[str] | str | bytes | bytearray | memoryview | BinaryIO | Mapping[str, Any] | ArrayLike
+
+
+@dataclass(frozen=True)
+class RecordingInput:
+    """A recording that the caller gave.
+
+    Attributes:
+        content: a path, bytes of a file, or an array or tensor of samples.
+        sample_rate: Hz, of samples.
+        name: as of `name_of`.
+        channel: the one to use, from 1; None is the mean of all.
+    """
+
+    content: Path | str | bytes | Any
+    sample_rate: int | None
+    name: str
+    channel: int | None = None
+
+    @property
+    def is_samples(self) -> bool:
+        """Whether it is samples in memory."""
+        return not isinstance(self.content, (Path, str, bytes))
+
+    def waveform(self, meter: ChannelMeter | None = None) -> Waveform:
+        """Return samples in memory as (samples,) at 16 kHz; `meter` measures their channels."""
+        if self.sample_rate is None:
+            raise AudioError("samples need their sample_rate, in Hz")
+        return from_samples(self.content, self.sample_rate, self.channel, meter)
+
+
+@dataclass(frozen=True)
+class DecodedRecording:
+    """A recording, decoded for a model.
+
+    Attributes:
+        name: of the recording; `recording` where it has none.
+        waveform: (samples,) at 16 kHz; the middle alone of a recording far longer than the model's crop, or its
+            loudest part where the middle is silent.
+        seconds: of the whole recording.
+        span: start and end of what the model uses, in seconds.
+        warnings: quality warnings about the span.
+        speech_seconds: of speech in the span; None where it was not asked for.
+    """
+
+    name: str
+    waveform: Waveform
+    seconds: float
+    span: tuple[float, float]
+    warnings: tuple[str, ...]
+    speech_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class RecordingReader:
+    """Decoding for one model.
+
+    Attributes:
+        max_frames, usual_seconds: as of `Model`.
+        longest_seconds: recordings whose header says more are refused before they are decoded.
+        ffmpeg: decode by the program ffmpeg what is not read here.
+    """
+
+    max_frames: int
+    usual_seconds: float
+    longest_seconds: float = np.inf
+    ffmpeg: bool = False
+
+    def read(
+        self,
+        recording: Recording,
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
+        check_speech: bool = False,
+    ) -> DecodedRecording:
+        """Decode a recording; of one far longer than the crop, the middle alone.
+
+        Where the central crop is silent and the rest is not, the part with most sound takes its place.
+
+        Args:
+            recording: as of `Recognizer.predict`.
+            sample_rate: Hz, of samples.
+            channel: use this one, from 1; None uses the mean over all.
+            check_speech: look for speech in the span, and warn where there is none.
+
+        Raises:
+            AudioError: it cannot be used.
+        """
+        source = replace(recording_input(recording, sample_rate), channel=channel)
+        meter, measured_from = ChannelMeter(), 0.0
+        if source.is_samples:
+            whole = source.waveform(meter)
+            first, last = self._middle(len(whole))
+            waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
+        else:
+            waveform, seconds, start = self._part(source, self._middle, meter)
+            measured_from = start
+        first, last = self._crop(len(waveform))
+        loudest = None
+        # Training cropped long utterances to their middle too, but none of them is silent there.
+        if round(seconds * SAMPLE_RATE) > last - first and may_be_quiet(waveform, Window(first, last)):
+            loudest = self._loudest(source, waveform[first:last])
+        if loudest is not None:
+            start, waveform = loudest
+            first, last = self._crop(len(waveform))
+            if meter.has_channels and not source.is_samples:
+                meter, measured_from = ChannelMeter(), start
+                begin = round(start * SAMPLE_RATE)
+                self._part(source, lambda _: (begin, begin + len(waveform)), meter)
+        used = waveform[first:last]
+        span = start + first / SAMPLE_RATE, min(seconds, start + last / SAMPLE_RATE)
+        warnings = [*quality_warnings(used, seconds, span, self.usual_seconds, moved=loudest is not None)]
+        warnings += meter.warnings(span[0] - measured_from, span[1] - measured_from)
+        speech = speech_seconds(used) if check_speech else None
+        if speech == 0:
+            warnings.append(_NO_SPEECH)
+        return DecodedRecording(source.name, waveform, seconds, span, tuple(warnings), speech)
+
+    def blocks(
+        self, recording: Recording, sample_rate: int | None = None, channel: int | None = None
+    ) -> Iterator[Waveform]:
+        """Return all of a recording, or one channel of it, at 16 kHz, block by block; AudioError as of `read`."""
+        return self._blocks(replace(recording_input(recording, sample_rate), channel=channel))
+
+    def channel_warnings(self, recording: Recording, sample_rate: int | None = None) -> list[str]:
+        """Return warnings where the channels of a recording cancel or differ in its middle; AudioError as of `read`."""
+        source, meter = recording_input(recording, sample_rate), ChannelMeter()
+        if source.is_samples:
+            source.waveform(meter)
+        else:
+            self._part(source, self._middle, meter)
+        return list(meter.warnings(0.0, np.inf))
+
+    def _blocks(self, source: RecordingInput) -> Iterator[Waveform]:
+        if source.is_samples:
+            return iter([source.waveform()])
+        longest = self.longest_seconds
+        return read_blocks(
+            source.content, longest_seconds=longest, channel=source.channel, ffmpeg=self.ffmpeg
+        )
+
+    def _part(
+        self, source: RecordingInput, choose: Callable[[int], tuple[int, int]], meter: ChannelMeter
+    ) -> tuple[Waveform, float, float]:
+        longest, channel = self.longest_seconds, source.channel
+        return read_part(source.content, choose, longest, channel=channel, ffmpeg=self.ffmpeg, meter=meter)
+
+    def _loudest(self, source: RecordingInput, crop: Waveform) -> tuple[float, Waveform] | None:
+        """Return the start, in seconds, and the samples of the part with most sound; None where `crop` is as good."""
+        part = loudest_part(self._blocks(source), self.max_frames * HOP_SAMPLES)
+        if part is None:
+            return None
+        (waveform,) = cut_windows(self._blocks(source), [part])
+        return (part.start / SAMPLE_RATE, waveform) if is_quiet(crop, waveform) else None
+
+    def _crop_frames(self, samples: int) -> tuple[int, int]:
+        """Return the first and the last (excluded) frame that the graph's crop keeps."""
+        frames, most = frame_count(samples), self.max_frames
+        if not most or frames <= most:
+            return 0, frames
+        first = (frames - most) // 2
+        return first, first + most
+
+    def _crop(self, samples: int) -> tuple[int, int]:
+        """Return the samples that lie under those frames."""
+        first, last = self._crop_frames(samples)
+        return first * HOP_SAMPLES, min(samples, last * HOP_SAMPLES)
+
+    def _middle(self, samples: int) -> tuple[int, int]:
+        """Return the samples to keep of a recording: the crop, with a margin on both sides.
+
+        The crop of the middle is then that of the whole, and the floor of 80 dB below the loudest frame refers
+        to a minute, not to hours.
+        """
+        first, last = self._crop_frames(samples)
+        if not self.max_frames or first <= _MARGIN_FRAMES:
+            return 0, samples
+        return (first - _MARGIN_FRAMES) * HOP_SAMPLES, min(samples, (last + _MARGIN_FRAMES) * HOP_SAMPLES)
+
+
+def recording_input(recording: Recording | Any, sample_rate: int | None = None) -> RecordingInput:
+    """Return a recording of any kind as a path, bytes or samples; an open file is read from its beginning.
+
+    Raises:
+        AudioError: it is none, or a dict whose rate is not `sample_rate`.
+
+    >>> recording_input({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
+    'a.wav'
+    """
+    name = name_of(recording)
+    if isinstance(recording, Mapping):
+        recording, sample_rate = _content_of_dict(recording, sample_rate)
+        if isinstance(recording, (list, tuple)):  # datasets without a format give lists of samples
+            return RecordingInput(recording, sample_rate, name)
+    is_array = is_array_like(recording) and not isinstance(recording, Number)
+    if isinstance(recording, (str, Path, bytes)) or is_array:
+        return RecordingInput(recording, sample_rate, name)
+    if isinstance(recording, os.PathLike):
+        return RecordingInput(Path(os.fsdecode(recording)), sample_rate, name)
+    if isinstance(recording, (bytearray, memoryview)):
+        return RecordingInput(bytes(recording), sample_rate, name)
+    if hasattr(recording, "read"):
+        return RecordingInput(_bytes_of_file(recording, name), sample_rate, name)
+    raise AudioError(f"{type(recording).__name__} is no kind of recording. Give {_ALLOWED}")
+
+
+def name_of(recording: Recording | Any) -> str:
+    """Return the name of a recording: its path as it was given, on one line; `recording` where it has none."""
+    if isinstance(recording, Mapping):
+        recording = recording.get("path")
+    elif hasattr(recording, "read"):
+        recording = getattr(recording, "name", None)
+    if isinstance(recording, (str, os.PathLike)) and os.fsdecode(recording):
+        return printable(os.fsdecode(recording))
+    return "recording"
+
+
+def _content_of_dict(recording: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
+    """Return the array, bytes or path of a dict as Hugging Face's datasets have it, and its rate."""
+    if recording.get("array") is not None:
+        rate = recording.get("sampling_rate", sample_rate)
+        if sample_rate is not None and rate != sample_rate:
+            raise AudioError(f"the recording says {rate} Hz, and sample_rate is {sample_rate}. Leave one out")
+        return recording["array"], rate
+    for key in ("bytes", "path"):
+        if recording.get(key) is not None:
+            return recording[key], sample_rate
+    keys = ", ".join(repr(key) for key in recording)[:80] or "nothing"
+    raise AudioError(f"a dict with {keys} is no recording. Give {_ALLOWED}")
+
+
+def _bytes_of_file(file: Any, name: str) -> bytes:
+    try:
+        if file.seekable():  # a file that was just written stands at its end
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise AudioError(f"{name}: an open file that cannot be read ({error})") from error
+    if not isinstance(content, bytes):
+        raise AudioError(f"{name}: is open as text. Open it with mode 'rb'")
+    return content
