@@ -117,15 +117,16 @@ class PreparedRun:
 
         Raises:
             RunError: it does. Nothing of it is touched.
+            ConfigError: a file that the settings name cannot be read.
         """
-        files = self.spec.files
+        files, expected = self.spec.files, self.settings_hash
         if not files.is_begun:
             return
         try:
-            settings_hash = Meta.read(files.meta).settings_hash
+            present = Meta.read(files.meta).settings_hash
         except (OSError, ValueError) as error:
             raise RunError(f"{files.meta} cannot be read ({error}). Train into another folder") from error
-        if settings_hash != self.settings_hash:
+        if present != expected:
             state, go_on = "finished run", "Name"
             if not files.is_finished:
                 state, go_on = "checkpoint", "Resume with the settings of its config.toml, or name"

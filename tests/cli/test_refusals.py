@@ -70,13 +70,9 @@ def test_a_short_run_has_exactly_its_steps_and_says_how_long_it_takes(
         "lambda never acts: training ends at step 6, within the first 20 (loss.warmup_steps) that do without it. "
         "Train longer, lower loss.warmup_steps, or set loss.center_weight=0"
     ]
-    chosen = run.settings.training
-    assert (chosen["steps"], chosen["steps_for"], chosen["select_after"], chosen["evaluate_every"]) == (
-        6,
-        0,
-        0,
-        6,
-    )
+    training = run.settings.training
+    assert (training.steps, training.steps_for) == (6, 0)
+    assert (training.select_after, training.evaluate_every) == (0, 6)
     assert (run.meta.steps, run.scores.selected_step) == (6, 6)
     assert "steps=6" in run.meta.command
     assert "training.steps=6" in run.meta.changed_settings

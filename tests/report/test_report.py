@@ -568,7 +568,7 @@ def test_one_run_is_a_report(tmp_path: Path) -> None:
 def test_distances_are_means_over_runs(four: list[RunRecord], page: Page) -> None:
     stored = [run.scores.distances["test"] for run in four[2:]]
     within, between = (np.mean([getattr(d, key) for d in stored]) for key in ("within", "between"))
-    ratio = np.mean([d["within"] / d["between"] for d in stored])
+    ratio = np.mean([d.within / d.between for d in stored])
     assert ["dai2019-mel, λ 0", "test", f"{within:.2f}", f"{between:.2f}", f"{ratio:.2f}"] in page.table(
         "setting", "part"
     )

@@ -61,7 +61,7 @@ def test_an_honest_run_proves_it(honest: RunRecord) -> None:
     assert verdicts(honest)["near-duplicates"] in ("pass", "not applicable")
     assert {verdicts(honest)[check] for check in CHECKS[:5] if check != "near-duplicates"} == {"pass"}
     assert honest.scores.audit == "audit: no leak"
-    words = {finding.check: finding.words for finding in honest.audit.findings}
+    words = {finding.check: finding.words for finding in honest.meta.audit.findings}
     assert words["standardiser"].startswith("fitted on the 12 training utterances and no other")
     assert words["selection"].startswith("made on the 12 dev utterances and no other")
 
@@ -77,7 +77,7 @@ def test_protocol_and_hash_go_with_every_number(honest: RunRecord) -> None:
     assert state["protocol"] == protocol.to_dict()
     assert json.loads((honest.folder / "model" / "config.json").read_text())["protocol"] == protocol.to_dict()
     card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"sha256 {protocol['hash']}" in card
+    assert f"sha256 {protocol.hash}" in card
     assert (
         f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent_sign(honest.scores.test.ua)} "
         in card
