@@ -15,7 +15,7 @@ FILES = 100
 @cache
 def _warm() -> None:
     """The allocator's setting, for the peers too."""
-    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.device import reuse_freed_memory
 
     reuse_freed_memory()
 

@@ -17,8 +17,8 @@ BATCH, LENGTH_SECONDS = 32, 4
 def _learner(max_frames: int):  # type: ignore[no-untyped-def]
     import torch
 
+    from emospec.learning.device import reuse_freed_memory
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.optimizer import Adam
     from emospec.learning.training import bfloat16_is_fast
 

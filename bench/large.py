@@ -58,24 +58,24 @@ def repeat_pack(small: Pack, folder: Path, times: int) -> None:
 
 @cache
 def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
-    from accelerate import Accelerator
+    import torch
 
     from emospec.config import Loss, load_settings
-    from emospec.learning.batches import FrameStore
+    from emospec.learning import frame_store
+    from emospec.learning.device import reuse_freed_memory
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.task import TrainingTask
-    from emospec.learning.training import _Trainer
+    from emospec.learning.training import Trainer
 
     reuse_freed_memory()
     learner = Learner("log-mel", LONGEST_FRAMES, [str(k) for k in range(CLASSES)])
-    store = FrameStore(Pack(pack), learner.frontend)
+    store = frame_store.FrameStore(Pack(pack), learner.frontend)
     everything = list(range(len(store.counts)))
     settings = {"batch_size": BATCH, "window_gb": window_gb}
     training = load_settings("dai2019-mel").training.model_copy(update=settings)
     targets = np.arange(len(everything)) % CLASSES
     task = TrainingTask(everything, everything[:1], targets, Loss(center_weight=0.3), training, 0, "")
-    read = store._read
+    read = frame_store._read_through
 
     def read_from_disk(path: Path) -> None:
         # The links are few files: without this they would be read once. What is mapped could not be forgotten.
@@ -84,15 +84,15 @@ def _trainer(pack: str, window_gb: float):  # type: ignore[no-untyped-def]
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         read(path)
 
-    store._read = read_from_disk  # type: ignore[method-assign]
-    return _Trainer(learner, store, task, Path(pack), Accelerator(cpu=True))
+    frame_store._read_through = read_from_disk
+    return Trainer(learner, store, task, Path(pack), torch.device("cpu"))
 
 
 def _steps_of_a_window(pack: str, window_gb: float) -> int:
     """So many steps draw a window's utterances."""
     trainer = _trainer(pack, window_gb)
-    windows = trainer.windows
-    return int(len(trainer.train) * windows._width / len(windows._used) / BATCH)
+    windows = trainer.batches.windows
+    return int(len(trainer.batches.train) * windows._width / len(windows._used) / BATCH)
 
 
 def _take(pack: str, window_gb: float, steps: int) -> float:

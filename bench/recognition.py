@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.corpus import EMODB
 from bench.measure import Ratio, anonymous_bytes, in_turn, ratios_of, seconds, table, worker
-from bench.peers import SETS, extractor, functionals, machine
-from bench.scores import pooled, told
+from bench.peers import FEATURE_SETS, extractor, functionals, linear_machine
+from bench.scores import pooled_score, score_cell
 from emospec.audio.reader import read_audio
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
@@ -49,7 +49,7 @@ def _time_ours(model: Path, int8: bool, files: list[Path]) -> float:
 def _peer(name: str):  # type: ignore[no-untyped-def]
     smile = extractor(name)
     files = sorted((EMODB / "audio").iterdir())[:40]
-    return smile, machine(SETS[name]).fit(functionals(smile, files), np.arange(len(files)) % 7)
+    return smile, linear_machine(FEATURE_SETS[name]).fit(functionals(smile, files), np.arange(len(files)) % 7)
 
 
 def _time_peer(name: str, files: list[Path]) -> float:
@@ -74,21 +74,23 @@ def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
     targets = np.array([names.index(u.emotion) for u in utterances])
     speakers = np.array([u.speaker for u in utterances])
     files = [u.file for u in utterances]
-    said = {name: np.zeros(len(files), np.int64) for name in ("emospec, float", "emospec, int8", *SETS)}
-    features = {name: functionals(extractor(name), files) for name in SETS}
+    said = {
+        name: np.zeros(len(files), np.int64) for name in ("emospec, float", "emospec, int8", *FEATURE_SETS)
+    }
+    features = {name: functionals(extractor(name), files) for name in FEATURE_SETS}
     for speaker, model in made.items():
         test = np.flatnonzero(speakers == speaker)
         for int8 in (False, True):
             results = Recognizer(model, int8=int8).predict([files[i] for i in test])
             found = [names.index(r.emotion or "") for r in results if isinstance(r, Prediction)]
             said["emospec, int8" if int8 else "emospec, float"][test] = found
-        for name in SETS:
+        for name in FEATURE_SETS:
             train = speakers != speaker
-            fitted = machine(SETS[name]).fit(features[name][train], targets[train])
+            fitted = linear_machine(FEATURE_SETS[name]).fit(features[name][train], targets[train])
             said[name][test] = fitted.predict(features[name][test])
     tested = np.flatnonzero(np.isin(speakers, list(made)))
     judged = [utterances[i] for i in tested]
-    return {name: pooled(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
+    return {name: pooled_score(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
 
 
 def main(runs: Path) -> str:
@@ -101,7 +103,7 @@ def main(runs: Path) -> str:
         ways = {
             "float": lambda: ours.submit(_time_ours, model, False, files).result(),
             "int8": lambda: ours.submit(_time_ours, model, True, files).result(),
-        } | {peer: lambda peer=peer: theirs.submit(_time_peer, peer, files).result() for peer in SETS}  # type: ignore[misc]
+        } | {peer: lambda peer=peer: theirs.submit(_time_peer, peer, files).result() for peer in FEATURE_SETS}  # type: ignore[misc]
         took = in_turn(ways)
         held = ours.submit(_memory, model, files).result()
         scores = accuracy(made)
@@ -116,9 +118,9 @@ def main(runs: Path) -> str:
             target=5.0 if peer == "eGeMAPSv02" and kind == "int8" else None,
         )
         for kind in ("float", "int8")
-        for peer in SETS
+        for peer in FEATURE_SETS
     ]
-    lines = "\n".join(f"| {name} | {told(ua)} |" for name, ua in scores.items())
+    lines = "\n".join(f"| {name} | {score_cell(ua)} |" for name, ua in scores.items())
     return f"""## Recognition
 
 Files to emotions, decoding included, one core, one file at a time: {TIMED_FILES} files of EMO-DB, {audio:.0f} s of speech. The peers are

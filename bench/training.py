@@ -54,15 +54,15 @@ def operations(counts: Sequence[int], bins: int) -> int:
 @cache
 def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     """A trainer of emospec's own over a pack; made once per process."""
-    from accelerate import Accelerator
+    import torch
 
     from emospec.config import Loss, load_settings
     from emospec.data.pack import Pack
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.device import reuse_freed_memory
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import reuse_freed_memory
     from emospec.learning.task import TrainingTask
-    from emospec.learning.training import _Trainer
+    from emospec.learning.training import Trainer
 
     reuse_freed_memory()
     learner = Learner(kind, 1400, [str(k) for k in range(CLASSES)])  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
     task = TrainingTask(
         everything, everything, np.arange(UTTERANCES) % CLASSES, Loss(center_weight=0.3), training, 0, ""
     )
-    return _Trainer(learner, store, task, Path(pack), Accelerator(cpu=True))
+    return Trainer(learner, store, task, Path(pack), torch.device("cpu"))
 
 
 def _take_ours(pack: str, kind: str, step: int, steps: int) -> float:
@@ -83,7 +83,7 @@ def _take_ours(pack: str, kind: str, step: int, steps: int) -> float:
 
 def _batches(step: int, steps: int) -> list[list[int]]:
     """The utterances of some steps."""
-    from emospec.learning.batches import batch_indices
+    from emospec.learning.sampling import batch_indices
 
     return [batch_indices(s, UTTERANCES, BATCH, 0).tolist() for s in range(step, step + steps)]
 
@@ -105,7 +105,7 @@ def _plain(pack: str, kind: str, ways: Ways) -> Training:
     import torch
 
     from emospec.data.pack import Pack
-    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.device import reuse_freed_memory
 
     if ways.allocator:
         reuse_freed_memory()

@@ -1,3 +1,3 @@
-"""Studies of accuracy and of equal behaviour; each is a command of its own."""
+"""Studies of accuracy; each is a command, such as `python -m studies.recipe --help`, and prints a table."""
 
-import emospec  # noqa: F401 - turns onnxruntime's telemetry off before a study imports it
+import emospec  # noqa: F401 - turns off the telemetry of onnxruntime, before a study imports it

@@ -1,8 +1,8 @@
-"""Baselines on the folds of a cross-validation: openSMILE's functionals, or a teacher's vectors, and a linear machine.
+"""Compare the runs of a cross-validation with linear machines on openSMILE's functionals or a teacher's embeddings.
 
-python -m studies.baselines PACK RUNS CACHE [--teacher FILE] [--folds 1,6] prints UA with intervals by speaker of the runs
-(the mean over repeats), of the repeats' mean probabilities, and, on the same test sets, of the machines, which learn
-from all that a fold does not test, dev too. CACHE keeps the functionals.
+`python -m studies.baselines PACK RUNS CACHE [--teacher FILE] [--folds 1,6]` prints UA with intervals by speaker of the
+runs (the mean over repeats), of the mean probabilities of the repeats, and of the machines on the same test sets. A
+machine learns from everything that a fold does not test, dev included. CACHE keeps the functionals.
 """
 
 import argparse
@@ -10,17 +10,16 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bench.peers import SETS, extractor, machine
-from bench.scores import pooled, told
+from bench.peers import FEATURE_SETS, extractor, linear_machine
+from bench.scores import pooled_score, score_cell
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError, mistakes_in_one_line
 from emospec.evaluation.statistics import Interval
-from emospec.evaluation.summary import summarise
+from emospec.evaluation.summary import rows_of_test, summarise
 from emospec.files import write_bytes
 from emospec.learning.distillation import read_teacher
 from emospec.runs.record import RunRecord, find_runs
@@ -29,7 +28,7 @@ TEACHER_C = 1e-3  # the best of 1e-4 to 1e-1 on the dev sets of the recipe searc
 
 
 def functionals_of(pack: Pack, name: str, cache: Path) -> NDArray[np.float64]:
-    """(utterances, features); made once."""
+    """Return a pack's functionals (utterances, features), from the cache where they are there."""
     file = cache / f"{name}-{pack.digest[:16]}.npy"
     if not file.is_file():
         smile = extractor(name)
@@ -41,44 +40,43 @@ def functionals_of(pack: Pack, name: str, cache: Path) -> NDArray[np.float64]:
     return np.load(file, allow_pickle=False).astype(np.float64)
 
 
-def vectors_of(pack: Pack, teacher: Path) -> NDArray[np.float64]:
-    """(utterances, 2 * dimensions): mean and deviation over the steps of a file of `studies.teacher`."""
-    known = read_teacher(str(teacher))
-    return np.stack([known.summary(known.places[u.id]) for u in pack.utterances]).astype(np.float64)
+def embeddings_of(pack: Pack, file: Path) -> NDArray[np.float64]:
+    """Return mean and deviation over the steps of a file of `studies.teacher`: (utterances, 2 * dimensions)."""
+    teacher = read_teacher(str(file))
+    return np.stack([teacher.summary(teacher.places[u.id]) for u in pack.utterances]).astype(np.float64)
 
 
-def judged(c: float, features: NDArray[np.float64], pack: Pack, runs: list[RunRecord]) -> Interval:
-    """UA of a machine trained for each run on what the run does not test, pooled over the runs' test sets."""
+def evaluate_machine(c: float, features: NDArray[np.float64], pack: Pack, runs: list[RunRecord]) -> Interval:
+    """Return the pooled UA of a machine trained for each run on the utterances that the run does not test."""
     places = {u.id: i for i, u in enumerate(pack.utterances)}
     labels = np.array([u.emotion for u in pack.utterances])
-    asked: list[Utterance] = []
-    said: list[str] = []
+    tested: list[Utterance] = []
+    predicted: list[str] = []
     for run in runs:
-        tables = run.predictions()
-        test = [places[u] for u in tables.loc[tables["part"] == "test", "utterance"]]
+        test = [places[u] for u in rows_of_test([run])["utterance"]]
         train = [places[u] for u, part in run.known_utterances().items() if part != "earlier"]
-        fitted = machine(c).fit(features[train], labels[train])
-        asked += [pack.utterances[i] for i in test]
-        said += fitted.predict(features[test]).tolist()
-    return pooled(asked, said)
+        machine = linear_machine(c).fit(features[train], labels[train])
+        tested += [pack.utterances[i] for i in test]
+        predicted += machine.predict(features[test]).tolist()
+    return pooled_score(tested, predicted)
 
 
-def together(pack: Pack, runs: list[RunRecord]) -> Interval:
-    """UA of the mean probabilities of all repeats, pooled over the folds."""
-    tables = pd.concat([run.predictions() for run in runs])
-    tests = tables[tables["part"] == "test"]
-    means = tests.groupby("utterance")[[f"p_{name}" for name in runs[0].classes]].mean()
-    known = {u.id: u for u in pack.utterances}
-    said = means.idxmax(axis=1).str.removeprefix("p_")
-    return pooled([known[u] for u in said.index], said.tolist())
+def evaluate_ensemble(pack: Pack, runs: list[RunRecord]) -> Interval:
+    """Return the UA of the mean probabilities of all repeats, pooled over the folds."""
+    probabilities = [f"p_{name}" for name in runs[0].classes]
+    means = rows_of_test(runs).groupby("utterance")[probabilities].mean()
+    utterances = {u.id: u for u in pack.utterances}
+    predicted = means.idxmax(axis=1).str.removeprefix("p_")
+    return pooled_score([utterances[u] for u in predicted.index], predicted.tolist())
 
 
 def main() -> None:
-    """Judge, print the table."""
+    """Evaluate the runs and the machines, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name in ("pack", "runs", "cache"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--teacher", type=Path)
+    parser.add_argument("pack", type=Path, help="the pack that the runs were trained on")
+    parser.add_argument("runs", type=Path, help="folder of a cross-validation")
+    parser.add_argument("cache", type=Path, help="folder that keeps the functionals")
+    parser.add_argument("--teacher", type=Path, help="a file of studies.teacher over the pack")
     parser.add_argument("--folds", help="only these, such as 1,6")
     options = parser.parse_args()
     pack, runs = Pack(options.pack), find_runs([options.runs])
@@ -86,18 +84,21 @@ def main() -> None:
         runs = [run for run in runs if str(run.place[1]) in options.folds.split(",")]
     if not runs:
         raise RunError(f"{options.runs} holds no run of the folds {options.folds}. Name some that were run")
-    found = {runs[0].setting: summarise(runs).intervals["UA"]}
-    first = [run for run in runs if run.place[0] == runs[0].place[0]]  # machines do not differ by repeat
+    scores = {runs[0].setting: summarise(runs).intervals["UA"]}
     repeats = len({run.place[0] for run in runs})
     if repeats > 1:
-        found[f"mean probabilities of {repeats} models"] = together(pack, runs)
-    for name, c in SETS.items():
-        found[f"{name} + linear SVC"] = judged(c, functionals_of(pack, name, options.cache), pack, first)
+        scores[f"mean probabilities of {repeats} models"] = evaluate_ensemble(pack, runs)
+    # A machine is the same in every repeat.
+    first = [run for run in runs if run.place[0] == runs[0].place[0]]
+    for name, c in FEATURE_SETS.items():
+        features = functionals_of(pack, name, options.cache)
+        scores[f"{name} + linear SVC"] = evaluate_machine(c, features, pack, first)
     if options.teacher:
-        found["teacher + linear SVC"] = judged(TEACHER_C, vectors_of(pack, options.teacher), pack, first)
+        embeddings = embeddings_of(pack, options.teacher)
+        scores["teacher + linear SVC"] = evaluate_machine(TEACHER_C, embeddings, pack, first)
     print("| what | UA % [95%] |\n|---|---|")
-    for what, ua in found.items():
-        print(f"| {what} | {told(ua)} |")
+    for name, ua in scores.items():
+        print(f"| {name} | {score_cell(ua)} |")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""New emotions by example: each EMO-DB emotion left out of training, then enrolled from five clips.
+"""Measure enrolment: each emotion of EMO-DB is left out of training, then enrolled from five clips.
 
-python -m studies.enrolment PACK OUT trains what is missing under OUT (resumable) and prints the table of docs/using.md.
-The speakers are in five groups (speaker-independent); `--folds` tests the first so many of them.
+`python -m studies.enrolment PACK OUT` trains the missing runs under OUT (resumable) and prints the table of
+docs/using.md. The speakers are in five groups (speaker-independent); `--folds` tests only the first of them.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.scores import pooled, told
+from bench.scores import pooled_score, score_cell
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import mistakes_in_one_line
@@ -28,7 +28,7 @@ RECIPE = ("data.protocol=groups:5", "training.evaluate_every=33")
 
 
 def train_all(pack: Path, out: Path, folds: int) -> dict[str, list[RunRecord]]:
-    """By the emotion they lack, "" for none: the models of each fold; the speakers of a fold are always the same."""
+    """Return the run of each fold by the emotion left out ("" for none); a fold always tests the same speakers."""
     jobs = {}
     for left_out in ("", *EMOTIONS):
         classes = ",".join(f'"{name}"' for name in EMOTIONS if name != left_out)
@@ -36,19 +36,22 @@ def train_all(pack: Path, out: Path, folds: int) -> dict[str, list[RunRecord]]:
         folder = out / (f"without-{left_out}" if left_out else "full")
         command = f"python -m studies.enrolment ({folder.name})"
         jobs[left_out] = plan([arm], pack, folder, folds=folds, command=command)
-    runs = iter(run_specs([job for some in jobs.values() for job in some], resume=True))
-    return {left_out: list(islice(runs, len(some))) for left_out, some in jobs.items()}
+    runs = iter(run_specs([job for of_emotion in jobs.values() for job in of_emotion], resume=True))
+    return {left_out: list(islice(runs, len(of_emotion))) for left_out, of_emotion in jobs.items()}
 
 
-def judged(runs: list[RunRecord], pack: Pack, left_out: str) -> tuple[list[Utterance], list[str]]:
-    """Every test speaker's utterances, `DRAWS` times with other clips enrolled; and what was said of them."""
-    asked: list[Utterance] = []
-    said: list[str] = []
+def predict_tests(runs: list[RunRecord], pack: Pack, left_out: str) -> tuple[list[Utterance], list[str]]:
+    """Return the utterances of all test speakers and the predictions of them.
+
+    With an emotion left out they come `DRAWS` times, each time with other clips enrolled.
+    """
+    tested: list[Utterance] = []
+    predicted: list[str] = []
     for run in runs:
-        known, voices = run.known_utterances(), run.known_voices()
-        trained = {u.voice for u in pack.utterances if known.get(u.id) == "train"}
+        parts, seen = run.known_utterances(), set(run.known["speaker"])
+        trained = {u.voice for u in pack.utterances if parts.get(u.id) == "train"}
         clips = [i for i, u in enumerate(pack.utterances) if u.emotion == left_out and u.voice in trained]
-        tests = [i for i, u in enumerate(pack.utterances) if u.voice not in voices]
+        tests = [i for i, u in enumerate(pack.utterances) if u.voice not in seen]
         waveforms = [pack.waveform(i) for i in tests]
         with tempfile.TemporaryDirectory() as name:
             model = export_model(run.folder, Path(name) / "model")
@@ -57,35 +60,35 @@ def judged(runs: list[RunRecord], pack: Pack, left_out: str) -> tuple[list[Utter
                 if left_out:
                     chosen = np.random.default_rng([draw, run.place[1]]).choice(clips, CLIPS, replace=False)
                     recognizer.enroll(left_out, [pack.waveform(i) for i in chosen], 16_000)
-                asked += [pack.utterances[i] for i in tests]
-                for one in recognizer.predict(waveforms, 16_000):
-                    if not isinstance(one, Prediction):
-                        raise SystemExit(one.error)
-                    said.append(one.emotion or "")
-    return asked, said
+                tested += [pack.utterances[i] for i in tests]
+                for result in recognizer.predict(waveforms, 16_000):
+                    if not isinstance(result, Prediction):
+                        raise SystemExit(result.error)
+                    predicted.append(result.emotion or "")
+    return tested, predicted
 
 
 def main() -> None:
-    """Train what is missing, judge, print the table."""
+    """Train the missing runs, evaluate them, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("pack", type=Path, help="a pack of EMO-DB")
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--folds", type=int, default=5, help="how many of the five groups are tested")
     options = parser.parse_args()
     runs = train_all(options.pack, options.out, options.folds)
     pack = Pack(options.pack)
-    full = judged(runs[""], pack, "")
+    full = predict_tests(runs[""], pack, "")
     print("| emotion | recall, trained | recall, enrolled | UA of all 7, all trained | UA, it enrolled |")
     print("|---|---|---|---|---|")
     for emotion in EMOTIONS:
-        both = full, judged(runs[emotion], pack, emotion)
-        cells = [_recall(*one, emotion) for one in both] + [pooled(*one) for one in both]
-        print(f"| {emotion} | {' | '.join(map(told, cells))} |", flush=True)
+        both = full, predict_tests(runs[emotion], pack, emotion)
+        scores = [_recall(*result, emotion) for result in both] + [pooled_score(*result) for result in both]
+        print(f"| {emotion} | {' | '.join(map(score_cell, scores))} |", flush=True)
 
 
-def _recall(asked: list[Utterance], said: list[str], emotion: str) -> Interval:
-    own = [k for k, u in enumerate(asked) if u.emotion == emotion]
-    return pooled([asked[k] for k in own], [said[k] for k in own], "WA")
+def _recall(tested: list[Utterance], predicted: list[str], emotion: str) -> Interval:
+    places = [k for k, u in enumerate(tested) if u.emotion == emotion]
+    return pooled_score([tested[k] for k in places], [predicted[k] for k in places], "WA")
 
 
 if __name__ == "__main__":

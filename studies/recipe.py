@@ -1,11 +1,11 @@
-"""Recipe research: what each change of the paper's recipe gives, one at a time, on dev alone.
+"""Search the recipe: measure changes of the paper's recipe one after another, on dev alone.
 
-python -m studies.recipe PACKS OUT [--teacher FILE] trains what is missing under OUT (resumable) and prints the table of
-docs/recipe.md. PACKS is a folder of packs: `ravdess` and `nemo`, on which changes are judged, and `not-ravdess` and
-`not-nemo`, all other corpora, on which the change of that name is trained first. Only dev is looked at: of RAVDESS's
-folds 1 and 2 and of nEMO's first three one-speaker-out folds, two seeds each: ten pairs of runs. A change whose mean
-gain is above 0 is kept, and is part of all that come after it; those after "first all other corpora" change only what
-comes second.
+`python -m studies.recipe PACKS OUT [--teacher FILE]` trains the missing runs under OUT (resumable) and prints the table
+of docs/recipe.md. PACKS is a folder of four packs: `ravdess` and `nemo`, on which changes are evaluated, and
+`not-ravdess` and `not-nemo`, all other corpora, for the change "first all other corpora". Only dev scores count: of
+RAVDESS's folds 1 and 2 and of nEMO's first three one-speaker-out folds, two seeds each, which makes ten pairs of runs.
+A change whose mean gain is above 0 is kept for all later ones. Changes after "first all other corpora" affect only the
+training on the corpus itself.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from emospec.experiments.parallel import run_specs
 from emospec.experiments.planning import Arm, plan
 from emospec.runs.record import RunRecord
 
-STUDIES = {"ravdess": 2, "nemo": 3}  # corpus: its first so many folds
+FOLDS = {"ravdess": 2, "nemo": 3}
+"""How many of a corpus's folds are run, from the first."""
 SEEDS = 2
-# The paper's convolutions are three times the work.
-GROUND = (
+# Narrower than the paper, whose convolutions are three times the work.
+BASE = (
     "network.channels=[16,32,64,96]",
     "training.steps=600",
     "training.steps_for=0",
@@ -31,7 +32,8 @@ GROUND = (
     "training.select_after=200",
 )
 FIRST = ("data.protocol=groups:10", "loss.weights=corpus", "training.steps=3000", "training.select_after=600")
-TEACHER, START = "{teacher}", "{start}"  # stand for the file, and for a run on all other corpora
+# Placeholders for the teacher's file and for the folder of a run on all other corpora.
+TEACHER, START = "{teacher}", "{start}"
 
 CHANGES: dict[str, tuple[str, ...]] = {
     "batch normalisation": ("network.normalise=true",),
@@ -59,50 +61,49 @@ CHANGES: dict[str, tuple[str, ...]] = {
 
 
 def merged(base: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    """Overrides of which a later one of the same key takes the place of the earlier, at the end."""
+    """Return overrides in which `more`, at the end, replaces those of the same keys."""
     keys = {o.partition("=")[0] for o in more}
     return (*(o for o in base if o.partition("=")[0] not in keys), *more)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Where everything lies."""
+    """The folders of packs and runs, and the teacher's file; trains and returns runs."""
 
     packs: Path
     out: Path
     teacher: str
 
-    def told(self, overrides: tuple[str, ...], start: Path | None = None) -> tuple[str, ...]:
-        """Overrides with the names of what is there."""
+    def filled(self, overrides: tuple[str, ...], start: Path | None = None) -> tuple[str, ...]:
+        """Return overrides with the placeholders replaced by paths."""
         return tuple(o.format(teacher=self.teacher, start=start) for o in overrides)
 
-    def started(self, overrides: tuple[str, ...]) -> dict[str, Path]:
-        """A run on all other corpora for each, by the recipe as it was then; trained where it is missing."""
-        own = overrides[: [o.endswith(START) for o in overrides].index(True)]
+    def starts(self, overrides: tuple[str, ...]) -> dict[str, Path]:
+        """Return for each corpus a run on all others, trained by the overrides that precede the one with START."""
+        earlier = overrides[: [o.endswith(START) for o in overrides].index(True)]
         jobs = [
             job
-            for corpus in STUDIES
+            for corpus in FOLDS
             for job in plan(
-                [Arm("", "dai2019-mel", merged((*GROUND, *FIRST), self.told(own)))],
+                [Arm("", "dai2019-mel", merged((*BASE, *FIRST), self.filled(earlier)))],
                 self.packs / f"not-{corpus}",
-                self.out / "first" / name_of(own) / corpus,
+                self.out / "first" / folder_name(earlier) / corpus,
                 folds=1,
                 command="python -m studies.recipe",
             )
         ]
-        return dict(zip(STUDIES, (run.folder for run in run_specs(jobs, resume=True)), strict=True))
+        return dict(zip(FOLDS, (run.folder for run in run_specs(jobs, resume=True)), strict=True))
 
     def runs_of(self, overrides: tuple[str, ...]) -> dict[tuple[str, int, int], RunRecord]:
-        """The runs of one recipe, by corpus, fold and repeat; those that are missing are trained."""
-        first = any(o.endswith(START) for o in overrides)
-        starts = self.started(overrides) if first else {}
+        """Return the runs of one recipe by corpus, fold and repeat; missing ones are trained."""
+        starts = self.starts(overrides) if any(o.endswith(START) for o in overrides) else {}
         jobs = [
             job
-            for corpus, folds in STUDIES.items()
+            for corpus, folds in FOLDS.items()
             for job in plan(
-                [Arm("", "dai2019-mel", merged(GROUND, self.told(overrides, starts.get(corpus))))],
+                [Arm("", "dai2019-mel", merged(BASE, self.filled(overrides, starts.get(corpus))))],
                 self.packs / corpus,
-                self.out / name_of(overrides) / corpus,
+                self.out / folder_name(overrides) / corpus,
                 folds=folds,
                 repeats=SEEDS,
                 command="python -m studies.recipe",
@@ -112,54 +113,53 @@ class Study:
         return {(job.out.parent.name, job.fold, job.repeat): run for job, run in zip(jobs, runs, strict=True)}
 
 
-def name_of(overrides: tuple[str, ...]) -> str:
-    """A folder's name."""
+def folder_name(overrides: tuple[str, ...]) -> str:
+    """Return the name of the folder of a recipe's runs."""
     return "_".join(sorted(o.partition(".")[2].replace(".", "-") for o in overrides)) or "paper"
 
 
 def main() -> None:
-    """Train what is missing, print the table as it grows."""
+    """Train the missing runs and print the table row by row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name in ("packs", "out"):
-        parser.add_argument(name, type=Path)
+    parser.add_argument(
+        "packs", type=Path, help="folder of the packs ravdess, nemo, not-ravdess and not-nemo"
+    )
+    parser.add_argument("out", type=Path, help="folder of the runs")
     parser.add_argument("--teacher", default="", help="a file of studies.teacher over all packs")
-    parser.add_argument("--only", type=int, default=len(CHANGES), help="only the first so many changes")
+    parser.add_argument(
+        "--only", type=int, default=len(CHANGES), help="how many of the changes, from the first"
+    )
     options = parser.parse_args()
     study = Study(options.packs, options.out, options.teacher)
     print("| change | RAVDESS dev UA | nEMO dev UA | gain [95%] | kept |\n|---|---|---|---|---|", flush=True)
     base: tuple[str, ...] = ()
     plain = study.runs_of(base)
-    print(f"| the paper's recipe, narrower, shorter | {told(plain)} | | |", flush=True)
+    print(f"| the paper's recipe, narrower, shorter | {dev_cells(plain)} | | |", flush=True)
     for name, overrides in list(CHANGES.items())[: options.only]:
         if any(o.endswith(TEACHER) for o in overrides) and not options.teacher:
             continue
         changed = study.runs_of(merged(base, overrides))
         # Two seeds of a fold share its speakers: a fold is one observation.
         folds = sorted({(corpus, fold) for corpus, fold, _ in plain})
-        gains = np.array(
-            [
-                np.mean([dev_ua(changed[k]) - dev_ua(plain[k]) for k in plain if k[:2] == fold])
-                for fold in folds
-            ]
-        )
-        half, kept = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains), gains.mean() > 0
-        print(
-            f"| {name} | {told(changed)} | {gains.mean():+.1f} [{gains.mean() - half:+.1f}, {gains.mean() + half:+.1f}] "
-            f"| {'yes' if kept else 'no'} |",
-            flush=True,
-        )
-        if kept:
+        gain_of_run = {place: dev_ua(changed[place]) - dev_ua(run) for place, run in plain.items()}
+        gains = [
+            np.mean([gain for place, gain in gain_of_run.items() if place[:2] == fold]) for fold in folds
+        ]
+        mean, half = np.mean(gains), stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+        gain = f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
+        print(f"| {name} | {dev_cells(changed)} | {gain} | {'yes' if mean > 0 else 'no'} |", flush=True)
+        if mean > 0:
             base, plain = merged(base, overrides), changed
 
 
 def dev_ua(run: RunRecord) -> float:
-    """In percent."""
+    """Return a run's UA on dev in percent."""
     return float(100 * run.scores.dev.ua)
 
 
-def told(runs: dict[tuple[str, int, int], RunRecord]) -> str:
-    """The mean dev UA of each corpus, as cells of a table."""
-    means = (np.mean([dev_ua(run) for k, run in runs.items() if k[0] == corpus]) for corpus in STUDIES)
+def dev_cells(runs: dict[tuple[str, int, int], RunRecord]) -> str:
+    """Return the mean dev UA of each corpus as cells of a table."""
+    means = (np.mean([dev_ua(run) for k, run in runs.items() if k[0] == corpus]) for corpus in FOLDS)
     return " | ".join(f"{mean:.1f}" for mean in means)
 
 

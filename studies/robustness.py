@@ -1,7 +1,8 @@
-"""How scores hold where recordings are worse: noise, telephone, MP3, level, room, speed.
+"""Measure robustness: UA on recordings altered by noise, telephone, MP3, level, room and speed.
 
-python -m studies.robustness PACK RUNS, with RUNS of a speaker-independent cross-validation on PACK, exports each fold's
-model and lets it judge its own test utterances, as they are and altered, by seed. Prints the table of a model card.
+`python -m studies.robustness PACK RUNS [--int8]` takes the RUNS of a speaker-independent cross-validation on PACK,
+exports the model of each fold, evaluates it on its own test utterances, as recorded and altered (noise by a fixed
+seed), and prints the table of a model card.
 """
 
 import argparse
@@ -15,21 +16,23 @@ import soundfile
 import soxr
 from scipy.signal import butter, fftconvolve, sosfilt
 
-from bench.scores import pooled, told
+from bench.scores import pooled_score, score_cell
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.data.pack import Pack
 from emospec.errors import mistakes_in_one_line
+from emospec.evaluation.summary import rows_of_test
 from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.runs.record import find_runs
 
 Alter = Callable[[Waveform, np.random.Generator], Waveform | bytes]
 ROOM_SECONDS, SPEED, QUIETER_DB = 0.6, 1.1, 20.0
-MP3_32_KBIT = 0.85  # libsndfile's compression level: 31 kbit/s at 16 kHz
+# The compression level of libsndfile that gives 31 kbit/s at 16 kHz.
+MP3_32_KBIT = 0.85
 
 
 def _noise(snr_db: float) -> Alter:
-    """Pink noise at so many dB below the utterance's mean power."""
+    """Return a function that adds pink noise, `snr_db` below the mean power of the utterance."""
 
     def alter(waveform: Waveform, rng: np.random.Generator) -> Waveform:
         spectrum = np.fft.rfft(rng.standard_normal(len(waveform)))
@@ -42,19 +45,18 @@ def _noise(snr_db: float) -> Alter:
 
 
 def _telephone(waveform: Waveform, _: np.random.Generator) -> Waveform:
-    """300 to 3400 Hz at 8 kHz, in the 256 steps of the mu-law."""
-    narrow = sosfilt(
-        butter(4, (300, 3400), "bandpass", fs=8000, output="sos"), soxr.resample(waveform, SAMPLE_RATE, 8000)
-    )
+    """Return the waveform cut to 300 to 3400 Hz at 8 kHz and quantised to the 256 steps of the mu-law."""
+    band = butter(4, (300, 3400), "bandpass", fs=8000, output="sos")
+    narrow = sosfilt(band, soxr.resample(waveform, SAMPLE_RATE, 8000))
     peak = max(float(np.abs(narrow).max()), 1e-9)
-    pressed = np.sign(narrow) * np.log1p(255 * np.abs(narrow / peak)) / np.log(256)
-    steps = np.round(pressed * 127) / 127
-    return np.asarray(
-        soxr.resample(peak * np.sign(steps) * (256 ** np.abs(steps) - 1) / 255, 8000, SAMPLE_RATE), np.float32
-    )
+    compressed = np.sign(narrow) * np.log1p(255 * np.abs(narrow / peak)) / np.log(256)
+    steps = np.round(compressed * 127) / 127
+    expanded = peak * np.sign(steps) * (256 ** np.abs(steps) - 1) / 255
+    return np.asarray(soxr.resample(expanded, 8000, SAMPLE_RATE), np.float32)
 
 
 def _mp3(waveform: Waveform, _: np.random.Generator) -> bytes:
+    """Return the content of an MP3 file of the waveform."""
     file = io.BytesIO()
     soundfile.write(
         file, np.clip(waveform, -1, 1), SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III",
@@ -64,7 +66,7 @@ def _mp3(waveform: Waveform, _: np.random.Generator) -> bytes:
 
 
 def _room(waveform: Waveform, rng: np.random.Generator) -> Waveform:
-    """Noise that decays by 60 dB in 0.6 s, as loud as the direct sound, behind it."""
+    """Return the waveform in a room: a tail of noise, as loud as the direct sound, decays by 60 dB in 0.6 s."""
     time = np.arange(round(ROOM_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / ROOM_SECONDS)
     tail[: round(0.005 * SAMPLE_RATE)] = 0
@@ -88,13 +90,12 @@ CONDITIONS: dict[str, Alter] = {
 }
 
 
-def judged(runs: Path, pack: Pack, int8: bool) -> tuple[list[int], dict[str, list[str]]]:
-    """Places in the pack of every fold's test utterances, and under each condition what was said of them."""
+def predict_tests(runs: Path, pack: Pack, int8: bool) -> tuple[list[int], dict[str, list[str]]]:
+    """Return the places in the pack of every fold's test utterances, and the predictions under each condition."""
     places: list[int] = []
-    said: dict[str, list[str]] = {name: [] for name in CONDITIONS}
+    predicted: dict[str, list[str]] = {name: [] for name in CONDITIONS}
     for run in find_runs([runs]):
-        predictions = run.predictions()
-        ids = set(predictions.loc[predictions["part"] == "test", "utterance"])
+        ids = set(rows_of_test([run])["utterance"])
         tests = [i for i, u in enumerate(pack.utterances) if u.id in ids]
         places += tests
         with tempfile.TemporaryDirectory() as folder:
@@ -102,32 +103,31 @@ def judged(runs: Path, pack: Pack, int8: bool) -> tuple[list[int], dict[str, lis
             recognizer = Recognizer(model, int8=int8)
         for name, alter in CONDITIONS.items():
             altered = [alter(pack.waveform(i), np.random.default_rng([0, i])) for i in tests]
-            for one in recognizer.predict(altered, SAMPLE_RATE):
-                if not isinstance(one, Prediction):
-                    raise SystemExit(f"{name}: {one.error}")
-                said[name].append(one.emotion or "")
-    return places, said
+            for result in recognizer.predict(altered, SAMPLE_RATE):
+                if not isinstance(result, Prediction):
+                    raise SystemExit(f"{name}: {result.error}")
+                predicted[name].append(result.emotion or "")
+    return places, predicted
 
 
 def main() -> None:
-    """Judge, print the table."""
+    """Evaluate under each condition and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("pack", type=Path, help="the pack that the runs were trained on")
+    parser.add_argument("runs", type=Path, help="folder of a speaker-independent cross-validation")
+    parser.add_argument("--int8", action="store_true", help="evaluate the quantised models")
     options = parser.parse_args()
     pack = Pack(options.pack)
     corpora = sorted({u.corpus for u in pack.utterances})
     print(f"| recordings | UA % [95%] | {' | '.join(corpora)} |\n|---|---|{'---|' * len(corpora)}")
-    places, said = judged(options.runs, pack, options.int8)
+    places, predicted = predict_tests(options.runs, pack, options.int8)
     utterances = [pack.utterances[i] for i in places]
-    for name, words in said.items():
-        whole = pooled(utterances, words)
-        cells = []
+    for name, words in predicted.items():
+        scores = [pooled_score(utterances, words)]
         for corpus in corpora:
-            own = [k for k, u in enumerate(utterances) if u.corpus == corpus]
-            cells.append(pooled([utterances[k] for k in own], [words[k] for k in own]))
-        print(f"| {name} | {' | '.join(map(told, [whole, *cells]))} |")
+            of_corpus = [k for k, u in enumerate(utterances) if u.corpus == corpus]
+            scores.append(pooled_score([utterances[k] for k in of_corpus], [words[k] for k in of_corpus]))
+        print(f"| {name} | {' | '.join(map(score_cell, scores))} |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What several rooms' tests need: tones, a tiny synthetic corpus, a pack of it, a short training."""
 
+import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
@@ -39,7 +41,7 @@ def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """The one line in which the command line, in this process, refuses these arguments."""
     monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
-        main()
+        run_command_line()
     assert stop.value.code == 2
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("emospec: ")
@@ -72,6 +74,25 @@ def make_utterances() -> Callable[[Path], list[Utterance]]:
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder once for all worker processes of a session, whichever of them needs it first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = root / f"once-{name}", root / f"once-{name}.made"
+        with open(root / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(folder)
+                made.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
 def hum_pack(
     tmp_path_factory: pytest.TempPathFactory, make_utterances: Callable[[Path], list[Utterance]]
 ) -> Pack:
@@ -89,12 +110,22 @@ def hum_run(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def hum_model(hum_run: Path, hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("models") / "hum"
+def hum_model(
+    once: Callable[[str, Callable[[Path], object]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Path:
+    """The model of `hum_run` with its int8 graph. A process's first export takes torch a quarter of a minute."""
     from emospec.export.model_folder import export_model
 
-    export_model(hum_run, out, int8=hum_pack.folder)
-    return out
+    def make(folder: Path) -> None:
+        export_model(
+            request.getfixturevalue("hum_run"), folder, int8=request.getfixturevalue("hum_pack").folder
+        )
+
+    model = tmp_path_factory.mktemp("models") / "hum"
+    shutil.copytree(once("hum", make), model)  # some tests change their copy
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -17,3 +17,15 @@ def frame_count(samples: Any) -> Any:
         (1, 2)
     """
     return 1 + samples // HOP_SAMPLES
+
+
+def central_frames(count: int, max_frames: int) -> slice:
+    """Return which of `count` frames are kept: the central `max_frames`, from floor((count - max_frames) / 2); 0 keeps all.
+
+    Example:
+        >>> central_frames(1403, 1400), central_frames(7, 1400), central_frames(7, 0)
+        (slice(1, 1401, None), slice(0, 7, None), slice(0, 7, None))
+    """
+    kept = min(count, max_frames or count)
+    start = (count - kept) // 2
+    return slice(start, start + kept)

@@ -14,9 +14,7 @@ from emospec.vocabulary import EMOTIONS, common_emotion
 
 Sex = Literal["f", "m", ""]
 
-CLASS_SETS: dict[str, tuple[str, ...]] = {
-    "iemocap4": ("neutral", "happy", "angry", "sad"),
-}
+CLASS_SETS: dict[str, tuple[str, ...]] = {"iemocap4": ("neutral", "happy", "angry", "sad")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""How far a probability can be believed: temperature, calibration error, and what abstaining buys.
+"""Calibration: the temperature of probabilities, their calibration error, and the accuracy gained by abstaining.
 
-The temperature is fitted on dev, and judged on test.
+The temperature is fitted on dev and evaluated on test.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from emospec.runs.record import RunRecord
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
-BINS = 10  # equal widths of confidence in (0, 1]
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are looked at
+_BINS = 10
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
+# Probabilities are raised to this, so that none has an infinite logarithm.
+_SMALLEST = 1e-30
 
 
-def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> Floats:
-    """softmax(log p / T): the probabilities that logits divided by T would give.
+def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> _Floats:
+    """Return softmax(log p / T), the probabilities that logits divided by T would give.
 
-    A softmax's logarithm is its logits less a constant, which softmax ignores. Guo et al. 2017, On
+    The logarithm of a softmax is its logits less a constant, which softmax ignores. Guo et al. 2017, On
     Calibration of Modern Neural Networks, section 4.2.
 
     Args:
@@ -35,19 +37,19 @@ def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -
         >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
         [[0.667, 0.333]]
     """
-    scaled = np.log(np.maximum(probabilities, 1e-30).astype(np.float64)) / temperature
+    scaled = np.log(np.maximum(probabilities, _SMALLEST).astype(np.float64)) / temperature
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
 
 
-def negative_log_likelihood(probabilities: NDArray[np.floating], targets: Integers) -> float:
-    """Mean of -log p of the true class."""
-    own = np.asarray(probabilities, np.float64)[np.arange(len(targets)), targets]
-    return float(-np.log(np.maximum(own, 1e-30)).mean())
+def negative_log_likelihood(probabilities: NDArray[np.floating], targets: _Integers) -> float:
+    """Return the mean of -log p of the true class."""
+    of_target = np.asarray(probabilities, np.float64)[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_target, _SMALLEST)).mean())
 
 
-def fit_temperature(probabilities: NDArray[np.floating], targets: Integers) -> float:
-    """The temperature of least negative log-likelihood, by golden-section search over log T.
+def fit_temperature(probabilities: NDArray[np.floating], targets: _Integers) -> float:
+    """Return the temperature of least negative log-likelihood, by golden-section search over log T.
 
     The likelihood is unimodal in T (it is convex in 1 / T).
 
@@ -63,14 +65,13 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: Integers) -> f
     """
     if not len(targets):
         raise ValueError("a temperature needs utterances to fit it on")
-    low, high = np.log(LOWEST), np.log(HIGHEST)
-    golden = (np.sqrt(5) - 1) / 2
 
     def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(
-            apply_temperature(probabilities, float(np.exp(log_temperature))), targets
-        )
+        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return negative_log_likelihood(scaled, targets)
 
+    low, high = np.log(_LOWEST_TEMPERATURE), np.log(_HIGHEST_TEMPERATURE)
+    golden = (np.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     loss_left, loss_right = loss(left), loss(right)
     while high - low > 1e-5:
@@ -87,17 +88,17 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: Integers) -> f
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability diagram: per bin of confidence (k/10, (k+1)/10].
+    """The reliability diagram, by bin of confidence (k/10, (k+1)/10].
 
     Attributes:
         counts: (bins,) utterances.
         confidence: (bins,) mean confidence; NaN for an empty bin.
-        accuracy: (bins,) share that was right; NaN for an empty bin.
+        accuracy: (bins,) share of correct predictions; NaN for an empty bin.
     """
 
-    counts: Integers
-    confidence: Floats
-    accuracy: Floats
+    counts: _Integers
+    confidence: _Floats
+    accuracy: _Floats
 
     @property
     def error(self) -> float:
@@ -107,8 +108,8 @@ class Reliability:
         return float((gaps * self.counts[full]).sum() / self.counts.sum()) if full.any() else float("nan")
 
 
-def reliability(probabilities: NDArray[np.floating], targets: Integers) -> Reliability:
-    """Confidence (the largest probability) beside accuracy, in ten bins.
+def reliability(probabilities: NDArray[np.floating], targets: _Integers) -> Reliability:
+    """Return confidence (the largest probability) beside accuracy, in ten bins.
 
     Example:
         >>> r = reliability(np.array([[0.95, 0.05], [0.95, 0.05]]), np.array([0, 1]))
@@ -116,37 +117,34 @@ def reliability(probabilities: NDArray[np.floating], targets: Integers) -> Relia
         0.45
     """
     probabilities = np.asarray(probabilities, np.float64)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    place = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+    counts = np.bincount(place, minlength=_BINS)
     divisor = np.where(counts > 0, counts, np.nan)
-    return Reliability(
-        counts,
-        np.bincount(place, confidence, minlength=BINS) / divisor,
-        np.bincount(place, right.astype(np.float64), minlength=BINS) / divisor,
-    )
+    sums = (np.bincount(place, x, minlength=_BINS) for x in (confidence, correct.astype(np.float64)))
+    return Reliability(counts, *(total / divisor for total in sums))
 
 
-def risk_coverage(probabilities: NDArray[np.floating], targets: Integers) -> tuple[Floats, Floats]:
-    """What abstaining on the least confident buys.
+def risk_coverage(probabilities: NDArray[np.floating], targets: _Integers) -> tuple[_Floats, _Floats]:
+    """Return the errors among the most confident predictions, for every number of these.
 
     Returns:
-        coverage (n,): the share judged, 1/n to 1; risk (n,): the share of errors among them, the
-        most confident first (El-Yaniv & Wiener 2010). Equal confidences keep the order of rows.
+        coverage (n,): the share that is predicted, 1/n to 1; risk (n,): the share of errors among them,
+        the most confident first (El-Yaniv & Wiener 2010). Equal confidences keep the order of rows.
     """
     probabilities = np.asarray(probabilities, np.float64)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = (probabilities.argmax(axis=1) != targets)[order]
-    judged = np.arange(1, len(targets) + 1)
-    return judged / len(targets), np.cumsum(wrong) / judged
+    predicted = np.arange(1, len(targets) + 1)
+    return predicted / len(targets), np.cumsum(wrong) / predicted
 
 
 def abstention_table(
     probabilities: NDArray[np.floating],
-    targets: Integers,
+    targets: _Integers,
     coverages: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.5),
 ) -> list[tuple[float, float]]:
-    """(coverage, accuracy) rows at some coverages: each judges at least that share."""
+    """Return (coverage, accuracy) rows; each covers at least the share that is asked for."""
     coverage, risk = risk_coverage(probabilities, targets)
     places = [int(np.searchsorted(coverage, share - 1e-12)) for share in coverages]
     return [(float(coverage[k]), float(1 - risk[k])) for k in places]
@@ -154,11 +152,11 @@ def abstention_table(
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of one setting can be believed, over the test sets of its runs.
+    """Calibration of one setting over the test sets of its runs.
 
     Attributes:
         temperatures: of each run, fitted on its dev set.
-        before: confidence beside accuracy on test, as the network gave it.
+        before: confidence beside accuracy on test, with the network's own probabilities.
         after: the same after the run's temperature.
         abstention: (coverage, accuracy) on test, see `abstention_table`.
     """
@@ -170,25 +168,24 @@ class Calibration:
 
 
 def calibrate(runs: Sequence[RunRecord]) -> Calibration:
-    """Fit each run's temperature on dev, and judge all runs' test predictions with it."""
-    temperatures, plain, scaled, truth = [], [], [], []
-    for run in runs:
-        table = run.predictions()
-        columns = [f"p_{name}" for name in run.classes]
-        index = {name: i for i, name in enumerate(run.classes)}
-        parts = {}
-        for part in ("dev", "test"):
-            rows = table[table["part"] == part]
-            targets = rows["target"].map(index).to_numpy().astype(np.int64)
-            parts[part] = rows[columns].to_numpy(np.float64), targets
-        temperatures.append(fit_temperature(*parts["dev"]))
-        plain.append(parts["test"][0])
-        scaled.append(apply_temperature(parts["test"][0], temperatures[-1]))
-        truth.append(parts["test"][1])
-    before, after, targets = np.concatenate(plain), np.concatenate(scaled), np.concatenate(truth)
+    """Fit each run's temperature on its dev set and apply it to its test set; evaluate all test sets as one."""
+    dev, test = ([_probabilities(run, part) for run in runs] for part in ("dev", "test"))
+    temperatures = tuple(fit_temperature(*run) for run in dev)
+    before = np.concatenate([probabilities for probabilities, _ in test])
+    targets = np.concatenate([targets for _, targets in test])
+    scaled = (apply_temperature(run[0], t) for run, t in zip(test, temperatures, strict=True))
+    after = np.concatenate(list(scaled))
     return Calibration(
-        tuple(temperatures),
-        reliability(before, targets),
-        reliability(after, targets),
-        abstention_table(after, targets),
+        temperatures,
+        before=reliability(before, targets),
+        after=reliability(after, targets),
+        abstention=abstention_table(after, targets),
     )
+
+
+def _probabilities(run: RunRecord, part: str) -> tuple[_Floats, _Integers]:
+    """Return (utterances, classes) probabilities and (utterances,) true class indices of a run's dev or test."""
+    rows = run.predictions().query("part == @part")
+    index = {name: i for i, name in enumerate(run.classes)}
+    targets = rows["target"].map(index).to_numpy().astype(np.int64)
+    return rows[[f"p_{name}" for name in run.classes]].to_numpy(np.float64), targets

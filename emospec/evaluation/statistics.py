@@ -1,8 +1,8 @@
-"""How sure a number is: 95% intervals of UA and WA by speaker, and paired comparisons.
+"""Uncertainty of UA and WA: 95% intervals by speaker, and paired comparisons.
 
-Utterances of one speaker rise and fall together, so the speaker is what was sampled, and all of a
-speaker's predictions, over folds and repeats, are deleted or exchanged together. This covers the
-sampling of speakers, not retraining: the deviation over folds and seeds (`results`) stands beside it.
+The utterances of one speaker are not independent, so the speaker is the unit of sampling: all of a speaker's
+predictions, over folds and repeats, are deleted or exchanged together. This covers the sampling of speakers, not
+retraining, which the deviations over runs in `summary.py` show.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,24 +21,26 @@ _Integers = NDArray[np.int64]
 Metric = Literal["UA", "WA"]
 ACCURACIES: tuple[Metric, ...] = ("UA", "WA")
 
-CONFIDENCE = 0.95
-FEWEST_FOR_P = 6  # clusters: below, even the smallest two-sided p, 2 / 2^G, is above 0.05
-EXACT_UP_TO = 14  # clusters
-PERMUTATIONS = 2**EXACT_UP_TO  # drawn above that, the identity among them
-AT_ONCE = 2**20  # exchanges x clusters held in memory: 8 MB
-ROUNDING = 1e-12  # scores that differ by less are equal
-
-UNITS = {(True, False): "speakers", (False, True): "utterances", (True, True): "speakers and utterances"}
+_CONFIDENCE = 0.95
+# Below six clusters even the smallest two-sided p, 2 / 2^G, is above 0.05.
+_FEWEST_FOR_P = 6
+# All 2^G exchanges of up to so many clusters are tried; of more, as many are drawn, the identity among them.
+_EXACT_UP_TO = 14
+_PERMUTATIONS = 2**_EXACT_UP_TO
+# Exchanges x clusters held in memory at once: 8 MB.
+_CHUNK = 2**20
+# Scores that differ by less are equal.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class SpeakerCounts:
-    """Test predictions, counted by cluster.
+    """Correct and all test predictions of one setting by speaker, block and class.
 
     Attributes:
-        clusters: what is deleted or exchanged as one: speakers, and utterances whose speaker is
+        clusters: the units that are deleted or exchanged: speakers, and utterances whose speaker is
             unknown. Sorted, so that the order of rows and runs does not matter.
-        blocks: what the protocol scores as one test set before it takes the mean. Sorted.
+        blocks: the test sets that are scored alone before the mean over them is taken. Sorted.
         correct: (clusters, blocks, classes) correct predictions by true class.
         total: (clusters, blocks, classes) predictions by true class.
         unit: `speakers`, `utterances` (all speakers unknown) or `speakers and utterances`.
@@ -53,13 +55,13 @@ class SpeakerCounts:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its 95% interval.
+    """A score or a difference of scores and its 95% interval.
 
     Attributes:
         estimate: the number, as reported.
         low, high: the interval's ends; NaN where there is none.
         clusters: how many clusters it rests on.
-        unit: what they are, see `SpeakerCounts`.
+        unit: what the clusters are, see `SpeakerCounts`.
         reason: why there is no interval; empty where there is one.
     """
 
@@ -77,9 +79,9 @@ class Comparison:
 
     Attributes:
         interval: the difference of the scores, in [-1, 1], and its jackknife interval.
-        p: two-sided, of the sign-flip permutation; None below six clusters.
+        p: two-sided, of the sign-flip permutation test; None below six clusters.
         permutations: how many were tried, the identity among them; 0 without p.
-        exact: whether these were all there are.
+        exact: whether all permutations were tried.
         reason: why there is no p; empty where there is one.
     """
 
@@ -96,6 +98,7 @@ class Comparison:
 
 
 def count_by_speaker(
+    *,
     blocks: ArrayLike,
     speakers: ArrayLike,
     utterances: ArrayLike,
@@ -106,11 +109,11 @@ def count_by_speaker(
     """Count the test predictions of all runs of one setting; one row per prediction.
 
     Args:
-        blocks: (rows,) what the row is scored with, the same words for every setting: its fold and
-            repeat under dai2019 (the mean is over runs), its repeat under any other protocol (the
-            folds are pooled).
+        blocks: (rows,) name of the test set that the row is scored with, alike in every setting: fold and
+            repeat under dai2019 (the mean is over runs), the repeat under any other protocol (its folds
+            are pooled).
         speakers: (rows,) unique over pooled corpora, such as `emodb/03`; empty where unknown.
-        utterances: (rows,) the utterance's id, which stands in for an unknown speaker.
+        utterances: (rows,) ids; the cluster of a row whose speaker is unknown.
         targets: (rows,) true class indices in [0, classes).
         predicted: (rows,) predicted class indices in [0, classes).
         classes: how many classes.
@@ -119,44 +122,50 @@ def count_by_speaker(
         ValueError: vectors of different lengths, or a class index out of range.
 
     Example:
-        >>> counts = count_by_speaker(["0"] * 3, ["a", "a", ""], ["x", "y", "z"], [0, 1, 1], [0, 0, 1], 2)
+        >>> counts = count_by_speaker(
+        ...     blocks=["0"] * 3, speakers=["a", "a", ""], utterances=["x", "y", "z"],
+        ...     targets=[0, 1, 1], predicted=[0, 0, 1], classes=2,
+        ... )
         >>> counts.clusters, counts.unit
         (('speaker a', 'utterance z'), 'speakers and utterances')
         >>> counts.correct[:, 0].tolist(), counts.total[:, 0].tolist()
         ([[1, 0], [0, 1]], [[1, 1], [0, 1]])
     """
-    block, speaker, utterance = (np.asarray(words, np.str_) for words in (blocks, speakers, utterances))
+    block, speaker, utterance = (np.asarray(names, np.str_) for names in (blocks, speakers, utterances))
     target, guess = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
     if len({column.shape for column in (block, speaker, utterance, target, guess)}) > 1 or target.ndim != 1:
         raise ValueError("blocks, speakers, utterances, targets and predicted must be equally long vectors")
-    if target.size and not (min(target.min(), guess.min()) >= 0 and max(target.max(), guess.max()) < classes):
+    indices = np.concatenate([target, guess])
+    if ((indices < 0) | (indices >= classes)).any():
         raise ValueError(f"class indices must lie in [0, {classes})")
     known = speaker != ""
+    # The prefixes keep a known speaker apart from an utterance of the same name.
     voice = np.where(known, np.strings.add("speaker ", speaker), np.strings.add("utterance ", utterance))
     clusters, row = np.unique(voice, return_inverse=True)
     names, column = np.unique(block, return_inverse=True)
     place = (row * len(names) + column) * classes + target
     shape = (len(clusters), len(names), classes)
+    units = [name for name, rows in (("speakers", known), ("utterances", ~known)) if rows.any()]
     return SpeakerCounts(
         clusters=tuple(clusters.tolist()),
         blocks=tuple(names.tolist()),
         correct=np.bincount(place[target == guess], minlength=int(np.prod(shape))).reshape(shape),
         total=np.bincount(place, minlength=int(np.prod(shape))).reshape(shape),
-        unit=UNITS[bool(known.any()) or not known.size, not known.all()],
+        unit=" and ".join(units) or "speakers",
     )
 
 
 def interval(counts: SpeakerCounts, metric: Metric) -> Interval:
-    """Delete-one-speaker jackknife interval of UA or WA, as the protocol reports them.
+    """Return UA or WA, as the protocol reports them, with its delete-one-speaker jackknife interval.
 
     With G speakers, score s, and s_g the same score without any prediction of speaker g:
 
         e^2 = (G - 1) / G  sum_g (s_g - mean_h s_h)^2,    interval = s -+ t(0.975; G - 1) e,
 
     cut to [0, 1]. Tukey 1958; Efron & Tibshirani 1993, An Introduction to the Bootstrap, eq. 11.5;
-    the quantile of G - 1 degrees of freedom, because G is small: with 4 to 40 speakers a bootstrap
-    over speakers covers less. Deleting a speaker can empty a class; UA is then, as always, over the
-    classes that are there.
+    t has G - 1 degrees of freedom, because G is small: with 4 to 40 speakers a bootstrap over
+    speakers covers less. Deleting a speaker can empty a class; UA is then, as always, over the
+    classes that are left.
 
     Args:
         counts: of one setting, see `count_by_speaker`.
@@ -164,24 +173,27 @@ def interval(counts: SpeakerCounts, metric: Metric) -> Interval:
 
     Returns:
         The score and its interval. The ends are NaN, with the reason, below two speakers and where
-        the score is the same without any of them: that is no spread to judge by, not certainty.
+        the score is the same without any of them: that shows no spread, not certainty.
 
     Example:
-        >>> a = count_by_speaker(["0"] * 6, [*"aabbcc"], [*"uvwxyz"], [0, 1] * 3, [0, 1, 0, 0, 0, 1], 2)
-        >>> s = interval(a, "UA")
+        >>> counts = count_by_speaker(
+        ...     blocks=["0"] * 6, speakers=[*"aabbcc"], utterances=[*"uvwxyz"],
+        ...     targets=[0, 1] * 3, predicted=[0, 1, 0, 0, 0, 1], classes=2,
+        ... )
+        >>> s = interval(counts, "UA")
         >>> round(s.estimate, 3), round(s.low, 3), s.high, s.clusters, s.unit
         (0.833, 0.116, 1.0, 3, 'speakers')
     """
-    everything, deleted = _scores_and_deleted(counts, metric)
-    return _jackknife(everything, deleted, (0.0, 1.0), counts.unit)
+    score, deleted = _score_and_deleted(counts, metric)
+    return _jackknife(score, deleted, (0.0, 1.0), counts.unit)
 
 
 def paired(first: SpeakerCounts, second: SpeakerCounts, metric: Metric, seed: int = 0) -> Comparison:
     """Compare two systems that were tested on the same utterances in the same folds and repeats.
 
     The interval is the jackknife's (see `interval`) of the difference D = score 1 - score 2, each
-    speaker deleted from both. The test is the sign-flip permutation by speaker: were there no
-    difference, a speaker's predictions might as well be the other system's, so
+    speaker deleted from both. The test is the sign-flip permutation by speaker: under the null
+    hypothesis a speaker's predictions might as well be the other system's, so
 
         p = share of the 2^G ways to exchange them, speaker by speaker, with |D'| >= |D|,
 
@@ -189,7 +201,7 @@ def paired(first: SpeakerCounts, second: SpeakerCounts, metric: Metric, seed: in
     The exchange leaves the class totals N alone and D is linear in the correct predictions, so
     D' = sum_g +-d_g with d_g = the part of D that comes from speaker g. Good 2005, Permutation,
     Parametric and Bootstrap Tests of Hypotheses, ch. 3; Dror et al. 2018, ACL, section 3.2;
-    (1 + k) / (1 + n): Phipson & Smyth 2010. It asks about these trained models and new speakers.
+    (1 + k) / (1 + n): Phipson & Smyth 2010. The conclusion is about these trained models and new speakers.
 
     Args:
         first: counts of one setting.
@@ -201,29 +213,32 @@ def paired(first: SpeakerCounts, second: SpeakerCounts, metric: Metric, seed: in
         RunError: they were not tested on the same utterances, folds and repeats.
 
     Example:
-        >>> rows = ["0"] * 12, [*"aabbccddeeff"], [*"mnopqrstuvwx"], [0, 1] * 6
-        >>> good = count_by_speaker(*rows, [0, 1] * 6, 2)
-        >>> poor = count_by_speaker(*rows, [0, 0] * 6, 2)
+        >>> rows = {"blocks": ["0"] * 12, "speakers": [*"aabbccddeeff"], "utterances": [*"mnopqrstuvwx"]}
+        >>> rows |= {"targets": [0, 1] * 6, "classes": 2}
+        >>> good = count_by_speaker(**rows, predicted=[0, 1] * 6)
+        >>> poor = count_by_speaker(**rows, predicted=[0, 0] * 6)
         >>> c = paired(good, poor, "UA")
         >>> c.difference, c.p, c.permutations, c.exact
         (0.5, 0.03125, 64, True)
     """
     _refuse_unpaired(first, second)
-    (one, one_deleted), (two, two_deleted) = (_scores_and_deleted(c, metric) for c in (first, second))
+    (score, deleted), (other_score, other_deleted) = (_score_and_deleted(c, metric) for c in (first, second))
+    difference = _jackknife(score - other_score, deleted - other_deleted, (-1.0, 1.0), first.unit)
     size = len(first.clusters)
-    spread = _jackknife(one - two, one_deleted - two_deleted, (-1.0, 1.0), first.unit)
-    if size < FEWEST_FOR_P:
-        return Comparison(spread, None, 0, False, f"below {FEWEST_FOR_P} {first.unit} no p can reach 0.05")
+    if size < _FEWEST_FOR_P:
+        reason = f"below {_FEWEST_FOR_P} {first.unit} no p can reach 0.05"
+        return Comparison(difference, p=None, permutations=0, exact=False, reason=reason)
+    # d_g, the part of D from each speaker: an exchange turns its sign.
     parts = ((first.correct - second.correct) * _weights(first.total.sum(axis=0), metric)).sum(axis=(1, 2))
-    bound, extreme, tried = abs(parts.sum()) - ROUNDING, 0, 0
+    bound, extreme, tried = abs(parts.sum()) - _ROUNDING, 0, 0
     for exchanged in _exchanges(size, seed):
         extreme += int((np.abs(parts.sum() - 2 * (exchanged @ parts)) >= bound).sum())
         tried += len(exchanged)
-    return Comparison(spread, extreme / tried, tried, size <= EXACT_UP_TO)
+    return Comparison(difference, p=extreme / tried, permutations=tried, exact=size <= _EXACT_UP_TO)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction of the p of a sweep, in the order given.
+    """Return Holm's step-down correction of several p values, in the order given.
 
     With p_(1) <= ... <= p_(m): corrected p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
     Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6.
@@ -239,8 +254,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         [0.06, None, 0.03, 0.06]
     """
     tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    if strange := [p for p, _ in tested if not 0 <= p <= 1]:
-        raise ValueError(f"p must lie in [0, 1], found {strange[0]}")
+    if invalid := [p for p, _ in tested if not 0 <= p <= 1]:
+        raise ValueError(f"p must lie in [0, 1], found {invalid[0]}")
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, place) in enumerate(tested):
@@ -249,17 +264,17 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _scores_and_deleted(counts: SpeakerCounts, metric: Metric) -> tuple[float, _Floats]:
-    """The score, and (clusters,) the score without each cluster."""
+def _score_and_deleted(counts: SpeakerCounts, metric: Metric) -> tuple[float, _Floats]:
+    """Return the score, and the scores without each cluster (clusters,)."""
     correct, total = counts.correct.sum(axis=0), counts.total.sum(axis=0)
-    everything = float(_score(correct, total, metric))
-    return everything, _score(correct - counts.correct, total - counts.total, metric)
+    score = float(_score(correct, total, metric))
+    return score, _score(correct - counts.correct, total - counts.total, metric)
 
 
 def _score(correct: _Integers, total: _Integers, metric: Metric) -> _Floats:
-    """(..., blocks, classes) counts -> (...): the mean over blocks of each block's UA or WA.
+    """Return the mean over blocks of each block's UA or WA: (..., blocks, classes) counts -> (...).
 
-    A class, or a block, of which nothing is left does not count in the mean.
+    A class, or a block, without any row left does not count in the mean.
     """
     tested = total.sum(axis=-1)
     if metric == "WA":
@@ -270,14 +285,14 @@ def _score(correct: _Integers, total: _Integers, metric: Metric) -> _Floats:
 
 
 def _mean(values: _Floats, present: NDArray[np.bool_]) -> _Floats:
-    """Mean over the last axis of what is present; NaN where nothing is."""
+    """Return the mean over the present values of the last axis; NaN where none is present."""
     count = present.sum(axis=-1)
     means: _Floats = np.where(present, values, 0).sum(axis=-1) / np.maximum(count, 1)
     return np.where(count > 0, means, np.nan)
 
 
 def _weights(total: _Integers, metric: Metric) -> _Floats:
-    """What one correct prediction adds to the score: (blocks, classes), from the totals over clusters.
+    """Return what one correct prediction adds to the score: (blocks, classes), from the totals over clusters.
 
     UA: 1 / (blocks x classes present in the block x N of block and class); WA: 1 / (blocks x N of block).
     """
@@ -289,42 +304,43 @@ def _weights(total: _Integers, metric: Metric) -> _Floats:
 
 
 def _jackknife(estimate: float, deleted: _Floats, limits: tuple[float, float], unit: str) -> Interval:
-    """The interval of an estimate, from the (clusters,) estimates without each cluster."""
-    size = len(deleted)
+    """Return the interval of an estimate, from the estimates without each cluster (clusters,)."""
+    size, reason = len(deleted), ""
     if size < 2:
-        return Interval(estimate, np.nan, np.nan, size, unit, f"an interval needs at least two {unit}")
-    if np.ptp(deleted) < ROUNDING:
-        why = f"the number is the same without any one of the {unit}: there is no spread to judge by"
-        return Interval(estimate, np.nan, np.nan, size, unit, why)
+        reason = f"an interval needs at least two {unit}"
+    elif np.ptp(deleted) < _ROUNDING:
+        reason = f"the number is the same without any one of the {unit}: there is no spread to judge by"
+    if reason:
+        return Interval(estimate, np.nan, np.nan, clusters=size, unit=unit, reason=reason)
     error = np.sqrt((size - 1) / size * np.square(deleted - deleted.mean()).sum())
-    reach = float(stdtrit(size - 1, (1 + CONFIDENCE) / 2) * error)
+    reach = float(stdtrit(size - 1, (1 + _CONFIDENCE) / 2) * error)
     low, high = max(limits[0], estimate - reach), min(limits[1], estimate + reach)
-    return Interval(estimate, low, high, size, unit)
+    return Interval(estimate, low, high, clusters=size, unit=unit)
 
 
 def _exchanges(size: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Which clusters are exchanged, (some ways, clusters) of 0 and 1 at a time; the first is the identity."""
-    if size <= EXACT_UP_TO:
+    """Yield chunks (exchanges, clusters) of 1 where a cluster is exchanged, else 0; the first is the identity."""
+    if size <= _EXACT_UP_TO:
         yield (np.arange(2**size)[:, None] >> np.arange(size) & 1).astype(np.uint8)
         return
     yield np.zeros((1, size), np.uint8)
     rng = np.random.default_rng(seed)
-    left, octets = PERMUTATIONS - 1, -(-size // 8)
+    left, n_bytes = _PERMUTATIONS - 1, -(-size // 8)
     while left:
-        rows = min(left, max(1, AT_ONCE // size))
-        drawn = np.frombuffer(rng.bytes(rows * octets), np.uint8).reshape(rows, octets)
+        rows = min(left, max(1, _CHUNK // size))
+        drawn = np.frombuffer(rng.bytes(rows * n_bytes), np.uint8).reshape(rows, n_bytes)
         yield np.unpackbits(drawn, axis=1, count=size)
         left -= rows
 
 
 def _refuse_unpaired(first: SpeakerCounts, second: SpeakerCounts) -> None:
-    for what, equal in (
+    for difference, equal in (
         ("speakers or utterances", first.clusters == second.clusters),
         ("folds or repeats", first.blocks == second.blocks),
         ("utterances in some fold", np.array_equal(first.total, second.total)),
     ):
         if not equal:
             raise RunError(
-                f"two settings tested on different {what} cannot be compared in pairs. "
+                f"two settings tested on different {difference} cannot be compared in pairs. "
                 "Train both on the same folds, repeats and seed"
             )

@@ -1,4 +1,4 @@
-"""Several runs of one setting summed up as their protocol asks."""
+"""Summary: the test scores of several runs of one setting, summed up as their protocol asks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Summary:
 
     @property
     def speaker_overlap(self) -> bool | None:
-        """Whether any run's test speakers were trained or selected on; None where that is unknown."""
+        """Whether any run's test speakers are in its training or dev; None where that is unknown."""
         return any_overlap(run.meta.protocol.speaker_overlap for run in self.runs)
 
     @cached_property
@@ -70,18 +70,16 @@ class Summary:
     def by_corpus(self) -> dict[str, Interval]:
         """UA on each corpus of a pool by itself, summed up as the whole; empty for a single corpus.
 
-        A pool's UA is most of all that of its largest corpus, and corpora differ in difficulty.
+        The UA of a pool is mostly that of its largest corpus, and corpora differ in difficulty.
         """
-        corpora = self.runs[0].corpora
-        if len(corpora) < 2:
-            return {}
+        corpora = self.runs[0].corpora if len(self.runs[0].corpora) > 1 else ()
         return {name: interval(speaker_counts(self.runs, name), "UA") for name in corpora}
 
     @property
     def corpora_mean(self) -> float:
         """The plain mean of `by_corpus`; NaN for a single corpus."""
-        each = [found.estimate for found in self.by_corpus.values()]
-        return float(np.mean(each)) if each else float("nan")
+        scores = [score.estimate for score in self.by_corpus.values()]
+        return float(np.mean(scores)) if scores else float("nan")
 
 
 def summarise(runs: Sequence[RunRecord]) -> Summary:
@@ -101,15 +99,15 @@ def summarise(runs: Sequence[RunRecord]) -> Summary:
 
 
 def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
-    """Runs of one protocol that are known to belong together, under a name; `summarise` knows by itself."""
-    first = runs[0]
+    """Sum up runs as `summarise` does, under a given name and without checking that they belong together."""
     confusions = [np.array(run.scores.test.confusion, np.int64) for run in runs]
-    own_ua = np.array([unweighted_accuracy(c) for c in confusions])
-    own_wa = np.array([weighted_accuracy(c) for c in confusions])
+    ua_of_runs = np.array([unweighted_accuracy(c) for c in confusions])
+    wa_of_runs = np.array([weighted_accuracy(c) for c in confusions])
     total = np.sum(confusions, axis=0)
-    if first.meta.protocol.name == "dai2019":
-        how = f"mean over {len(runs)} run{'s' * (len(runs) != 1)}"
-        ua, wa = float(own_ua.mean()), float(own_wa.mean())
+    number = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
+    if runs[0].meta.protocol.name == "dai2019":
+        how = f"mean over {number}"
+        ua, wa = float(ua_of_runs.mean()), float(wa_of_runs.mean())
     else:
         pooled: dict[int, NDArray[np.int64]] = {}
         for run, confusion in zip(runs, confusions, strict=True):
@@ -117,43 +115,42 @@ def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
             pooled[repeat] = pooled.get(repeat, np.zeros_like(confusion)) + confusion
         ua = float(np.mean([unweighted_accuracy(c) for c in pooled.values()]))
         wa = float(np.mean([weighted_accuracy(c) for c in pooled.values()]))
-        how = f"pooled test predictions of {len(runs)} run{'s' * (len(runs) != 1)}"
+        how = f"pooled test predictions of {number}"
         if len(pooled) > 1:
             how += f", mean over {len(pooled)} repeats"
-    many = len(runs) > 1
     return Summary(
         setting=setting,
         runs=tuple(runs),
         how=how,
         ua=ua,
         wa=wa,
-        ua_deviation=float(own_ua.std(ddof=1)) if many else float("nan"),
-        wa_deviation=float(own_wa.std(ddof=1)) if many else float("nan"),
-        recall=dict(zip(first.classes, recalls(total).tolist(), strict=True)),
+        ua_deviation=float(ua_of_runs.std(ddof=1)) if len(runs) > 1 else float("nan"),
+        wa_deviation=float(wa_of_runs.std(ddof=1)) if len(runs) > 1 else float("nan"),
+        recall=dict(zip(runs[0].classes, recalls(total).tolist(), strict=True)),
         confusion=total,
         dev_ua=float(np.mean([run.scores.dev.ua for run in runs])),
     )
 
 
 def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
-    """The runs must share protocol, classes and setting; those of a repeat its fold lists, each once."""
+    """Raise RunError where runs do not belong together, or a fold of a repeat is there twice."""
     first = runs[0]
     repeats: dict[int, RunRecord] = {}
     folds: dict[tuple[int, int], RunRecord] = {}
     for run in runs:
-        protocol = run.meta.protocol
-        mate = repeats.setdefault(protocol.repeat, run)
-        own, firsts = _differing(run, first)
-        for what, other, a, b in (
-            ("protocol", first, protocol.name, first.meta.protocol.name),
+        protocol, expected = run.meta.protocol, first.meta.protocol
+        same_repeat = repeats.setdefault(protocol.repeat, run)
+        differing, from_first = _differing(run, first)
+        for trait, other, a, b in (
+            ("protocol", first, protocol.name, expected.name),
             ("classes", first, run.classes, first.classes),
             ("corpora", first, run.corpora, first.corpora),
-            ("settings", first, own, firsts),
-            ("fold lists", mate, protocol.hash, mate.meta.protocol.hash),
+            ("settings", first, differing, from_first),
+            ("fold lists", same_repeat, protocol.hash, same_repeat.meta.protocol.hash),
         ):
             if a != b:
                 raise RunError(
-                    f"runs of different {what} cannot be summed up: {other.folder} has {b}, {run.folder} has {a}"
+                    f"runs of different {trait} cannot be summed up: {other.folder} has {b}, {run.folder} has {a}"
                 )
         twin = folds.setdefault(run.place, run)
         if twin is not run:
@@ -162,51 +159,59 @@ def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def _differing(one: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of each run's settings the other has otherwise."""
-    mine, theirs = one.flat, other.flat
+def _differing(run: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings that differ between two runs, as each of them has these."""
+    mine, theirs = run.flat, other.flat
     keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
     return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
 
 
 def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
-    """`summarise` for each setting, protocol, corpora and classes among the runs, in order of appearance."""
+    """Sum up each setting, protocol, corpora and classes among the runs, in order of appearance."""
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for run in runs:
         groups.setdefault((run.but_for(), *run.section), []).append(run)
     return [summarise(group) for group in groups.values()]
 
 
-def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts:
-    """The test predictions of one setting's runs, of one corpus if named, counted as its protocol sums them up."""
+def rows_of_test(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return the test rows of the runs' `predictions.csv`, one run after another.
+
+    A further column `block` names the test set that a row is scored with: its run under dai2019, which
+    takes the mean over runs, else its repeat, whose folds are pooled.
+    """
     tables = []
     for run in runs:
         protocol = run.meta.protocol
-        # dai2019 takes the mean over runs, every other protocol over repeats of pooled folds.
         fold = f".{protocol.fold}" if protocol.name == "dai2019" else ""
         rows = run.predictions()
         tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol.repeat}{fold}"))
-    rows = pd.concat(tables)
+    return pd.concat(tables)
+
+
+def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts:
+    """Count the test predictions of one setting's runs, of one corpus if named, by speaker and block."""
+    rows = rows_of_test(runs)
     if corpus:
         rows = rows[rows["corpus"] == corpus]
     index = {name: i for i, name in enumerate(runs[0].classes)}
     return count_by_speaker(
-        rows["block"],
-        voices(rows),
-        rows["utterance"],
-        rows["target"].map(index),
-        rows["predicted"].map(index),
-        len(index),
+        blocks=rows["block"],
+        speakers=voices(rows),
+        utterances=rows["utterance"],
+        targets=rows["target"].map(index),
+        predicted=rows["predicted"].map(index),
+        classes=len(index),
     )
 
 
 def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
-    """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
+    """Return the speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
     return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:
-    """Test scores of all finished runs in some folders, one `Summary` per setting and protocol.
+    """Return the test scores of all finished runs in some folders, one `Summary` per setting and protocol.
 
     Example:
         >>> [(s.setting, s.ua) for s in emospec.evaluate("runs/emodb")]  # doctest: +SKIP

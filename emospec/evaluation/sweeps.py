@@ -1,4 +1,4 @@
-"""Sweeps: settings that differ in the value of one key, and what dev and the paired tests say of them."""
+"""Sweeps: settings that differ in the value of one key, the value that dev chooses, and paired tests against it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class SweepRow:
     """One value of a sweep.
 
     Attributes:
-        value: in words.
+        value: as a word.
         summary: its test and dev scores.
         chosen: in how many folds its dev UA was the best.
         comparison: the setting that dev chose less this one, in UA; None for that one itself, or without pairs.
@@ -35,7 +35,7 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Settings of one preset that differ in one key alone, by its value.
+    """Settings of one preset that differ in one key alone.
 
     Attributes:
         key: such as `loss.center_weight`.
@@ -47,7 +47,7 @@ class Sweep:
 
     @property
     def symbol(self) -> str:
-        """What a table calls the key: λ, α, or the key itself."""
+        """The name of the key in tables: λ, α, or the key itself."""
         return SYMBOLS.get(self.key, self.key)
 
     @property
@@ -67,7 +67,7 @@ class Sweep:
         return shared_places(self.summaries)
 
     def dev_ua(self, summary: Summary) -> float:
-        """Mean dev UA over the folds that all values have run; over its own where there are none such."""
+        """Return the mean dev UA over the folds that all values have run; over its own where there are none."""
         return dev_ua_on(self.shared, summary)
 
     @cached_property
@@ -91,25 +91,22 @@ class Sweep:
     @cached_property
     def rows(self) -> list[SweepRow]:
         """One row per value; the differences are to the setting that dev chose, Holm-corrected."""
-        comparisons: list[Comparison | None] = []
-        for summary in self.summaries:
-            try:
-                pair = None if summary is self.best else pair_up(self.best, summary)
-            except RunError:
-                pair = None
-            comparisons.append(pair.comparisons["UA"] if pair else None)
+        comparisons = [self._to_best(summary) for summary in self.summaries]
         corrected = holm([comparison.p if comparison else None for comparison in comparisons])
         chosen = {run.folder for run in self.by_dev.runs} if self.by_dev else set()
-        return [
-            SweepRow(value, summary, sum(run.folder in chosen for run in summary.runs), comparison, p)
-            for value, summary, comparison, p in zip(
-                self.values, self.summaries, comparisons, corrected, strict=True
-            )
-        ]
+        folds = [sum(run.folder in chosen for run in summary.runs) for summary in self.summaries]
+        columns = self.values, self.summaries, folds, comparisons, corrected
+        return [SweepRow(*row) for row in zip(*columns, strict=True)]
+
+    def _to_best(self, summary: Summary) -> Comparison | None:
+        try:
+            return None if summary is self.best else pair_up(self.best, summary).comparisons["UA"]
+        except RunError:
+            return None
 
 
 def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
-    """The sweeps among settings: two or more values of a key, three or more of lambda or alpha.
+    """Return the sweeps among settings: two or more values of a key, three or more of lambda or alpha.
 
     A sweep is of one protocol, on the same corpora and classes. Without centre loss alpha means nothing, so
     lambda 0 belongs to a sweep of lambda at any alpha.
@@ -121,17 +118,18 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
 
 
 def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
-    """`find_sweeps` among settings of one section."""
+    """Return `find_sweeps` among settings of one section."""
     flats = [summary.runs[0].flat for summary in summaries]
-    differ = {key for flat in flats for key, value in flat.items() if value != flats[0].get(key)}
-    keys = sorted(differ - {"preset", "seed"})  # two seeds are two draws, two presets no values of a key
-    found = []
-    for key in keys:
+    differing = {key for flat in flats for key, value in flat.items() if value != flats[0].get(key)}
+    sweeps = []
+    # Two seeds are two draws, and two presets differ in more than a value.
+    for key in sorted(differing - {"preset", "seed"}):
         groups: dict[frozenset[tuple[str, str]], list[int]] = {}
         for i, flat in enumerate(flats):
             if key != RATE or flat[WEIGHT]:
                 groups.setdefault(summaries[i].runs[0].but_for(key), []).append(i)
         if key == WEIGHT:
+            # Lambda 0 has no alpha: it joins every group that equals it but for alpha.
             plain = {rest: group for rest, group in groups.items() if not flats[group[0]][WEIGHT]}
             groups = {rest: group for rest, group in groups.items() if rest not in plain}
             for rest, group in groups.items():
@@ -139,11 +137,11 @@ def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
         for group in groups.values():
             if len(group) >= (3 if key in SYMBOLS else 2):
                 ordered = sorted(group, key=lambda i: _order(flats[i][key]))
-                found.append(Sweep(key, tuple(summaries[i] for i in ordered)))
-    return found
+                sweeps.append(Sweep(key, tuple(summaries[i] for i in ordered)))
+    return sweeps
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then words."""
+    """Return a sort key that puts numbers by size, then words."""
     number = isinstance(value, int | float)
     return not number, float(value) if number else 0.0, str(value)

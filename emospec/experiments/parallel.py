@@ -121,8 +121,8 @@ def _run_safely(spec: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
 
 def _prepare_frames(specs: Sequence[RunSpec], progress: RunProgress | None) -> None:
     """Compute each pack's frames once, before the runs that share them start."""
-    from emospec.learning.batches import FrameStore
-    from emospec.learning.memory import reuse_freed_memory
+    from emospec.learning.device import reuse_freed_memory
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.spectrogram import LogSpectrogram
 
     reuse_freed_memory()

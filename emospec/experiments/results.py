@@ -66,7 +66,7 @@ def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> p
     Raises:
         RunError: the pack holds no utterance of the run's classes, or none that is new to the model.
     """
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
 
     opened = Pack(pack)
@@ -77,7 +77,7 @@ def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> p
     if "test" not in parts:
         raise RunError(f"{pack} holds no utterance that is new to the model: all trained or selected it")
     learner = Learner.load(run.files.model)
-    outputs = learner.judge(FrameStore(opened, learner.frontend), opened.places(utterances))
+    outputs = learner.forward_utterances(FrameStore(opened, learner.frontend), opened.places(utterances))
     table = _table(utterances, parts, run.classes, outputs)
     if out is not None:
         write_text(out, table.to_csv(index=False))

@@ -114,8 +114,8 @@ def run_spec(
 
     import torch
 
+    from emospec.learning.device import reuse_freed_memory
     from emospec.learning.distributed import Ranks
-    from emospec.learning.memory import reuse_freed_memory
 
     reuse_freed_memory()
     ranks = Ranks()
@@ -161,9 +161,8 @@ def _train(
     """Train and evaluate a run whose folder nobody else writes into."""
     import torch
 
-    from emospec.learning.batches import FrameStore
+    from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
-    from emospec.learning.memory import give_back_freed_memory
     from emospec.learning.training import fit
 
     spec, settings = prepared.spec, prepared.spec.settings
@@ -197,10 +196,7 @@ def _train(
     audit = prepared.audit_after(audit, result)
     if spec.strict:
         audit.refuse_leaks()
-    outputs = {}
-    for part in PARTS:
-        outputs[part] = ranks.judge(learner, store, prepared.part(part))
-        give_back_freed_memory()
+    outputs = {part: ranks.forward_utterances(learner, store, prepared.part(part)) for part in PARTS}
     if ranks.main:
         write_results(prepared, meta, audit, result, learner, outputs)
     ranks.wait()

@@ -165,7 +165,7 @@ def _compare(learner: Learner, content: bytes) -> None:
     """
     session = _open(content)
     batch, lengths = _noise()
-    z, probabilities = learner.listen(torch.from_numpy(batch), torch.from_numpy(lengths))
+    z, probabilities = learner.forward_waveforms(torch.from_numpy(batch), torch.from_numpy(lengths))
     padded = session.run(["probabilities", "z"], {"waveforms": batch, "lengths": lengths})
     alone = [_listen(session, row[:n]) for row, n in zip(batch, lengths, strict=True)]
     for k, (name, expected) in enumerate((("probabilities", probabilities.numpy()), ("z", z.numpy()))):

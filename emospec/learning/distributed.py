@@ -1,8 +1,7 @@
 """Processes that train one model together: N of them take the step of one with the joint batch.
 
-They are started by `accelerate launch` or `torchrun`; otherwise there is one, and nothing here does anything.
-What is computed from a batch (losses, gradients, sums for the centres) is a sum over utterances divided by
-what the joint batch gives, so that it is only to be summed over the processes.
+`torchrun` starts them; otherwise there is one process, and nothing here does anything. Losses, gradients and the
+sums for the centres are sums over utterances, divided by totals of the joint batch: they are summed over processes.
 """
 
 import atexit
@@ -13,51 +12,57 @@ from datetime import timedelta
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object, reduce
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, distributed
 
-from emospec.learning.batches import FrameStore
+from emospec.learning.device import training_device
+from emospec.learning.frame_store import FrameStore
 from emospec.learning.learner import Learner, Outputs
 
-LONGEST_WAIT = timedelta(days=1)  # while one computes the frames of a large corpus
+# While one process computes the frames of a large corpus, the others wait.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 class Ranks:
     """This process among those that train together.
 
     Attributes:
-        rank, count: its place, from 0, and how many there are.
+        rank, count: its number, from 0, and how many processes there are.
         main: whether it is the one that writes.
     """
 
     def __init__(self) -> None:
-        # By itself it would take processes without an accelerator for single ones.
-        on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
-        self._state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-        self.rank, self.count = self._state.process_index, self._state.num_processes
+        self.rank, self.count = (int(os.environ.get(*name)) for name in (("RANK", "0"), ("WORLD_SIZE", "1")))
         self.main = self.rank == 0
-        if self.count > 1:
-            atexit.register(self._state.destroy_process_group)
+        if self.count > 1 and not distributed.is_initialized():
+            backend = "nccl" if training_device().type == "cuda" else "gloo"
+            distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
+            atexit.register(distributed.destroy_process_group)
 
     def wait(self) -> None:
-        """Until all are here."""
-        self._state.wait_for_everyone()
+        """Wait until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """What is inside is done by the main process, and by the others when that has ended."""
-        with self._state.main_process_first():
-            yield
+        """Let the main process run a block; the others follow when it has ended."""
+        if not self.main:
+            self.wait()
+        yield
+        if self.main:
+            self.wait()
 
     def share(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of what all have to do, what this one does."""
+        """Return this process's share of what all have to do."""
         return indices[self.rank :: self.count]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes, the same in each."""
-        return reduce(tensor, "sum") if self.count > 1 else tensor
+        """Return the sum over the processes, the same in each."""
+        if self.count > 1:
+            tensor = tensor.clone()
+            distributed.all_reduce(tensor)
+        return tensor
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace gradients by their sums over the processes, in one message."""
@@ -65,25 +70,27 @@ class Ranks:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         joint = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-        pieces = torch.split(joint, [gradient.numel() for gradient in gradients])
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            gradient.copy_(piece.view_as(gradient))
+        summed = torch.split(joint, [gradient.numel() for gradient in gradients])
+        for gradient, values in zip(gradients, summed, strict=True):
+            gradient.copy_(values.view_as(gradient))
 
-    def judge(
+    def forward_utterances(
         self,
         learner: Learner,
         store: FrameStore,
         indices: Sequence[int],
         precision: torch.dtype = torch.float32,
     ) -> Outputs:
-        """What `Learner.judge` says; each process judges its share, and all know the whole."""
+        """Return `Learner.forward_utterances` of all indices in each process; each computes its share."""
         if self.count == 1:
-            return learner.judge(store, indices, precision)
-        own = indices[self.rank :: self.count]
-        parts = gather_object([learner.judge(store, own, precision) if own else None])
+            return learner.forward_utterances(store, indices, precision)
+        share = indices[self.rank :: self.count]
+        parts: list[Outputs | None] = [None] * self.count
+        outputs = learner.forward_utterances(store, share, precision) if share else None
+        distributed.all_gather_object(parts, outputs)
         rows = np.argsort([i for rank in range(self.count) for i in range(rank, len(indices), self.count)])
-        said = [part for part in parts if part]
-        return Outputs(
-            np.concatenate([part.z for part in said])[rows],
-            np.concatenate([part.probabilities for part in said])[rows],
+        given = [part for part in parts if part]
+        z, probabilities = (
+            np.concatenate([getattr(part, name) for part in given])[rows] for name in ("z", "probabilities")
         )
+        return Outputs(z, probabilities)

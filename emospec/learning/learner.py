@@ -1,7 +1,7 @@
-"""What is learned: front end, network and centres as one module, and its files.
+"""Front end, network and centres as one module, and its files.
 
-`model/` of a run holds `config.json` and `model.safetensors`; a checkpoint is one safetensors
-file. No pickle anywhere.
+`model/` of a run holds `config.json` and `model.safetensors`; a checkpoint is one safetensors file. No pickle
+anywhere.
 """
 
 import json
@@ -21,8 +21,8 @@ from emospec.config import Network
 from emospec.errors import RunError
 from emospec.files import write_bytes, write_json
 from emospec.inference.model import CONFIG, WEIGHTS
-from emospec.learning.batches import FrameStore
 from emospec.learning.device import keep_float32_whole
+from emospec.learning.frame_store import FrameStore
 from emospec.learning.losses import CenterLoss
 from emospec.learning.network import FEATURES, EmotionNetwork
 from emospec.learning.spectrogram import Kind, LogSpectrogram
@@ -30,7 +30,7 @@ from emospec.learning.spectrogram import Kind, LogSpectrogram
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a learner says of some utterances, in their order.
+    """The outputs of a learner for utterances, in their order.
 
     Attributes:
         z: (utterances, 64) float32 features.
@@ -54,14 +54,9 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self,
-        kind: Kind,
-        max_frames: int,
-        classes: Sequence[str],
-        seed: int = 0,
-        design: Network | None = None,
+        self, kind: Kind, max_frames: int, classes: Sequence[str], seed: int = 0, design: Network | None = None,
         own_mean: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.classes = tuple(classes)
         self.frontend = LogSpectrogram(kind, max_frames, own_mean)
@@ -69,13 +64,13 @@ class Learner(nn.Module):
         self.center_loss = CenterLoss(len(self.classes), FEATURES)
 
     def forward(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Z (batch, 64) and logits (batch, classes) from frames in dB (batch, time, bins)."""
+        """Return z (batch, 64) and logits (batch, classes) of frames in dB (batch, time, bins)."""
         z, logits = self.network(*self.frontend.standardise(decibels, counts))
         return z, logits
 
     @torch.inference_mode()
-    def listen(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Z (batch, 64) and probabilities (batch, classes) from padded waveforms, in float32.
+    def forward_waveforms(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z (batch, 64) and probabilities (batch, classes) of padded waveforms, in float32.
 
         Args:
             waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
@@ -85,14 +80,14 @@ class Learner(nn.Module):
         return z, logits.softmax(dim=1)
 
     @torch.inference_mode()
-    def judge(
+    def forward_utterances(
         self, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32
     ) -> Outputs:
-        """Z and probabilities of utterances of a pack, in their order.
+        """Return z and probabilities of utterances of a pack, in the order of `indices`.
 
         Args:
-            store: the frames.
-            indices: which utterances.
+            store: holds the frames.
+            indices: of the utterances.
             precision: of the convolutions.
         """
         keep_float32_whole()
@@ -122,13 +117,13 @@ class Learner(nn.Module):
 
         Args:
             folder: made where it is missing.
-            about: more facts for `config.json`, such as the protocol and its hash.
+            about: more entries for `config.json`, such as the protocol and its hash.
         """
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / WEIGHTS, self.state_dict(), {})
         config = {
             "classes": list(self.classes),
-            "frontend": self.frontend.about(),
+            "frontend": self.frontend.config(),
             "network": self.network.design.model_dump(),
         }
         write_json(folder / CONFIG, config | about)
@@ -143,13 +138,8 @@ class Learner(nn.Module):
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             frontend = config["frontend"]
-            learner = cls(
-                frontend["kind"],
-                frontend["max_frames"],
-                config["classes"],
-                design=Network(**config.get("network", {})),
-                own_mean=frontend.get("own_mean", False),
-            )
+            design = Network(**config.get("network", {}))
+            learner = cls(classes=config["classes"], design=design, **frontend)
             learner.load_state_dict(load_tensors(folder / WEIGHTS)[0])
             learner.eval()
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -164,6 +154,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and strings of a safetensors file."""
+    """Return the tensors and strings of a safetensors file."""
     with safetensors.safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

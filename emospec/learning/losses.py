@@ -1,8 +1,7 @@
-"""Class-weighted softmax cross-entropy and centre loss.
+"""Class-weighted softmax cross-entropy and centre loss: L = L_s + lambda L_c.
 
-Dai et al. 2019, in the form of the authors' poster; centre loss itself is from Wen et al. 2016, A
-Discriminative Feature Learning Approach for Deep Face Recognition. Knows no network: it takes z,
-logits and targets.
+Dai et al. 2019, in the form of the authors' poster; centre loss itself is from Wen et al. 2016, A Discriminative
+Feature Learning Approach for Deep Face Recognition. Takes z, logits and targets; knows no network.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 
 def class_weights(counts: Tensor) -> Tensor:
-    """w_j = max_k N_k / (N_j + 0.5): inverse to class frequency.
+    """Return w_j = max_k N_k / (N_j + 0.5), inverse to class frequency.
 
     Args:
         counts: (classes,) training utterances of each class.
@@ -26,46 +25,45 @@ def class_weights(counts: Tensor) -> Tensor:
 
 
 def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
-    """The weight of each training utterance: that of its class, by `class_weights` within its group.
+    """Return the weight w_i of each training utterance: that of its class, by `class_weights` within its group.
 
     Args:
         targets: (utterances,) class indices.
-        groups: (utterances,) what classes are counted within, from 0: all 0 as in the paper, or the corpus.
+        groups: (utterances,) the group, from 0, within which classes are counted: all 0 as in the paper, or the corpus.
         classes: how many classes.
     """
     weights = torch.zeros(len(targets))
     for group in set(groups.tolist()):
-        inside = groups == group
-        counts = torch.bincount(targets[inside], minlength=classes)
-        weights[inside] = class_weights(counts)[targets[inside]]
+        mask = groups == group
+        counts = torch.bincount(targets[mask], minlength=classes)
+        weights[mask] = class_weights(counts)[targets[mask]]
     return weights
 
 
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0, total: Tensor | None = None
 ) -> Tensor:
-    """L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
+    """Return L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
 
     Args:
         logits: (batch, classes).
         targets: (batch,) class indices.
-        weights: (batch,) of each utterance, see `utterance_weights`.
+        weights: (batch,) w_i, see `utterance_weights`.
         smoothing: share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        total: scalar, what the weights of the whole mini-batch sum to, where this is a part of it.
+        total: scalar, the sum of the whole mini-batch's weights, where this is a part of it.
 
     Returns:
         The scalar loss; of a part, its share of it: the parts' sum is the loss.
     """
-    each = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-    return (weights * each).sum() / (weights.sum() if total is None else total)
+    losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    return (weights * losses).sum() / (weights.sum() if total is None else total)
 
 
 class CenterLoss(nn.Module):
-    """L_c = sum_i w_i ||z_i - c_{y_i}||^2 / sum_i w_i, w_i = w_{y_i} (Dai et al. 2019).
+    """Centre loss, L_c = sum_i w_i ||z_i - c_{y_i}||^2 / sum_i w_i, w_i = w_{y_i} (Dai et al. 2019).
 
-    The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a
-    weighted mean and without its 1/2. The centres are state, not parameters: no gradient reaches
-    them, and `update` moves them.
+    The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a weighted mean
+    and without its 1/2. The centres are state, not parameters: no gradient reaches them, and `update` moves them.
 
     Args:
         classes: how many classes.
@@ -82,25 +80,18 @@ class CenterLoss(nn.Module):
         self.register_buffer("centers", torch.zeros(classes, features))
 
     def forward(self, z: Tensor, targets: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
-        """The scalar loss; of a part of a mini-batch, its share of it.
-
-        Args:
-            z: (batch, features).
-            targets: (batch,) class indices.
-            weights: (batch,) of each utterance, see `utterance_weights`.
-            total: see `weighted_cross_entropy`.
-        """
+        """Return the scalar loss of z (batch, features); arguments and parts as in `weighted_cross_entropy`."""
         squared = (z - self.centers[targets]).square().sum(dim=1)
         return (weights * squared).sum() / (weights.sum() if total is None else total)
 
     @torch.no_grad()
     def update(
-        self, z: Tensor, targets: Tensor, rate: float, joint: Callable[[Tensor], Tensor] = lambda own: own
+        self, z: Tensor, targets: Tensor, rate: float, joint: Callable[[Tensor], Tensor] = lambda sums: sums
     ) -> None:
-        """c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
+        """Move the centres: c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
 
-        The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count
-        instead. Classes that the batch lacks stay.
+        The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count instead. Classes that
+        the batch lacks stay.
 
         Args:
             z: (batch, features), as in the loss.
@@ -109,7 +100,7 @@ class CenterLoss(nn.Module):
             joint: sums a tensor over the parts of a batch.
         """
         z = z.detach().to(self.centers.dtype)
-        # The last column counts.
+        # A last column of ones counts the utterances of each class.
         sums = torch.zeros_like(functional.pad(self.centers, (0, 1)))
         sums.index_add_(0, targets, functional.pad(z, (0, 1), value=1.0))
         sums, counts = joint(sums).tensor_split([self.centers.shape[1]], dim=1)

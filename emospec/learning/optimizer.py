@@ -1,7 +1,7 @@
 """Adam: torch's own fused kernel, and the state that it needs.
 
-torch's optimiser classes import its compiler as soon as one is made, which would cost every process that
-trains 1.5 s and 70 MiB; the function that they call does not.
+torch's optimiser classes import its compiler as soon as one is made, which would cost every process that trains
+1.5 s and 70 MiB; the function that they call does not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1); weights decay apart from it (Loshchilov & Hutter 2019, algorithm 2).
+    """Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
     Args:
-        parameters: what is learned, on the device where it stays.
-        weight_decay: of a step, as a share of its rate.
+        parameters: the trained tensors, on the device where they stay.
+        weight_decay: of a step, as a share of its learning rate.
     """
 
     def __init__(self, parameters: Sequence[Tensor], weight_decay: float = 0.0) -> None:
@@ -37,25 +37,13 @@ class Adam:
         """Move every parameter that has a gradient."""
         state = zip(self.parameters, self._moments, self._steps, strict=True)
         given = [(p, p.grad, *moments, steps) for p, moments, steps in state if p.grad is not None]
-        parameters, gradients, means, squares, steps = (list(each) for each in zip(*given, strict=True))
+        parameters, gradients, means, squares, steps = (list(column) for column in zip(*given, strict=True))
         adamw(
-            parameters,
-            gradients,
-            means,
-            squares,
-            [],
-            steps,
-            fused=True,
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=rate,
-            weight_decay=self.weight_decay,
-            eps=EPSILON,
-            maximize=False,
-        )
+            parameters, gradients, means, squares, [], steps, fused=True, amsgrad=False, maximize=False,
+            beta1=_BETAS[0], beta2=_BETAS[1], lr=rate, weight_decay=self.weight_decay, eps=_EPSILON,
+        )  # fmt: skip
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that a checkpoint holds, by name; they can be copied into."""
+        """Yield the tensors of a checkpoint by name; they can be copied into."""
         for k, ((mean, square), steps) in enumerate(zip(self._moments, self._steps, strict=True)):
             yield from ((f"{k}.exp_avg", mean), (f"{k}.exp_avg_sq", square), (f"{k}.step", steps))

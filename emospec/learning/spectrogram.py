@@ -1,13 +1,13 @@
-"""Waveforms -> log-Mel or log-STFT frames in dB, and their standardisation.
+"""The front end: waveforms -> log-Mel or log-STFT frames in dB, and their standardisation.
 
-The one definition of the front end (Dai et al. 2019, and the authors' poster). It
-reads no files. Its statistics are buffers, saved with the weights.
+As Dai et al. 2019 and the authors' poster define it. Its statistics are buffers, saved with the weights. Reads no
+files.
 """
 
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -15,27 +15,42 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, central_frames, frame_count
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]
 
-WINDOW_SAMPLES = 640  # 40 ms, periodic Hamming
+WINDOW_SAMPLES = 640
+"""40 ms, periodic Hamming."""
 DFT_LENGTH = 1024
 STFT_BINS = DFT_LENGTH // 2 + 1
-MEL_BANDS = 128  # 0 to 8000 Hz
-POWER_FLOOR = 1e-10  # the least power that is taken to dB
-STFT_OFFSET = 1e-8  # added to the log-STFT's power
-DYNAMIC_RANGE_DB = 80.0  # below the utterance's own maximum
-MAX_FRAMES = 1400  # 14 s: longer utterances keep their central frames
+MEL_BANDS = 128
+"""From 0 to 8000 Hz."""
+POWER_FLOOR = 1e-10
+"""The least power that is taken to dB."""
+STFT_OFFSET = 1e-8
+"""Added to the log-STFT's power."""
+DYNAMIC_RANGE_DB = 80.0
+"""Below the utterance's own maximum."""
+MAX_FRAMES = 1400
+"""14 s: longer utterances keep their central frames."""
 
-_FRAMES_AT_ONCE = 1024  # of an utterance: their spectra stay near a core's cache, and there are few calls
+# Of an utterance: their spectra stay near a core's cache, and there are few calls.
+_FRAMES_AT_ONCE = 1024
 _BANDS_AT_ONCE = 16
 
 
+class FrontendConfig(TypedDict):
+    """The arguments of a `LogSpectrogram`, as `config.json` of a model holds them."""
+
+    kind: Kind
+    max_frames: int
+    own_mean: bool
+
+
 def mel_from_hz(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Slaney's mel scale (Auditory Toolbox, 1998): linear to 1000 Hz, logarithmic above.
+    """Return Slaney's mel scale (Auditory Toolbox, 1998): linear to 1000 Hz, logarithmic above.
 
     m = 3 f / 200 for f < 1000 Hz; m = 15 + 27 ln(f / 1000) / ln 6.4 from there.
 
@@ -48,13 +63,13 @@ def mel_from_hz(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 
 def hz_from_mel(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """The inverse of `mel_from_hz`."""
+    """Return the inverse of `mel_from_hz`."""
     mel = np.asarray(mel, np.float64)
     return np.where(mel < 15, 200 * mel / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
 
 def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
-    """(STFT bins, bands): triangles on Slaney's scale from 0 Hz to the Nyquist frequency.
+    """Return triangular filters (STFT bins, bands) on Slaney's scale from 0 Hz to the Nyquist frequency.
 
     With edges f_0 < ... < f_{bands+1} equally spaced in mel, band b rises from f_b to f_{b+1},
     falls to f_{b+2}, and is scaled by 2 / (f_{b+2} - f_b) so that every band has area 1 (per Hz).
@@ -69,7 +84,10 @@ def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
 
 @cache
 def _mel_blocks() -> tuple[tuple[slice, slice], ...]:
-    """Neighbouring bands, and where the real and imaginary parts that they read are: an eighth of the whole product."""
+    """Return groups of neighbouring bands, each with the rows of `filters` that it reads.
+
+    Group by group, the product with the filters costs an eighth of the whole one.
+    """
     filters = mel_filters().repeat(2, axis=0)
     blocks = []
     for first in range(0, MEL_BANDS, _BANDS_AT_ONCE):
@@ -80,10 +98,11 @@ def _mel_blocks() -> tuple[tuple[slice, slice], ...]:
 
 
 def _to_decibels(power: Tensor) -> float:
-    """10 log10, in place, and the loudest value; on a CPU by numpy, which is faster."""
+    """Take powers to dB, 10 log10, in place; return the loudest."""
     scale = 10 * math.log10(2)
     if power.device.type != "cpu":
         return float(power.log2_().mul_(scale).amax())
+    # On a CPU, numpy is faster than torch.
     values = power.numpy()
     np.log2(values, out=values)
     values *= scale
@@ -91,10 +110,10 @@ def _to_decibels(power: Tensor) -> float:
 
 
 class LogSpectrogram(nn.Module):
-    """The front end: padded waveforms -> standardised frames.
+    """The front end as a module: padded waveforms -> standardised frames.
 
-    An utterance gives the same frames alone and in any padded batch: samples past its length are
-    zeroed, centred frames see zeros beyond both ends, and frames past its own T count nowhere.
+    An utterance gives the same frames alone and in any padded batch: samples past its length are zeroed, centred
+    frames see zeros beyond both ends, and frames past its own T count nowhere.
 
     Args:
         kind: `log-mel` (128 bands) or `log-stft` (513 bins).
@@ -120,32 +139,25 @@ class LogSpectrogram(nn.Module):
         margin = (DFT_LENGTH - WINDOW_SAMPLES) // 2
         self.register_buffer("window", functional.pad(window, (margin, margin)), persistent=False)
         self.register_buffer("half_offset", torch.tensor(STFT_OFFSET / 2), persistent=False)
-        # A row for each bin's real part, and one for its imaginary part.
+        # One row for each bin's real part and one for its imaginary part.
         filters = mel_filters().repeat(2, axis=0)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised frames.
+        """Return standardised frames (batch, time, bins), and their counts (batch,) from 49 to `max_frames`.
 
         Args:
             waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
             lengths: (batch,) samples of each, at least 1.
-
-        Returns:
-            frames (batch, time, bins), zero past each utterance's own, and their counts (batch,),
-            between 49 and `max_frames`.
         """
         return self.standardise(*self.decibels(waveforms, lengths))
 
     def decibels(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames in dB before standardisation: what the statistics are fitted on.
+        """Return frames in dB (batch, time, bins), on which the statistics are fitted, and their counts (batch,).
 
         With P the power (plus 1e-8 for the log-STFT, or its Mel bands):
         D = 10 log10(max(P, 1e-10)); frames = max(D, max over the utterance's T frames of D - 80);
-        then the central `max_frames`, from floor((T - max_frames) / 2).
-
-        Returns:
-            frames (batch, time, bins), zero past each utterance's own, and their counts (batch,).
+        then the central `max_frames`. Frames past an utterance's own are zero.
         """
         counts = frame_count(lengths)
         decibels = waveforms.new_empty(len(waveforms), frame_count(waveforms.shape[1]), self.bins)
@@ -160,7 +172,7 @@ class LogSpectrogram(nn.Module):
         return self._crop(decibels, counts)
 
     def _part(self, samples: Tensor, first: int, out: Tensor) -> float:
-        """Frames of an utterance, from the first on as many as fit, to dB; the loudest value of them."""
+        """Write frames of an utterance in dB, from number `first` on, to `out`; return the loudest value."""
         start = first * HOP_SAMPLES - DFT_LENGTH // 2
         stop = start + (len(out) - 1) * HOP_SAMPLES + DFT_LENGTH
         part = samples[max(start, 0) : stop]
@@ -183,37 +195,36 @@ class LogSpectrogram(nn.Module):
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if not self.max_frames or frames.shape[1] <= self.max_frames:
             return frames, counts
-        first = (counts - self.max_frames).clamp(min=0) // 2
-        central = [own[at : at + self.max_frames] for own, at in zip(frames, first.tolist(), strict=True)]
+        kept = [central_frames(count, self.max_frames).start for count in counts.tolist()]
+        central = [rows[start : start + self.max_frames] for rows, start in zip(frames, kept, strict=True)]
         return torch.stack(central), counts.clamp(max=self.max_frames)
 
     def standardise(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """z-score per bin; zeros past each utterance's own frames; at least 49 of them.
+        """Return z-scores per bin, zero past each utterance's own frames and at least 49 frames, and the counts.
 
-        Counts are best on the CPU: from an accelerator they have to be waited for.
+        Counts are best on the CPU: an accelerator would have to be waited for.
         """
         short = MIN_FRAMES - decibels.shape[1]
         if short > 0:
             decibels = functional.pad(decibels, (0, 0, 0, short))
-        valid = (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None]
+        mask = to_device(
+            (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None], decibels.device
+        )
         if self.own_mean:
-            inside = to_device(valid, decibels.device)
-            own = torch.where(inside, decibels, 0.0).sum(dim=1, keepdim=True) / inside.sum(
-                dim=1, keepdim=True
-            )
-            decibels = decibels - own
+            total = torch.where(mask, decibels, 0.0).sum(dim=1, keepdim=True)
+            decibels = decibels - total / mask.sum(dim=1, keepdim=True)
         standard = (decibels - self.mean).div_(self.deviation)
-        return standard.masked_fill_(~to_device(valid, decibels.device), 0.0), counts.clamp(min=MIN_FRAMES)
+        return standard.masked_fill_(~mask, 0.0), counts.clamp(min=MIN_FRAMES)
 
     @property
     def frequencies(self) -> NDArray[np.float64]:
-        """(bins,) the centre of each, in Hz."""
+        """The centre of each bin (bins,), in Hz."""
         if self.kind == "log-stft":
             return np.arange(STFT_BINS) * SAMPLE_RATE / DFT_LENGTH
         return hz_from_mel(np.linspace(0.0, float(mel_from_hz(SAMPLE_RATE / 2)), MEL_BANDS + 2))[1:-1]
 
-    def about(self) -> dict[str, Any]:
-        """What makes one like it."""
+    def config(self) -> FrontendConfig:
+        """Return the arguments that make a front end like this one."""
         return {"kind": self.kind, "max_frames": self.max_frames, "own_mean": self.own_mean}
 
     def fit(self, utterances: Iterable[NDArray[np.float32]]) -> None:
@@ -222,8 +233,7 @@ class LogSpectrogram(nn.Module):
         Args:
             utterances: (frames, bins) in dB, as `decibels` gives them, unpadded. Sums are float64.
         """
-        count, total = 0, np.zeros(self.bins)
-        squares = np.zeros(self.bins)
+        count, total, squares = 0, np.zeros(self.bins), np.zeros(self.bins)
         for frames in utterances:
             exact = np.asarray(frames, np.float64)
             if self.own_mean:

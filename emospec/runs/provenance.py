@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can move a number."""
-    packages = ("torch", "numpy", "soundfile", "soxr", "accelerate")
+    packages = ("torch", "numpy", "soundfile", "soxr")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import emospec
 from conftest import SHORT, error_of
-from emospec.cli import app, main
+from emospec.cli import app, run_command_line
 from emospec.config import explain_preset, preset_names
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
@@ -289,7 +289,7 @@ def test_without_a_verb_the_help_is_shown(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["emospec"])
     with pytest.raises(SystemExit) as stop:
-        main()
+        run_command_line()
     assert stop.value.code == 2
     shown = capsys.readouterr()
     assert "predict" in shown.out + shown.err
@@ -348,7 +348,7 @@ def test_prepare_needs_no_training_extra(
         "import sys\n"
         "for name in ('torch', 'pandas', 'joblib', 'scipy'): sys.modules[name] = None\n"
         f"sys.argv = ['emospec', 'prepare', 'csv={tmp_path / 'own.csv'}', '--pack', {str(tmp_path / 'pack')!r}]\n"
-        "from emospec.cli import main; main()"
+        "from emospec.cli import run_command_line; run_command_line()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert len(Pack(tmp_path / "pack")) == 36
@@ -359,7 +359,7 @@ def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) 
         "import sys\n"
         "for name in ('torch', 'pandas', 'joblib'): sys.modules[name] = None\n"
         f"sys.argv = ['emospec', 'evaluate', {str(tmp_path)!r}]\n"
-        "from emospec.cli import main; main()"
+        "from emospec.cli import run_command_line; run_command_line()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2

@@ -15,8 +15,9 @@ from emospec.data import shards as room
 from emospec.data.pack import Pack, prepare
 from emospec.data.shards import Shards, ShardWriter, first_items
 from emospec.data.utterances import Utterance
-from emospec.learning import batches
-from emospec.learning.batches import FrameStore, Windows, batch_indices
+from emospec.learning import frame_store
+from emospec.learning.frame_store import FrameStore
+from emospec.learning.sampling import ShardWindows, batch_indices
 from emospec.learning.spectrogram import LogSpectrogram
 
 SMALL = 40_000
@@ -26,7 +27,7 @@ SMALL = 40_000
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "SHARD_BYTES", SMALL)
-    monkeypatch.setattr(batches, "SHARD_BYTES", SMALL)
+    monkeypatch.setattr(frame_store, "SHARD_BYTES", SMALL)
 
 
 @settings(deadline=None, max_examples=30)
@@ -89,7 +90,9 @@ def test_a_pack_and_its_frames_are_the_same_in_shards(
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_the_corpus_is_in_windows_where_that_is_asked(hum_pack: Pack, tmp_path: Path) -> None:
+def test_the_corpus_is_in_windows_where_that_is_asked(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pack").mkdir()
     for file in hum_pack.folder.iterdir():
         if not file.name.startswith(("frames", "int16")):
@@ -105,8 +108,8 @@ def test_the_corpus_is_in_windows_where_that_is_asked(hum_pack: Pack, tmp_path: 
     windows = store.windows(train, 3.5 * SMALL, 0)
     assert windows is not None
     read: list[Path] = []
-    store._read = read.append  # type: ignore[method-assign]
-    store.read_ahead(windows.entered(0))
+    monkeypatch.setattr(frame_store, "_read_through", read.append)
+    store.read_ahead(windows.shards_to_read(0))
     store._reader.shutdown()
     assert len(read) == 6
     assert all(path.is_file() for path in read)
@@ -114,11 +117,11 @@ def test_the_corpus_is_in_windows_where_that_is_asked(hum_pack: Pack, tmp_path: 
 
 def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
     shards = np.repeat(np.arange(10), 7)
-    windows = Windows(shards, 3, seed=5)
+    windows = ShardWindows(shards, 3, seed=5)
     stream = np.concatenate([batch_indices(step, 70, 16, 5, windows) for step in range(70 * 3 // 16)])
     needed: set[int] = set()
     for place, item in enumerate(stream):
-        new = windows.entered(place)
+        new = windows.shards_to_read(place)
         assert not new or place % 70 % 21 == 0
         needed |= set(new)
         assert shards[item] in needed
@@ -130,10 +133,10 @@ def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
             assert len(set(own)) == (3 if first < 63 else 1)
             assert np.any(np.diff(own) < 0) or len(set(own)) == 1, "not shuffled within the window"
     assert epochs[0].tolist() != epochs[1].tolist()
-    again = Windows(shards, 3, seed=5)
+    again = ShardWindows(shards, 3, seed=5)
     assert batch_indices(9, 70, 16, 5, again).tolist() == stream[9 * 16 : 10 * 16].tolist()
-    assert again.entered(9 * 16) != []
-    assert Windows(shards, 10, 5).more_than_one is False
+    assert again.shards_to_read(9 * 16) != []
+    assert ShardWindows(shards, 10, 5).more_than_one is False
 
 
 @pytest.mark.full

@@ -61,7 +61,14 @@ def again(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:
 def count(rows: Sequence[LabelRow], block: int = 1) -> SpeakerCounts:
     """Block 0: mean over runs, as dai2019 reports; 1: mean over repeats, as the others do."""
     columns = list(zip(*rows, strict=True)) or [()] * 6
-    return count_by_speaker(columns[block], columns[2], columns[3], columns[4], columns[5], CLASSES)
+    return count_by_speaker(
+        blocks=columns[block],
+        speakers=columns[2],
+        utterances=columns[3],
+        targets=columns[4],
+        predicted=columns[5],
+        classes=CLASSES,
+    )
 
 
 def naive_score(rows: Sequence[LabelRow], metric: Metric, block: int = 1) -> float:
@@ -166,7 +173,7 @@ def test_the_sampled_p_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) ->
     rows = draw_rows(3, speakers=14)
     first, second = count(rows), count(again(rows, 9))
     exact = paired(first, second, "WA")
-    monkeypatch.setattr("emospec.evaluation.statistics.EXACT_UP_TO", 13)
+    monkeypatch.setattr("emospec.evaluation.statistics._EXACT_UP_TO", 13)
     sampled = [paired(first, second, "WA", seed=seed) for seed in (0, 0, 1)]
     assert (exact.exact, exact.permutations) == (True, 2**14)
     assert (sampled[0].exact, sampled[0].permutations) == (False, 2**14)
@@ -248,7 +255,14 @@ def test_the_ends_stay_where_scores_can_be() -> None:
 
 
 def test_a_known_and_an_unknown_speaker_of_one_name_are_two() -> None:
-    counts = count_by_speaker(["0"] * 3, ["x", "x", ""], ["a", "b", "x"], [0, 0, 0], [0, 1, 0], 2)
+    counts = count_by_speaker(
+        blocks=["0"] * 3,
+        speakers=["x", "x", ""],
+        utterances=["a", "b", "x"],
+        targets=[0, 0, 0],
+        predicted=[0, 1, 0],
+        classes=2,
+    )
     assert len(counts.clusters) == 2
     assert counts.unit == "speakers and utterances"
 
@@ -268,7 +282,14 @@ def test_what_is_not_paired_is_refused() -> None:
 @pytest.mark.parametrize(("targets", "predicted"), [([0, 3], [0, 0]), ([0, 0], [0, -1]), ([0], [0, 0])])
 def test_strange_rows_are_refused(targets: list[int], predicted: list[int]) -> None:
     with pytest.raises(ValueError, match="must"):
-        count_by_speaker(["0"] * 2, ["a"] * 2, ["u", "v"], targets, predicted, CLASSES)
+        count_by_speaker(
+            blocks=["0"] * 2,
+            speakers=["a"] * 2,
+            utterances=["u", "v"],
+            targets=targets,
+            predicted=predicted,
+            classes=CLASSES,
+        )
 
 
 def naive_holm(p_values: Sequence[float]) -> list[float]:

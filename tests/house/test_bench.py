@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.__main__ import keep
@@ -19,12 +18,13 @@ from broken_audio import broken, run
 from emospec.config import Loss, load_settings
 from emospec.data.corpora import demo
 from emospec.data.pack import Pack, prepare
-from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.frame_store import FrameStore
 from emospec.learning.learner import Learner
 from emospec.learning.network import EmotionNetwork
+from emospec.learning.sampling import batch_indices
 from emospec.learning.spectrogram import Kind
 from emospec.learning.task import TrainingTask
-from emospec.learning.training import _Trainer
+from emospec.learning.training import Trainer
 
 CLASSES = 4
 
@@ -59,7 +59,7 @@ def test_a_plain_step_is_a_step_of_emospec(
     task = TrainingTask(
         everything, everything, targets, Loss(center_weight=0.3, warmup_steps=0), training, 0, ""
     )
-    trainer = _Trainer(learner, store, task, tmp_path, Accelerator())
+    trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
 
     frames = [torch.from_numpy(np.array(store.frames(i))).to(dtype) for i in everything]
     plain = Training(frames, torch.from_numpy(targets), CLASSES, ways)

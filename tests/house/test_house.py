@@ -24,7 +24,7 @@ ORDER = [floor.strip() for floor in FLOORS[1].split(">")]
 TORCH = re.search(r"^Only (.+?) may import torch", ARCHITECTURE, re.MULTILINE)
 assert TORCH is not None
 TORCH_FLOORS = set(re.findall(r"`(\w+)`", TORCH[1]))
-TORCH_LIBRARIES = {"torch", "accelerate", "safetensors", "onnx", "onnxscript"}
+TORCH_LIBRARIES = {"torch", "safetensors", "onnx", "onnxscript"}
 MODULES = [p for p in measures.rooms(ROOT) if p.parent != PACKAGE or not p.name.startswith("__")]
 GROUND = {p.stem for p in MODULES if p.parent == PACKAGE}
 
@@ -125,7 +125,7 @@ def test_audio_knows_no_label() -> None:
 
 
 def test_use_needs_nothing_of_the_training_extra() -> None:
-    extra = {"pandas", "scipy", "sklearn", "joblib", "jinja2", "matplotlib", "accelerate"}
+    extra = {"pandas", "scipy", "sklearn", "joblib", "jinja2", "matplotlib"}
     assert_none(
         (
             place(module, line, f"imports {name}")
@@ -146,7 +146,7 @@ def test_use_needs_nothing_of_the_training_extra() -> None:
     ],
 )
 def test_the_start_is_light(code: str) -> None:
-    heavy = "{'torch', 'accelerate', 'pandas', 'matplotlib', 'sklearn', 'joblib'}"
+    heavy = "{'torch', 'pandas', 'matplotlib', 'sklearn', 'joblib'}"
     program = f"{code}\nimport sys; print('HEAVY', sorted({heavy} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("HEAVY []")

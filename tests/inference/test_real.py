@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from emospec.learning.frame_store import FrameStore
 
 from conftest import SHARED
 from emospec.audio.reader import read_audio
@@ -17,6 +16,7 @@ from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy
 from emospec.experiments.run import train
 from emospec.experiments.spec import open_pack, split_of
 from emospec.inference.recognizer import Recognizer
+from emospec.learning.frame_store import FrameStore
 from emospec.learning.learner import Learner
 
 pytestmark = [

@@ -58,7 +58,7 @@ def test_nothing_set_is_nothing_done() -> None:
     same, same_counts = augmenter()(frames, counts, draw())
     assert torch.equal(same, frames)
     assert torch.equal(same_counts, counts)
-    assert augmenter(gain_db=1.0).hide(frames, counts, draw()) is frames
+    assert augmenter(gain_db=1.0).mask(frames, counts, draw()) is frames
 
 
 def test_speed_changes_how_long_pitch_how_high() -> None:
@@ -100,8 +100,8 @@ def test_noise_raises_what_was_silent_by_its_snr() -> None:
 
 @pytest.mark.parametrize("babble", [0.0, 1.0])
 def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emospec.learning.augmentation.BABBLE_SHARE", babble)
-    monkeypatch.setattr("emospec.learning.augmentation.SNR_DB", (10.0, 10.0))
+    monkeypatch.setattr("emospec.learning.augmentation._BABBLE_SHARE", babble)
+    monkeypatch.setattr("emospec.learning.augmentation._SNR_DB", (10.0, 10.0))
     frames, counts = frames_of(*[1.0] * 6, 5.0)
     noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
     for clean, after, count in zip(frames, noisy, counts.tolist(), strict=True):
@@ -111,7 +111,7 @@ def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_nobody_is_the_babble_behind_himself(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emospec.learning.augmentation.BABBLE_SHARE", 1.0)
+    monkeypatch.setattr("emospec.learning.augmentation._BABBLE_SHARE", 1.0)
     frames, counts = frames_of(*[1.0] * batch)
     noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
     for clean, after, count in zip(frames, noisy, counts.tolist(), strict=True):
@@ -150,7 +150,7 @@ def test_a_room_fills_the_silence_after_a_sound_and_not_before() -> None:
 
 def test_masks_hide_whole_stretches_within_the_utterance() -> None:
     frames, counts = torch.ones(6, 120, 128), torch.tensor([120, 120, 120, 50, 50, 50])
-    hidden = augmenter(masks=2).hide(frames, counts, draw()) == 0
+    hidden = augmenter(masks=2).mask(frames, counts, draw()) == 0
     in_time, in_bins = hidden.all(dim=2), hidden.all(dim=1)
     assert torch.equal(hidden, in_time[..., None] | in_bins[:, None])
     assert in_time.any()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from emospec.data.pack import Pack
-from emospec.learning.batches import FrameStore, batch_indices
+from emospec.learning.frame_store import FrameStore
+from emospec.learning.sampling import batch_indices
 from emospec.learning.spectrogram import LogSpectrogram
 
 

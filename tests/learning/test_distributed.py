@@ -20,11 +20,10 @@ from torch import Tensor
 from conftest import SHORT, error_of
 from emospec.data.pack import Pack
 from emospec.experiments.run import train
-from emospec.learning.batches import batch_indices
 from emospec.learning.learner import load_tensors
+from emospec.learning.sampling import batch_indices
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0"]
 RANKED = str(Path(__file__).with_name("ranked.py"))
 
 pytestmark = pytest.mark.full
@@ -119,7 +118,7 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     killed.communicate()
     assert not (tmp_path / "together" / "scores.json").exists()
 
-    said, _ = ended(launched([*ACCELERATE, "--num_processes", "2", *verb, "--resume"], tmp_path))
+    said, _ = ended(launched([*TORCHRUN, "2", *verb, "--resume"], tmp_path))
     assert said.count("dai2019-mel") == 1
     about = json.loads((tmp_path / "together" / "meta.json").read_text())
     assert about["hardware"]["processes"] == 2

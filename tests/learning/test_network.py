@@ -11,14 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 from emospec.audio.frames import frame_count
 from emospec.config import Network
 from emospec.learning.learner import Learner
-from emospec.learning.network import (
-    TIME_STRIDE,
-    EmotionNetwork,
-    lay,
-    lay_in_passes,
-    round_up_length,
-    steps_after_convolutions,
-)
+from emospec.learning.network import EmotionNetwork, steps_after_convolutions
+from emospec.learning.strips import TIME_STRIDE, lay_out, lay_out_in_passes, round_up_length
 
 CLASSES = ("neutral", "angry", "happy", "sad")
 
@@ -98,13 +92,13 @@ def test_batch_invariance_from_the_waveform(kind: str) -> None:
         torch.from_numpy(rng.normal(0, 10 ** rng.uniform(-4, -1), int(16_000 * s)).astype(np.float32))
         for s in seconds
     ]
-    singles = [learner.listen(w[None], torch.tensor([len(w)])) for w in waveforms]
+    singles = [learner.forward_waveforms(w[None], torch.tensor([len(w)])) for w in waveforms]
     for order in (range(len(waveforms)), rng.permutation(len(waveforms))):
         chosen = [waveforms[i] for i in order]
         batch = torch.from_numpy(rng.normal(0, 3, (len(chosen), 480_777)).astype(np.float32))
         for row, waveform in zip(batch, chosen, strict=True):
             row[: len(waveform)] = waveform
-        z, probabilities = learner.listen(batch, torch.tensor([len(w) for w in chosen]))
+        z, probabilities = learner.forward_waveforms(batch, torch.tensor([len(w) for w in chosen]))
         for k, i in enumerate(order):
             own_z, own_probabilities = singles[i]
             assert (z[k] - own_z[0]).abs().max() <= 1e-5 * max(1.0, float(own_z.abs().max()))
@@ -125,13 +119,13 @@ def test_strips_and_the_recurrence_change_nothing_but_rounding(monkeypatch: pyte
         return [z.detach(), logits.detach(), *(p.grad.clone() for p in [own, *network.parameters()])]
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert lay(torch.tensor([208, 64, 128, 64, 208]), 3)[0] == 3
+    assert lay_out(torch.tensor([208, 64, 128, 64, 208]), 3)[0] == 3
     ways = [computed()]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with monkeypatch.context() as short:
-        short.setattr("emospec.learning.network._STRIP_FRAMES", 224)
+        short.setattr("emospec.learning.strips._STRIP_FRAMES", 224)
         ways.append(computed())
-    monkeypatch.setattr("emospec.learning.network.bidirectional", lambda gru, packed: gru(packed)[0].data)
+    monkeypatch.setattr("emospec.learning.gru.bidirectional", lambda gru, packed: gru(packed)[0].data)
     plain = computed()
     assert all(any(not torch.equal(a, b) for a, b in zip(way, plain, strict=True)) for way in ways)
     for way in ways:
@@ -145,7 +139,7 @@ def test_a_strip_is_convolved_in_passes_but_where_its_batch_is_normalised(
 ) -> None:
     network = EmotionNetwork(128, 4, seed=2, design=Network(normalise=normalise))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.setattr("emospec.learning.network._STRIP_FRAMES", 128)
+    monkeypatch.setattr("emospec.learning.strips._STRIP_FRAMES", 128)
     seen: list[tuple[int, ...]] = []
     layer_of = network._layer
 
@@ -167,7 +161,7 @@ def test_a_strip_is_convolved_in_passes_but_where_its_batch_is_normalised(
     ("slots", "strips"), [([16], 1), ([160, 16, 16], 1), ([64] * 8, 4), ([160, 80, 80], 2)]
 )
 def test_utterances_lie_apart_in_strips_that_are_nearly_full(slots: list[int], strips: int) -> None:
-    count, length, first = lay(torch.tensor(slots), 4)
+    count, length, first = lay_out(torch.tensor(slots), 4)
     assert count == strips
     taken = torch.zeros(count * length)
     for start, slot in zip(first.tolist(), slots, strict=True):
@@ -182,7 +176,7 @@ def test_utterances_lie_apart_in_strips_that_are_nearly_full(slots: list[int], s
 def test_utterances_of_one_length_leave_little_of_their_strips_empty(seconds: int) -> None:
     slot = -(-frame_count(seconds * 16000) // TIME_STRIDE) * TIME_STRIDE
     for count in range(1, 129):
-        strips, length, _ = lay_in_passes(torch.full((count,), slot), 1)
+        strips, length, _ = lay_out_in_passes(torch.full((count,), slot), 1)
         assert strips * length <= 1.25 * count * slot
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emospec.cli.tables import SPEAKERS, print_summaries
+from emospec.cli.tables import OVERLAP_TITLES, print_summaries
 from emospec.config import Settings, load_settings
 from emospec.data.audit import Audit, Finding
 from emospec.errors import RunError
@@ -329,7 +329,7 @@ def test_one_speaker_dependent_fold_makes_a_section_so(
     assert Section(1, tuple(runs)).speaker_overlap is badge
     assert summarise(runs).speaker_overlap is badge
     print_summaries([summarise(runs)], False, {})
-    assert SPEAKERS[badge][:20] in capsys.readouterr().out
+    assert OVERLAP_TITLES[badge][:20] in capsys.readouterr().out
 
 
 def test_of_many_folds_one_of_the_sections_verdict_is_told(tmp_path: Path) -> None:

@@ -105,12 +105,12 @@ def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch:
 def test_a_standardiser_fitted_on_all_is_found(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_frames(self: training._Trainer) -> Iterator[object]:
+    def all_frames(self: training.Trainer) -> Iterator[object]:
         for index in range(len(hum_pack)):
             self.fitted_on.append(index)
             yield self.store.frames(index)
 
-    monkeypatch.setattr(training._Trainer, "_frames_to_fit", all_frames)
+    monkeypatch.setattr(training.Trainer, "_frames_to_fit", all_frames)
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["standardiser"] == "fail"
     assert "fitted on the utterances of all" in run.scores.audit

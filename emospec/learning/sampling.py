@@ -1,0 +1,96 @@
+"""Which training utterances make the batch of a step: a function of seed and step alone. Reads no frames.
+
+Of a corpus larger than memory, utterances are shuffled among those of a few shards, which are read meanwhile.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+class _Epoch(NamedTuple):
+    """An epoch's order, where in it each window ends, and each window's shards."""
+
+    order: Indices
+    ends: Indices
+    windows: list[Indices]
+
+
+class ShardWindows:
+    """Which utterances are drawn while which shards are read.
+
+    Every epoch the shards are shuffled and cut into windows, and the utterances of each window are shuffled.
+
+    Args:
+        shards: (utterances,) the shard of each training utterance.
+        width: shards in a window.
+        seed: seeds the shuffles.
+    """
+
+    def __init__(self, shards: Indices, width: int, seed: int) -> None:
+        self._shards, self._width, self._seed = shards, width, seed
+        self._used = np.unique(shards)
+        self._announced: set[tuple[int, int]] = set()
+        # A batch lies in one epoch, or in two.
+        self._epoch = lru_cache(maxsize=2)(self._shuffle_epoch)
+
+    @property
+    def more_than_one(self) -> bool:
+        """Whether the shards are not all in one window."""
+        return len(self._used) > self._width
+
+    def order(self, epoch: int) -> Indices:
+        """Return the utterances (utterances,) in the order in which an epoch sees them."""
+        return self._epoch(epoch).order
+
+    def shards_to_read(self, place: int) -> list[int]:
+        """Return the shards to read at a place of the stream of utterances: its window's and the next's, each once."""
+        number, position = divmod(place, len(self._shards))
+        ends = self._epoch(number).ends
+        window = int(np.searchsorted(ends, position, "right"))
+        following = (number, window + 1) if window + 1 < len(ends) else (number + 1, 0)
+        new = [key for key in ((number, window), following) if key not in self._announced]
+        self._announced = {(number, window), following}
+        return [int(shard) for number, window in new for shard in self._epoch(number).windows[window]]
+
+    def _shuffle_epoch(self, epoch: int) -> _Epoch:
+        rng = np.random.default_rng([self._seed, epoch])
+        shards = rng.permutation(self._used)
+        windows = [shards[k : k + self._width] for k in range(0, len(shards), self._width)]
+        orders = [rng.permutation(np.flatnonzero(np.isin(self._shards, window))) for window in windows]
+        return _Epoch(np.concatenate(orders), np.cumsum([len(order) for order in orders]), windows)
+
+
+def batch_indices(
+    step: int, utterances: int, batch_size: int, seed: int, windows: ShardWindows | None = None
+) -> Indices:
+    """Return which training utterances make the batch of one step.
+
+    Every epoch is a seeded shuffle; batches are always full, the tail of an epoch joins the next. No state: a
+    resumed run sees the batches of an uninterrupted one.
+
+    Args:
+        step: from 0.
+        utterances: how many there are to draw from.
+        batch_size: utterances per batch.
+        seed: seeds the shuffles.
+        windows: shuffle in windows; None shuffles all among all.
+
+    Returns:
+        (batch_size,) positions in [0, utterances).
+    """
+    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    orders = {
+        epoch: windows.order(epoch) if windows else _shuffle(seed, epoch, utterances)
+        for epoch in set((places // utterances).tolist())
+    }
+    return np.array([orders[place // utterances][place % utterances] for place in places.tolist()])
+
+
+@lru_cache(maxsize=2)
+def _shuffle(seed: int, epoch: int, utterances: int) -> Indices:
+    return np.random.default_rng([seed, epoch]).permutation(utterances)
