@@ -24,9 +24,7 @@ def main() -> str:
     """The section of the report."""
     changed = [
         f"training.steps={STEPS}",
-        "training.steps_for=0",
-        "training.min_steps=1",
-        "training.select_after=18",
+        "training.selection_start=0.45",
     ]
     settings = load_settings("dai2019-mel", [*changed, "data.protocol=dai2019"])
     with tempfile.TemporaryDirectory() as name:

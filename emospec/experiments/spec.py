@@ -266,15 +266,13 @@ def prepare_run(spec: RunSpec) -> PreparedRun:
 def doubts_of(spec: RunSpec, utterances: int) -> list[str]:
     """Return what of a training on so many utterances the user hardly wants, in words.
 
-    Such are steps that were asked for and are scaled to another number, and a lambda that never acts.
+    Such is a lambda that never acts.
 
     Raises:
         ConfigError: no model could be chosen.
     """
     training, loss, doubts = spec.settings.training, spec.settings.loss, []
     steps, _ = training.plan(utterances)
-    if steps != training.steps and any(text.startswith("training.steps=") for text in spec.changed_settings):
-        doubts.append(f"{steps} steps are taken: {training.why(utterances)}. --steps takes a number as it is")
     if loss.center_weight and steps <= loss.warmup_steps:
         doubts.append(
             f"lambda never acts: training ends at step {steps}, within the first {loss.warmup_steps} "

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from emospec.config import Settings
+from emospec.config import Settings, with_current_keys
 from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
@@ -210,7 +210,8 @@ def read_settings(path: Path) -> Settings:
         OSError, ValueError: it cannot be read.
     """
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        values = with_current_keys(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise ValueError(f"{path.name}: {mistake_of(error)}") from error
 

@@ -38,7 +38,6 @@ def test_a_pack_holds_what_prediction_hears(emodb: Pack) -> None:
 def test_a_trained_model_is_batch_invariant_on_real_speech(emodb: Pack, tmp_path: Path) -> None:
     short = [
         "training.steps=60",
-        "training.steps_for=0",
         "training.select_after=10",
         "data.protocol=groups:5",
     ]

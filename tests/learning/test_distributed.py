@@ -30,7 +30,8 @@ pytestmark = pytest.mark.full
 
 
 def launched(command: list[str], where: Path) -> "subprocess.Popen[bytes]":
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    folders = [Path(__file__).parent, Path(__file__).parents[1], os.environ.get("PYTHONPATH", "")]
+    paths = os.pathsep.join(map(str, folders))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.Popen(
         command, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -191,7 +191,7 @@ def fake_run(
         f"name = {json.dumps(preset)}\n\n[data]\nclasses = {json.dumps(list(classes))}\n\n"
         '[frontend]\nkind = "log-mel"\n\n[loss]\n'
         f"center_weight = {float(weight)}\ncenter_rate = {rate}\nwarmup_steps = 20\n\n"
-        f"[training]\nsteps = {steps}\nselect_after = 0\n"
+        f"[training]\nsteps = {steps}\n"
     )
     return read_run(folder)
 

@@ -17,7 +17,7 @@ import soundfile
 
 import emospec
 from conftest import SHORT
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.data.corpora import read_corpus
 from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
@@ -368,7 +368,7 @@ def test_a_run_records_the_command_line_as_given(
     words = ["emospec", "train", str(hum_pack.folder), *sets, "--out", str(tmp_path / "a run"), "--json"]
     monkeypatch.setattr(sys, "argv", words)
     with suppress(SystemExit):
-        main()
+        run_command_line()
     assert shlex.split(read_run(tmp_path / "a run").meta.command) == words
 
 
