@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from bench.measure import CORES, REPEATS, anonymous_bytes, family
 from emospec.audio.waveform import SAMPLE_RATE
-from emospec.data.corpora.demo import EMOTIONS, SPEAKERS, utterance
+from emospec.data.corpora.demo import EMOTIONS, SPEAKER_COUNT, utterance
 from emospec.export.model_folder import export_model
 from emospec.runs.record import find_runs
 
@@ -35,7 +35,7 @@ def recordings(folder: Path, files: int) -> float:
     """Synthesised utterances, under hard links as many as are wanted; their mean length in seconds."""
     (folder / "few").mkdir(parents=True)
     few, total = [], 0
-    for speaker, emotion in itertools.product(range(1, SPEAKERS + 1), EMOTIONS):
+    for speaker, emotion in itertools.product(range(1, SPEAKER_COUNT + 1), EMOTIONS):
         waveform = utterance(speaker, emotion, 1)
         few.append(folder / "few" / f"{speaker}-{emotion}.flac")
         soundfile.write(few[-1], waveform, SAMPLE_RATE, subtype="PCM_16")
@@ -201,7 +201,7 @@ def efficiency(source: Path, model: Path, folder: Path, files: int) -> list[floa
 def cost_of_calls(model: Path, folder: Path) -> float:
     """Processor seconds, of all processes, for an hour of audio in recordings of ten minutes, with timelines."""
     spoken = np.concatenate(
-        [utterance(speaker, emotion, 1) for speaker in range(1, SPEAKERS + 1) for emotion in EMOTIONS]
+        [utterance(speaker, emotion, 1) for speaker in range(1, SPEAKER_COUNT + 1) for emotion in EMOTIONS]
     )
     calls = folder / "calls"
     calls.mkdir()

@@ -1,6 +1,6 @@
 """Acoustic fingerprints: they find a copy of a recording whose samples are no longer the same.
 
-Owns what a fingerprint is and how two are compared; a pack stores them, the audit asks.
+Owns the fingerprint of a waveform and the comparison of two. A pack stores them, the audit compares them.
 
 After Haitsma & Kalker 2002, A highly robust audio fingerprinting system (ISMIR). With E(n, m) the energy
 of frame n in band m, the bands spaced by a constant ratio r, the change of the spectral slope is
@@ -9,9 +9,9 @@ of frame n in band m, the bands spaced by a constant ratio r, the change of the 
 
 and bit m of frame n is 1 where D(n, m) > 0. What differs from the paper (w = l = 1, 300 to 2000 Hz, 32 bits):
 
-- a bit counts only where it is strong: |D(n, m)| > STRONG [E(n) + E(n - l)], E(n) the sum over bands, in
-  frames within FLOOR_DB of the loudest. Codecs and noise flip weak bits; another take flips strong ones;
-- there are FRAMES frames around the centroid sum n A(n) / sum A(n), which moves with the speech when silence
+- a bit counts only where it is strong: |D(n, m)| > _STRONG [E(n) + E(n - l)], E(n) the sum over bands, in
+  frames within _FLOOR_DB of the loudest. Codecs and noise flip weak bits; another take flips strong ones;
+- there are _FRAMES frames around the centroid sum n A(n) / sum A(n), which moves with the speech when silence
   is cut or added; A(n) is the amplitude over a range wider than the bands, so that speed changes it little;
 - r is small enough that a change of speed by r^k shifts the bits by k places and scales the time.
 
@@ -28,28 +28,30 @@ from numpy.typing import NDArray
 
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 
-RATE = 4000  # Hz; the bands end at 1540 Hz, well below what a telephone or a codec cuts
-FRAME_SAMPLES, HOP_SAMPLES = 1024, 64  # 256 ms and 16 ms at RATE
-FRAMES = 128  # 2 s
-BITS = 64
-WIDE_HZ = (80.0, 1900.0)
-LOWEST_HZ, RATIO = 300.0, 1.0247  # r^2 is 1.05 and r^4 is 1.10, the usual speeds of augmentation
-WIDTH, LAG = 2, 2  # w in bands, l in frames
-FLOOR_DB = 30.0
-SILENCE = 1e-9  # -90 dB re a full-scale sine
-STRONG = 0.003
+# The bands end at 1540 Hz, well below what a telephone or a codec cuts.
+_RATE = 4000  # Hz
+_FRAME_SAMPLES, _HOP_SAMPLES = 1024, 64  # 256 ms and 16 ms at _RATE
+_FRAMES = 128  # 2 s
+_BITS = 64
+_WIDE_HZ = (80.0, 1900.0)
+_LOWEST_HZ, _RATIO = 300.0, 1.0247  # r^2 is 1.05 and r^4 is 1.10, the usual speeds of augmentation
+_WIDTH, _LAG = 2, 2  # w in bands, l in frames
+_FLOOR_DB = 30.0
+_SILENCE = 1e-9  # -90 dB re a full-scale sine
+_STRONG = 0.003
 
-CELLS, BROAD = 32, 11  # of the outline: cells of 64 ms, bands of 16 %
-CANDIDATES = 8
+# The outline, which finds candidates: cells of 64 ms, bands of 16 %.
+_CELLS, _BROAD = 32, 11
+_CANDIDATES = 8
 # An array of more than 128 KiB is mapped and paged in anew by the C library, which costs more than its transform.
 _FRAMES_AT_ONCE = 24
 _PAIRS_AT_ONCE = 2**20  # of outlines: 16 MiB
 
-LAGS, SPEEDS = range(-12, 13), range(-4, 5)  # frames; powers of r
-MIN_SHARED = 0.6
+_LAGS, _SPEEDS = range(-12, 13), range(-4, 5)  # frames; powers of r
+_MIN_SHARED = 0.6
 """Of the strong bits of the fingerprint that has fewer; copies that are aligned share more."""
-MAX_ERROR, ENOUGH_BITS, FEWEST_BITS = 0.065, 1200, 256
-"""A copy's error is at most MAX_ERROR min(1, shared bits / ENOUGH_BITS).
+MAX_ERROR, _ENOUGH_BITS, FEWEST_BITS = 0.065, 1200, 256
+"""A copy's error is at most MAX_ERROR min(1, shared bits / _ENOUGH_BITS).
 
 Measured on the 9015 utterances of EMO-DB, RAVDESS, nEMO and CREMA-D. Of 200 of them, all copies through MP3,
 Vorbis and Opus at 11 to 66 kbit/s, 8 kHz, clipping, white noise at 10 dB, 12 dB less gain, 100 ms cut or
@@ -59,13 +61,13 @@ others by 0.149. A longer cut moves the centroid: of copies without their last f
 halves hardly any. Pieces of less than half a second share fewer bits and differ less by chance, hence the slope.
 """
 
-RECORD = np.dtype([("bits", "<u8", FRAMES), ("strong", "<u8", FRAMES), ("outline", "i1", (CELLS, BROAD))])
+RECORD = np.dtype([("bits", "<u8", _FRAMES), ("strong", "<u8", _FRAMES), ("outline", "i1", (_CELLS, _BROAD))])
 """Bit m of a frame is worth 2^m; the outline is the level in dB, coarsely, scaled to 127."""
 
 Fingerprints = NDArray[np.void]
 """(utterances,) of `RECORD`."""
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float32]
+_Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ class Match:
     """Two fingerprints of one recording.
 
     Attributes:
-        one, other: their places in the lists compared.
+        first, second: their places in the lists compared.
         error: share of the shared bits that differ, 0 to `MAX_ERROR`.
-        speed: how much faster `one` is: 1.05 is 5 % faster, to within about 1 %.
+        speed: speed of `first` relative to `second`: 1.05 is 5 % faster, to within about 1 %.
     """
 
-    one: int
-    other: int
+    first: int
+    second: int
     error: float
     speed: float
 
@@ -95,90 +97,90 @@ def fingerprint(waveform: Waveform) -> Fingerprints:
 
     Example:
         >>> noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
-        >>> one, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
-        >>> [(match.one, match.other) for match in near_duplicates(one[None], louder[None])]
+        >>> quiet, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
+        >>> [(match.first, match.second) for match in near_duplicates(quiet[None], louder[None])]
         [(0, 0)]
     """
     energy = _around_centroid(*_energies(waveform))
-    slope = energy[:, :-WIDTH] - energy[:, WIDTH:]
-    change = slope[LAG:] - slope[:-LAG]
+    slope = energy[:, :-_WIDTH] - energy[:, _WIDTH:]
+    change = slope[_LAG:] - slope[:-_LAG]
     total = energy.sum(axis=1)
-    total = total[LAG:] + total[:-LAG]
-    heard = total > max(SILENCE, total.max() * 10 ** (-FLOOR_DB / 10))
-    strong = (np.abs(change) > STRONG * total[:, None]) & heard[:, None]
+    total = total[_LAG:] + total[:-_LAG]
+    audible = total > max(_SILENCE, total.max() * 10 ** (-_FLOOR_DB / 10))
+    strong = (np.abs(change) > _STRONG * total[:, None]) & audible[:, None]
     record = np.zeros((), RECORD)
     record["bits"], record["strong"] = _words(change > 0), _words(strong)
-    record["outline"] = _outline(energy[:FRAMES])
+    record["outline"] = _outline(energy[:_FRAMES])
     return record
 
 
 def _words(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """(n,) from (n, BITS): bit m is worth 2^m."""
+    """Return (n,) words of (n, bits): bit m is worth 2^m."""
     return np.packbits(bits, axis=1, bitorder="little").view("<u8")[:, 0]
 
 
-def strong_bits(prints: Fingerprints) -> Integers:
-    """(n,) strong bits of each; one with fewer than `FEWEST_BITS` cannot be compared."""
-    count: Integers = np.bitwise_count(prints["strong"]).sum(axis=1, dtype=np.int64)
+def strong_bits(prints: Fingerprints) -> _Integers:
+    """Return the (n,) numbers of strong bits; a fingerprint with fewer than `FEWEST_BITS` cannot be compared."""
+    count: _Integers = np.bitwise_count(prints["strong"]).sum(axis=1, dtype=np.int64)
     return count
 
 
-def near_duplicates(one: Fingerprints, other: Fingerprints) -> list[Match]:
+def near_duplicates(first: Fingerprints, second: Fingerprints) -> list[Match]:
     """Find the recordings of one list that have a copy in another.
 
-    Each recording of the shorter list is compared bit by bit with the `CANDIDATES` of the longer one whose
-    outlines are the most similar, at all `LAGS` and `SPEEDS`: 4500 by 4500 take 10 s on one core, 0.9 ms for
+    Each recording of the shorter list is compared bit by bit with the `_CANDIDATES` of the longer one whose
+    outlines are the most similar, at all `_LAGS` and `_SPEEDS`: 4500 by 4500 take 10 s on one core, 0.9 ms for
     each bit by bit and 0.2 us for each pair of outlines.
 
     Args:
-        one: (n,) fingerprints.
-        other: (m,) fingerprints.
+        first: (n,) fingerprints.
+        second: (m,) fingerprints.
 
     Returns:
         The matches, the most similar first. Where a recording of the shorter list has more than
-        `CANDIDATES` copies, some of them may be missing.
+        `_CANDIDATES` copies, some of them may be missing.
     """
-    swapped = len(one) > len(other)
-    queries, library = (other, one) if swapped else (one, other)
+    if not len(first) or not len(second):
+        return []
+    swapped = len(first) > len(second)
+    queries, library = (second, first) if swapped else (first, second)
     matches = []
-    at_once = max(1, min(256, _PAIRS_AT_ONCE // max(1, len(library))))
-    for start in range(0, len(queries), at_once) if len(library) else ():
+    at_once = max(1, min(256, _PAIRS_AT_ONCE // len(library)))
+    for start in range(0, len(queries), at_once):
         block = queries[start : start + at_once]
-        found = _candidates(block["outline"], library["outline"])
-        asked = np.repeat(np.arange(len(block)), found.shape[1])
-        errors, shared, powers = bit_errors(block[asked], library[found.ravel()])
-        copies = (errors <= MAX_ERROR * np.minimum(1, shared / ENOUGH_BITS)) & (shared >= FEWEST_BITS)
+        candidates = _candidates(block["outline"], library["outline"])
+        asked = np.repeat(np.arange(len(block)), candidates.shape[1])
+        errors, shared, powers = bit_errors(block[asked], library[candidates.ravel()])
+        copies = (errors <= MAX_ERROR * np.minimum(1, shared / _ENOUGH_BITS)) & (shared >= FEWEST_BITS)
         for i in np.flatnonzero(copies):
-            places = int(start + asked[i]), int(found.flat[i])
+            places = int(start + asked[i]), int(candidates.flat[i])
             power = -int(powers[i]) if swapped else int(powers[i])
-            matches.append(Match(*(places[::-1] if swapped else places), float(errors[i]), RATIO**power))
-    return sorted(matches, key=lambda match: (match.error, match.one, match.other))
+            matches.append(Match(*(places[::-1] if swapped else places), float(errors[i]), _RATIO**power))
+    return sorted(matches, key=lambda match: (match.error, match.first, match.second))
 
 
-def bit_errors(one: Fingerprints, other: Fingerprints) -> tuple[NDArray[np.float64], Integers, Integers]:
-    """Compare fingerprints pair by pair.
-
-    Args:
-        one, other: (n,) fingerprints.
+def bit_errors(first: Fingerprints, second: Fingerprints) -> tuple[NDArray[np.float64], _Integers, _Integers]:
+    """Compare (n,) fingerprints with (n,) others, pair by pair.
 
     Returns:
-        errors: (n,) the least share of shared bits that differ, over the `LAGS` and `SPEEDS` at which
-            `MIN_SHARED` of the strong bits are shared; 1 where there is none such.
+        errors: (n,) the least share of shared bits that differ, over the `_LAGS` and `_SPEEDS` at which
+            `_MIN_SHARED` of the strong bits are shared; 1 where there is none such.
         shared: (n,) number of shared bits there.
-        powers: (n,) power of r there, by which `one` is faster.
+        powers: (n,) power of r there, by which `first` is faster.
     """
-    errors = np.ones(len(one))
-    shared, powers = np.zeros(len(one), np.int64), np.zeros(len(one), np.int64)
-    least = MIN_SHARED * np.minimum(strong_bits(one), strong_bits(other))
-    middle, frames = (FRAMES - 1) / 2, np.arange(FRAMES)
-    for power in SPEEDS:
-        ours, theirs = np.uint64(max(power, 0)), np.uint64(max(-power, 0))
-        for lag in LAGS:
-            at = np.rint(middle + (frames - middle + lag) * RATIO**power).astype(int)
-            here = (at >= 0) & (at < FRAMES)
-            at = at[here]
-            both = (one["strong"][:, here] >> ours) & (other["strong"][:, at] >> theirs)
-            wrong = ((one["bits"][:, here] >> ours) ^ (other["bits"][:, at] >> theirs)) & both
+    errors = np.ones(len(first))
+    shared, powers = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
+    least = _MIN_SHARED * np.minimum(strong_bits(first), strong_bits(second))
+    middle, frames = (_FRAMES - 1) / 2, np.arange(_FRAMES)
+    for power in _SPEEDS:
+        # A recording that is faster by r^power has its bits `power` places higher, and shorter tracks.
+        up_first, up_second = np.uint64(max(power, 0)), np.uint64(max(-power, 0))
+        for lag in _LAGS:
+            at = np.rint(middle + (frames - middle + lag) * _RATIO**power).astype(int)
+            inside = (at >= 0) & (at < _FRAMES)
+            at = at[inside]
+            both = (first["strong"][:, inside] >> up_first) & (second["strong"][:, at] >> up_second)
+            wrong = ((first["bits"][:, inside] >> up_first) ^ (second["bits"][:, at] >> up_second)) & both
             count = np.bitwise_count(both).sum(axis=1, dtype=np.int64)
             error = np.bitwise_count(wrong).sum(axis=1, dtype=np.int64) / np.maximum(count, 1)
             better = (count >= least) & (count > 0) & (error < errors)
@@ -187,21 +189,21 @@ def bit_errors(one: Fingerprints, other: Fingerprints) -> tuple[NDArray[np.float
 
 
 @cache
-def _window() -> Floats:
-    """Hann, (frame,), of unit gain for a sine."""
-    window = np.hanning(FRAME_SAMPLES + 1)[:-1]
+def _window() -> _Floats:
+    """Return the Hann window, (frame,), of unit gain for a sine."""
+    window = np.hanning(_FRAME_SAMPLES + 1)[:-1]
     window *= 2 / window.sum()
     return np.asarray(window, np.float32)
 
 
-def _energies(waveform: Waveform) -> tuple[Floats, Floats]:
-    """E(n, m): (frames, BITS + w), and A(n): (frames,)."""
-    bin_hz = RATE / FRAME_SAMPLES
-    wide = slice(*(round(hz / bin_hz) for hz in WIDE_HZ))
-    narrow = soxr.resample(waveform, SAMPLE_RATE, RATE, quality="HQ")
-    padded = np.pad(narrow, FRAME_SAMPLES)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_SAMPLES)[::HOP_SAMPLES]
-    energy = np.empty((len(frames), BITS + WIDTH), np.float32)
+def _energies(waveform: Waveform) -> tuple[_Floats, _Floats]:
+    """Return E(n, m), (frames, bands), and A(n), (frames,), of a waveform at 16 kHz."""
+    bin_hz = _RATE / _FRAME_SAMPLES
+    wide = slice(*(round(hz / bin_hz) for hz in _WIDE_HZ))
+    narrow = soxr.resample(waveform, SAMPLE_RATE, _RATE, quality="HQ")
+    padded = np.pad(narrow, _FRAME_SAMPLES)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME_SAMPLES)[::_HOP_SAMPLES]
+    energy = np.empty((len(frames), _BITS + _WIDTH), np.float32)
     amplitude = np.empty(len(frames), np.float32)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         part = slice(start, start + _FRAMES_AT_ONCE)
@@ -212,29 +214,27 @@ def _energies(waveform: Waveform) -> tuple[Floats, Floats]:
 
 
 @cache
-def _edges() -> tuple[Integers, Floats]:
-    """(BITS + 2 w,) the bins in which the bands' edges lie, and the share of each that is below its edge."""
-    edges = LOWEST_HZ * RATIO ** np.arange(BITS + 2 * WIDTH) * FRAME_SAMPLES / RATE + 0.5
+def _edges() -> tuple[_Integers, _Floats]:
+    """Return the (bits + 2 w,) bins in which the bands' edges lie, and the share of each below its edge."""
+    edges = _LOWEST_HZ * _RATIO ** np.arange(_BITS + 2 * _WIDTH) * _FRAME_SAMPLES / _RATE + 0.5
     whole = edges.astype(np.int64)
     return whole, (edges - whole).astype(np.float32)
 
 
-def _bands(power: NDArray[np.floating]) -> Floats:
-    """(n, BITS + w) power of bands that overlap by half, from that of bins.
-
-    Not a product with a matrix: a BLAS would start its own threads inside of those that decode.
-    """
+def _bands(power: NDArray[np.floating]) -> _Floats:
+    """Return the (n, bits + w) power of bands that overlap by half, from that of (n, bins)."""
+    # Not a product with a matrix: a BLAS would start its own threads inside of those that decode.
     whole, below = _edges()
     pieces = np.add.reduceat(power, whole, axis=1)[:, :-1] + np.diff(below * power[:, whole])
-    bands: Floats = reduce(np.add, (pieces[:, k : BITS + WIDTH + k] for k in range(WIDTH)))
+    bands: _Floats = reduce(np.add, (pieces[:, k : _BITS + _WIDTH + k] for k in range(_WIDTH)))
     return bands
 
 
-def _around_centroid(energy: Floats, amplitude: Floats) -> Floats:
-    """E of the FRAMES + l frames around the centroid of those within FLOOR_DB of the loudest."""
-    weights = np.where(amplitude > amplitude.max() * 10 ** (-FLOOR_DB / 20), amplitude, 0).astype(np.float64)
+def _around_centroid(energy: _Floats, amplitude: _Floats) -> _Floats:
+    """Return E of the frames around the centroid of those within `_FLOOR_DB` of the loudest."""
+    weights = np.where(amplitude > amplitude.max() * 10 ** (-_FLOOR_DB / 20), amplitude, 0).astype(np.float64)
     centroid = float(weights @ np.arange(len(weights)) / weights.sum()) if weights.any() else 0.0
-    length = FRAMES + LAG
+    length = _FRAMES + _LAG
     first = round(centroid) - length // 2
     begin, end = max(first, 0), min(first + length, len(energy))
     out = np.zeros((length, energy.shape[1]), np.float32)
@@ -242,10 +242,10 @@ def _around_centroid(energy: Floats, amplitude: Floats) -> Floats:
     return out
 
 
-def _outline(energy: Floats) -> NDArray[np.int8]:
-    """The level in dB over coarse time and frequency, less its mean: (CELLS, BROAD), the largest 127."""
-    cells = energy.reshape(CELLS, FRAMES // CELLS, BROAD, -1).mean(axis=(1, 3))
-    floor = max(SILENCE / BROAD, cells.max() * 10 ** (-FLOOR_DB / 10))
+def _outline(energy: _Floats) -> NDArray[np.int8]:
+    """Return the level in dB over coarse time and frequency, less its mean: (cells, bands), the largest 127."""
+    cells = energy.reshape(_CELLS, _FRAMES // _CELLS, _BROAD, -1).mean(axis=(1, 3))
+    floor = max(_SILENCE / _BROAD, cells.max() * 10 ** (-_FLOOR_DB / 10))
     level = 10 * np.log10(np.maximum(cells, floor))
     level -= level.mean()
     largest = float(np.abs(level).max())
@@ -253,37 +253,37 @@ def _outline(energy: Floats) -> NDArray[np.int8]:
     return outline
 
 
-def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> Integers:
-    """(n, k) places in the library of the outlines with the highest cosine, at the best of some shifts."""
-    shelf = _unit(library.astype(np.float32)).T
+def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> _Integers:
+    """Return (n, k) places in the library of the outlines with the highest cosine, at the best of some shifts."""
+    columns = _unit(library.astype(np.float32)).T
     best = np.full((len(queries), len(library)), -np.inf, np.float32)
     for in_time, in_frequency in _shifts():
         shifted = _unit(in_time @ queries.astype(np.float32) @ in_frequency)
-        np.maximum(best, shifted @ shelf, out=best)
-    count = min(CANDIDATES, len(library))
+        np.maximum(best, shifted @ columns, out=best)
+    count = min(_CANDIDATES, len(library))
     return np.argpartition(-best, count - 1, axis=1)[:, :count]
 
 
-def _unit(outlines: Floats) -> Floats:
+def _unit(outlines: _Floats) -> _Floats:
     flat = outlines.reshape(len(outlines), -1)
-    unit: Floats = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    unit: _Floats = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     return unit
 
 
 @cache
-def _shifts() -> list[tuple[Floats, Floats]]:
-    """Pairs of matrices that move an outline by a few cells, and by one cell at two other speeds."""
+def _shifts() -> list[tuple[_Floats, _Floats]]:
+    """Return pairs of matrices that move an outline by a few cells, and by one cell at two other speeds."""
     trials = [(0, lag) for lag in range(-3, 4)] + [(power, lag) for power in (-3, 3) for lag in (-1, 0, 1)]
-    middle = (CELLS - 1) / 2
+    middle = (_CELLS - 1) / 2
     operators = []
     for power, lag in trials:
-        cells = middle + (np.arange(CELLS) - middle + lag) / RATIO**power
-        bands = np.arange(BROAD) + power * BROAD / (BITS + WIDTH)
+        cells = middle + (np.arange(_CELLS) - middle + lag) / _RATIO**power
+        bands = np.arange(_BROAD) + power * _BROAD / (_BITS + _WIDTH)
         operators.append((_interpolation(cells), _interpolation(bands).T))
     return operators
 
 
-def _interpolation(places: NDArray[np.floating]) -> Floats:
-    """(n, n) matrix that reads a track of n at these places, linearly, as 0 outside of it."""
-    weights: Floats = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(len(places)))).astype(np.float32)
+def _interpolation(places: NDArray[np.floating]) -> _Floats:
+    """Return the (n, n) matrix that reads a track of n at these places, linearly, as 0 outside of it."""
+    weights: _Floats = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(len(places)))).astype(np.float32)
     return weights

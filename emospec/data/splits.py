@@ -1,15 +1,16 @@
-"""Protocols: which utterances train, which choose the model (dev), which judge it (test).
+"""Protocols: the division of utterances into those that train, select the model (dev) and test it.
 
-Nothing here opens audio. Dev is always its own set, apart from test.
+Nothing here opens audio. Dev is always a set of its own, apart from test.
 """
 
 import csv
 import hashlib
 import io
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,10 +18,13 @@ from emospec.data.utterances import Utterance
 from emospec.errors import ProtocolError, did_you_mean
 from emospec.files import write_text
 
+_Key = TypeVar("_Key", int, str, tuple[str, ...])
+
 PARTS = ("train", "dev", "test")
-DAI_PARTS = 10
-TWO_DEV_SPEAKERS_FROM = 8  # speakers, in one-speaker-out
-TOO_FEW_SPEAKERS = (
+_DAI_PARTS = 10
+# From so many speakers on, one-speaker-out selects on two of them.
+_TWO_DEV_SPEAKERS_FROM = 8
+_TOO_FEW_SPEAKERS = (
     "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 (speaker-dependent), "
     "or add speakers"
 )
@@ -28,6 +32,7 @@ NO_SPEAKER = (
     "Fill the speaker column of a CSV, lay folders out as CLASS/SPEAKER/, or train with --set data.protocol=dai2019 "
     "(speaker-dependent)"
 )
+_POOLED = "UA and WA are over the pooled test predictions of all folds."
 UNKNOWN_SPEAKERS = (
     "the speakers of some utterances are unknown, so nobody can say whether test speakers were trained on"
 )
@@ -53,8 +58,8 @@ class Split:
 
     Attributes:
         protocol: its name, such as `groups:5`.
-        words: what it does, in words.
-        repeat: which repeat, from 0; protocols that draw nothing give the same folds in each.
+        words: a description of it for reports.
+        repeat: number of the repeat, from 0; protocols that draw nothing give the same folds in each.
         folds: the folds.
         hash: sha256 over the sorted lists of utterance ids of all folds.
         speaker_overlap: whether any fold tests a speaker that it trains on or selects on; None
@@ -94,16 +99,15 @@ def make_split(
         ProtocolError: the protocol is unknown, or these utterances do not allow it.
     """
     name, colon, argument = protocol.partition(":")
+    rng = np.random.default_rng([seed, repeat])
     makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
-        "dai2019": lambda: _dai2019(utterances, np.random.default_rng([seed, repeat])),
+        "dai2019": lambda: _dai2019(utterances, rng),
         "one-speaker-out": lambda: _one_speaker_out(utterances),
-        "groups": lambda: _speaker_groups(
-            utterances, _group_count(protocol), np.random.default_rng([seed, repeat])
-        ),
+        "groups": lambda: _speaker_groups(utterances, _group_count(protocol), rng),
         "sessions": lambda: _sessions(utterances),
         "folds": lambda: _given_folds(utterances, _read_folds(argument) if colon else speaker_folds),
         "column": lambda: _column(utterances),
-        "one-corpus-out": lambda: _one_corpus_out(utterances, np.random.default_rng([seed, repeat])),
+        "one-corpus-out": lambda: _one_corpus_out(utterances, rng),
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
         hint = did_you_mean(name, tuple(makers)) if name not in makers else ""
@@ -115,15 +119,26 @@ def make_split(
         raise ProtocolError("there are no utterances to split")
     folds, words = makers[name]()
     _check(folds, utterances, protocol)
-    overlap = _speaker_overlap(folds, utterances)
-    return Split(protocol, words, repeat, tuple(folds), _hash(folds, utterances), overlap)
+    return Split(
+        protocol=protocol,
+        words=words,
+        repeat=repeat,
+        folds=tuple(folds),
+        hash=_hash(folds, utterances),
+        speaker_overlap=_speaker_overlap(folds, utterances),
+    )
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
     """Write the fold lists as plain CSV.
 
-    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty), and of `samples`, a hash
-    of each utterance's waveform, what tells it under any name.
+    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty) and samples.
+
+    Args:
+        split: of the utterances.
+        utterances: as they were split.
+        samples: of each utterance, a hash of its waveform, which identifies it under any name.
+        path: of the CSV.
     """
     content = io.StringIO()
     writer = csv.writer(content)
@@ -154,126 +169,103 @@ def any_overlap(overlaps: Iterable[bool | None]) -> bool | None:
 
 
 def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Stratified round-robin into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i in _by_id(utterances, range(len(utterances))):
-        u = utterances[i]
-        # The label, not the emotion: excited is a stratum of its own though its class is happy.
-        strata[(u.corpus, u.session, u.style, u.sex, u.emotion, u.label)].append(i)
-    parts: list[list[int]] = [[] for _ in range(DAI_PARTS)]
+    """Deal strata in turn into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
+    # The label, not the emotion: excited is a stratum of its own though its class is happy.
+    strata = _group_by(utterances, lambda u: (u.corpus, u.session, u.style, u.sex, u.emotion, u.label))
+    parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
     for key in sorted(strata):
-        start = int(rng.integers(DAI_PARTS))
+        start = int(rng.integers(_DAI_PARTS))
         for place, i in enumerate(rng.permutation(strata[key])):
-            parts[(start + place) % DAI_PARTS].append(int(i))
-    folds = [_fold_of_groups(parts, test=2 * k + 1, dev=[2 * k]) for k in range(DAI_PARTS // 2)]
-    words = (
-        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, shuffled, dealt into "
-        "10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the other 8. The same speakers "
-        "are in training and test, and half of the corpus is ever tested. UA and WA are means over the runs."
+            parts[(start + place) % _DAI_PARTS].append(int(i))
+    folds = [_fold_of(parts, test=2 * k + 1, dev=[2 * k]) for k in range(_DAI_PARTS // 2)]
+    return folds, (
+        "dai2019 (Dai et al. 2019): stratified by corpus, session, style, sex, emotion and the corpus's own label, "
+        "shuffled, dealt into 10 parts; fold k of 5 tests on part 2k+1, selects on part 2k and trains on the "
+        "other 8. The same speakers are in training and test, and half of the corpus is ever tested. "
+        "UA and WA are means over the runs."
     )
-    return folds, words
 
 
 def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Fold i tests speaker i and selects on the next one or two in cyclic order."""
+    """Test speaker i in fold i, and select on the next one or two in cyclic order."""
     groups = _group_by_voice(utterances, "one-speaker-out")
-    _at_least_three(groups, "one-speaker-out", "speakers")
-    ahead = 2 if len(groups) >= TWO_DEV_SPEAKERS_FROM else 1
-    parts = [groups[voice] for voice in sorted(groups)]
-    n = len(parts)
-    folds = [_fold_of_groups(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
-    words = (
-        f"one-speaker-out: each of {n} speakers is tested once; the next {'two speakers' if ahead == 2 else 'speaker'} "
-        "in cyclic order of their names select the model, the others train it. "
-        "UA and WA are over the pooled test predictions of all folds."
+    ahead = 2 if len(groups) >= _TWO_DEV_SPEAKERS_FROM else 1
+    return _cyclic(groups, "one-speaker-out", "speakers", ahead), (
+        f"one-speaker-out: each of {len(groups)} speakers is tested once; the next "
+        f"{'two speakers' if ahead == 2 else 'speaker'} in cyclic order of their names select the model, "
+        f"the others train it. {_POOLED}"
     )
-    return folds, words
 
 
 def _speaker_groups(
     utterances: Sequence[Utterance], count: int, rng: np.random.Generator
 ) -> tuple[list[Fold], str]:
-    """Speaker-disjoint groups, dealt by corpus and sex so that each group has its share of both."""
-    groups = _group_by_voice(utterances, f"groups:{count}")
-    if len(groups) < count:
+    """Deal speakers into groups by corpus and sex, so that each group has its share of both."""
+    voices = _group_by_voice(utterances, f"groups:{count}")
+    if len(voices) < count:
         raise ProtocolError(
-            f"groups:{count} needs {count} speakers, found {len(groups)}. "
-            + (f"Choose groups:{len(groups)}" if len(groups) >= 3 else TOO_FEW_SPEAKERS)
+            f"groups:{count} needs {count} speakers, found {len(voices)}. "
+            + (f"Choose groups:{len(voices)}" if len(voices) >= 3 else _TOO_FEW_SPEAKERS)
         )
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for voice in sorted(groups):
-        first = utterances[groups[voice][0]]
+    for voice in sorted(voices):
+        first = utterances[voices[voice][0]]
         strata[(first.corpus, first.sex)].append(voice)
-    parts: list[list[int]] = [[] for _ in range(count)]
-    place = 0
-    for key in sorted(strata):
-        for k in rng.permutation(len(strata[key])):
-            parts[place % count].extend(groups[strata[key][int(k)]])
-            place += 1
-    words = (
-        f"groups:{count}: {len(groups)} speakers in {count} speaker-disjoint groups, balanced over corpora and sex; "
-        "each group is tested once, the next in cyclic order selects the model, the others train it. "
-        "UA and WA are over the pooled test predictions of all folds."
+    dealt = [strata[key][int(k)] for key in sorted(strata) for k in rng.permutation(len(strata[key]))]
+    groups = {g: [i for voice in dealt[g::count] for i in voices[voice]] for g in range(count)}
+    return _cyclic(groups, f"groups:{count}", "groups"), (
+        f"groups:{count}: {len(voices)} speakers in {count} speaker-disjoint groups, balanced over corpora and "
+        f"sex; each group is tested once, the next in cyclic order selects the model, the others train it. {_POOLED}"
     )
-    return _cyclic(parts), words
 
 
 def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Each recording session is tested once."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, u in enumerate(utterances):
-        if not u.session:
-            raise ProtocolError(
-                f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead"
-            )
-        groups[f"{u.corpus}/{u.session}"].append(i)
-    _at_least_three(groups, "sessions", "sessions")
-    words = (
-        f"sessions: each of {len(groups)} recording sessions is tested once, the next in cyclic order selects the "
-        "model, the others train it. UA and WA are over the pooled test predictions of all folds."
+    """Test each recording session once."""
+    groups = _group_by(
+        utterances,
+        lambda u: f"{u.corpus}/{u.session}" if u.session else None,
+        lambda u: f"sessions needs a session for every utterance; {u.id} has none. Use groups:5 instead",
     )
-    return _cyclic([groups[s] for s in sorted(groups)]), words
+    return _cyclic(groups, "sessions", "sessions"), (
+        f"sessions: each of {len(groups)} recording sessions is tested once, the next in cyclic order selects the "
+        f"model, the others train it. {_POOLED}"
+    )
 
 
 def _given_folds(
     utterances: Sequence[Utterance], speaker_folds: Mapping[str, int] | None
 ) -> tuple[list[Fold], str]:
-    """Test folds given by speaker; the next fold in cyclic order selects."""
+    """Test the folds that are given by speaker; select on the next fold in cyclic order."""
     if not speaker_folds:
         raise ProtocolError(
             "this corpus has no folds of its own. Name a CSV with the columns speaker,test_fold: folds:FILE"
         )
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, u in enumerate(utterances):
-        if u.speaker not in speaker_folds:
-            raise ProtocolError(
-                f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker"
-            )
-        groups[speaker_folds[u.speaker]].append(i)
-    _at_least_three(groups, "folds", "folds")
-    words = (
-        f"folds: {len(groups)} given speaker-disjoint test folds; the next fold in cyclic order selects the model, the "
-        "others train it. UA and WA are over the pooled test predictions of all folds."
+    groups = _group_by(
+        utterances,
+        lambda u: speaker_folds.get(u.speaker),
+        lambda u: f"the fold list does not name speaker {u.speaker!r} of {u.id}. Add a row for the speaker",
     )
-    return _cyclic([groups[f] for f in sorted(groups)]), words
+    return _cyclic(groups, "folds", "folds"), (
+        f"folds: {len(groups)} given speaker-disjoint test folds; the next fold in cyclic order selects the model, "
+        f"the others train it. {_POOLED}"
+    )
 
 
 def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """One fold, as the manifest's split column deals it."""
-    groups: dict[str, list[int]] = {part: [] for part in PARTS}
-    for i, u in enumerate(utterances):
-        if u.split not in groups:
-            raise ProtocolError(
-                f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
-            )
-        groups[u.split].append(i)
-    return [
-        Fold(*(tuple(groups[part]) for part in PARTS))
-    ], "column: one fold, as the split column of the corpus's manifest deals it."
+    """Return one fold, as the manifest's split column says."""
+    groups = _group_by(
+        utterances,
+        lambda u: u.split if u.split in PARTS else None,
+        lambda u: (
+            f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
+        ),
+    )
+    fold = Fold(*(tuple(sorted(groups.get(part, ()))) for part in PARTS))
+    return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
 
 
 def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Fold i tests corpus i; a fifth of the speakers of each other corpus select."""
+    """Test corpus i in fold i; a fifth of the speakers of each other corpus select."""
     corpora: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for voice, group in _group_by_voice(utterances, "one-corpus-out").items():
         corpora[utterances[group[0]].corpus][voice] = group
@@ -282,54 +274,66 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
             f"one-corpus-out needs at least 2 corpora, found {', '.join(corpora)} alone. "
             "Prepare more into one pack: NAME=ROOT NAME=ROOT"
         )
-    parts: list[list[int]] = []
+    selecting: dict[str, list[int]] = defaultdict(list)
+    others: dict[str, list[int]] = defaultdict(list)
     for name in sorted(corpora):
         voices = sorted(corpora[name])
         chosen = set(rng.permutation(len(voices))[: max(1, round(len(voices) / 5))].tolist())
-        for wanted in (True, False):
-            parts.append(
-                [i for k, v in enumerate(voices) if (k in chosen) == wanted for i in corpora[name][v]]
-            )
+        for k, voice in enumerate(voices):
+            (selecting if k in chosen else others)[name] += corpora[name][voice]
     folds = []
-    for place in range(len(corpora)):
-        others = [k for k in range(len(corpora)) if k != place]
-        train, dev, test = (
-            tuple(sorted(i for g in groups for i in parts[g]))
-            for groups in ([2 * k + 1 for k in others], [2 * k for k in others], [2 * place, 2 * place + 1])
+    for tested in sorted(corpora):
+        train = [i for name in corpora if name != tested for i in others[name]]
+        dev = [i for name in corpora if name != tested for i in selecting[name]]
+        folds.append(_sorted_fold(train, dev, [*selecting[tested], *others[tested]]))
+    return folds, (
+        f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of "
+        f"the speakers of each of the others select the model, the rest of theirs train it. {_POOLED}"
+    )
+
+
+def _cyclic(groups: Mapping[_Key, list[int]], protocol: str, noun: str, ahead: int = 1) -> list[Fold]:
+    """Return a fold for each group, in order, which tests it and selects on the next ones in cyclic order."""
+    if len(groups) < 3:
+        raise ProtocolError(
+            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
+            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
         )
-        folds.append(Fold(train, dev, test))
-    words = (
-        f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of the speakers "
-        "of each of the others select the model, the rest of theirs train it. UA and WA are over the pooled test "
-        "predictions of all folds."
-    )
-    return folds, words
+    parts = [groups[key] for key in sorted(groups)]
+    n = len(parts)
+    return [_fold_of(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
 
 
-def _cyclic(parts: list[list[int]]) -> list[Fold]:
-    return [_fold_of_groups(parts, i, [(i + 1) % len(parts)]) for i in range(len(parts))]
-
-
-def _fold_of_groups(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
+def _fold_of(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
+    """Return the fold that tests one part, selects on some, and trains on the others."""
     train = [i for g, part in enumerate(parts) if g != test and g not in dev for i in part]
-    return Fold(
-        tuple(sorted(train)), tuple(sorted(i for g in dev for i in parts[g])), tuple(sorted(parts[test]))
-    )
+    return _sorted_fold(train, [i for g in dev for i in parts[g]], parts[test])
 
 
-def _by_id(utterances: Sequence[Utterance], indices: Sequence[int] | range) -> tuple[int, ...]:
-    return tuple(sorted(indices, key=lambda i: utterances[i].id))
+def _sorted_fold(*parts: Sequence[int]) -> Fold:
+    return Fold(*(tuple(sorted(part)) for part in parts))
 
 
 def _group_by_voice(utterances: Sequence[Utterance], protocol: str) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i in _by_id(utterances, range(len(utterances))):
-        voice = utterances[i].voice
-        if not voice:
-            raise ProtocolError(
-                f"{protocol} needs a speaker for every utterance; {utterances[i].id} has none. {NO_SPEAKER}"
-            )
-        groups[voice].append(i)
+    return _group_by(
+        utterances,
+        lambda u: u.voice or None,
+        lambda u: f"{protocol} needs a speaker for every utterance; {u.id} has none. {NO_SPEAKER}",
+    )
+
+
+def _group_by(
+    utterances: Sequence[Utterance],
+    key: Callable[[Utterance], _Key | None],
+    refusal: Callable[[Utterance], str] = str,
+) -> dict[_Key, list[int]]:
+    """Return the indices of each group, in the order of ids; ProtocolError where an utterance has no key."""
+    keys = [key(u) for u in utterances]
+    if None in keys:
+        raise ProtocolError(refusal(utterances[keys.index(None)]))
+    groups: dict[_Key, list[int]] = defaultdict(list)
+    for i in sorted(range(len(utterances)), key=lambda i: utterances[i].id):
+        groups[keys[i]].append(i)  # type: ignore[index]
     return groups
 
 
@@ -338,14 +342,6 @@ def _group_count(protocol: str) -> int:
     if not argument.isdecimal() or int(argument) < 3:
         raise ProtocolError(f"split {protocol!r} needs a number of groups of at least 3, such as groups:5")
     return int(argument)
-
-
-def _at_least_three(groups: Mapping[str, object] | Mapping[int, object], protocol: str, noun: str) -> None:
-    if len(groups) < 3:
-        raise ProtocolError(
-            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
-            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
-        )
 
 
 def _read_folds(file: str) -> dict[str, int]:
@@ -371,8 +367,16 @@ def _read_folds(file: str) -> dict[str, int]:
 
 
 def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str) -> None:
-    classes = sorted({u.emotion for u in utterances})
-    tested: Counter[str] = Counter()
+    """Raise a ProtocolError where a part is empty, or a class is not trained in a fold or never tested."""
+    classes = {u.emotion for u in utterances}
+
+    def require(present: set[str], what: str) -> None:
+        if missing := sorted(classes - present):
+            raise ProtocolError(
+                f"{what} {', '.join(missing)}. "
+                "Leave the class out (--set data.classes=...) or choose another split"
+            )
+
     for number, fold in enumerate(folds, start=1):
         for part in PARTS:
             if not fold.part(part):
@@ -380,17 +384,8 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
                     f"fold {number} of {protocol} has no {part} utterances. Choose another split"
                 )
         trained = {utterances[i].emotion for i in fold.train}
-        if missing := [c for c in classes if c not in trained]:
-            raise ProtocolError(
-                f"fold {number} of {protocol} has no training sample of {', '.join(missing)}. "
-                "Leave the class out (--set data.classes=...) or choose another split"
-            )
-        tested.update(utterances[i].emotion for i in fold.test)
-    if missing := [c for c in classes if not tested[c]]:
-        raise ProtocolError(
-            f"no fold of {protocol} tests {', '.join(missing)}. "
-            "Leave the class out (--set data.classes=...) or choose another split"
-        )
+        require(trained, f"fold {number} of {protocol} has no training sample of")
+    require({utterances[i].emotion for fold in folds for i in fold.test}, f"no fold of {protocol} tests")
 
 
 def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:

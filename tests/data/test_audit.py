@@ -14,8 +14,8 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from conftest import SHARED, tone
-from emospec.data import fingerprint as room
-from emospec.data.audit import Audit, Finding, Verdict, audit_fold, audit_lists, hash_ids
+from emospec.data import fingerprint as module
+from emospec.data.audit import Audit, Finding, FindingStatus, audit_fold, audit_lists, hash_ids
 from emospec.data.corpora import demo, read_corpus
 from emospec.data.fingerprint import (
     FEWEST_BITS,
@@ -107,7 +107,7 @@ def finding(audit: Audit, check: str) -> Finding:
     return next(f for f in audit.findings if f.check == check)
 
 
-def verdicts(audit: Audit) -> dict[str, Verdict]:
+def verdicts(audit: Audit) -> dict[str, FindingStatus]:
     return {f.check: f.verdict for f in audit.findings}
 
 
@@ -279,7 +279,9 @@ def test_another_take_of_a_sentence_is_no_copy(monkeypatch: pytest.MonkeyPatch) 
     """The same syllables in the same manner of one voice, with the accents and pace of another day."""
     said = demo.babble
 
-    def retold(how: demo.Manner, rng: Generator) -> tuple[dict[str, demo.Floats], demo.Floats]:
+    def retold(
+        how: demo.Manner, rng: Generator
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
         tracks, accents = said(how, default_rng(3))
         steps = np.arange(len(accents))
         pace = np.exp(0.15 * rng.standard_normal(len(steps) // 150 + 1)).repeat(150)[: len(steps)]
@@ -305,34 +307,34 @@ def test_a_match_knows_places_and_speed_in_either_order(packed: Pack) -> None:
     prints = packed.fingerprints
     quick = fingerprint(faster(packed.waveform(5), 1.05))[None]
     (match,) = near_duplicates(quick, prints)
-    assert (match.one, match.other) == (0, 5)
+    assert (match.first, match.second) == (0, 5)
     assert match.speed == pytest.approx(1.05, rel=0.01)
     assert 0 < match.error < MAX_ERROR
     (mirror,) = near_duplicates(prints, quick)
-    assert (mirror.one, mirror.other, mirror.error) == (5, 0, match.error)
+    assert (mirror.first, mirror.second, mirror.error) == (5, 0, match.error)
     assert mirror.speed == pytest.approx(1 / match.speed)
     assert near_duplicates(quick, prints[:0]) == near_duplicates(prints[:0], quick) == []
 
 
 def test_bits_are_the_signs_of_the_formula(packed: Pack) -> None:
-    energy = room._around_centroid(*room._energies(packed.waveform(0)))
+    energy = module._around_centroid(*module._energies(packed.waveform(0)))
     record = fingerprint(packed.waveform(0))
     total = energy.sum(axis=1)
-    loudest = max(total[n] + total[n - room.LAG] for n in range(room.LAG, len(energy)))
-    for n in range(0, room.FRAMES, 7):
-        now, before = energy[n + room.LAG], energy[n]
-        frame = total[n + room.LAG] + total[n]
-        for m in range(room.BITS):
-            change = (now[m] - now[m + room.WIDTH]) - (before[m] - before[m + room.WIDTH])
+    loudest = max(total[n] + total[n - module._LAG] for n in range(module._LAG, len(energy)))
+    for n in range(0, module._FRAMES, 7):
+        now, before = energy[n + module._LAG], energy[n]
+        frame = total[n + module._LAG] + total[n]
+        for m in range(module._BITS):
+            change = (now[m] - now[m + module._WIDTH]) - (before[m] - before[m + module._WIDTH])
             assert (int(record["bits"][n]) >> m) & 1 == (change > 0)
-            strong = abs(change) > room.STRONG * frame and frame > loudest * 10 ** (-room.FLOOR_DB / 10)
+            strong = abs(change) > module._STRONG * frame and frame > loudest * 10 ** (-module._FLOOR_DB / 10)
             assert (int(record["strong"][n]) >> m) & 1 == strong
 
 
 def test_the_error_is_that_of_a_naive_loop(packed: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "LAGS", range(-1, 2))
-    monkeypatch.setattr(room, "SPEEDS", (-2, 0, 1))
-    monkeypatch.setattr(room, "MIN_SHARED", 0.2)
+    monkeypatch.setattr(module, "_LAGS", range(-1, 2))
+    monkeypatch.setattr(module, "_SPEEDS", (-2, 0, 1))
+    monkeypatch.setattr(module, "_MIN_SHARED", 0.2)
     one, other = packed.fingerprints[0], packed.fingerprints[1]
 
     def bit(words: NDArray[np.uint64], n: int, m: int) -> int:
@@ -342,11 +344,11 @@ def test_the_error_is_that_of_a_naive_loop(packed: Pack, monkeypatch: pytest.Mon
     for power in (-2, 0, 1):
         for lag in (-1, 0, 1):
             count = wrong = 0
-            for n in range(room.FRAMES):
-                there = round(63.5 + (n - 63.5 + lag) * room.RATIO**power)
-                for m in range(room.BITS):
+            for n in range(module._FRAMES):
+                there = round(63.5 + (n - 63.5 + lag) * module._RATIO**power)
+                for m in range(module._BITS):
                     lower = m - power  # a faster copy is higher by `power` places
-                    if not (0 <= there < room.FRAMES and 0 <= lower < room.BITS):
+                    if not (0 <= there < module._FRAMES and 0 <= lower < module._BITS):
                         continue
                     if bit(one["strong"], n, m) and bit(other["strong"], there, lower):
                         count += 1
@@ -361,18 +363,21 @@ def test_the_error_is_that_of_a_naive_loop(packed: Pack, monkeypatch: pytest.Mon
 
 def test_a_tone_lights_its_band() -> None:
     for hz in (350.0, 700.0, 1400.0):
-        energy = room._energies(tone(hz, 2.0, level=0.5))[0].mean(axis=0)
-        centres = room.LOWEST_HZ * room.RATIO ** (np.arange(room.BITS + room.WIDTH) + room.WIDTH / 2)
-        assert abs(np.log(centres[energy.argmax()] / hz)) <= np.log(room.RATIO)
+        energy = module._energies(tone(hz, 2.0, level=0.5))[0].mean(axis=0)
+        centres = module._LOWEST_HZ * module._RATIO ** (
+            np.arange(module._BITS + module._WIDTH) + module._WIDTH / 2
+        )
+        assert abs(np.log(centres[energy.argmax()] / hz)) <= np.log(module._RATIO)
 
 
 def test_a_bands_power_is_the_share_of_each_bin_that_lies_in_it() -> None:
     power = default_rng(0).random((2, 513))
-    bands = room._bands(power)
-    assert bands.shape == (2, room.BITS + room.WIDTH)
-    for m in range(room.BITS + room.WIDTH):
+    bands = module._bands(power)
+    assert bands.shape == (2, module._BITS + module._WIDTH)
+    for m in range(module._BITS + module._WIDTH):
         low, high = (
-            room.LOWEST_HZ * room.RATIO**k * room.FRAME_SAMPLES / room.RATE for k in (m, m + room.WIDTH)
+            module._LOWEST_HZ * module._RATIO**k * module._FRAME_SAMPLES / module._RATE
+            for k in (m, m + module._WIDTH)
         )
         shares = [max(0.0, min(high, k + 0.5) - max(low, k - 0.5)) for k in range(513)]
         np.testing.assert_allclose(bands[:, m], power @ shares, rtol=1e-5)
@@ -444,23 +449,18 @@ class TestRealSpeech:
         assert finding(whole, "duplicates inside a set").evidence == (pair[::-1],)
 
     @pytest.mark.parametrize(
-        ("name", "known"),
-        [
-            ("emodb", set()),
-            ("nemo", set()),
-            ("crema_d", TWICE_IN_CREMA_D),
-        ],
+        ("name", "known"), [("emodb", set()), ("nemo", set()), ("crema_d", TWICE_IN_CREMA_D)]
     )
     def test_no_false_alarm(self, name: str, known: set[tuple[str, str]], tmp_path: Path) -> None:
         pack, _ = prepare(read_corpus(name, SHARED / name), tmp_path / "pack")
         # Every utterance against all, of which it is itself the most similar.
         matches = near_duplicates(pack.fingerprints, pack.fingerprints)
         telling = np.flatnonzero(strong_bits(pack.fingerprints) >= FEWEST_BITS)  # one is digital silence
-        assert {m.one for m in matches if m.one == m.other} == set(telling.tolist())
+        assert {m.first for m in matches if m.first == m.second} == set(telling.tolist())
         found = {
-            tuple(sorted((pack.utterances[m.one].id, pack.utterances[m.other].id)))
+            tuple(sorted((pack.utterances[m.first].id, pack.utterances[m.second].id)))
             for m in matches
-            if m.one != m.other
+            if m.first != m.second
         }
         assert found == known
 
@@ -475,4 +475,4 @@ class TestRealSpeech:
                 made.append(Utterance(f"copy/{name}-{i}", "copy", file, "nobody", "sad", "sad"))
             copied, _ = prepare(made, tmp_path / f"pack {name}")
             matches = near_duplicates(copied.fingerprints, pack.fingerprints)
-            assert sorted((m.one, m.other) for m in matches) == list(enumerate(chosen)), name
+            assert sorted((m.first, m.second) for m in matches) == list(enumerate(chosen)), name

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.random import default_rng
+from numpy.typing import NDArray
 
 from emospec.audio.reader import read_audio
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora import check_corpus, read_corpus
 from emospec.data.corpora.demo import (
     EMOTIONS,
-    Floats,
     Manner,
     Voice,
     draw_voice,
@@ -26,6 +26,7 @@ from emospec.data.corpora.demo import (
 )
 from emospec.errors import CorpusError
 
+Floats = NDArray[np.float64]
 PLAIN = Manner(*np.zeros(10))
 
 
