@@ -64,12 +64,8 @@ class _Server:
     )
     max_seconds: float = Option(3600.0, min=0.1, callback=finite, help="The longest recording.")
     max_megabytes: int = Option(100, min=1, help="The largest request, in 10^6 bytes.")
-    allow_origin: list[str] | None = Option(
-        None, help="Another site whose pages may send requests; repeatable."
-    )
-    root_path: str = Option(
-        "", help="The path under which a proxy has the server, such as /emo.", show_default=False
-    )
+    allow_origin: list[str] | None = Option(None, help="A site whose pages may send requests; repeatable.")
+    root_path: str = Option("", help="The path a proxy serves it under, such as /emo.", show_default=False)
 
 
 @model_verbs.verb("serve", "EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
