@@ -16,7 +16,7 @@ from emospec.errors import CorpusError
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
-    from emospec.experiments.run import RunProgress
+    from emospec.experiments.progress import RunProgress
 
 _CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout", "note")
 

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 import emospec
 from emospec.cli.data import prepare_corpora, print_prepared
-from emospec.cli.options import AsJson, needs
+from emospec.cli.options import AsJson, command_line, needs
 from emospec.cli.progress import run_progress
 from emospec.cli.streams import print_json
 from emospec.cli.verbs import Panel
@@ -83,7 +83,7 @@ def _demo(
     with needs("train"), run_progress(as_json) as progress:
         from emospec.experiments.plans import demo
 
-        report = demo(out, seed=seed, progress=progress)
+        report = demo(out, seed=seed, progress=progress, command=command_line())
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
@@ -105,7 +105,7 @@ def _train(
     with needs("train"), run_progress(as_json) as progress:
         emospec.train(
             pack, out, preset, fold=fold, repeat=repeat, threads=threads, tensorboard=tensorboard,
-            **vars(training), progress=progress,
+            **vars(training), progress=progress, command=command_line(),
         )  # fmt: skip
     # Of several processes that train together, the first one prints.
     if os.environ.get("RANK", "0") == "0":
@@ -127,7 +127,9 @@ def _crossval(
     from emospec.cli.tables import print_summaries
 
     with needs("train"), run_progress(as_json) as progress:
-        emospec.crossval(pack, out, preset, **vars(training), **vars(repeats), progress=progress)
+        emospec.crossval(
+            pack, out, preset, **vars(training), **vars(repeats), progress=progress, command=command_line()
+        )
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -151,7 +153,16 @@ def _sweep(
         from emospec.experiments.plans import sweep, sweep_values
 
         options = vars(training) | vars(folds)
-        sweep(pack, out, key, sweep_values(values), preset=preset, **options, progress=progress)
+        sweep(
+            pack,
+            out,
+            key,
+            sweep_values(values),
+            preset=preset,
+            **options,
+            progress=progress,
+            command=command_line(),
+        )
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -185,5 +196,7 @@ def _reproduce(
             summaries = prepared.summaries
             if not as_json:
                 print_prepared(prepared)
-        report = reproduce(pack, out, parts, **vars(training), **vars(folds), progress=progress)
+        report = reproduce(
+            pack, out, parts, **vars(training), **vars(folds), progress=progress, command=command_line()
+        )
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)

@@ -14,7 +14,7 @@ from emospec.cli.targets import label
 from emospec.progress import roughly
 
 if TYPE_CHECKING:
-    from emospec.experiments.run import RunProgress
+    from emospec.experiments.progress import RunProgress
     from emospec.inference.bulk import ScoringProgress
     from emospec.inference.recordings import Recording
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emospec.evaluation.statistics import Comparison, Interval
     from emospec.evaluation.summary import Summary
     from emospec.evaluation.sweeps import Sweep
+    from emospec.experiments.results import NewScores
     from emospec.inference.model import Model
     from emospec.runs.record import RunRecord
 
@@ -40,7 +41,7 @@ def print_summaries(
         more: further facts, for JSON only.
     """
     from emospec.evaluation.sweeps import find_sweeps
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     sweeps = find_sweeps(summaries)
     if as_json:
@@ -52,7 +53,7 @@ def print_summaries(
         return
     console = _console()
     # Overrides that all settings share stand below the table instead of in each name.
-    runs, shared = share_overrides([s.runs[0] for s in summaries])
+    runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
         chosen = [(name, s) for name, s in named if s.speaker_overlap is overlap]
@@ -75,7 +76,7 @@ def _settings_table(title: str, named: "_Named") -> Table:
     table = _folding_table(title, *columns)
     for name, s in named:
         run = s.runs[0]
-        facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
+        facts = ("+".join(run.corpora), run.meta.protocol.name, str(len(s.runs)))
         scores = (s.ua, s.intervals["UA"]), (s.wa, s.intervals["WA"])
         table.add_row(escape(name), *facts, *(_with_interval(*score) for score in scores))
     return table
@@ -86,7 +87,7 @@ def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
     table = _folding_table("UA % [95%] by corpus", "setting", "split", *corpora, "plain mean")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
-        table.add_row(escape(name), s.runs[0].meta["protocol"]["name"], *cells, percent(s.corpora_mean))
+        table.add_row(escape(name), s.runs[0].meta.protocol.name, *cells, percent(s.corpora_mean))
     return table
 
 
@@ -95,7 +96,7 @@ def _print_leaks(console: Console, named: "_Named") -> None:
     settings: dict[str, dict[str, None]] = {}
     for name, s in named:
         for run in s.runs:
-            for leak in run.audit.leaks:
+            for leak in run.meta.audit.leaks:
                 settings.setdefault(f"{leak.check}: {leak.words}", {})[name] = None
     for words, names in list(settings.items())[:_MOST_LEAKS]:
         where = f" ({'; '.join(names)})" if len(names) < len(named) else ""
@@ -110,7 +111,7 @@ def _print_choice(console: Console, sweep: "Sweep") -> None:
         f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
     run = sweep.summaries[0].runs[0]
-    where = f"{'+'.join(run.corpora)}, {run.meta['protocol']['name']}"
+    where = f"{'+'.join(run.corpora)}, {run.meta.protocol.name}"
     words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
         ua = f"{percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
@@ -120,7 +121,7 @@ def _print_choice(console: Console, sweep: "Sweep") -> None:
 
 def _section_facts(run: "RunRecord") -> dict[str, Any]:
     """Return for `--json` the facts that `RunRecord.section` holds."""
-    protocol, corpora, classes = run.meta["protocol"]["name"], run.corpora, run.classes
+    protocol, corpora, classes = run.meta.protocol.name, run.corpora, run.classes
     return {"corpus": "+".join(corpora), "classes": list(classes), "protocol": protocol}
 
 
@@ -130,7 +131,7 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "setting": summary.setting,
         **_section_facts(run),
         "speaker_overlap": summary.speaker_overlap,
-        "hash": run.meta["protocol"]["hash"],
+        "hash": run.meta.protocol.hash,
         "runs": len(summary.runs),
         "how": summary.how,
         "UA": summary.ua,
@@ -146,7 +147,7 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
             for name, interval in summary.by_corpus.items()
         },
         "corpora_mean_UA": summary.corpora_mean,
-        "audit": sorted({run.audit.summary for run in summary.runs}),
+        "audit": sorted({run.meta.audit.summary for run in summary.runs}),
     }
 
 
@@ -173,15 +174,15 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
 
 def print_comparison(pair: "Pair", as_json: bool) -> None:
     """Print one setting less another, with the interval by speaker and the p of the permutation test."""
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     if as_json:
         print_json(_pair_facts(pair))
         return
-    (first, second), shared = share_overrides([pair.first.runs[0], pair.second.runs[0]])
+    (first, second), shared = share_changes([pair.first.runs[0], pair.second.runs[0]])
     named = [(first.setting, pair.first), (second.setting, pair.second)]
     comparisons = [*pair.comparisons.values(), *pair.by_corpus.values()]
-    title = f"{first.meta['protocol']['name']}, {OVERLAP_TITLES[pair.first.speaker_overlap]}"
+    title = f"{first.meta.protocol.name}, {OVERLAP_TITLES[pair.first.speaker_overlap]}"
     by_corpus = (f"UA, {name}" for name in pair.by_corpus)
     table = _folding_table(title, "", *pair.comparisons, *by_corpus)
     for name, s in named:
@@ -211,10 +212,10 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "first": first.setting,
         "second": second.setting,
         "runs": len(first.runs),
-        "protocol": first.runs[0].meta["protocol"]["name"],
+        "protocol": first.runs[0].meta.protocol.name,
         "speaker_overlap": first.speaker_overlap,
         "same_predictions": pair.are_equal,
-        "audit": sorted({run.audit.summary for s in (first, second) for run in s.runs}),
+        "audit": sorted({run.meta.audit.summary for s in (first, second) for run in s.runs}),
     }
     for metric, comparison in pair.comparisons.items():
         score = attrgetter(metric.lower())
@@ -241,19 +242,19 @@ def _comparison_facts(first: float, second: float, comparison: "Comparison") -> 
     }
 
 
-def print_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: "NewScores") -> None:
     """Print UA, WA and recall by class of one set of predictions."""
-    classes = map(escape, scores["classes"])
-    table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores["speaker_overlap"]])
-    recalls = (percent(value) for value in scores["recall"].values())
-    table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
+    classes = map(escape, scores.classes)
+    table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores.speaker_overlap])
+    recalls = (percent(value) for value in scores.recall.values())
+    table.add_row(percent(scores.ua), percent(scores.wa), str(scores.utterances), *recalls)
     console = _console()
     console.print(table)
-    _print_line(console, scores["overlap_words"])
-    if scores["left_out"]:
-        console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")
-    if scores["other_emotions"]:
-        others = ", ".join(f"{emotion} {n}" for emotion, n in scores["other_emotions"].items())
+    _print_line(console, scores.overlap_words)
+    if scores.left_out:
+        console.print(f"left out: {scores.left_out} utterances that the model was trained or selected on")
+    if scores.other_emotions:
+        others = ", ".join(f"{emotion} {n}" for emotion, n in scores.other_emotions.items())
         _print_line(console, f"left out, as the model does not know them: {others}")
 
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 from emospec.cli import app, run_command_line
 from emospec.cli.stopping import AFTER_STOP
 from emospec.data.pack import Pack
-from emospec.experiments.run import refuse_existing
+from emospec.runs.folder import refuse_existing
 
 CASES = [
     (("models",), "emospec.inference.model.load_model", "Nothing was changed"),
