@@ -73,9 +73,7 @@ class _Windows:
     hop: float = Option(1.0, help="Seconds from one window to the next.")
     smoothing: float = Option(1.0, help="Time constant of the mean over windows, in seconds; 0 is none.")
     abstain_below: _AbstainBelow = 0.0
-    no_speech_check: bool = Option(
-        False, "--no-speech-check", help="Predict windows in which nobody speaks, too."
-    )
+    no_speech_check: bool = Option(False, "--no-speech-check", help="Predict windows without speech, too.")
 
     def timing(self, minimum_seconds: float, *, speech: bool = False) -> "Timing":
         """Return the timing that the options ask for; TimelineError where one is out of range."""
@@ -103,9 +101,7 @@ class _TimelineFiles:
     )
     as_json: bool = Option(False, "--json", help="As --format json.")
     out: Path | None = Option(None, help="The file to write, or for several a folder; else standard output.")
-    plot: Path | None = Option(
-        None, help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."
-    )
+    plot: Path | None = Option(None, help="Draw waveform, spectrogram, emotions: .png, .jpg, .svg or .pdf.")
 
 
 @dataclass(frozen=True)
@@ -190,9 +186,7 @@ def _listen(
     model: ModelOptions,
     windows: _Windows,
     device: Annotated[str, Option(help="The microphone's name or number; else the system's own.")] = "",
-    seconds: Annotated[
-        float, Option(min=0.0, callback=finite, help="How long to listen; 0 until Ctrl-C.")
-    ] = 0.0,
+    seconds: Annotated[float, Option(min=0.0, callback=finite, help="How long; 0 until Ctrl-C.")] = 0.0,
     as_json: Annotated[bool, Option("--json", help="Print a line of JSON per hop.")] = False,
 ) -> None:
     """Predict emotions from the microphone as they come, a line per hop."""
