@@ -10,54 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from five_recordings import Recordings, error, make_recordings, parts, snapshot, utterance
 
 from emospec.audio.reader import read_audio
 from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.pack_index import PACK_FORMAT, PackIndex, Skipped, entries_from, read_index, write_index
-from emospec.data.utterances import Utterance
-from emospec.errors import PackError
-
-Recordings = list[Utterance]
-
-
-def utterance(file: Path, **facts: object) -> Utterance:
-    return replace(Utterance(f"own/{file.stem}", "own", file, "ann", "happy", "joy"), **facts)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Recordings:
-    """Five recordings: `a` and `b` of 16-bit mono 16 kHz, the others of another kind each."""
-    rng = np.random.default_rng(0)
-    audio = tmp_path / "audio"
-    audio.mkdir()
-    kinds = [
-        ("a", 16_000, 1, "PCM_16"),
-        ("b", 16_000, 1, "PCM_16"),
-        ("c", 44_100, 1, "PCM_16"),
-        ("d", 16_000, 2, "PCM_16"),
-        ("e", 16_000, 1, "PCM_24"),
-    ]
-    for name, rate, channels, subtype in kinds:
-        samples = rng.uniform(-1, 1, (rng.integers(800, 3000), channels))
-        soundfile.write(audio / f"{name}.wav", samples, rate, subtype)
-    return [utterance(audio / f"{name}.wav") for name, *_ in kinds]
-
-
-def error(act: Callable[[], object]) -> str:
-    with pytest.raises(PackError) as caught:
-        act()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def parts(folder: Path) -> list[str]:
-    return [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")]
-
-
-def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    return make_recordings(tmp_path / "audio")
 
 
 def test_a_pack_returns_the_decoded_waveforms(recordings: Recordings, tmp_path: Path) -> None:
@@ -243,116 +206,6 @@ def test_progress_counts_to_the_end(recordings: Recordings, tmp_path: Path) -> N
     calls: list[tuple[int, int]] = []
     prepare(recordings, tmp_path / "pack", progress=lambda done, all_: calls.append((done, all_)))
     assert calls == [(k, 5) for k in range(1, 6)]
-
-
-class Stop(BaseException):
-    """As KeyboardInterrupt, but not pytest's."""
-
-
-def stop_at_three(done: int, _: int) -> None:
-    if done == 3:
-        raise Stop
-
-
-def test_an_interrupted_prepare_leaves_nothing(recordings: Recordings, tmp_path: Path) -> None:
-    folder = tmp_path / "pack"
-    with pytest.raises(Stop):
-        prepare(recordings, folder, progress=stop_at_three)
-    assert not folder.exists()
-    assert not parts(folder)
-    assert prepare(recordings, folder)[1]
-
-
-def test_a_valid_pack_survives_a_failed_prepare(recordings: Recordings, tmp_path: Path) -> None:
-    folder = tmp_path / "pack"
-    prepare(recordings[:2], folder)
-    before = snapshot(folder)
-    with pytest.raises(Stop):
-        prepare(recordings, folder, replace=True, progress=stop_at_three)
-    error(lambda: prepare([*recordings, utterance(tmp_path / "missing.wav")], folder, replace=True))
-    assert snapshot(folder) == before
-    assert not parts(folder)
-
-
-def test_remains_of_a_killed_prepare_are_removed(recordings: Recordings, tmp_path: Path) -> None:
-    for name in ("new", "old"):  # as between moving the old pack away and the new one there
-        (tmp_path / "pack.part" / name).mkdir(parents=True)
-        (tmp_path / "pack.part" / name / "int16-00000.bin").write_bytes(b"half")
-    (tmp_path / "pack.part" / "int16.bin").write_bytes(b"as earlier versions left it")
-    pack, made = prepare(recordings, tmp_path / "pack")
-    assert made
-    assert len(pack) == len(recordings)
-    assert not parts(tmp_path / "pack")
-
-
-def test_a_pack_that_was_moved_away_is_restored(
-    recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "pack"
-    prepare(recordings[:2], folder)
-    before = snapshot(folder)
-    move = os.replace
-
-    def fail(source: Path, target: Path) -> None:
-        if Path(source).name == "new":
-            raise Stop
-        move(source, target)
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(Stop):
-        prepare(recordings, folder, replace=True)
-    assert snapshot(folder) == before
-    assert not parts(folder)
-
-
-def test_two_calls_at_once_do_not_harm_each_other(recordings: Recordings, tmp_path: Path) -> None:
-    tried: list[str] = []
-
-    def once_more(*_: int) -> None:
-        tried.append(error(lambda: prepare(recordings, tmp_path / "pack")))
-
-    pack, _ = prepare(recordings, tmp_path / "pack", progress=once_more)
-    assert "another call makes it still" in tried[0]
-    assert len(pack) == len(recordings)
-    assert not parts(tmp_path / "pack")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"thesis.txt": "years of work"},
-        {},
-        {"index.json": "{}"},
-        {"index.json": "{}", "int16.bin": "", "float32.bin": "", "thesis.txt": "years of work"},
-    ],
-    ids=["files", "nothing", "another index.json", "a pack and files"],
-)
-def test_a_folder_that_is_no_pack_is_refused_and_untouched(
-    recordings: Recordings, tmp_path: Path, content: dict[str, str]
-) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for name, text in content.items():
-        (folder / name).write_text(text)
-    before = snapshot(folder)
-    assert "Name another folder" in error(lambda: prepare(recordings, folder))
-    assert snapshot(folder) == before
-
-
-def test_a_file_in_the_place_of_a_pack_is_refused_and_untouched(
-    recordings: Recordings, tmp_path: Path
-) -> None:
-    (tmp_path / "pack").write_text("mine")
-    assert "is not a pack" in error(lambda: prepare(recordings, tmp_path / "pack"))
-    assert (tmp_path / "pack").read_text() == "mine"
-
-
-def test_a_link_to_a_pack_stays_a_link(recordings: Recordings, tmp_path: Path) -> None:
-    prepare(recordings[:2], tmp_path / "disk")
-    (tmp_path / "pack").symlink_to(tmp_path / "disk")
-    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
-    assert (tmp_path / "pack").is_symlink()
-    assert len(Pack(tmp_path / "disk")) == 5
 
 
 def shorten(folder: Path, name: str) -> None:

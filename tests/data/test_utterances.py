@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from refusals import message_of
 
 from emospec.data.utterances import CLASS_SETS, Utterance, select_classes
 from emospec.errors import CorpusError
@@ -14,11 +15,7 @@ def utterances(*emotions: str) -> list[Utterance]:
 
 
 def error(given: list[Utterance], classes: str | list[str]) -> str:
-    with pytest.raises(CorpusError) as caught:
-        select_classes(given, classes)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return message_of(CorpusError, lambda: select_classes(given, classes))
 
 
 MIXED = utterances("sad", "zen", "happy", "neutral", "angry", "bored", "annoyed", "sad")

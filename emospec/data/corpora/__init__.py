@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emospec.audio.discovery import left_out
-from emospec.audio.kinds import left_out_line
-from emospec.audio.reader import read_audio, walk
+from emospec.audio.discovery import count_unsupported, describe_unsupported
+from emospec.audio.reader import find_files, read_audio
 from emospec.data.corpora import (
     crema_d,
     demo,
@@ -36,7 +35,7 @@ from emospec.data.corpora.check import CorpusCheck, check_counts, file_warnings
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.user import USER_READERS, UserCorpus, split_name
 from emospec.data.utterances import Utterance
-from emospec.errors import AudioError, CorpusError, nearest
+from emospec.errors import AudioError, CorpusError, did_you_mean
 
 _READERS = (iemocap, emodb, ravdess, crema_d, nemo, tess, savee, emovo, demo, manifest, folders)
 CORPORA: dict[str, Corpus] = {reader.CORPUS.name: reader.CORPUS for reader in _READERS}
@@ -51,7 +50,7 @@ def get_corpus(name: str) -> Corpus:
     """
     reader, corpus_name = split_name(name)
     if reader not in CORPORA:
-        hint = nearest(name, tuple(CORPORA)) or "."
+        hint = did_you_mean(name, tuple(CORPORA)) or "."
         raise CorpusError(f"no corpus is called {name!r}{hint} Known: {', '.join(CORPORA)}")
     return replace(CORPORA[reader], name=corpus_name)
 
@@ -113,8 +112,8 @@ def corpus_remarks(name: str, root: str | Path) -> list[str]:
 
 def _unread_recordings(name: str, root: str | Path) -> list[str]:
     """Return a line on recordings of kinds that are not read; none for a CSV, which names its files."""
-    counts = {} if split_name(name)[0] == "csv" else left_out(_absolute(root))
-    return [left_out_line(counts, "its folder", with_option=False)] if counts else []
+    counts = {} if split_name(name)[0] == "csv" else count_unsupported(_absolute(root))
+    return [describe_unsupported(counts, "its folder", with_option=False)] if counts else []
 
 
 def _absolute(root: str | Path) -> Path:
@@ -123,9 +122,9 @@ def _absolute(root: str | Path) -> Path:
 
 
 def _audio_below(root: Path) -> str:
-    if files := walk(root):
+    if files := find_files(root):
         return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"
-    others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
+    others = ", ".join(f"{count} {suffix}" for suffix, count in count_unsupported(root).items())
     return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"
 
 

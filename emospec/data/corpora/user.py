@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from emospec.errors import CorpusError, PackError, nearest
+from emospec.errors import CorpusError, PackError, did_you_mean
 from emospec.files import write_json
 
 USER_CORPORA_FILE = "corpora.json"
@@ -66,7 +66,7 @@ def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> lis
         if not (equals and _NAME.fullmatch(name)):
             name, text = "", licence
         elif name not in names:
-            hint = nearest(name, names) or "."
+            hint = did_you_mean(name, names) or "."
             raise CorpusError(
                 f"{option}: no corpus of your own is called {name!r}{hint} Named: {', '.join(names)}"
             )
