@@ -32,9 +32,9 @@ def verbs(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_verb_has_json() -> None:
-    found = dict(verbs())
-    assert {"presets", "corpora check", "embed", "timeline", "score", "listen"} <= set(found)
-    lacking = {name for name, verb in found.items() if not any("--json" in p.opts for p in verb.params)}
+    by_name = dict(verbs())
+    assert {"presets", "corpora check", "embed", "timeline", "score", "listen"} <= set(by_name)
+    lacking = {name for name, verb in by_name.items() if not any("--json" in p.opts for p in verb.params)}
     assert lacking == set(WITHOUT_JSON)
 
 
@@ -142,7 +142,7 @@ def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("train x --out y --lambda 3", "--set loss.center_weight=VALUE changes that setting"),
         ("train x --out y --learning-rate 1", "--set training.learning_rate=VALUE changes that setting"),
@@ -170,7 +170,11 @@ def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None
     ids=str,
 )  # fmt: skip
 def test_mistakes_say_what_to_do(
-    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cv" / "r0-f1").mkdir(parents=True)
@@ -180,16 +184,16 @@ def test_mistakes_say_what_to_do(
     with pytest.raises(SystemExit) as stop:
         run_command_line()
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["cv"]
 
 
 def test_settings_and_names_of_presets_are_there_for_machines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    for words, found in (
+    for words, expected in (
         (["presets"], preset_names()),
         (["presets", "demo"], load_settings("demo").model_dump()),
     ):
         monkeypatch.setattr(sys, "argv", ["emospec", *words, "--json"])
         with pytest.raises(SystemExit):
             run_command_line()
-        assert json.loads(capsys.readouterr().out) == found
+        assert json.loads(capsys.readouterr().out) == expected
