@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emospec.errors import ConfigError, nearest
+from emospec.errors import ConfigError, did_you_mean
 
 # The settings that `--steps` replaces.
 _LENGTH = ("training.steps", "training.epochs", "training.min_steps", "training.steps_for")
@@ -361,7 +361,7 @@ def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
     names = preset_names()
     if preset not in names:
         raise ConfigError(
-            f"{prefix}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"{prefix}preset {preset!r} is not known{did_you_mean(preset, names) or '.'} "
             f"Known: {', '.join(names)}, or the path of a .toml file"
         )
     return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
@@ -388,7 +388,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
+        hint = did_you_mean(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"

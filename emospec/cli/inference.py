@@ -54,15 +54,14 @@ class _Reading:
 
     def report_left_out(self, names: list[str]) -> int:
         """Return how many recordings of folders are of kinds that are not read; print a line for each folder."""
-        from emospec.audio.discovery import left_out
-        from emospec.audio.kinds import left_out_line
+        from emospec.audio.discovery import count_unsupported, describe_unsupported
         from emospec.audio.reader import printable
 
         missed = 0
         for name in names:
-            if not self.ffmpeg and name != "-" and (counts := left_out(Path(name))):
+            if not self.ffmpeg and name != "-" and (counts := count_unsupported(Path(name))):
                 missed += sum(counts.values())
-                print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
+                print(f"emospec: {describe_unsupported(counts, printable(name))}", file=sys.stderr)
         return missed
 
 

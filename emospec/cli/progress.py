@@ -186,11 +186,11 @@ def _stated_seconds(recording: "Recording") -> float | None:
     """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
     import soundfile
 
-    from emospec.audio.kinds import HEAD_BYTES, is_read_here
+    from emospec.audio.kinds import HEAD_BYTES, is_supported
 
     try:
         with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:
-            if not is_read_here(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
+            if not is_supported(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
                 return None
             file.seek(0)
             info = soundfile.info(file)
