@@ -9,9 +9,9 @@ import soxr
 from numpy.typing import NDArray
 
 from conftest import tone
+from emospec.inference.quality import is_quiet, loudest_part
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.recordings import DecodedRecording, RecordingReader
-from emospec.inference.sound_span import is_quiet, loudest_part
 from emospec.inference.windows import Window
 
 EAR = RecordingReader(max_frames=1400, usual_seconds=20.0)
