@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emospec.errors import ConfigError, nearest
+from emospec.errors import ConfigError, did_you_mean
 
 # The settings that `--steps` replaces.
 _LENGTH = ("training.steps", "training.epochs", "training.min_steps", "training.steps_for")
@@ -19,7 +19,8 @@ _FORMER_STEPS = {3520 * 32 / 4425: 3520, 2920 * 32 / 4425: 2920, 2500 * 32 / 400
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # A run of another version may hold further keys, which are kept; `parse_settings` forbids them.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Table):
@@ -239,7 +240,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         ConfigError: all mistakes at once.
     """
     try:
-        return Settings.model_validate(with_current_keys(values))
+        return Settings.model_validate(with_current_keys(values), extra="forbid")
     except ValidationError as error:
         # A union, that of data.classes, has an error for each of its types: the first is enough.
         mistakes = {".".join(map(str, e["loc"][:2])): e for e in reversed(error.errors())}
@@ -360,7 +361,7 @@ def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
     names = preset_names()
     if preset not in names:
         raise ConfigError(
-            f"{prefix}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"{prefix}preset {preset!r} is not known{did_you_mean(preset, names) or '.'} "
             f"Known: {', '.join(names)}, or the path of a .toml file"
         )
     return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
@@ -387,7 +388,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
+        hint = did_you_mean(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"

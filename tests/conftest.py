@@ -4,8 +4,9 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,11 @@ from emospec.cli import run_command_line
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from served import RunningServer
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is compared to the bit is a CPU's
 os.fsync = lambda _: None  # type: ignore[assignment]  # tests kill processes; none cuts the power
@@ -130,3 +136,18 @@ def hum_model(
 @pytest.fixture(scope="session")
 def recognizer(hum_model: Path) -> Recognizer:
     return Recognizer(hum_model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def server(hum_model: Path) -> Iterator["RunningServer"]:
+    """A server of the hum model, for the tests of one module."""
+    from served import served
+
+    with served(hum_model) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: "RunningServer") -> Iterator["httpx.Client"]:
+    with server.client() as connected:
+        yield connected

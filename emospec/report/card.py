@@ -11,10 +11,11 @@ import pandas as pd
 
 from emospec.errors import RunError
 from emospec.evaluation.groups import by_group
+from emospec.evaluation.metrics import predicted_confusion
 from emospec.evaluation.statistics import ACCURACIES, Interval, Metric
 from emospec.evaluation.summary import Summary, summarise
 from emospec.report.words import OVERLAP_LABELS, percent_sign
-from emospec.runs.record import RunRecord, predicted_confusion
+from emospec.runs.record import RunRecord
 
 HUB_LICENCES = {
     "CC0 1.0": "cc0-1.0",
@@ -83,29 +84,29 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
     Raises:
         RunError: `whole` is of another recipe or other classes.
     """
-    protocol = run.meta["protocol"]
+    protocol = run.meta.protocol
     corpora = "\n".join(
-        f"- {corpus['title']}: {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers. "
-        f"Licence: {corpus['licence'] or 'not stated'}. {corpus['citation']}".rstrip()
+        f"- {corpus.title}: {corpus.utterances} utterances of {corpus.speakers or 'unknown'} speakers. "
+        f"Licence: {corpus.licence or 'not stated'}. {corpus.citation}".rstrip()
         for corpus in run.learned_from
     )
-    counts = {part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()}
+    counts = {part: sum(numbers.values()) for part, numbers in run.meta.counts.items()}
     if whole:
         _refuse_another_recipe(run, whole)
     return _header(run, whole) + CARD.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
         setting=run.setting,
-        version=run.meta["emospec"],
-        kind=run.config["frontend"]["kind"],
+        version=run.meta.emospec,
+        kind=run.settings.frontend.kind,
         corpora=corpora,
         judged="\n".join(_rows(run, whole)),
-        words=protocol["words"],
-        hash=protocol["hash"],
-        audit=run.scores["audit"].removeprefix("audit: "),
+        words=protocol.words,
+        hash=protocol.hash,
+        audit=(run.scores.audit or "").removeprefix("audit: "),
         crossval=_crossval_words(whole) if whole else ONE_FOLD,
         notes=f"{notes.strip()}\n\n" * bool(notes.strip()),
-        command=run.meta["command"],
+        command=run.meta.command,
         **counts,
     )
 
@@ -119,7 +120,7 @@ def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
         raise RunError(
             f"the cross-validation has the classes {', '.join(whole.classes)}, {run.folder} has others"
         )
-    own, theirs = ((one.meta["preset"], one.settings) for one in (run, whole.runs[0]))
+    own, theirs = ((one.meta.preset, one.result_settings) for one in (run, whole.runs[0]))
     if own != theirs:
         raise RunError(
             f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
@@ -128,15 +129,15 @@ def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
 
 def _rows(run: RunRecord, whole: Summary | None) -> Iterator[str]:
     """The rows of the table of scores: the model itself, its recipe, its recipe on each corpus."""
-    protocol = run.meta["protocol"]
-    own = f"fold {protocol['fold']} of {protocol['folds']}, repeat {protocol['repeat']}"
+    protocol = run.meta.protocol
+    own = f"fold {protocol.fold} of {protocol.folds}, repeat {protocol.repeat}"
     yield _row(
-        f"{protocol['name']}, {own}, {OVERLAP_LABELS[protocol['speaker_overlap']]}",
+        f"{protocol.name}, {own}, {OVERLAP_LABELS[protocol.speaker_overlap]}",
         summarise([run]).intervals,
     )
     if whole is not None:
-        protocol = whole.runs[0].meta["protocol"]
-        name = f"its recipe: {protocol['name']}, {whole.how}, {OVERLAP_LABELS[whole.speaker_overlap]}"
+        protocol = whole.runs[0].meta.protocol
+        name = f"its recipe: {protocol.name}, {whole.how}, {OVERLAP_LABELS[whole.speaker_overlap]}"
         yield _row(name, whole.intervals)
         for corpus, ua in whole.by_corpus.items():
             yield _row(f"its recipe, on {corpus} alone", {"UA": ua})
@@ -186,7 +187,7 @@ def _crossval_words(whole: Summary) -> str:
 
 def _header(run: RunRecord, whole: Summary | None) -> str:
     """The YAML header; its values are JSON, which is YAML."""
-    licences = sorted({corpus["licence"] for corpus in run.learned_from})
+    licences = sorted({corpus.licence for corpus in run.learned_from})
     known = HUB_LICENCES.get(licences[0]) if len(licences) == 1 else None
     facts: dict[str, Any] = {
         "library_name": "emospec",
@@ -196,11 +197,11 @@ def _header(run: RunRecord, whole: Summary | None) -> str:
     }
     if known is None:
         facts["license_name"] = "; ".join(licence or "not stated" for licence in licences)
-    if languages := sorted({tag for corpus in run.learned_from for tag in corpus.get("languages", [])}):
+    if languages := sorted({tag for corpus in run.learned_from for tag in corpus.languages}):
         facts["language"] = languages
-    protocol = (whole.runs[0] if whole else run).meta["protocol"]
-    judged_on = "cross-validation of its recipe" if whole else f"fold {protocol['fold']}"
-    ua, wa = (whole.ua, whole.wa) if whole else (run.scores["test"]["UA"], run.scores["test"]["WA"])
+    protocol = (whole.runs[0] if whole else run).meta.protocol
+    judged_on = "cross-validation of its recipe" if whole else f"fold {protocol.fold}"
+    ua, wa = (whole.ua, whole.wa) if whole else (run.scores.test.ua, run.scores.test.wa)
     metrics = [
         {"type": "recall", "name": "UA, mean recall over classes", "value": round(ua, 4)},
         {"type": "accuracy", "name": "WA", "value": round(wa, 4)},
@@ -208,8 +209,8 @@ def _header(run: RunRecord, whole: Summary | None) -> str:
     judged = {
         "task": {"type": "audio-classification", "name": "speech emotion recognition"},
         "dataset": {
-            "name": f"{', '.join(run.corpora)}, {protocol['name']}, {judged_on} "
-            f"({OVERLAP_LABELS[whole.speaker_overlap if whole else protocol['speaker_overlap']]})",
+            "name": f"{', '.join(run.corpora)}, {protocol.name}, {judged_on} "
+            f"({OVERLAP_LABELS[whole.speaker_overlap if whole else protocol.speaker_overlap]})",
             "type": "-".join(run.corpora),
         },
         "metrics": metrics,

@@ -18,7 +18,7 @@ from emospec.report import words
 from emospec.report.published import WHERE
 from emospec.report.section import Section
 from emospec.report.words import count, distinct, duration
-from emospec.runs.record import RunRecord, flatten, share_overrides
+from emospec.runs.record import RunRecord, flatten, share_changes
 
 PAPER = (
     "D. Dai, Z. Wu, R. Li, X. Wu, J. Jia, H. Meng, “Learning Discriminative Features from Spectrograms using "
@@ -56,7 +56,7 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
         groups.setdefault(run.section, []).append(run)
     sections = []
     for number, group in enumerate(groups.values(), start=1):
-        renamed, shared = share_overrides(group)
+        renamed, shared = share_changes(group)
         sections.append(Section(number, tuple(renamed), tuple(shared)))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -76,13 +76,11 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
     template = environment.from_string(
         resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
     )
-    titles = distinct(corpus["title"] for section in sections for corpus in section.corpora)
+    titles = distinct(corpus.title for section in sections for corpus in section.corpora)
     page = template.render(
         title=title or f"Speech emotion recognition on {' and '.join(titles)}",
         sections=[(section, section.pictures(out / "figures")) for section in sections],
-        created=distinct(
-            str(run.meta["created"])[:10] for run in sorted(runs, key=lambda run: run.meta["created"])
-        ),
+        created=distinct(run.meta.created[:10] for run in sorted(runs, key=lambda run: run.meta.created)),
         made=made,
         config_of=config_of,
         paper=PAPER,
@@ -101,22 +99,22 @@ def made(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     def pairs(values: dict[str, Any]) -> str:
         return ", ".join(f"{name} {value}" for name, value in values.items())
 
-    seconds = [float(run.meta["seconds"]) for run in runs]
+    seconds = [run.meta.seconds for run in runs]
     facts: list[tuple[str, Iterable[str]]] = [
-        ("commands", [*(_preparation(run) for run in runs), *(run.meta["command"] for run in runs)]),
+        ("commands", [*(_preparation(run) for run in runs), *(run.meta.command for run in runs)]),
         (
             "emospec",
-            (f"{m['emospec']}, commit {m['commit'] or 'n/a (not recorded)'}" for m in (r.meta for r in runs)),
+            (f"{m.emospec}, commit {m.commit or 'n/a (not recorded)'}" for m in (r.meta for r in runs)),
         ),
-        ("versions", (pairs(run.meta["versions"]) for run in runs)),
-        ("hardware", (pairs(run.meta["hardware"]) for run in runs)),
-        ("seeds", [", ".join(distinct(str(run.meta["seed"]) for run in runs))]),
-        ("steps", (str(run.meta["steps"]) for run in runs)),
-        ("parameters", (f"{run.meta['parameters']:,}" for run in runs)),
+        ("versions", (pairs(run.meta.versions) for run in runs)),
+        ("hardware", (pairs(run.meta.hardware.to_dict()) for run in runs)),
+        ("seeds", [", ".join(distinct(str(run.meta.seed) for run in runs))]),
+        ("steps", (str(run.meta.steps) for run in runs)),
+        ("parameters", (f"{run.meta.parameters:,}" for run in runs)),
         ("time", [f"{duration(sum(seconds))} for {count(len(runs), 'run')}"]),
         (
             "fold lists",
-            (f"repeat {p['repeat']}: sha256 {p['hash']}" for p in (r.meta["protocol"] for r in runs)),
+            (f"repeat {p.repeat}: sha256 {p.hash}" for p in (r.meta.protocol for r in runs)),
         ),
     ]
     return [(name, distinct(values)) for name, values in facts]
@@ -125,12 +123,15 @@ def made(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
 def _preparation(run: RunRecord) -> str:
     """The command that makes the run's pack, from corpora whose folders only the reader knows."""
     roots = " ".join(f"{name}={name.upper()}" for name in run.corpora)
-    return f"emospec prepare {roots} --pack {run.meta['pack']['folder']}"
+    return f"emospec prepare {roots} --pack {run.meta.pack.folder}"
 
 
 def config_of(summary: Summary) -> str:
     """`config.toml` of a setting's first run, and the keys whose values differ in its other runs."""
-    flat = [{key: repr(value) for key, value in flatten(run.config).items()} for run in summary.runs]
+    flat = [
+        {key: repr(value) for key, value in flatten(run.settings.model_dump(exclude_unset=True)).items()}
+        for run in summary.runs
+    ]
     differing = sorted(key for key in set().union(*flat) if len({settings.get(key) for settings in flat}) > 1)
     note = f"# differs between the {len(flat)} runs: {', '.join(differing)}\n\n" if differing else ""
     return note + (summary.runs[0].folder / "config.toml").read_text(encoding="utf-8").strip()

@@ -45,27 +45,25 @@ def published(summary: Summary) -> Published | None:
 
     The setting may have further overrides: its name says so, and `is_the_papers` knows.
     """
-    config = summary.runs[0].config
-    if summary.runs[0].meta["preset"] not in PRESETS:
+    settings = summary.runs[0].settings
+    if summary.runs[0].meta.preset not in PRESETS:
         return None
-    weight = config["loss"]["center_weight"]
-    return PUBLISHED.get(
-        (config["frontend"]["kind"], weight, config["loss"]["center_rate"] if weight else 0.5)
-    )
+    weight = settings.loss.center_weight
+    return PUBLISHED.get((settings.frontend.kind, weight, settings.loss.center_rate if weight else 0.5))
 
 
 def is_the_papers(run: RunRecord) -> bool:
     """Whether a run's corpus, classes, protocol and settings, but for lambda and alpha, are the paper's."""
-    preset, loss = run.meta["preset"], run.config["loss"]
+    preset, loss = run.meta.preset, run.settings.loss
     if preset not in PRESETS:
         return False
-    center = [f"loss.{key}={loss[key]}" for key in ("center_weight", "center_rate")]
+    center = [f"loss.{key}={getattr(loss, key)}" for key in ("center_weight", "center_rate")]
     theirs = load_settings(preset, center).model_dump(
         exclude={"data": True, "training": {"checkpoint_seconds"}}
     )
     return (
-        run.settings == theirs
+        run.result_settings == theirs
         and run.corpora == ("iemocap",)
         and set(run.classes) == set(CLASS_SETS["iemocap4"])
-        and run.meta["protocol"]["name"] == "dai2019"
+        and run.meta.protocol.name == "dai2019"
     )

@@ -24,6 +24,7 @@ from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
 from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
+from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
 
 FEW_UTTERANCES = 30
@@ -42,25 +43,23 @@ class Section:
     @cached_property
     def summaries(self) -> list[Summary]:
         """By preset, in order of appearance; then by lambda and alpha."""
-        presets = distinct(run.meta["preset"] for run in self.runs)
+        presets = distinct(run.meta.preset for run in self.runs)
 
         def order(summary: Summary) -> tuple[int, float, float]:
-            loss = summary.runs[0].config["loss"]
-            return presets.index(summary.runs[0].meta["preset"]), loss["center_weight"], loss["center_rate"]
+            loss = summary.runs[0].settings.loss
+            return presets.index(summary.runs[0].meta.preset), loss.center_weight, loss.center_rate
 
         return sorted(summarise_settings(self.runs), key=order)
 
     @property
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> Protocol:
         """As the first run tells it; `told` knows where others differ."""
-        protocol: dict[str, Any] = self.runs[0].meta["protocol"]
-        return protocol
+        return self.runs[0].meta.protocol
 
     @property
-    def corpora(self) -> list[dict[str, Any]]:
+    def corpora(self) -> tuple[CorpusFacts, ...]:
         """Name, title, licence, citation, utterances and speakers of each."""
-        corpora: list[dict[str, Any]] = self.runs[0].meta["corpora"]
-        return corpora
+        return self.runs[0].meta.corpora
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,14 +89,14 @@ class Section:
         words = self.told("overlap_words")
         if len(words) <= 2:
             return "; ".join(words)
-        told = (run.meta["protocol"] for run in self.runs)
-        first = next(p["overlap_words"] for p in told if p["speaker_overlap"] is self.speaker_overlap)
-        alike = len({run.meta["protocol"]["speaker_overlap"] for run in self.runs}) == 1
+        told = (run.meta.protocol for run in self.runs)
+        first = next(p.overlap_words for p in told if p.speaker_overlap is self.speaker_overlap)
+        alike = len({run.meta.protocol.speaker_overlap for run in self.runs}) == 1
         return f"{first}; and so in {'the other' if alike else 'some of the other'} folds"
 
     def told(self, key: str) -> list[str]:
         """The different values of a key of the runs' protocols."""
-        return distinct(str(run.meta["protocol"][key]) for run in self.runs)
+        return distinct(str(getattr(run.meta.protocol, key)) for run in self.runs)
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
@@ -113,8 +112,8 @@ class Section:
     def here(self) -> str:
         """What this section's numbers are from, to stand beside numbers from elsewhere."""
         return (
-            f"{' + '.join(corpus['title'] for corpus in self.corpora)}, {len(self.classes)} classes, "
-            f"{self.protocol['name']} ({OVERLAP_LABELS[self.speaker_overlap]})"
+            f"{' + '.join(corpus.title for corpus in self.corpora)}, {len(self.classes)} classes, "
+            f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"
         )
 
     @cached_property
@@ -141,8 +140,8 @@ class Section:
     def audit(self) -> list[tuple[str, str, list[str]]]:
         """Check, verdict and words over the runs; a verdict that is not that of all runs is counted."""
         rows = []
-        for check in distinct(finding.check for run in self.runs for finding in run.audit.findings):
-            found = [f for run in self.runs for f in run.audit.findings if f.check == check]
+        for check in distinct(finding.check for run in self.runs for finding in run.meta.audit.findings):
+            found = [f for run in self.runs for f in run.meta.audit.findings if f.check == check]
             verdicts = Counter(f.verdict for f in found)
             if len(verdicts) == 1 and len(found) == len(self.runs):
                 verdict = str(found[0].verdict)
@@ -158,7 +157,7 @@ class Section:
     @property
     def leaks(self) -> list[str]:
         """What failed in the audit of any run, each once; that speakers are shared is told by `overlap_words`."""
-        leaks = (leak for run in self.runs for leak in run.audit.leaks if leak.check != "speakers")
+        leaks = (leak for run in self.runs for leak in run.meta.audit.leaks if leak.check != "speakers")
         return distinct(f"{leak.check}: {leak.words}" for leak in leaks)
 
     @property
@@ -166,16 +165,14 @@ class Section:
         """Utterances by class and part, as "98" or, where runs differ, "98-103"; then all classes."""
         rows = []
         for name, chosen in (*((c, (c,)) for c in self.classes), ("all", self.classes)):
-            sums = [
-                [sum(r.meta["counts"][part].get(c, 0) for c in chosen) for r in self.runs] for part in PARTS
-            ]
+            sums = [[sum(r.meta.counts[part].get(c, 0) for c in chosen) for r in self.runs] for part in PARTS]
             rows.append((name, [str(min(s)) if min(s) == max(s) else f"{min(s)}–{max(s)}" for s in sums]))
         return rows
 
     def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
         """Means over a setting's runs: distances of z within and between classes, and their ratio."""
-        stored = [run.scores["distances"][part] for run in summary.runs]
-        numbers = np.array([(d["within"], d["between"]) for d in stored], np.float64)  # null is NaN
+        stored = [run.scores.distances[part] for run in summary.runs]
+        numbers = np.array([(d.within, d.between) for d in stored], np.float64)  # null is NaN
         each = [Distances(*row) for row in numbers.tolist()]
         within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in each], axis=0)
         return float(within), float(between), float(ratio)
@@ -191,7 +188,7 @@ class Section:
 
         def draw(figure: Figure, name: str) -> str:
             return _data_uri(
-                *figures.save(figure, folder / slug(f"{self.number}-{self.protocol['name']}-{name}"))
+                *figures.save(figure, folder / slug(f"{self.number}-{self.protocol.name}-{name}"))
             )
 
         panels = [
@@ -218,8 +215,8 @@ class Section:
 
 def _is_plain_or_center(summary: Summary) -> bool:
     """Whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
-    loss = summary.runs[0].config["loss"]
-    return loss["center_weight"] == 0 or (loss["center_weight"], loss["center_rate"]) == (0.3, 0.5)
+    loss = summary.runs[0].settings.loss
+    return loss.center_weight == 0 or (loss.center_weight, loss.center_rate) == (0.3, 0.5)
 
 
 def _data_uri(png: Path, svg: Path) -> str:
@@ -235,9 +232,9 @@ def _limits_of_speech(section: Section) -> list[str]:
         pair for rows in test for pair in zip(rows["corpus"], rows["speaker"], strict=True) if pair[1]
     }
     who = count(len(speakers), "speaker") if speakers else "unknown speakers"
-    covered = f"Tested on {who} of {' and '.join(corpus['title'] for corpus in section.corpora)}"
+    covered = f"Tested on {who} of {' and '.join(corpus.title for corpus in section.corpora)}"
     covered += f" (language: {', '.join(languages)})" if languages else ""
-    styles = distinct(str(corpus["speech"]) for corpus in section.corpora if corpus.get("speech"))
+    styles = distinct(corpus.speech for corpus in section.corpora if corpus.speech)
     covered += f", {' and '.join(styles)} speech" if styles else ""
     overlap = {
         True: "Test speakers were also heard in training or dev: the numbers say nothing about unknown speakers.",
@@ -279,12 +276,12 @@ def _limits_of_runs(section: Section) -> list[str]:
     partial: dict[str, list[str]] = {}
     for summary in section.summaries:
         done = {run.place for run in summary.runs}
-        asked = int(section.protocol["folds"]) * len({repeat for repeat, _ in done})
+        asked = section.protocol.folds * len({repeat for repeat, _ in done})
         if len(done) < asked:
             partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
     found += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
-    seeds = distinct(str(run.meta["seed"]) for run in section.runs)
-    starts = [(run.setting, run.meta["protocol"]["hash"], run.place[1]) for run in section.runs]
+    seeds = distinct(str(run.meta.seed) for run in section.runs)
+    starts = [(run.setting, run.meta.protocol.hash, run.place[1]) for run in section.runs]
     if len(seeds) == 1 and len(set(starts)) == len(starts):
         found.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
     return found
