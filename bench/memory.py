@@ -39,8 +39,11 @@ def _prepare(folder: Path) -> dict[str, int]:
 def _train(folder: Path, seed: int) -> int:
     import emospec
 
-    changed = [f"training.steps={STEPS}", "training.steps_for=0", "training.min_steps=1"]
-    changed += ["training.select_after=1", f"training.evaluate_every={STEPS // 2}"]
+    changed = [
+        f"training.steps={STEPS}",
+        "training.selection_start=0.01",
+        f"training.evaluate_every={STEPS // 2}",
+    ]
     out = folder / f"run-{seed}"
     return _peak_of(lambda: emospec.train(folder / "pack", out, overrides=changed, seed=seed))
 

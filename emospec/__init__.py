@@ -12,24 +12,6 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = [
-    "Failure",
-    "Prediction",
-    "Recognizer",
-    "Segment",
-    "Stream",
-    "Timeline",
-    "Timing",
-    "WindowPrediction",
-    "__version__",
-    "compare",
-    "crossval",
-    "evaluate",
-    "export_model",
-    "prepare",
-    "score",
-    "train",
-]
 
 # Nothing leaves the machine: both are read when the library is imported, which emospec does later than this.
 # Child processes inherit them. Whoever wants the telemetry sets the variable to 0 before.
@@ -53,6 +35,7 @@ _HOMES = {
     "score": "emospec.inference.bulk",
     "train": "emospec.experiments.run",
 }
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

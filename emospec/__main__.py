@@ -7,11 +7,11 @@ from pathlib import Path
 def main() -> None:
     """Run the command line."""
     try:
-        from emospec.cli import main as run
+        from emospec.cli import run_command_line
     except KeyboardInterrupt:
         print("emospec: stopped", file=sys.stderr)
         sys.exit(130)
-    run()
+    run_command_line()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emospec.errors import ConfigError, nearest
 
-_STEPS = ("training.steps", "training.steps_for", "training.min_steps")  # what `--steps` replaces
+# The settings that `--steps` replaces.
+_LENGTH = ("training.steps", "training.epochs", "training.min_steps", "training.steps_for")
+# Until November 2026 a preset named steps for a number of training utterances: its epochs, and these steps.
+_FORMER_STEPS = {3520 * 32 / 4425: 3520, 2920 * 32 / 4425: 2920, 2500 * 32 / 4000: 2500}
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # A run of another version may hold further keys, which are kept; `parse_settings` forbids them.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(_Table):
@@ -85,17 +89,15 @@ class Loss(_Table):
 
 
 class Training(_Table):
-    """Adam, a fixed number of steps, the model of the best dev UA."""
+    """Adam for a number of epochs; the model of the best dev UA is kept."""
 
-    steps: int = Field(ge=1, description="steps on `steps_for` training utterances")
-    select_after: int = Field(ge=0, description="dev is first judged after this many of `steps`")
-    steps_for: int = Field(
-        0,
-        ge=0,
-        description="training utterances that `steps` is meant for; other numbers get as many epochs; 0 keeps `steps`",
+    epochs: float = Field(0.0, ge=0, description="passes over the training utterances, rounded to ten steps")
+    min_steps: int = Field(1, ge=1, description="at least so many steps, however few the utterances")
+    steps: int = Field(0, ge=0, description="exactly so many steps instead; 0 trains for `epochs`")
+    selection_start: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps after which dev is evaluated"
     )
-    min_steps: int = Field(1, ge=1, description="the least steps after that")
-    evaluate_every: int = Field(11, ge=1, description="steps between looks at dev")
+    evaluate_every: int = Field(11, ge=1, description="steps between evaluations of dev")
     batch_size: int = Field(32, ge=1, description="utterances per step")
     window_gb: float = Field(
         0.0, ge=0, description="shuffle within so many GB of frames, read one after the other; 0: within all"
@@ -119,54 +121,45 @@ class Training(_Table):
     )
 
     def plan(self, utterances: int) -> tuple[int, int]:
-        """Steps, and the step after which dev is judged, for so many training utterances.
+        """Return the steps for so many training utterances, and the step after which dev is evaluated.
 
-        The same number of epochs as `steps` on `steps_for` utterances, rounded to ten steps, but
-        at least `min_steps`; selection starts after the same share of the steps.
+        Raises:
+            ConfigError: training would end before dev is evaluated, so that no model could be chosen.
 
         Example:
-            >>> Training(steps=3520, select_after=200, steps_for=4425, min_steps=1000).plan(428)
-            (1000, 57)
+            >>> Training(epochs=25, min_steps=1000, selection_start=0.05).plan(428)
+            (1000, 50)
         """
-        steps = self.steps
-        if self.steps_for:
-            steps = max(self.min_steps, round(self.steps * utterances / self.steps_for / 10) * 10)
-        select_after = round(steps * self.select_after / self.steps)
+        steps, select_after = self._plan(utterances)
         if steps // self.evaluate_every * self.evaluate_every <= select_after:
-            scaled = f" ({self.why(utterances)})" if steps != self.steps else ""
-            exactly = (
-                f", or train exactly {self.steps} steps by --steps {self.steps}" if steps > self.steps else ""
-            )
             raise ConfigError(
-                f"no model could be chosen: dev is judged every {self.evaluate_every} steps after step {select_after}, "
-                f"training ends at step {steps}{scaled}. Lower training.evaluate_every or training.select_after"
-                f"{exactly}"
+                f"no model could be chosen: dev is evaluated every {self.evaluate_every} steps after step {select_after}, "
+                f"training ends at step {steps}. Lower training.evaluate_every or training.selection_start, or train longer"
             )
         return steps, select_after
 
-    def why(self, utterances: int) -> str:
-        """Return why the steps for so many training utterances are not `steps`, in words."""
-        return (
-            f"training.steps={self.steps} is meant for {self.steps_for} training utterances, here are {utterances}; "
-            f"at least training.min_steps={self.min_steps}"
-        )
+    def _plan(self, utterances: int) -> tuple[int, int]:
+        if not (self.steps or self.epochs):
+            raise ConfigError("nothing says how long to train: set training.epochs or training.steps")
+        # Nine digits, so that a tie is one whatever the rounding of the setting: it goes to the even number.
+        tens = round(round(self.epochs * utterances / self.batch_size / 10, 9))
+        steps = self.steps or max(self.min_steps, 10 * tens)
+        return steps, min(round(round(steps * self.selection_start, 9)), steps - 1)
 
     def exactly(self, steps: int) -> "Training":
-        """Return this plan with exactly so many steps: selection after the same share of them, at least one look at dev.
+        """Return these settings with exactly so many steps and at least one evaluation of dev.
 
         Example:
-            >>> short = Training(steps=3520, select_after=200, steps_for=4425, min_steps=1000).exactly(60)
+            >>> short = Training(epochs=25, selection_start=0.05).exactly(60)
             >>> short.plan(428), short.evaluate_every
             ((60, 3), 11)
         """
-        select_after = min(round(steps * self.select_after / self.steps), steps - 1)
-        looks = steps // self.evaluate_every * self.evaluate_every > select_after
-        every = self.evaluate_every if looks else steps
-        new = {"steps": steps, "steps_for": 0, "select_after": select_after, "evaluate_every": every}
-        return self.model_copy(update=new)
+        chosen = self.model_copy(update={"steps": steps})
+        evaluated = steps // self.evaluate_every * self.evaluate_every > chosen._plan(1)[1]
+        return chosen if evaluated else chosen.model_copy(update={"evaluate_every": steps})
 
     def work(self, utterances: int, dev: int, step: int) -> float:
-        """Return what a training has computed by a step, in steps: a look at dev is a third of a step per batch of dev.
+        """Return the cost of a training up to a step, in steps; dev costs a third of a step per batch of it.
 
         Args:
             utterances: of training.
@@ -174,8 +167,8 @@ class Training(_Table):
             step: 0 to the number of steps.
         """
         select_after = self.plan(utterances)[1]
-        looks = step // self.evaluate_every - min(step, select_after) // self.evaluate_every
-        return step + looks * dev / self.batch_size / 3
+        evaluations = step // self.evaluate_every - min(step, select_after) // self.evaluate_every
+        return step + evaluations * dev / self.batch_size / 3
 
 
 class Settings(_Table):
@@ -218,11 +211,13 @@ def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) ->
         0.0
     """
     values = _read_preset(preset)
+    if steps < 0:
+        raise ConfigError(f"steps is {steps}: choose 1 or more, or 0 for the preset's")
     if steps:
-        values["training"] = _exactly(values, steps)
+        values["training"] = parse_settings(values).training.exactly(steps).model_dump()
     for override in overrides:
         key, separator, text = override.partition("=")
-        if steps and key.strip() in _STEPS:
+        if steps and key.strip() in _LENGTH:
             raise ConfigError(f"--steps {steps} and --set {override} both say how long to train. Name one")
         path = key.strip().split(".")
         if not separator or not all(path):
@@ -238,25 +233,53 @@ def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) ->
     return parse_settings(values)
 
 
-def _exactly(values: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The table `training` of a preset, for exactly so many steps."""
-    if steps < 0:
-        raise ConfigError(f"steps is {steps}: choose 1 or more, or 0 for the preset's")
-    return parse_settings(values).training.exactly(steps).model_dump()
-
-
 def parse_settings(values: dict[str, Any]) -> Settings:
-    """Settings from plain values, as read from TOML.
+    """Return settings from plain values, as read from TOML, with keys of today or of earlier versions.
 
     Raises:
         ConfigError: all mistakes at once.
     """
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(with_current_keys(values), extra="forbid")
     except ValidationError as error:
-        # A union, that of data.classes, has an error for each of its types: one will do.
+        # A union, that of data.classes, has an error for each of its types: the first is enough.
         mistakes = {".".join(map(str, e["loc"][:2])): e for e in reversed(error.errors())}
         raise ConfigError("; ".join(_explain(k, e) for k, e in reversed(mistakes.items()))) from error
+
+
+def with_current_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the keys `steps_for` and `select_after` of earlier versions in today's terms.
+
+    `steps` was for `steps_for` training utterances, and `select_after` counted steps out of it. Settings without
+    either come back as they are.
+
+    Raises:
+        ConfigError: it is not said out of how many steps.
+
+    Example:
+        >>> with_current_keys({"training": {"steps": 2500, "select_after": 250, "steps_for": 4000}})
+        {'training': {'steps': 0, 'epochs': 20.0, 'selection_start': 0.1}}
+    """
+    table = values.get("training")
+    if not isinstance(table, dict):
+        return values
+    former = {key: table[key] for key in ("steps_for", "select_after") if isinstance(table.get(key), int)}
+    if not former:
+        return values
+    training = {key: value for key, value in table.items() if key not in former}
+    steps = training.get("steps") or _FORMER_STEPS.get(training.get("epochs", 0))
+    if not isinstance(steps, int):
+        raise ConfigError(
+            f"setting 'training.{next(iter(former))}' is of an earlier version, and counts out of training.steps, which is "
+            "not set. Set training.epochs and training.selection_start instead"
+        )
+    if utterances := former.get("steps_for"):
+        training |= {"steps": 0, "epochs": steps * training.get("batch_size", 32) / utterances}
+    elif "steps_for" in former:
+        training["steps"] = steps
+    if "select_after" in former:
+        training["selection_start"] = former["select_after"] / steps
+    return values | {"training": training}
 
 
 def to_toml(settings: Settings) -> str:

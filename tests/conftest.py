@@ -4,26 +4,31 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from served import RunningServer
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is compared to the bit is a CPU's
 os.fsync = lambda _: None  # type: ignore[assignment]  # tests kill processes; none cuts the power
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"  # real recordings, where they are
 SHORT = [
     "training.steps=12",
-    "training.steps_for=0",
-    "training.select_after=3",
+    "training.selection_start=0.25",
     "training.evaluate_every=3",
     "training.batch_size=8",
     "training.learning_rate=1e-3",
@@ -41,7 +46,7 @@ def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """The one line in which the command line, in this process, refuses these arguments."""
     monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
-        main()
+        run_command_line()
     assert stop.value.code == 2
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("emospec: ")
@@ -131,3 +136,18 @@ def hum_model(
 @pytest.fixture(scope="session")
 def recognizer(hum_model: Path) -> Recognizer:
     return Recognizer(hum_model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def server(hum_model: Path) -> Iterator["RunningServer"]:
+    """A server of the hum model, for the tests of one module."""
+    from served import served
+
+    with served(hum_model) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: "RunningServer") -> Iterator["httpx.Client"]:
+    with server.client() as connected:
+        yield connected

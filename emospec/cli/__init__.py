@@ -5,9 +5,14 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 import emospec
-from emospec.cli import data, experiments, inference, models, results
+from emospec.cli.data import data_verbs
+from emospec.cli.experiments import experiment_verbs
+from emospec.cli.inference import inference_verbs
+from emospec.cli.models import model_verbs
+from emospec.cli.results import result_verbs
 from emospec.cli.stopping import STOPPED, Verbs
 from emospec.cli.streams import flush, prepare_streams
 from emospec.errors import EmospecError, mistakes_in_one_line, nearest, nearest_word
@@ -23,7 +28,7 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
+def run_command_line() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
         prepare_streams()
@@ -80,23 +85,12 @@ def _setting_for(error: Any) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def _version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(show: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
     """Speech emotion recognition from spectrograms, learned with centre loss."""
     if show:
         print(emospec.__version__)
         raise typer.Exit
 
 
-# The verbs of a module stand in one panel of `emospec --help`.
-for _module, _panel in {
-    inference: "Recordings",
-    data: "Training",
-    experiments: "Training",
-    results: "Results",
-    models: "Models",
-}.items():
-    for _command in _module.app.registered_commands:
-        _command.rich_help_panel = _panel
-    for _group in _module.app.registered_groups:
-        _group.rich_help_panel = _panel
-    app.add_typer(_module.app)
+for _verbs in (inference_verbs, data_verbs, experiment_verbs, result_verbs, model_verbs):
+    app.add_typer(_verbs)

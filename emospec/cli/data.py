@@ -6,27 +6,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from emospec.cli.options import AsJson, needs
 from emospec.cli.streams import print_json
+from emospec.cli.verbs import Panel
 from emospec.errors import CorpusError
 
 if TYPE_CHECKING:
     from emospec.data.corpora import CorpusCheck
     from emospec.data.pack import Pack
-    from emospec.experiments.run import RunProgress
+    from emospec.experiments.progress import RunProgress
 
-app = typer.Typer()
-_corpora_app = typer.Typer(invoke_without_command=True)
-app.add_typer(
-    _corpora_app,
-    name="corpora",
-    help="List the corpora that emospec reads, or check a copy of one.",
-    epilog="Example: emospec corpora check emodb ~/emodb",
+_CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout", "note")
+
+data_verbs = Panel("Training")
+_corpora_verbs = typer.Typer(invoke_without_command=True)
+data_verbs.add_group(
+    "corpora",
+    _corpora_verbs,
+    "List the corpora that emospec reads, or check a copy of one.",
+    "emospec corpora check emodb ~/emodb",
 )
 
 
-@_corpora_app.callback()
+@_corpora_verbs.callback()
 def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
     """List the corpora that emospec reads."""
     if context.invoked_subcommand:
@@ -40,14 +44,8 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
             "language": corpus.language,
             "utterances": corpus.expected,
             "speakers": len(corpus.speakers) if isinstance(corpus.speakers, dict) else corpus.speakers,
-            "classes": corpus.classes,
-            "protocol": corpus.protocol,
-            "licence": corpus.licence,
-            "source": corpus.source,
-            "citation": corpus.citation,
-            "layout": corpus.layout,
-            "note": corpus.note,
         }
+        | {name: getattr(corpus, name) for name in _CORPUS_FACTS}
         for corpus in CORPORA.values()
     ]
     if as_json:
@@ -56,12 +54,12 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
         _print_corpora(rows)
 
 
-@_corpora_app.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
+@_corpora_verbs.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
 def _check(
     name: Annotated[
-        str, typer.Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
+        str, Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
     ],
-    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    root: Annotated[Path, Argument(help="Its folder.")],
     as_json: AsJson = False,
 ) -> None:
     """Compare a copy of a corpus with what the whole corpus holds; exit 1 where it differs."""
@@ -70,18 +68,8 @@ def _check(
     check = check_corpus(name, root)
     remarks = [remark for remark in corpus_remarks(name, root) if remark not in check.differences]
     if as_json:
-        keys = (
-            "corpus",
-            "found",
-            "expected",
-            "others",
-            "classes",
-            "speakers",
-            "sessions",
-            "differences",
-            "complete",
-        )
-        print_json({key: getattr(check, key) for key in keys} | {"remarks": remarks})
+        facts = asdict(check) | {"complete": check.complete, "remarks": remarks}
+        print_json({name: fact for name, fact in facts.items() if name != "summary"})
     else:
         _print_check(check)
         for remark in remarks:
@@ -90,31 +78,34 @@ def _check(
         raise typer.Exit(1)
 
 
-@app.command("prepare", epilog="Example: emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
+@dataclass(frozen=True)
+class _Choices:
+    """Options of `emospec.prepare`, and the terms of the user's own corpora: TEXT, or NAME=TEXT."""
+
+    skip_bad: bool = Option(
+        False, "--skip-bad", help="Leave out recordings that cannot be used, and record why."
+    )
+    replace: bool = Option(False, "--replace", help="Take the place of a pack of other utterances.")
+    licences: list[str] = Option(
+        [],
+        "--licence",
+        metavar="[NAME=]TEXT",
+        help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
+    )
+
+
+@data_verbs.verb("prepare", "emospec prepare emodb=~/emodb ravdess=~/ravdess --pack packs/both")
 def _prepare(
     corpora: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="NAME=ROOT...",
             help="One corpus of `emospec corpora` or several, pooled; your own as csv=FILE or folders=ROOT, "
             "or under a name as csv:NAME=FILE.",
         ),
     ],
-    pack: Annotated[Path, typer.Option(help="The folder to make.")],
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be used, and record why.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a pack of other utterances.")
-    ] = False,
-    licences: Annotated[
-        list[str],
-        typer.Option(
-            "--licence",
-            metavar="[NAME=]TEXT",
-            help="Terms of use of your own corpus, for runs and model cards; may be repeated.",
-        ),
-    ] = [],  # noqa: B006 - typer reads the default
+    pack: Annotated[Path, Option(help="The folder to make.")],
+    choices: _Choices,
     as_json: AsJson = False,
 ) -> None:
     """Decode corpora once into a memory-mapped pack; a valid one is left as it is.
@@ -125,9 +116,7 @@ def _prepare(
     from emospec.cli.progress import run_progress
 
     with needs("train"), run_progress(as_json) as progress:
-        prepared = prepare_corpora(
-            corpora, pack, progress, skip_bad=skip_bad, replace=replace, licences=licences
-        )
+        prepared = prepare_corpora(corpora, pack, progress, **vars(choices))
     if as_json:
         print_json(_prepared_facts(prepared))
     else:
@@ -136,15 +125,7 @@ def _prepare(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A pack that was asked for.
-
-    Attributes:
-        pack: the pack.
-        made: whether it was made now.
-        replaced: whether there was one before.
-        summaries: each corpus's counts, in words.
-        remarks: what of each corpus is not read, or not known, in words.
-    """
+    """A pack, whether it was made now and replaced an older one, and in words each corpus's counts and remarks."""
 
     pack: "Pack"
     made: bool
@@ -162,17 +143,14 @@ def prepare_corpora(
     replace: bool = False,
     licences: Sequence[str] = (),
 ) -> Prepared:
-    """Read corpora, each named as NAME=ROOT, and make their pack.
+    """Read corpora and make their pack; EmospecError where that cannot be done.
 
     Args:
-        corpora: such as `emodb=~/emodb`, `csv:calls=calls.csv`, `folders=~/mine`.
+        corpora: NAME=ROOT each, such as `emodb=~/emodb`, `csv:calls=calls.csv`, `folders=~/mine`.
         folder: of the pack.
         progress: called as a run's is.
-        skip_bad, replace: as in `prepare`.
+        skip_bad, replace: as in `emospec.prepare`.
         licences: TEXT, or NAME=TEXT, for corpora of the user's own.
-
-    Raises:
-        EmospecError: a corpus cannot be read, or the pack not be made.
     """
     from emospec.data.corpora import check_counts, corpus_remarks, get_corpus, read_corpus, user_corpus
     from emospec.data.corpora.user import with_licences
@@ -180,7 +158,7 @@ def prepare_corpora(
 
     roots = _roots(corpora)
     known = {spec: get_corpus(spec) for spec in roots}
-    own_corpora = with_licences([own for spec in roots if (own := user_corpus(spec))], licences)
+    own_corpora = with_licences([corpus for spec in roots if (corpus := user_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
     pack, made = prepare(
@@ -272,7 +250,7 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
         "seconds": pack.seconds,
         "corpora": prepared.summaries,
         "remarks": {name: remarks for name, remarks in prepared.remarks.items() if remarks},
-        "own": [asdict(own) for own in pack.user_corpora.values()],
+        "own": [asdict(corpus) for corpus in pack.user_corpora.values()],
         "labels": [asdict(label) | {"known": label.is_known} for label in label_counts(pack)],
         "skipped": [asdict(skip) for skip in pack.skipped],
         "warnings": [asdict(warning) for warning in pack_warnings(pack)],

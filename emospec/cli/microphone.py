@@ -27,14 +27,14 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
 
     Args:
         device: its name or number; empty is the system's own.
-        seconds: how long to listen; 0 goes on.
+        seconds: how long to listen, dropped sound included; 0 goes on.
 
-    Returns:
-        The rate in Hz, and an iterator of (samples, 1) chunks. Dropped sound counts towards `seconds`.
+    Yields:
+        The rate in Hz, and an iterator of (samples, 1) chunks.
 
     Raises:
         EmospecError: the extra is missing.
-        AudioError: there is no such microphone, or it cannot be opened. The iterator raises it where no more chunks come.
+        AudioError: the microphone cannot be opened, or gives no more chunks.
     """
     try:
         import sounddevice

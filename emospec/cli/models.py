@@ -1,35 +1,35 @@
 """The verbs of models: `export`, which needs the extra `train`, `serve`, which needs its own, and `models`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from emospec.cli.options import AsJson, Ffmpeg, Int8, ModelName, Threads, default_terms, finite, needs
+from emospec.cli.options import AsJson, Ffmpeg, ModelOptions, default_terms, finite, needs
 from emospec.cli.streams import print_json
+from emospec.cli.verbs import Panel
 from emospec.errors import EmospecError
 
-app = typer.Typer()
+model_verbs = Panel("Models")
 
 
-@app.command("export", epilog="Example: emospec export runs/one --out models/mine")
+@model_verbs.verb("export", "emospec export runs/one --out models/mine")
 def _export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    out: Annotated[Path, typer.Option(help="The model folder to make.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="A finished run's folder.")],
+    out: Annotated[Path, Option(help="The model folder to make.")],
     int8: Annotated[
         Path | None,
-        typer.Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
+        Option(metavar="PACK", help="Write an int8 graph too; the run's own pack sets its ranges."),
     ] = None,
     float16: Annotated[
-        bool, typer.Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
+        bool, Option("--float16", help="Store the graphs' weights in 16 bits: about half the size.")
     ] = False,
     crossval: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."
-        ),
+        Option(metavar="RUNS", help="A cross-validation of the same recipe; the card tells its scores."),
     ] = None,
-    notes: Annotated[Path | None, typer.Option(help="Markdown for the card's limits.")] = None,
+    notes: Annotated[Path | None, Option(help="Markdown for the card's limits.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a model of a run: one folder that works anywhere, without torch."""
@@ -50,60 +50,53 @@ def _export(
         print(f"float16: probabilities of noise move by at most {deviation:.1g}")
 
 
-@app.command("serve", epilog="Example: EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
-def _serve(
-    model: ModelName = "",
-    host: Annotated[
-        str, typer.Option(help="The address to bind; by default this machine alone.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    ffmpeg: Ffmpeg = False,
-    int8: Int8 = False,
-    threads: Threads = 0,
-    token: Annotated[
-        str,
-        typer.Option(
-            envvar="EMOSPEC_TOKEN",
-            help="What requests must bear; best by the environment.",
-            show_default=False,
-        ),
-    ] = "",
-    max_seconds: Annotated[
-        float, typer.Option(min=0.1, callback=finite, help="The longest recording.")
-    ] = 3600.0,
-    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest request, in 10^6 bytes.")] = 100,
-    allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Another site whose pages may send requests; repeatable.")
-    ] = None,
-    root_path: Annotated[
-        str,
-        typer.Option(help="The path under which a proxy has the server, such as /emo.", show_default=False),
-    ] = "",
-) -> None:
+@dataclass(frozen=True)
+class _Listening:
+    """The address of a server, and the requests that it takes."""
+
+    host: str = Option("127.0.0.1", help="The address to bind; by default this machine alone.")
+    port: int = Option(8000, min=0, max=65535, help="0 takes a free one.")
+    token: str = Option(
+        "",
+        envvar="EMOSPEC_TOKEN",
+        help="What requests must bear; best by the environment.",
+        show_default=False,
+    )
+    max_seconds: float = Option(3600.0, min=0.1, callback=finite, help="The longest recording.")
+    max_megabytes: int = Option(100, min=1, help="The largest request, in 10^6 bytes.")
+    allow_origin: list[str] | None = Option(
+        None, help="Another site whose pages may send requests; repeatable."
+    )
+    root_path: str = Option(
+        "", help="The path under which a proxy has the server, such as /emo.", show_default=False
+    )
+
+
+@model_verbs.verb("serve", "EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
+def _serve(model: ModelOptions, listening: _Listening, ffmpeg: Ffmpeg = False) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
         from emospec.serving.server import run_server
     from emospec.inference.model import DEFAULT
 
-    most = max_megabytes * MEGABYTE
-    limits = Limits(bytes=most, seconds=max_seconds, held_bytes=4 * most)
+    most = listening.max_megabytes * MEGABYTE
     run_server(
-        model or DEFAULT,
-        host=host,
-        port=port,
-        int8=int8,
-        threads=threads,
-        token=token,
-        origins=tuple(allow_origin or ()),
-        root_path=root_path,
-        limits=limits,
+        model.model or DEFAULT,
+        host=listening.host,
+        port=listening.port,
+        int8=model.int8,
+        threads=model.threads,
+        token=listening.token,
+        origins=tuple(listening.allow_origin or ()),
+        root_path=listening.root_path,
+        limits=Limits(bytes=most, seconds=listening.max_seconds, held_bytes=4 * most),
         ffmpeg=ffmpeg,
-        notes=() if model else (default_terms(),),
+        notes=() if model.model else (default_terms(),),
     )
 
 
-@app.command("models", epilog="Example: emospec models")
+@model_verbs.verb("models", "emospec models")
 def _models(as_json: AsJson = False) -> None:
     """List the models that come with emospec: classes, what they learned from, licences, scores."""
     from emospec.cli.tables import print_models

@@ -1,57 +1,61 @@
-"""What several verbs share: options, the model that they name, and the extra that they need."""
+"""Options of several verbs, the model that they name, and the extra that they need."""
 
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import BadParameter, Option
 
 from emospec.errors import EmospecError
 
-_OF_EXTRA = {
-    "tensorboard": "tensorboard",
-    "distributed": "cluster",
-}  # package -> the extra of a single option
+if TYPE_CHECKING:
+    from emospec.inference.recognizer import Recognizer
+
+# Packages that belong to a single option -> the extra that brings them.
+_OF_EXTRA = {"tensorboard": "tensorboard", "distributed": "cluster"}
+
+
+def command_line() -> str:
+    """Return the command line as it was given, for the record of a run."""
+    return shlex.join(["emospec", *sys.argv[1:]])
 
 
 def finite(value: float) -> float:
     """Return a number of an option; refuse NaN and infinity, which pass typer's ranges."""
     if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number that can be used")
+        raise BadParameter(f"{value} is no number that can be used")
     return value
 
 
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
+Ffmpeg = Annotated[bool, Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")]
+Int8 = Annotated[bool, Option("--int8", help="Compute the convolutions in 8 bits.")]
 ModelName = Annotated[
     str,
-    typer.Option(
+    Option(
         "--model",
-        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. [default: base, which comes with emospec]",
+        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. \\[default: base, which comes with emospec]",
     ),
 ]
-Int8 = Annotated[bool, typer.Option("--int8", help="Compute the convolutions in 8 bits.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads; 0 takes all cores.")]
-AbstainBelow = Annotated[
-    float, typer.Option(min=0.0, max=1.0, callback=finite, help="No emotion where the confidence is lower.")
-]
-Window = Annotated[float, typer.Option(help="Seconds that are predicted at once.")]
-Hop = Annotated[float, typer.Option(help="Seconds from one window to the next.")]
-Smoothing = Annotated[
-    float, typer.Option(help="Time constant of the mean over windows, in seconds; 0 is none.")
-]
-Minimum = Annotated[float, typer.Option(help="The shortest segment, in seconds.")]
-NoSpeechCheck = Annotated[
-    bool, typer.Option("--no-speech-check", help="Predict windows in which nobody speaks, too.")
-]
-Channel = Annotated[
-    int | None,
-    typer.Option(min=1, help="Predict this channel of each recording, from 1; else the mean over all."),
-]
-Ffmpeg = Annotated[
-    bool, typer.Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model that a verb runs in its own process."""
+
+    model: ModelName = ""
+    int8: Int8 = False
+    threads: int = Option(0, min=0, help="Threads; 0 takes all cores.")
+
+    def recognizer(self, ffmpeg: bool = False) -> "Recognizer":
+        """Open the model."""
+        from emospec.inference.recognizer import Recognizer
+
+        return Recognizer(model_or_default(self.model), int8=self.int8, threads=self.threads, ffmpeg=ffmpeg)
 
 
 def model_or_default(model: str) -> str:
@@ -78,11 +82,7 @@ def default_terms() -> str:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Name the extra that brings a missing package.
-
-    Args:
-        extra: the one that brings what the verb imports, apart from the packages of a single option.
-    """
+    """Name the extra that brings a missing package: `extra`, unless the package is of a single option."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from emospec.cli.streams import can_print, print_json
 
 if TYPE_CHECKING:
-    from emospec.inference.recognizer import Failure, Prediction
+    from emospec.inference.prediction import Failure, Prediction
     from emospec.inference.streaming import WindowPrediction
 
 
 class Printer:
-    """Prints predictions as they come (CSV) or at the end (table, JSON).
-
-    Args:
-        classes: the model's, in its order.
-        form: how.
-    """
+    """Prints predictions with the model's classes: as they come (CSV), or at the end (table, JSON)."""
 
     def __init__(self, classes: Sequence[str], form: Literal["table", "csv", "json"]) -> None:
         self._classes, self._form = classes, form
@@ -52,7 +47,7 @@ class Printer:
         if self._form == "json":
             print_json([result.facts() for result in self._results])
             return
-        from emospec.inference.recognizer import Prediction
+        from emospec.inference.prediction import Prediction
 
         if predictions := [result for result in self._results if isinstance(result, Prediction)]:
             _print_table(predictions)
@@ -60,7 +55,7 @@ class Printer:
 
 def report_failure(result: "Prediction | Failure") -> bool:
     """Return whether a recording could not be used; print why on standard error."""
-    from emospec.inference.recognizer import Failure
+    from emospec.inference.prediction import Failure
 
     if isinstance(result, Failure):
         print(f"emospec: {result.error}", file=sys.stderr)
@@ -69,7 +64,7 @@ def report_failure(result: "Prediction | Failure") -> bool:
 
 
 def _cells(result: "Prediction | Failure", classes: int) -> list[object]:
-    from emospec.inference.recognizer import Failure
+    from emospec.inference.prediction import Failure
 
     if isinstance(result, Failure):
         return [result.recording, *[""] * (7 + classes), result.error]
@@ -94,15 +89,15 @@ def _print_table(predictions: "Sequence[Prediction]") -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_moment(moment: "WindowPrediction", as_json: bool) -> None:
+def print_window(window: "WindowPrediction", as_json: bool) -> None:
     """Print a line for a window: its time, the emotion, and the confidence."""
     if as_json:
-        facts = {name: value for name, value in vars(moment).items() if name != "segments"}
+        facts = {name: value for name, value in vars(window).items() if name != "segments"}
         print(json.dumps(facts, ensure_ascii=False), flush=True)
         return
-    time = f"{moment.start_seconds:7.1f} to {moment.end_seconds:.1f} s"
-    if moment.confidence is None:
+    time = f"{window.start_seconds:7.1f} to {window.end_seconds:.1f} s"
+    if window.confidence is None:
         print(f"{time:20}  no speech", flush=True)
         return
-    bar = ("█" if can_print("█") else "#") * round(20 * moment.confidence)
-    print(f"{time:20}  {moment.emotion or '-':12} {100 * moment.confidence:5.1f} %  {bar}", flush=True)
+    bar = ("█" if can_print("█") else "#") * round(20 * window.confidence)
+    print(f"{time:20}  {window.emotion or '-':12} {100 * window.confidence:5.1f} %  {bar}", flush=True)

@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from emospec.cli.targets import label
-from emospec.progress import ProgressLines
+from emospec.progress import roughly
 
 if TYPE_CHECKING:
-    from emospec.experiments.run import RunProgress
+    from emospec.experiments.progress import RunProgress
     from emospec.inference.bulk import ScoringProgress
     from emospec.inference.recordings import Recording
 
-_LINE_SECONDS = 10.0  # between two lines where there is no terminal
+# Seconds between two lines where there is no terminal; those of runs come about every tenth of the work.
+_LINE_SECONDS = 10.0
+_RUN_LINE_SECONDS = 30.0
 
 _Begin = Callable[["Recording"], Callable[[float], None]]
 
@@ -34,7 +36,7 @@ def run_progress(quiet: bool) -> Iterator["RunProgress"]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
-        lines = None if console.is_terminal else ProgressLines()
+        lines = None if console.is_terminal else RunLines()
 
         def update(name: str, done: int, total: int, word: str) -> None:
             if lines:
@@ -44,6 +46,44 @@ def run_progress(quiet: bool) -> Iterator["RunProgress"]:
             bars.update(tasks[name], completed=done, total=total, word=word)
 
         yield update
+
+
+class RunLines:
+    """Prints a line on standard error about every tenth of a run, or every 30 seconds; none in the first 10.
+
+    Args:
+        clock: gives seconds; they need not be of day.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Of each run: the time and the steps done at its first report, and at its last line, with the line's word.
+        self._first: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[float, int, str]] = {}
+
+    def update(self, name: str, done: int, total: int, word: str) -> None:
+        """Print the progress of a run where a line is due.
+
+        Args:
+            name: of the run.
+            done, total: its steps.
+            word: its state; the first one is printed at once, and so is the end of what had a line before.
+        """
+        now = self._clock()
+        first = self._first.setdefault(name, (now, done))
+        since, at, last = self._last.get(name, (*first, ""))
+        tenth = now - since >= _LINE_SECONDS and done - at >= total / 10
+        ended = done >= total and name in self._last and (done, word) != (at, last)
+        if (word and not last) or ended or tenth or now - since >= _RUN_LINE_SECONDS:
+            left = ""
+            if "about" not in word and first[1] < done < total:
+                left = f"about {roughly((total - done) * (now - first[0]) / (done - first[1]))} left"
+            print(
+                ", ".join(filter(None, (f"{name}: {done} of {total}", word, left))),
+                file=sys.stderr,
+                flush=True,
+            )
+            self._last[name] = now, done, word
 
 
 @contextmanager

@@ -3,26 +3,26 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 import emospec
 from emospec.cli.options import AsJson, needs
 from emospec.cli.streams import print_json
+from emospec.cli.verbs import Panel
 from emospec.errors import RunError
 
-app = typer.Typer()
+result_verbs = Panel("Results")
 
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
+Runs = Annotated[list[Path], Argument(metavar="RUN...", help="Run folders, or folders that hold some.")]
 
 
-@app.command("evaluate", epilog="Example: emospec evaluate runs/one --on packs/ravdess")
+@result_verbs.verb("evaluate", "emospec evaluate runs/one --on packs/ravdess")
 def _evaluate(
     runs: Runs,
     on: Annotated[
-        Path | None,
-        typer.Option(metavar="PACK", help="Evaluate on another pack: all that is new to the model."),
+        Path | None, Option(metavar="PACK", help="Evaluate on another pack: all that is new to the model.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="With --on: write the predictions there, as CSV.")] = None,
+    out: Annotated[Path | None, Option(help="With --on: write the predictions there, as CSV.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Summarize the test scores of runs, or evaluate one run's model on another pack."""
@@ -34,25 +34,23 @@ def _evaluate(
                 raise RunError("--out is for the predictions on another pack: name it by --on PACK")
             print_summaries(emospec.evaluate(*runs), as_json, {})
             return
-        from emospec.experiments.scoring import judge, score_new
+        from emospec.experiments.results import evaluate_new, predict_pack
         from emospec.runs.record import read_run
 
         if len(runs) != 1:
             raise RunError(f"--on evaluates one run's model, found {len(runs)} folders. Name one run folder")
         run = read_run(runs[0])
-        scores = score_new(run, judge(run, on, out), on)
+        scores = evaluate_new(run, predict_pack(run, on, out), on)
     if as_json:
-        print_json(scores)
+        print_json(scores.to_dict())
     else:
         print_scores(scores)
 
 
-@app.command("compare", epilog="Example: emospec compare runs/center runs/plain")
+@result_verbs.verb("compare", "emospec compare runs/center runs/plain")
 def _compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="Runs of one setting.")],
-    second: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Runs of another, on the same folds and seeds.")
-    ],
+    first: Annotated[Path, Argument(metavar="RUN", help="Runs of one setting.")],
+    second: Annotated[Path, Argument(metavar="RUN", help="Runs of another, on the same folds and seeds.")],
     as_json: AsJson = False,
 ) -> None:
     """Compare two settings in pairs: the difference, its interval by speaker, and a permutation test."""
@@ -64,11 +62,11 @@ def _compare(
         print_comparison(compare(first, second), as_json)
 
 
-@app.command("report", epilog="Example: emospec report runs/emodb-plain runs/emodb-center --out report")
+@result_verbs.verb("report", "emospec report runs/emodb-plain runs/emodb-center --out report")
 def _report(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="The folder for report.html and its pictures.")],
-    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    out: Annotated[Path, Option(help="The folder for report.html and its pictures.")],
+    title: Annotated[str | None, Option(help="The report's title.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML report on runs, with its pictures as PNG and SVG."""

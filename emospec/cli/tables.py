@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emospec.evaluation.statistics import Comparison, Interval
     from emospec.evaluation.summary import Summary
     from emospec.evaluation.sweeps import Sweep
+    from emospec.experiments.results import NewScores
     from emospec.inference.model import Model
     from emospec.runs.record import RunRecord
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
 _MOST_LEAKS = 5
-SPEAKERS = {
+# The title of a table says what an overlap of speakers between training and test makes of its numbers.
+OVERLAP_TITLES = {
     False: "speaker-independent",
     True: "speaker-DEPENDENT: test speakers are also in training or dev",
     None: "speakers unknown",
@@ -42,7 +44,7 @@ def print_summaries(
         more: further facts, for JSON only.
     """
     from emospec.evaluation.sweeps import find_sweeps
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     sweeps = find_sweeps(summaries)
     if as_json:
@@ -54,12 +56,12 @@ def print_summaries(
         return
     console = _console()
     # Overrides that all settings share stand below the table instead of in each name.
-    runs, shared = share_overrides([s.runs[0] for s in summaries])
+    runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
         chosen = [(name, s) for name, s in named if s.speaker_overlap is overlap]
         if chosen:
-            console.print(_settings_table(SPEAKERS[overlap], chosen))
+            console.print(_settings_table(OVERLAP_TITLES[overlap], chosen))
         for corpora in dict.fromkeys(s.runs[0].corpora for _, s in chosen if s.by_corpus):
             of_corpora = [(name, s) for name, s in chosen if s.runs[0].corpora == corpora]
             console.print(_corpora_table(corpora, of_corpora))
@@ -73,12 +75,11 @@ def print_summaries(
 
 def _settings_table(title: str, named: "_Named") -> Table:
     """Return UA and WA with their intervals, a row for each setting."""
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]"):
-        table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
+    columns = ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]")
+    table = _folding_table(title, *columns)
     for name, s in named:
         run = s.runs[0]
-        facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
+        facts = ("+".join(run.corpora), run.meta.protocol.name, str(len(s.runs)))
         scores = (s.ua, s.intervals["UA"]), (s.wa, s.intervals["WA"])
         table.add_row(escape(name), *facts, *(_with_interval(*score) for score in scores))
     return table
@@ -89,7 +90,7 @@ def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
     table = _folding_table("UA % [95%] by corpus", "setting", "split", *corpora, "plain mean")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
-        table.add_row(escape(name), s.runs[0].meta["protocol"]["name"], *cells, percent(s.corpora_mean))
+        table.add_row(escape(name), s.runs[0].meta.protocol.name, *cells, _percent(s.corpora_mean))
     return table
 
 
@@ -98,7 +99,7 @@ def _print_leaks(console: Console, named: "_Named") -> None:
     settings: dict[str, dict[str, None]] = {}
     for name, s in named:
         for run in s.runs:
-            for leak in run.audit.leaks:
+            for leak in run.meta.audit.leaks:
                 settings.setdefault(f"{leak.check}: {leak.words}", {})[name] = None
     for words, names in list(settings.items())[:_MOST_LEAKS]:
         where = f" ({'; '.join(names)})" if len(names) < len(named) else ""
@@ -110,20 +111,20 @@ def _print_leaks(console: Console, named: "_Named") -> None:
 def _print_choice(console: Console, sweep: "Sweep") -> None:
     """Print the value that dev chooses in a sweep: test of all values, which the table shows, is no ground to choose."""
     dev = ", ".join(
-        f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
+        f"{value} {_percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
     run = sweep.summaries[0].runs[0]
-    where = f"{'+'.join(run.corpora)}, {run.meta['protocol']['name']}"
+    where = f"{'+'.join(run.corpora)}, {run.meta.protocol.name}"
     words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
-        ua = f"{percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
+        ua = f"{_percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
         words += f"; choosing by dev in each fold gives UA {ua}"
     _print_line(console, words)
 
 
 def _section_facts(run: "RunRecord") -> dict[str, Any]:
     """Return for `--json` the facts that `RunRecord.section` holds."""
-    protocol, corpora, classes = run.meta["protocol"]["name"], run.corpora, run.classes
+    protocol, corpora, classes = run.meta.protocol.name, run.corpora, run.classes
     return {"corpus": "+".join(corpora), "classes": list(classes), "protocol": protocol}
 
 
@@ -133,23 +134,23 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "setting": summary.setting,
         **_section_facts(run),
         "speaker_overlap": summary.speaker_overlap,
-        "hash": run.meta["protocol"]["hash"],
+        "hash": run.meta.protocol.hash,
         "runs": len(summary.runs),
         "how": summary.how,
         "UA": summary.ua,
         "WA": summary.wa,
-        "UA_interval": _pair(summary.intervals["UA"]),
-        "WA_interval": _pair(summary.intervals["WA"]),
+        "UA_interval": _bounds(summary.intervals["UA"]),
+        "WA_interval": _bounds(summary.intervals["WA"]),
         "UA_deviation": summary.ua_deviation,
         "WA_deviation": summary.wa_deviation,
         "dev_UA": summary.dev_ua,
         "recall": summary.recall,
         "by_corpus": {
-            name: {"UA": interval.estimate, "UA_interval": _pair(interval)}
+            name: {"UA": interval.estimate, "UA_interval": _bounds(interval)}
             for name, interval in summary.by_corpus.items()
         },
         "corpora_mean_UA": summary.corpora_mean,
-        "audit": sorted({run.audit.summary for run in summary.runs}),
+        "audit": sorted({run.meta.audit.summary for run in summary.runs}),
     }
 
 
@@ -159,7 +160,7 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
     chosen = by_dev and {
         "UA": by_dev.ua,
         "WA": by_dev.wa,
-        "UA_interval": _pair(by_dev.intervals["UA"]),
+        "UA_interval": _bounds(by_dev.intervals["UA"]),
         "runs": len(by_dev.runs),
     }
     return {
@@ -177,20 +178,20 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
 def print_comparison(pair: "Pair", as_json: bool) -> None:
     """Print one setting less another, with the interval by speaker and the p of the permutation test."""
     from emospec.report.words import count
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     if as_json:
         print_json(_pair_facts(pair))
         return
-    (first, second), shared = share_overrides([pair.first.runs[0], pair.second.runs[0]])
+    (first, second), shared = share_changes([pair.first.runs[0], pair.second.runs[0]])
     named = [(first.setting, pair.first), (second.setting, pair.second)]
     comparisons = [*pair.comparisons.values(), *pair.by_corpus.values()]
-    title = f"{first.meta['protocol']['name']}, {SPEAKERS[pair.first.speaker_overlap]}"
+    title = f"{first.meta.protocol.name}, {OVERLAP_TITLES[pair.first.speaker_overlap]}"
     by_corpus = (f"UA, {name}" for name in pair.by_corpus)
     table = _folding_table(title, "", *pair.comparisons, *by_corpus)
     for name, s in named:
         shares = (s.ua, s.wa, *(s.by_corpus[corpus].estimate for corpus in pair.by_corpus))
-        table.add_row(escape(name), *map(percent, shares))
+        table.add_row(escape(name), *map(_percent, shares))
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in comparisons))
     table.add_row("95% interval", *(escape(_ends(c.interval)) for c in comparisons))
     table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in comparisons))
@@ -215,10 +216,10 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "first": first.setting,
         "second": second.setting,
         "runs": len(first.runs),
-        "protocol": first.runs[0].meta["protocol"]["name"],
+        "protocol": first.runs[0].meta.protocol.name,
         "speaker_overlap": first.speaker_overlap,
         "same_predictions": pair.are_equal,
-        "audit": sorted({run.audit.summary for s in (first, second) for run in s.runs}),
+        "audit": sorted({run.meta.audit.summary for s in (first, second) for run in s.runs}),
     }
     for metric, comparison in pair.comparisons.items():
         score = attrgetter(metric.lower())
@@ -235,7 +236,7 @@ def _comparison_facts(first: float, second: float, comparison: "Comparison") -> 
         "first": first,
         "second": second,
         "difference": comparison.difference,
-        "interval": _pair(comparison.interval),
+        "interval": _bounds(comparison.interval),
         "clusters": comparison.interval.clusters,
         "unit": comparison.interval.unit,
         "p": comparison.p,
@@ -245,19 +246,19 @@ def _comparison_facts(first: float, second: float, comparison: "Comparison") -> 
     }
 
 
-def print_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: "NewScores") -> None:
     """Print UA, WA and recall by class of one set of predictions."""
-    classes = map(escape, scores["classes"])
-    table = Table("UA %", "WA %", "utterances", *classes, title=SPEAKERS[scores["speaker_overlap"]])
-    recalls = (percent(value) for value in scores["recall"].values())
-    table.add_row(percent(scores["UA"]), percent(scores["WA"]), str(scores["utterances"]), *recalls)
+    classes = map(escape, scores.classes)
+    table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores.speaker_overlap])
+    recalls = (_percent(value) for value in scores.recall.values())
+    table.add_row(_percent(scores.ua), _percent(scores.wa), str(scores.utterances), *recalls)
     console = _console()
     console.print(table)
-    _print_line(console, scores["overlap_words"])
-    if scores["left_out"]:
-        console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")
-    if scores["other_emotions"]:
-        others = ", ".join(f"{emotion} {n}" for emotion, n in scores["other_emotions"].items())
+    _print_line(console, scores.overlap_words)
+    if scores.left_out:
+        console.print(f"left out: {scores.left_out} utterances that the model was trained or selected on")
+    if scores.other_emotions:
+        others = ", ".join(f"{emotion} {n}" for emotion, n in scores.other_emotions.items())
         _print_line(console, f"left out, as the model does not know them: {others}")
 
 
@@ -270,7 +271,7 @@ def print_scored(facts: dict[str, Any], out: Path, as_json: bool) -> None:
     table = Table("", "files", "% of all", box=SIMPLE_HEAD, pad_edge=False)
     failures = {f"failed: {kind}": files for kind, files in facts["failures"].items()}
     for label, files in (facts["emotions"] | failures).items():
-        table.add_row(escape(label), str(files), percent(files / facts["files"]))
+        table.add_row(escape(label), str(files), _percent(files / facts["files"]))
     console.print(table)
     hours, last = facts["audio_seconds"] / 3600, facts["last_call"]
     console.print(
@@ -299,9 +300,9 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
             learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers"
             _print_line(console, f"  learned from {learned}; {corpus['licence'] or 'not stated'}")
         if crossval := m.about.get("crossval"):
-            protocol, overlap = crossval["protocol"], SPEAKERS[crossval["speaker_overlap"]]
+            protocol, overlap = crossval["protocol"], OVERLAP_TITLES[crossval["speaker_overlap"]]
             scores = "; ".join(
-                f"{name} {percent(ua)} [{percent(low)}, {percent(high)}]"
+                f"{name} {_percent(ua)} [{_percent(low)}, {_percent(high)}]"
                 for name, (ua, low, high) in crossval["UA"].items()
             )
             _print_line(console, f"  UA, {protocol}, {overlap}: {scores}")
@@ -309,20 +310,20 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 
-def percent(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     """Return a share as percent with one digit; n/a where there is none."""
     return "n/a" if value is None or value != value else f"{100 * value:.1f}"
 
 
 def _ends(interval: "Interval") -> str:
-    return f"[{percent(interval.low)}, {percent(interval.high)}]"
+    return f"[{_percent(interval.low)}, {_percent(interval.high)}]"
 
 
 def _with_interval(value: float, interval: "Interval") -> str:
-    return escape(f"{percent(value)} {_ends(interval)}")
+    return escape(f"{_percent(value)} {_ends(interval)}")
 
 
-def _pair(interval: "Interval") -> list[float]:
+def _bounds(interval: "Interval") -> list[float]:
     return [interval.low, interval.high]
 
 
@@ -335,10 +336,10 @@ def _console() -> Console:
 
 
 def _folding_table(title: str, *columns: str) -> Table:
-    """Return a table that folds long cells instead of cutting them."""
+    """Return a table that folds long cells instead of cutting them, but for those with intervals."""
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(escape(column), no_wrap=column.endswith("[95%]"), overflow="fold")
     return table
 
 

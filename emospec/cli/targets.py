@@ -40,8 +40,7 @@ def plan_outputs(
         several: whether a folder was named, or more than one recording.
 
     Raises:
-        EmospecError: formats contradict a suffix, or there is no folder where one is needed.
-        TimelineError: a format is not known.
+        EmospecError: a format is not known or contradicts a suffix, or there is no folder where one is needed.
     """
     from emospec.inference.formats import FORMATS, format_for, format_named
 

@@ -30,19 +30,9 @@ def write_timelines(
     channel: int | None,
     plot: Path | None,
 ) -> int:
-    """Write the timeline of each recording; print why one cannot be read on standard error.
+    """Write the timeline of each recording to its files; return how many recordings cannot be read.
 
-    Args:
-        recognizer: the model.
-        targets: recordings, each with its files.
-        timing, speech, channel: as of `Recognizer.timeline`.
-        plot: the picture to draw, where there is one recording.
-
-    Returns:
-        How many could not be read.
-
-    Raises:
-        AudioError: the only recording cannot be read.
+    The reason goes to standard error; of an only recording it is raised, as AudioError.
     """
     failures = done = 0
     text = ""  # for standard output: only once the bar has gone, which catches what is printed beside it

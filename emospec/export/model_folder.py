@@ -62,6 +62,11 @@ def export_model(
     source, out = read_run(Path(run)), Path(out)
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
+    for key, value in (("usual_seconds", source.meta.usual_seconds), ("audit", source.scores.audit)):
+        if value is None:
+            raise RunError(
+                f"{run} was trained by an earlier version of emospec, which did not note {key!r}. Train it again"
+            )
     try:
         whole = summarise(find_runs([Path(crossval)])) if crossval else None
         card = model_card(source, whole, notes)
@@ -73,7 +78,7 @@ def export_model(
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
-        learner = Learner.load(source.folder / "model")
+        learner = Learner.load(source.files.model)
         export(learner, part / GRAPH)
         if int8 is not None:
             deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
@@ -103,7 +108,7 @@ def _config(run: RunRecord) -> dict[str, Any]:
     return {
         "format": MODEL_FORMAT,
         "emospec": emospec.__version__,
-        "frontend": run.config["frontend"],
+        "frontend": run.settings.frontend.model_dump(exclude_unset=True),
         "classes": [
             {
                 "name": name,
@@ -112,20 +117,23 @@ def _config(run: RunRecord) -> dict[str, Any]:
             }
             for name, center in zip(run.classes, centers, strict=True)
         ],
-        "class_set": run.config["data"]["classes"],
+        "class_set": run.settings.data.classes,
         "temperature": fit_temperature(probabilities.to_numpy(), targets),
         "distance_temperature": _distance_temperature(z[dev], centers, targets),
         "plane": _plane(z[train], [run.classes.index(label) for label in labels[train]]),
         "training": {
             "setting": run.setting,
-            "seed": run.meta["seed"],
-            "protocol": run.meta["protocol"],
-            "corpora": run.learned_from,
-            "usual_seconds": run.meta["usual_seconds"],
-            "command": run.meta["command"],
+            "seed": run.meta.seed,
+            "protocol": run.meta.protocol.to_dict(),
+            "corpora": [corpus.to_dict() for corpus in run.learned_from],
+            "usual_seconds": run.meta.usual_seconds,
+            "command": run.meta.command,
         },
-        "scores": {part: {key: run.scores[part][key] for key in ("UA", "WA")} for part in ("dev", "test")},
-        "audit": run.scores["audit"],
+        "scores": {
+            part: {"UA": scores.ua, "WA": scores.wa}
+            for part, scores in (("dev", run.scores.dev), ("test", run.scores.test))
+        },
+        "audit": run.scores.audit,
     }
 
 
@@ -133,7 +141,7 @@ def _crossval(whole: Summary) -> dict[str, Any]:
     """What a cross-validation of the recipe gave: UA with the ends of its interval."""
     judged = {"all": whole.intervals["UA"]} | whole.by_corpus
     return {
-        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "protocol": whole.runs[0].meta.protocol.name,
         "speaker_overlap": whole.speaker_overlap,
         "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
     }

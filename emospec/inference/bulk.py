@@ -1,10 +1,9 @@
-"""Bulk scoring: a manifest -> a folder of shards, side by side in processes or on a Dask cluster.
+"""Bulk scoring: a manifest to a folder of shards, in parallel processes or on a Dask cluster.
 
-`plan.json` says what was asked. A shard is finished when its file is there, so that whatever was killed,
-the same call goes on. `shard` says what a worker does.
+`plan.json` records what was asked for. A shard is finished when its file exists, so that the same call resumes
+after any kill. `shard` is a worker's part.
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,21 @@ from emospec.audio.reader import printable
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import alone_in, put_in_place, told_as_output, write_json
-from emospec.inference.manifest import Census, Manifest, location
+from emospec.inference.manifest import Manifest, ManifestRow, location
 from emospec.inference.recognizer import Recognizer
-from emospec.inference.shard import Order, digest_of, part_of, score_shard
+from emospec.inference.shard import ShardSettings, model_digest, score_shard, shard_path
 from emospec.inference.streaming import Timing
 from emospec.table_cells import FILE
 from emospec.workers import Workers, side_by_side
 
-PLAN, SUMMARY, ERRORS = "plan.json", "summary.json", "errors.parquet"
-FORMAT = 1
-_ERRORS = pa.schema([("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())])
+_PLAN, _SUMMARY, _ERRORS = "plan.json", "summary.json", "errors.parquet"
+_PLAN_FORMAT = 1
+_ERROR_SCHEMA = pa.schema(
+    [("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())]
+)
 
 ScoringProgress = Callable[[int, int, float], None]
-"""Called with the files done, all files, and the seconds of audio that this call has heard."""
+"""Called with the files done, all files, and the seconds of audio that this call has scored."""
 
 
 def score(
@@ -58,30 +60,31 @@ def score(
     ffmpeg: bool = False,
     progress: ScoringProgress | None = None,
 ) -> dict[str, Any]:
-    """Score any number of recordings into Parquet files; a call that was cut short goes on where it is repeated.
+    """Score any number of recordings into Parquet files; a call that was cut short resumes when it is repeated.
 
     Args:
         source: a folder, or a manifest; see `Manifest`.
         out: a folder, made here: `part-00000.parquet` and so on, whose rows are those of the manifest in order,
-            `errors.parquet`, `summary.json`, and `plan.json`, by which a repeated call knows what was asked.
-        model: what `load_model` takes.
+            `errors.parquet`, `summary.json`, and `plan.json`, by which a repeated call knows what was asked for.
+        model: as of `load_model`.
         keep: columns of the manifest to carry along.
         int8: use the graph whose convolutions compute in 8 bits.
         z: write z too, as the column `z` of (64,) float32.
-        timing: write timelines too, `timelines-00000.parquet` and so on, with such windows.
-        shard_files: recordings in a shard, 1 or more; what is killed loses no more than the shards in work.
-        jobs: processes side by side; 0 is one per core. On a cluster, all of its workers.
+        timing: write timelines with such windows too, `timelines-00000.parquet` and so on.
+        shard_files: recordings in a shard, 1 or more; a kill loses no more than the shards in work.
+        jobs: parallel processes; 0 is one per core. On a cluster, all of its workers.
         cluster: the address of a Dask scheduler, whose workers see the same files.
-        channel: judge this one of each recording, from 1; None judges the mean over all.
-        ffmpeg: decode recordings that are not read here by ffmpeg; a folder's are taken too then.
+        channel: use this one of each recording, from 1; None uses the mean over all.
+        ffmpeg: decode by ffmpeg what is not read here; of a folder too.
         progress: see `ScoringProgress`.
 
     Returns:
-        What `summary.json` holds: counts, files of a folder that were left out by suffix, emotions, failures by kind, seconds of audio, the last call's rate.
+        The content of `summary.json`: counts, files of a folder that were left out by suffix, emotions, failures
+        by kind, seconds of audio, the last call's rate.
 
     Raises:
         ScoringError: the manifest is mistaken, `out` holds something else, a worker sees other files.
-        WorkersError: the cluster cannot be had, or a worker was lost.
+        WorkersError: there is no such cluster, or a worker was lost.
         ModelError: there is no such model, or it is damaged.
         TimelineError: the timing is out of range.
     """
@@ -90,182 +93,162 @@ def score(
     started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep, ffmpeg)
     workers = side_by_side(jobs, cluster, ahead=2)
     recognizer = Recognizer(model, int8=int8, threads=1, ffmpeg=ffmpeg)
-    recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing is told now, not in every row
-    order = Order(
-        out.absolute(),
-        manifest.base,
-        manifest.kept,
-        recognizer.model.folder.absolute(),
-        digest_of(recognizer.model),
-        int8,
-        z,
-        timing,
-        0 if cluster else os.getpid(),
-        channel,
-        ffmpeg,
+    recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing fails now, not in every row
+    settings = ShardSettings(
+        out=out.absolute(),
+        base=manifest.base,
+        kept=manifest.kept,
+        model=recognizer.model.folder.absolute(),
+        digest=model_digest(recognizer.model),
+        int8=int8,
+        z=z,
+        timing=timing,
+        parent=0 if cluster else os.getpid(),
+        channel=channel,
+        ffmpeg=ffmpeg,
     )
-    order.schema(recognizer.model)
-    census = manifest.census()
-    _check_protocols(census)
-    plan = _plan(order, census, shard_files)
+    settings.schema(recognizer.model)
+    plan = _plan(settings, manifest, shard_files)
     _make_folder(out)
-    with alone_in(
-        out, ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
-    ):
+    busy = ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
+    with alone_in(out, busy):
         _keep_plan(out, plan)
-        left = [k for k in range(len(plan["shards"])) if not part_of(out, k).is_file()]
-        if left or not (out / SUMMARY).is_file():
-            done = _score_shards(order, manifest, plan, left, workers, progress)
-            took = {"files": done, "seconds": time.perf_counter() - started}
+        left = [k for k in range(len(plan["shards"])) if not shard_path(out, k).is_file()]
+        if left or not (out / _SUMMARY).is_file():
+            files = _score_shards(settings, manifest, plan, left, workers, progress)
+            last_call = {"files": files, "seconds": time.perf_counter() - started}
             with told_as_output(out):
-                _finish(order, plan, took, manifest.left_out)
-        return _read(out / SUMMARY)
+                _finish(settings, plan, last_call, manifest.left_out)
+        return _read(out / _SUMMARY)
 
 
-def _plan(order: Order, census: Census, shard_files: int) -> dict[str, Any]:
-    """What is asked, and which rows stand in which shard."""
-    starts = range(0, census.files, shard_files)
+def _plan(settings: ShardSettings, manifest: Manifest, shard_files: int) -> dict[str, Any]:
+    """Return what is asked for, and the rows of each shard."""
+    files, sha256 = manifest.count_and_hash()
     return {
-        "format": FORMAT,
+        "format": _PLAN_FORMAT,
         "emospec": emospec.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "files": census.files,
-        "manifest": census.sha256,
-        "keep": [field.name for field in order.kept],
-        "model": order.digest,
-        "int8": order.int8,
-        "z": order.z,
+        "files": files,
+        "manifest": sha256,
+        "keep": [field.name for field in settings.kept],
+        "model": settings.digest,
+        "int8": settings.int8,
+        "z": settings.z,
         # None where it is not asked for: plans of earlier versions have neither.
-        "channel": order.channel,
-        "ffmpeg": order.ffmpeg or None,
-        "timelines": dataclasses.asdict(order.timing) if order.timing else None,
+        "channel": settings.channel,
+        "ffmpeg": settings.ffmpeg or None,
+        "timelines": asdict(settings.timing) if settings.timing else None,
         "shard_files": shard_files,
         "shards": {
-            part_of(order.out, k).name: [first, min(first + shard_files, census.files)]
-            for k, first in enumerate(starts)
+            shard_path(settings.out, k).name: [first, min(first + shard_files, files)]
+            for k, first in enumerate(range(0, files, shard_files))
         },
     }
 
 
 def _make_folder(out: Path) -> None:
-    """Make a new folder, or find that of a call before."""
-    if (out / PLAN).is_file():
+    """Make a new folder, or find that of an earlier call."""
+    if (out / _PLAN).is_file():
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
-        raise ScoringError(f"{out} is there and holds no {PLAN}. Name a new folder")
+        raise ScoringError(f"{out} is there and holds no {_PLAN}. Name a new folder")
     with told_as_output(out):
         out.mkdir(parents=True, exist_ok=True)
 
 
 def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
-    """Find the same plan in a folder, or write it where nothing is scored yet."""
-    if (out / PLAN).is_file():
-        old = _read(out / PLAN)
-        other = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
-        if not other:
+    """Write the plan where nothing is scored yet; refuse a folder with results of another plan."""
+    if (out / _PLAN).is_file():
+        old = _read(out / _PLAN)
+        changed = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
+        if not changed:
             return
-        if any(out.glob("*.parquet")) or (out / SUMMARY).is_file():
+        if any(out.glob("*.parquet")) or (out / _SUMMARY).is_file():
+            if "keep" in changed:
+                # Other columns change the hash of the manifest too, which then says nothing.
+                then, now = (
+                    " ".join(f"--keep {column}" for column in plans.get("keep") or ()) or "no --keep"
+                    for plans in (old, plan)
+                )
+                others = (name for name in changed if name not in ("keep", "manifest"))
+                changed = [f"keep ({then} then, {now} now)", *others]
             raise ScoringError(
-                f"{out / PLAN} was made for another {', '.join(_differences(other, old, plan))}. "
+                f"{out / _PLAN} was made for another {', '.join(changed)}. "
                 "Ask as then, or name another folder"
             )
-    write_json(out / PLAN, plan)
-
-
-def _differences(names: Sequence[str], old: dict[str, Any], plan: dict[str, Any]) -> list[str]:
-    """Return what differs, by name. Other columns make another hash of the manifest, though it may be the same."""
-    if "keep" not in names:
-        return list(names)
-    then, now = (
-        " ".join(f"--keep {column}" for column in each.get("keep") or ()) or "no --keep"
-        for each in (old, plan)
-    )
-    return [f"keep ({then} then, {now} now)", *(name for name in names if name not in ("keep", "manifest"))]
-
-
-def _check_protocols(census: Census) -> None:
-    """Refuse URLs that nothing here can read, before each is tried."""
-    if not census.protocols:
-        return
-    try:
-        import fsspec
-
-        for protocol in sorted(census.protocols):
-            fsspec.get_filesystem_class(protocol)
-    except (ImportError, ValueError) as error:
-        raise ScoringError(f"the manifest holds URLs that cannot be read here: {error}") from error
+    write_json(out / _PLAN, plan)
 
 
 def _score_shards(
-    order: Order,
+    settings: ShardSettings,
     manifest: Manifest,
     plan: dict[str, Any],
     left: Sequence[int],
     workers: AbstractContextManager[Workers],
     progress: ScoringProgress | None,
 ) -> int:
-    """Score what is left; how many files that was."""
-    ranges = list(plan["shards"].values())
-    before = plan["files"] - sum(last - first for first, last in (ranges[k] for k in left))
-    done, heard = 0, 0.0
-    if progress:
-        progress(before, plan["files"], heard)
+    """Score the shards that are left; return the number of their files."""
+    ranges, total = list(plan["shards"].values()), plan["files"]
+    before = total - sum(last - first for first, last in (ranges[k] for k in left))
+    done, audio_seconds = 0, 0.0
+    report = progress or (lambda *_: None)
+    report(before, total, audio_seconds)
     with workers as work:
-        tasks = (
-            joblib.delayed(score_shard)(order, shard, first, rows)
-            for shard, first, rows in _shards(manifest, ranges, left)
-        )
+        tasks = (joblib.delayed(score_shard)(settings, *shard) for shard in _shards(manifest, ranges, left))
         for files, seconds in work(tasks):
-            done, heard = done + files, heard + seconds
-            if progress:
-                progress(before + done, plan["files"], heard)
+            done, audio_seconds = done + files, audio_seconds + seconds
+            report(before + done, total, audio_seconds)
     return done
 
 
 def _shards(
     manifest: Manifest, ranges: Sequence[tuple[int, int]], left: Sequence[int]
-) -> Iterator[tuple[int, int, list[tuple[Any, ...]]]]:
-    """The rows of the shards that are left, in one pass."""
-    rows, at = manifest.rows(), 0
+) -> Iterator[tuple[int, int, list[ManifestRow]]]:
+    """Yield number, first row and rows of the shards that are left, in one pass over the manifest."""
+    rows, position = manifest.rows(), 0
     for shard in left:
         first, last = ranges[shard]
-        yield shard, first, list(islice(rows, first - at, last - at))
-        at = last
+        yield shard, first, list(islice(rows, first - position, last - position))
+        position = last
 
 
-def _finish(order: Order, plan: dict[str, Any], took: dict[str, Any], left_out: Mapping[str, int]) -> None:
-    """The error table and the summary, read back from the shards."""
+def _finish(
+    settings: ShardSettings, plan: dict[str, Any], last_call: dict[str, Any], left_out: Mapping[str, int]
+) -> None:
+    """Write the error table and the summary, read back from the shards."""
     emotions: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     seconds = 0.0
-    unfinished = order.out / f"{ERRORS}.part"
-    with parquet.ParquetWriter(unfinished, _ERRORS) as writer:
+    unfinished = settings.out / f"{_ERRORS}.part"
+    with parquet.ParquetWriter(unfinished, _ERROR_SCHEMA) as writer:
         for shard in range(len(plan["shards"])):
-            table = _columns_of(part_of(order.out, shard))
+            table = _summary_columns(shard_path(settings.out, shard))
             failed = table.filter(pc.is_valid(table["error"]))
             if failed.num_rows:
-                errors = _errors(failed, order.base)
+                errors = _error_table(failed, settings.base)
                 writer.write_table(errors)
                 failures.update(errors["kind"].to_pylist())
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
-    put_in_place(unfinished, order.out / ERRORS)
-    facts = {
+    put_in_place(unfinished, settings.out / _ERRORS)
+    summary = {
         "files": plan["files"],
         "failed": failures.total(),
         "left_out": dict(left_out),
         "emotions": dict(emotions.most_common()),
         "failures": dict(failures.most_common()),
         "audio_seconds": seconds,
-        "last_call": took | {"files_per_second": took["files"] / took["seconds"]},
+        "last_call": last_call | {"files_per_second": last_call["files"] / last_call["seconds"]},
     }
-    write_json(order.out / SUMMARY, facts)
-    for stray in order.out.glob("*.part"):
-        stray.unlink()  # of workers that were killed while they wrote
+    write_json(settings.out / _SUMMARY, summary)
+    # Workers that were killed while they wrote leave such files.
+    for stray in settings.out.glob("*.part"):
+        stray.unlink()
 
 
-def _columns_of(path: Path) -> pa.Table:
-    """What a summary needs of a shard, as `read_table` would read it, without the 25 MB that its import takes."""
+def _summary_columns(path: Path) -> pa.Table:
+    """Return the columns of a shard that a summary needs, without `read_table`, whose import takes 25 MB."""
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
@@ -275,12 +258,12 @@ def _columns_of(path: Path) -> pa.Table:
         raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
 
 
-def _errors(failed: pa.Table, base: Path) -> pa.Table:
-    """The failures of a shard as a manifest of their own, so that they can be scored again."""
-    places = [location(base, one) for one in failed["recording"].to_pylist()]
+def _error_table(failed: pa.Table, base: Path) -> pa.Table:
+    """Return the failures of a shard as a manifest, so that they can be scored again."""
+    places = [location(base, recording) for recording in failed["recording"].to_pylist()]
     errors = failed["error"].to_pylist()
-    kinds = [kind_of(error, printable(place)) for error, place in zip(errors, places, strict=True)]
-    return pa.table([failed["row"], places, kinds, failed["error"]], schema=_ERRORS)
+    kinds = [error_kind(error, printable(place)) for error, place in zip(errors, places, strict=True)]
+    return pa.table([failed["row"], places, kinds, failed["error"]], schema=_ERROR_SCHEMA)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -290,10 +273,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise ScoringError(f"{path} is damaged ({error}). Name another folder") from error
 
 
-def kind_of(error: str, place: str) -> str:
-    """What is wrong, without the name and the particulars.
+def error_kind(error: str, place: str) -> str:
+    """Return what an error says, without the name and the particulars.
 
-    >>> kind_of("a.wav: is truncated: 3 of 5 samples are there", "a.wav")
+    >>> error_kind("a.wav: is truncated: 3 of 5 samples are there", "a.wav")
     'is truncated'
     """
     return re.split(r"[\d:(.,;]", error.removeprefix(f"{place}: "), maxsplit=1)[0].strip()

@@ -1,16 +1,14 @@
-"""Timelines as text for other programs, one function and one row of `FORMATS` each.
-
-Owns how a timeline is written; nothing here reads one.
+"""Timelines as text for other programs: one function and one row of `FORMATS` each. Nothing here reads one.
 
 - **Times.** CSV and JSON have the numbers as they are. Audacity and TextGrid count in microseconds, EAF, RTTM,
-  SRT and WebVTT in milliseconds: each boundary is rounded once, so what touched still touches, and a segment of
-  no length after that is left out.
-- **No emotion**, abstained or silent: CSV leaves emotion and confidence empty, JSON says null, TextGrid has an
-  empty interval, as for a gap. The others have no entry for it.
-- **Labels** are the classes' own names, exactly so in CSV and JSON. Elsewhere every run of white space and control
+  SRT and WebVTT in milliseconds. Each boundary is rounded once, so that neighbours still touch; a segment that
+  then has no length is left out.
+- **No emotion**, abstained or silent: CSV leaves emotion and confidence empty, JSON has null, TextGrid an empty
+  interval, as for a gap. The others have no entry for it.
+- **Labels** are the names of the classes, unchanged in CSV and JSON. Elsewhere every run of white space and control
   characters is one space, in RTTM one underscore, and a name of nothing else `?`. Quotes are doubled in TextGrid,
   `&`, `<` and `>` escaped in EAF and WebVTT; SRT, which has no escape, gets `->` for `-->`. Half a surrogate
-  pair, which UTF-8 has not, becomes `?`.
+  pair, which UTF-8 does not have, becomes `?`.
 """
 
 import csv
@@ -19,21 +17,25 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
 from emospec.audio.kinds import stem_of
 from emospec.errors import TimelineError, nearest
 from emospec.files import to_json, write_text
-from emospec.inference.timeline import Segment, Timeline
 
-MILLISECONDS, MICROSECONDS = 1_000, 1_000_000  # ticks a second
-UNPRINTABLE = re.compile(
-    r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+"
-)  # what breaks a line, or is not allowed in XML
-EAF_ROOT = {
+if TYPE_CHECKING:
+    from emospec.inference.timeline import Segment, Timeline
+
+# Ticks a second.
+_MILLISECONDS, _MICROSECONDS = 1_000, 1_000_000
+# Characters that break a line, or that XML does not allow.
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
+# A date is required; today's would make equal timelines unequal files.
+_EAF_ROOT = {
     "AUTHOR": "emospec",
-    "DATE": "1970-01-01T00:00:00Z",  # one is required; the clock's would make equal timelines unequal files
+    "DATE": "1970-01-01T00:00:00Z",
     "FORMAT": "3.0",
     "VERSION": "3.0",
     "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
@@ -53,30 +55,28 @@ class Format:
 
     suffix: str
     description: str
-    text: Callable[[Timeline], str]
+    text: Callable[["Timeline"], str]
 
 
-def render(name: str, timeline: Timeline) -> str:
-    r"""A timeline as the text of a format.
-
-    Args:
-        name: a key of `FORMATS`.
-        timeline: any.
+def render(name: str, timeline: "Timeline") -> str:
+    r"""Return a timeline as the text of the format that `name`, a key of `FORMATS`, names.
 
     Raises:
         TimelineError: the format is not known.
 
-    >>> heard = Timeline("a.wav", 3.0, ("calm", "sad"), (Segment(0.0, 1.5, None, None), Segment(1.5, 3.0, "sad", 0.8)))
-    >>> render("audacity", heard)
+    >>> from emospec.inference.timeline import Segment, Timeline
+    >>> segments = Segment(0.0, 1.5, None, None), Segment(1.5, 3.0, "sad", 0.8)
+    >>> timeline = Timeline("a.wav", 3.0, ("calm", "sad"), segments)
+    >>> render("audacity", timeline)
     '1.500000\t3.000000\tsad\n'
-    >>> render("rttm", heard)
+    >>> render("rttm", timeline)
     'SPEAKER a 1 1.500 1.500 <NA> <NA> sad 0.800 <NA>\n'
     """
     return format_named(name).text(timeline).encode("utf-8", "replace").decode()
 
 
 def format_named(name: str) -> Format:
-    """The format of a name; TimelineError where there is none."""
+    """Return the format of a name; TimelineError where there is none."""
     if name not in FORMATS:
         raise TimelineError(
             f"format {name!r} is not known{nearest(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
@@ -85,65 +85,66 @@ def format_named(name: str) -> Format:
 
 
 def format_for(path: Path, name: str | None = None) -> str:
-    """Return the name of the format in which a file is to be written: its suffix says it.
+    """Return the name of the format of a file that is to be written, by its suffix.
 
     Args:
         path: the file.
         name: of the format that was asked for, if one was.
 
     Raises:
-        TimelineError: neither says a format, `name` is not known, or the suffix is another format's.
+        TimelineError: neither names a format, `name` is not known, or the suffix is another format's.
 
     >>> format_for(Path("a.textgrid")), format_for(Path("a.lab"), "audacity")
     ('textgrid', 'audacity')
     """
-    of_suffix = {known.suffix.lower(): key for key, known in FORMATS.items()}
-    said = of_suffix.get(path.suffix.lower())
-    if name is not None and format_named(name) and said in (None, name):
-        return name
-    if name is not None:
+    by_suffix = {known.suffix.lower(): key for key, known in FORMATS.items()}
+    of_path = by_suffix.get(path.suffix.lower())
+    if name is None:
+        if of_path is None:
+            suffixes = ", ".join(known.suffix for known in FORMATS.values())
+            raise TimelineError(f"{path}: its suffix says no format. Known: {suffixes}; or name the format")
+        return of_path
+    suffix = format_named(name).suffix
+    if of_path not in (None, name):
         raise TimelineError(
-            f"{path}: {path.suffix} is a file of format {said}, and {name} was asked for. "
-            f"Name it *{FORMATS[name].suffix}, or ask for {said}"
+            f"{path}: {path.suffix} is a file of format {of_path}, and {name} was asked for. "
+            f"Name it *{suffix}, or ask for {of_path}"
         )
-    if said is None:
-        suffixes = ", ".join(known.suffix for known in FORMATS.values())
-        raise TimelineError(f"{path}: its suffix says no format. Known: {suffixes}; or name the format")
-    return said
+    return name
 
 
-def write(name: str, timeline: Timeline, path: Path) -> None:
+def write(name: str, timeline: "Timeline", path: Path) -> None:
     """Write `render` to a file, whole or not at all; raises TimelineError as it does."""
     write_text(path, render(name, timeline))
 
 
-def _csv(timeline: Timeline) -> str:
-    """One row per segment; `p_CLASS` is the class's mean probability, empty where nobody speaks (RFC 4180)."""
+def _csv(timeline: "Timeline") -> str:
+    """Return a row per segment; `p_CLASS` is the class's mean probability, empty without speech (RFC 4180)."""
     text = io.StringIO()
     columns = [f"p_{name}" for name in timeline.classes]
     head = ["recording", "start_seconds", "end_seconds", "emotion", "confidence", *columns]
-    rows = csv.DictWriter(text, head)
-    rows.writeheader()
-    rows.writerows(timeline.rows())
+    writer = csv.DictWriter(text, head)
+    writer.writeheader()
+    writer.writerows(timeline.rows())
     return text.getvalue()
 
 
-def _json(timeline: Timeline) -> str:
-    """The timeline's own fields, and its segments' own."""
+def _json(timeline: "Timeline") -> str:
+    """Return the fields of the timeline and of its segments."""
     return to_json(asdict(timeline))
 
 
-def _audacity(timeline: Timeline) -> str:
-    """A label track, a line each: start, end and label, tab-separated (Audacity manual, Importing and Exporting Labels)."""
+def _audacity(timeline: "Timeline") -> str:
+    """Return a line of start, end and label each, tab-separated (Audacity manual, Importing and Exporting Labels)."""
     return "".join(
-        f"{start / MICROSECONDS:.6f}\t{end / MICROSECONDS:.6f}\t{label}\n"
-        for start, end, label, _ in _labelled(timeline, MICROSECONDS)
+        f"{start / _MICROSECONDS:.6f}\t{end / _MICROSECONDS:.6f}\t{label}\n"
+        for start, end, label, _ in _labelled(timeline, _MICROSECONDS)
     )
 
 
-def _textgrid(timeline: Timeline) -> str:
-    """Interval tiers of emotion and confidence that cover the recording (Praat manual, TextGrid file formats, long)."""
-    end = max(1, round(timeline.duration_seconds * MICROSECONDS))
+def _textgrid(timeline: "Timeline") -> str:
+    """Return interval tiers of emotion and confidence that cover the recording (Praat manual, TextGrid file formats)."""
+    end = max(1, round(timeline.duration_seconds * _MICROSECONDS))
     intervals = list(_covering(timeline, end))
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *_extent(0, end)]
     lines += ["tiers? <exists>", "size = 2", "item []:"]
@@ -160,13 +161,14 @@ def _textgrid(timeline: Timeline) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _covering(timeline: Timeline, end: int) -> Iterator[tuple[int, int, str, str]]:
-    """Start, end, emotion and confidence of intervals from 0 to `end`, in microseconds, without a gap."""
+def _covering(timeline: "Timeline", end: int) -> Iterator[tuple[int, int, str, str]]:
+    """Yield start, end, emotion and confidence of intervals from 0 to `end`, in microseconds, without a gap."""
     position = 0
-    for start, stop, s in _ticks(timeline, MICROSECONDS):
+    for start, stop, segment in _ticks(timeline, _MICROSECONDS):
         if start > position:
             yield position, start, "", ""
-        yield start, stop, "" if s.emotion is None else _line(s.emotion), _confidence(s, "")
+        emotion = "" if segment.emotion is None else _line(segment.emotion)
+        yield start, stop, emotion, _confidence(segment, "")
         position = stop
     if position < end:
         yield position, end, "", ""
@@ -174,20 +176,20 @@ def _covering(timeline: Timeline, end: int) -> Iterator[tuple[int, int, str, str
 
 def _extent(start: int, end: int, indent: int = 0) -> list[str]:
     pad = " " * indent
-    return [f"{pad}xmin = {start / MICROSECONDS:.6f}", f"{pad}xmax = {end / MICROSECONDS:.6f}"]
+    return [f"{pad}xmin = {start / _MICROSECONDS:.6f}", f"{pad}xmax = {end / _MICROSECONDS:.6f}"]
 
 
-def _eaf(timeline: Timeline) -> str:
-    """One time-aligned tier, `emotion` (EAF 3.0, EAFv3.0.xsd of the ELAN project)."""
-    document = ElementTree.Element("ANNOTATION_DOCUMENT", EAF_ROOT)
+def _eaf(timeline: "Timeline") -> str:
+    """Return a time-aligned tier, `emotion` (EAF 3.0, EAFv3.0.xsd of the ELAN project)."""
+    document = ElementTree.Element("ANNOTATION_DOCUMENT", _EAF_ROOT)
     header = SubElement(document, "HEADER", TIME_UNITS="milliseconds")
     name = _line(timeline.recording)
     mime = "audio/x-wav" if name.lower().endswith(".wav") else "unknown"
     SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=name, RELATIVE_MEDIA_URL=f"./{name}", MIME_TYPE=mime)
     slots = SubElement(document, "TIME_ORDER")
     tier = SubElement(document, "TIER", TIER_ID="emotion", ANNOTATOR="emospec", LINGUISTIC_TYPE_REF="emotion")
-    # Each annotation has time slots of its own, as in ELAN's own files: to move one then moves no neighbour.
-    for k, (start, end, label, _) in enumerate(_labelled(timeline, MILLISECONDS), 1):
+    # Each annotation has its own time slots, as in ELAN's files, so that moving one moves no neighbour.
+    for k, (start, end, label, _) in enumerate(_labelled(timeline, _MILLISECONDS), 1):
         first, last = f"ts{2 * k - 1}", f"ts{2 * k}"
         SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=first, TIME_VALUE=str(start))
         SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=last, TIME_VALUE=str(end))
@@ -201,33 +203,33 @@ def _eaf(timeline: Timeline) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
 
-def _rttm(timeline: Timeline) -> str:
-    """Lines of ten fields (NIST, RT-09 evaluation plan, appendix A).
+def _rttm(timeline: "Timeline") -> str:
+    """Return lines of ten fields (NIST, RT-09 evaluation plan, appendix A).
 
     Type SPEAKER, file without its extension, channel 1, start and duration in seconds, orthography and speaker type
     not available, the emotion in place of the speaker's name, its confidence, signal look-ahead time not available.
     """
     file = _line(stem_of(timeline.recording)).replace(" ", "_")
     return "".join(
-        f"SPEAKER {file} 1 {start / MILLISECONDS:.3f} {(end - start) / MILLISECONDS:.3f} "
+        f"SPEAKER {file} 1 {start / _MILLISECONDS:.3f} {(end - start) / _MILLISECONDS:.3f} "
         f"<NA> <NA> {label.replace(' ', '_')} {_confidence(s, '<NA>')} <NA>\n"
-        for start, end, label, s in _labelled(timeline, MILLISECONDS)
+        for start, end, label, s in _labelled(timeline, _MILLISECONDS)
     )
 
 
-def _srt(timeline: Timeline) -> str:
-    """Numbered subtitles, HH:MM:SS,mmm."""
+def _srt(timeline: "Timeline") -> str:
+    """Return numbered subtitles, HH:MM:SS,mmm."""
     return "".join(
         f"{k}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{re.sub('--+>', '->', label)}\n\n"
-        for k, (start, end, label, _) in enumerate(_labelled(timeline, MILLISECONDS), 1)
+        for k, (start, end, label, _) in enumerate(_labelled(timeline, _MILLISECONDS), 1)
     )
 
 
-def _vtt(timeline: Timeline) -> str:
-    """Cues, HH:MM:SS.mmm (W3C, WebVTT)."""
+def _vtt(timeline: "Timeline") -> str:
+    """Return cues, HH:MM:SS.mmm (W3C, WebVTT)."""
     cues = (
         f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(label)}\n"
-        for start, end, label, _ in _labelled(timeline, MILLISECONDS)
+        for start, end, label, _ in _labelled(timeline, _MILLISECONDS)
     )
     return "WEBVTT\n" + "".join(cues)
 
@@ -244,27 +246,27 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def _ticks(timeline: Timeline, per_second: int) -> Iterator[tuple[int, int, Segment]]:
-    """Start and end of every segment in whole ticks; what has no length so is left out."""
+def _ticks(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, "Segment"]]:
+    """Yield start and end of every segment in whole ticks, without those that then have no length."""
     for s in timeline.segments:
         start, end = round(s.start_seconds * per_second), round(s.end_seconds * per_second)
         if start < end:
             yield start, end, s
 
 
-def _labelled(timeline: Timeline, per_second: int) -> Iterator[tuple[int, int, str, Segment]]:
-    """`_ticks` of the segments that have an emotion, with its name on one line."""
+def _labelled(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, str, "Segment"]]:
+    """Yield `_ticks` of the segments with an emotion, and its name on one line."""
     for start, end, s in _ticks(timeline, per_second):
         if s.emotion is not None:
             yield start, end, _line(s.emotion), s
 
 
 def _line(text: str) -> str:
-    """A name on one line; "?" where nothing of it can be written."""
-    return UNPRINTABLE.sub(" ", text).strip() or "?"
+    """Return a name on one line; "?" where nothing of it can be written."""
+    return _UNPRINTABLE.sub(" ", text).strip() or "?"
 
 
-def _confidence(segment: Segment, missing: str) -> str:
+def _confidence(segment: "Segment", missing: str) -> str:
     return missing if segment.confidence is None else f"{segment.confidence:.3f}"
 
 
@@ -273,5 +275,5 @@ def _escaped(text: str) -> str:
 
 
 def _clock(milliseconds: int, point: str) -> str:
-    seconds, rest = divmod(milliseconds, MILLISECONDS)
+    seconds, rest = divmod(milliseconds, _MILLISECONDS)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

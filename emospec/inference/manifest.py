@@ -1,4 +1,4 @@
-"""What is to be scored: the rows of a CSV or Parquet file, or the recordings of a folder, in order.
+"""The recordings of bulk scoring: the rows of a CSV or Parquet file, or the files of a folder, in order.
 
 Rows are read as they are needed, so that millions of them need no memory. Knows no model.
 """
@@ -6,7 +6,6 @@ Rows are read as they are needed, so that millions of them need no memory. Knows
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,11 @@ from emospec.audio.reader import find_recordings
 from emospec.errors import ScoringError, nearest
 from emospec.table_cells import FILE, cell_text, header_of, known_columns, other_separator, portable_name
 
-_BATCH_ROWS = 4096
-_BLOCK_BYTES = 2**18  # of a CSV; some thirty of them are read ahead
+# Arrow reads some thirty blocks of a CSV ahead.
+_BATCH_ROWS, _BLOCK_BYTES = 4096, 2**18
 
 ManifestRow = tuple[Any, ...]
-"""A recording as it is named, then the values of the columns that are kept."""
-
-
-@dataclass(frozen=True)
-class Census:
-    """What one pass over a manifest tells.
-
-    Attributes:
-        files: its rows.
-        sha256: of all that its rows say, and of where their recordings lie.
-        protocols: of its URLs, such as `s3`.
-    """
-
-    files: int
-    sha256: str
-    protocols: frozenset[str]
+"""The name of a recording, then the values of the columns that are kept."""
 
 
 class Manifest:
@@ -45,12 +29,12 @@ class Manifest:
 
     Args:
         source: a CSV (UTF-8) or Parquet file with a column `file` of paths, relative to that file, or URLs; or a
-            folder, of which all recordings are taken.
-        keep: further columns whose values are carried along.
-        ffmpeg: take from a folder the recordings too that ffmpeg decodes.
+            folder, of which all recordings are used.
+        keep: columns to carry along, by their names in the file, or by those of `known_columns`.
+        ffmpeg: include the recordings of a folder that only ffmpeg decodes.
 
     Attributes:
-        left_out: files of a folder that are recordings of kinds that are not read, by suffix.
+        left_out: numbers of recordings of a folder that are not read, by suffix.
 
     Raises:
         ScoringError: there is no such file, or not these columns.
@@ -63,10 +47,11 @@ class Manifest:
         self.left_out: dict[str, int] = {} if ffmpeg else left_out(self.source)
         if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
             raise ScoringError(
-                f"{source} is no folder, no .csv and no .parquet. `emospec predict` judges single recordings"
+                f"{source} is no folder, no .csv and no .parquet. `emospec predict` takes single recordings"
             )
         if self._files is None and not self.source.is_file():
             raise ScoringError(f"{source}: there is no such file")
+        self._is_parquet = self.source.suffix.lower() == ".parquet"
         self.base = Path.cwd() if self._files is not None else self.source.absolute().parent
         self.kept = self._fields(keep)
 
@@ -75,20 +60,19 @@ class Manifest:
         names, known = schema.names, known_columns(schema.names)
         kept = list(dict.fromkeys(keep))
         places = [_places(known, FILE)]
-        # A column to keep is meant as it is written, or else as a corpus's CSV knows it.
         places += [_places(names, column) or _places(known, column) for column in kept]
         for column, matches in zip([FILE, *kept], places, strict=True):
             if len(matches) != 1:
-                found = ", ".join(names) or "none"
+                hint, found = nearest(column, names), ", ".join(names) or "none"
                 raise ScoringError(
-                    f"{self.source}: it must have one column {column!r}{nearest(column, names)}; its columns: {found}"
+                    f"{self.source}: it must have one column {column!r}{hint}; its columns: {found}"
                 )
         self._columns = [names[k] for (k,) in places]
         fields = [_in_microseconds(schema.field(k)) for (k,) in places[1:]]
         return tuple(field.with_name(column) for column, field in zip(kept, fields, strict=True))
 
     def rows(self) -> Iterator[ManifestRow]:
-        """All rows, in order.
+        """Yield all rows, in order.
 
         Raises:
             ScoringError: the file cannot be read, or a row names no recording.
@@ -96,18 +80,22 @@ class Manifest:
         if self._files is not None:
             yield from ((str(path),) for path in self._files)
             return
-        whole = (
+        rows = (
             row
             for batch in self._batches()
             for row in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
         )
-        for number, row in enumerate(whole, start=1):
+        for number, row in enumerate(rows, start=1):
             if not isinstance(row[0], str) or not cell_text(row[0]):
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
             yield row if self._is_parquet else (cell_text(row[0]), *row[1:])
 
-    def census(self) -> Census:
-        """Count the rows, and tell one manifest from another."""
+    def count_and_hash(self) -> tuple[int, str]:
+        """Return the number of rows, and the SHA-256 of their values and the places of their recordings.
+
+        Raises:
+            ScoringError: there is no row, or a URL that nothing here reads.
+        """
         count, digest, protocols = 0, hashlib.sha256(), set()
         for row in self.rows():
             count += 1
@@ -117,7 +105,14 @@ class Manifest:
                 protocols.add(row[0].partition("://")[0])
         if not count:
             raise ScoringError(f"{self.source}: no row below the header")
-        return Census(count, digest.hexdigest(), frozenset(protocols))
+        try:
+            for protocol in sorted(protocols):
+                import fsspec
+
+                fsspec.get_filesystem_class(protocol)
+        except (ImportError, ValueError) as error:
+            raise ScoringError(f"the manifest holds URLs that cannot be read here: {error}") from error
+        return count, digest.hexdigest()
 
     def _schema(self) -> pa.Schema:
         try:
@@ -134,12 +129,9 @@ class Manifest:
             if self._is_parquet:
                 with parquet.ParquetFile(self.source) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                        columns = [
-                            column.cast(_in_microseconds(field).type, safe=False)
-                            for field, column in zip(
-                                batch.select(names).schema, batch.select(names), strict=True
-                            )
-                        ]
+                        chosen = batch.select(names)
+                        types = [_in_microseconds(field).type for field in chosen.schema]
+                        columns = [c.cast(t, safe=False) for c, t in zip(chosen, types, strict=True)]
                         yield pa.RecordBatch.from_arrays(columns, names)
             else:
                 with self._csv(names) as reader:
@@ -147,12 +139,8 @@ class Manifest:
         except (pa.ArrowException, OSError) as error:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
 
-    @property
-    def _is_parquet(self) -> bool:
-        return self.source.suffix.lower() == ".parquet"
-
     def _csv(self, names: Sequence[str]) -> csv.CSVStreamingReader:
-        """Some columns, or all, as text: an identity of digits keeps its leading zeros."""
+        """Open some columns, or all, as text: a number as identity keeps its leading zeros."""
         with open(self.source, encoding="utf-8-sig", errors="replace") as file:
             before, header = header_of(file)
         if separator := other_separator(header):
@@ -172,22 +160,20 @@ def _places(names: Sequence[str], column: str) -> list[int]:
 
 
 def _in_microseconds(field: pa.Field) -> pa.Field:
-    """A column of times in nanoseconds, which Python's do not have, as one in microseconds."""
+    """Return a column of nanoseconds, which Python's times do not have, as one of microseconds."""
     kind = field.type
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+    if getattr(kind, "unit", "") != "ns":
+        return field
+    if pa.types.is_timestamp(kind):
         return field.with_type(pa.timestamp("us", kind.tz))
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return field.with_type(pa.duration("us"))
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        return field.with_type(pa.time64("us"))
-    return field
+    return field.with_type(pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us"))
 
 
 def is_url(recording: str) -> bool:
-    """Whether a recording is named by a URL, not by a path."""
+    """Whether the name of a recording is a URL, not a path."""
     return "://" in recording
 
 
 def location(base: Path, recording: str) -> str:
-    """Return where a recording lies: a URL, or a path from the root."""
+    """Return the place of a recording: a URL, or a path from the root."""
     return recording if is_url(recording) else os.path.join(base, portable_name(base, recording))

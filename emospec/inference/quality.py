@@ -19,11 +19,7 @@ _FAR_LONGER = 2.0
 
 
 def quality_warnings(
-    waveform: Waveform,
-    seconds: float,
-    span: tuple[float, float],
-    usual_seconds: float,
-    moved: bool = False,
+    waveform: Waveform, seconds: float, span: tuple[float, float], usual_seconds: float, moved: bool = False
 ) -> Iterator[str]:
     """Yield what may make a model's answer worse than its scores promise.
 

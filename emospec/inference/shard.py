@@ -1,7 +1,7 @@
-"""What a worker does: one shard of recordings -> one Parquet file, whole or not at all.
+"""A worker's part of bulk scoring: one shard of recordings to one Parquet file, whole or not at all.
 
-A row is a function of the model and the recording alone: each is scored by itself, on one thread, so that
-no batch, worker or resumption changes a bit of it. `bulk` hands the shards out.
+A row depends on the model and the recording alone: each is predicted by itself, on one thread, so that no batch,
+worker or resumption changes a bit of it. `bulk` hands the shards out.
 """
 
 import hashlib
@@ -32,24 +32,23 @@ from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.workers import leave_with
 
-FILES_AT_ONCE, URLS_AT_ONCE = 2, 16
-"""Recordings in a worker's hands: one is decoded, or fetched, while the graph computes another."""
+# Recordings of a worker at a time: one is decoded, or fetched, while the graph computes another.
+_FILES_AT_ONCE, _URLS_AT_ONCE = 2, 16
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked of every shard.
+class ShardSettings:
+    """The settings of every shard.
 
     Attributes:
         out: the folder of the results.
-        base: where relative paths begin.
+        base: the folder of relative paths.
         kept: columns of the manifest that are carried along.
-        model, digest: its folder, and what `digest_of` says of it.
-        int8, z: the graph; whether z is written too.
+        model, digest: the model's folder, and its `model_digest`.
+        int8, z: as of `bulk.score`.
         timing: of timelines; None for none.
-        parent: the process that a worker of this machine leaves with; 0 on a cluster.
-        channel: the one that is judged, from 1; None is the mean of all.
-        ffmpeg: whether recordings that are not read here are decoded by ffmpeg.
+        parent: the process with which a worker of this machine ends; 0 on a cluster.
+        channel, ffmpeg: as of `bulk.score`.
     """
 
     out: Path
@@ -65,75 +64,71 @@ class Order:
     ffmpeg: bool = False
 
     def schema(self, model: Model) -> pa.Schema:
-        """The columns of a shard.
-
-        Raises:
-            ScoringError: a column that is carried along has the name of one of them.
-        """
-        share, words = pa.float64(), pa.string()
-        own = [("row", pa.int64()), ("recording", words)]
-        said = [("emotion", words), ("confidence", share), *((f"p_{name}", share) for name in model.names)]
-        said += [(name, share) for name in ("typicality", "seconds", "span_start", "span_end")]
-        said += [("warnings", pa.list_(words)), ("error", words)]
+        """Return the columns of a shard; ScoringError where a kept column has the name of one of ours."""
+        number, text = pa.float64(), pa.string()
+        place = [("row", pa.int64()), ("recording", text)]
+        answer = [("emotion", text), ("confidence", number), *((f"p_{name}", number) for name in model.names)]
+        answer += [(name, number) for name in ("typicality", "seconds", "span_start", "span_end")]
+        answer += [("warnings", pa.list_(text)), ("error", text)]
         if self.z:
-            said.append(("z", pa.list_(pa.float32(), len(model.classes[0].center))))
+            answer.append(("z", pa.list_(pa.float32(), len(model.classes[0].center))))
         for field in self.kept:
-            if field.name in dict(own + said):
+            if field.name in dict(place + answer):
                 raise ScoringError(f"column {field.name!r} cannot be kept: the results have one of that name")
-        return pa.schema([*own, *self.kept, *said])
+        return pa.schema([*place, *self.kept, *answer])
 
 
-def digest_of(model: Model) -> str:
-    """sha256 of all that decides a model's answers: its configuration, which holds the checksum of its graph."""
+def model_digest(model: Model) -> str:
+    """Return the SHA-256 of a model's configuration, which holds the checksum of its graph."""
     return hashlib.sha256(json.dumps(model.about, sort_keys=True).encode()).hexdigest()
 
 
-def part_of(out: Path, shard: int, what: str = "part") -> Path:
-    """The file of a shard: its rows, or its timelines."""
-    return out / f"{what}-{shard:05d}.parquet"
+def shard_path(out: Path, shard: int, content: str = "part") -> Path:
+    """Return the file of a shard: of its rows, or of its `timelines`."""
+    return out / f"{content}-{shard:05d}.parquet"
 
 
-def score_shard(order: Order, shard: int, first: int, rows: Sequence[ManifestRow]) -> tuple[int, float]:
+def score_shard(
+    settings: ShardSettings, shard: int, first: int, rows: Sequence[ManifestRow]
+) -> tuple[int, float]:
     """Score the recordings of a shard and write its file.
 
     Args:
-        order: what is asked.
+        settings: of every shard.
         shard: its number.
         first: the place of its first row in the manifest.
         rows: of the manifest.
 
     Returns:
-        How many recordings it has, and the seconds of audio in those that could be used.
+        The number of recordings, and the seconds of audio in those that could be used.
 
     Raises:
         ScoringError: the worker sees another model, or no folder of results.
     """
-    if not order.out.is_dir():
-        raise ScoringError(f"a worker does not see {order.out}. All workers need the same files")
-    recognizer = _recognizer(order.model, order.digest, order.int8, order.ffmpeg)
+    if not settings.out.is_dir():
+        raise ScoringError(f"a worker does not see {settings.out}. All workers need the same files")
+    recognizer = _recognizer(settings.model, settings.digest, settings.int8, settings.ffmpeg)
     model = recognizer.model
-    at_once = URLS_AT_ONCE if any(is_url(row[0]) for row in rows) else FILES_AT_ONCE
+    at_once = _URLS_AT_ONCE if any(is_url(row[0]) for row in rows) else _FILES_AT_ONCE
     with ThreadPoolExecutor(at_once) as pool:
-        places = [location(order.base, row[0]) for row in rows]
-        scored = list(pool.map(partial(_score, order, recognizer), places))
-    if order.timing is not None:
-        timelines = (
-            (first + k, row, heard) for k, (row, (_, heard)) in enumerate(zip(rows, scored, strict=True))
-        )
-        _write(part_of(order.out, shard, "timelines"), _timelines(model.names, timelines))
+        places = [location(settings.base, row[0]) for row in rows]
+        results = list(pool.map(partial(_predict, settings, recognizer), places))
+    keys = [{"row": first + k, "recording": as_text(row[0])} for k, row in enumerate(rows)]
+    if settings.timing is not None:
+        timelines = [timeline for _, timeline in results]
+        _write(shard_path(settings.out, shard, "timelines"), _timeline_table(model.names, keys, timelines))
+    names = [field.name for field in settings.kept]
     cells = [
-        {"row": first + k, "recording": as_text(row[0])}
-        | dict(zip((field.name for field in order.kept), row[1:], strict=True))
-        | _cells(said)
-        for k, (row, (said, _)) in enumerate(zip(rows, scored, strict=True))
+        _cells(answer) | dict(zip(names, row[1:], strict=True)) | key
+        for key, row, (answer, _) in zip(keys, rows, results, strict=True)
     ]
-    # The rows last: a shard is finished when they are there.
-    _write(part_of(order.out, shard), pa.Table.from_pylist(cells, order.schema(model)))
-    return len(rows), sum(said.seconds for said, _ in scored if isinstance(said, Prediction))
+    # The rows come last: their file finishes the shard.
+    _write(shard_path(settings.out, shard), pa.Table.from_pylist(cells, settings.schema(model)))
+    return len(rows), sum(answer.seconds for answer, _ in results if isinstance(answer, Prediction))
 
 
-class _OneAtATime(Recognizer):
-    """A recogniser whose graph computes for one thread at a time: side by side, its memory would creep up."""
+class _SerialRecognizer(Recognizer):
+    """A recogniser whose graph computes for one thread at a time: in parallel, its memory would creep up."""
 
     def __init__(self, model: Model, *, int8: bool, ffmpeg: bool) -> None:
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
@@ -148,29 +143,31 @@ class _OneAtATime(Recognizer):
 
 @lru_cache(maxsize=1)
 def _recognizer(folder: Path, digest: str, int8: bool, ffmpeg: bool) -> Recognizer:
-    """The recogniser of a process: loading it for every shard would leave holes in its memory."""
+    """Return the recogniser of a process: loading it for every shard would leave holes in its memory."""
     model = load_model(folder)
-    if digest_of(model) != digest:
+    if model_digest(model) != digest:
         raise ScoringError(f"a worker sees another model in {folder}. All workers need the same files")
-    return _OneAtATime(model, int8=int8, ffmpeg=ffmpeg)
+    return _SerialRecognizer(model, int8=int8, ffmpeg=ffmpeg)
 
 
-def _score(order: Order, recognizer: Recognizer, place: str) -> tuple[Prediction | Failure, Timeline | None]:
-    if order.parent:
-        leave_with(order.parent)
+def _predict(
+    settings: ShardSettings, recognizer: Recognizer, place: str
+) -> tuple[Prediction | Failure, Timeline | None]:
+    if settings.parent:
+        leave_with(settings.parent)
+    timing, channel = settings.timing, settings.channel
     try:
-        with _at_hand(place) as file:
-            said = recognizer.predict(file, channel=order.channel)
-            if order.timing is None:
-                return said, None
-            return said, recognizer.timeline(file, timing=order.timing, channel=order.channel)
+        with _local_file(place) as file:
+            prediction = recognizer.predict(file, channel=channel)
+            timeline = recognizer.timeline(file, timing=timing, channel=channel) if timing else None
+            return prediction, timeline
     except EmospecError as error:
         return Failure(place, str(error)), None
 
 
 @contextmanager
-def _at_hand(place: str) -> Iterator[str]:
-    """The recording as a file of this machine: itself, or a copy while it is needed."""
+def _local_file(place: str) -> Iterator[str]:
+    """Yield the recording as a local file: itself, or a copy of what a URL names while it is needed."""
     if not is_url(place):
         yield place
         return
@@ -190,35 +187,26 @@ def _at_hand(place: str) -> Iterator[str]:
             raise AudioError(str(error).replace(copy, printable(place))) from error
 
 
-def _cells(said: Prediction | Failure) -> dict[str, Any]:
-    if isinstance(said, Failure):
-        return {"error": said.error}
-    start, end = said.span
-    return {
-        "emotion": said.emotion,
-        "confidence": said.confidence,
-        **{f"p_{name}": share for name, share in said.probabilities.items()},
-        "typicality": said.typicality,
-        "seconds": said.seconds,
-        "span_start": start,
-        "span_end": end,
-        "warnings": list(said.warnings),
-        "z": said.z,
-    }
+def _cells(answer: Prediction | Failure) -> dict[str, Any]:
+    if isinstance(answer, Failure):
+        return {"error": answer.error}
+    cells = {f"p_{name}": probability for name, probability in answer.probabilities.items()} | vars(answer)
+    start, end = answer.span
+    return cells | {"span_start": start, "span_end": end, "warnings": list(answer.warnings)}
 
 
-def _timelines(names: Sequence[str], heard: Iterator[tuple[int, ManifestRow, Timeline | None]]) -> pa.Table:
-    """The segments of a shard's recordings, one below the other."""
-    seconds, words = pa.float64(), pa.string()
-    columns = [("row", pa.int64()), ("recording", words), ("start", seconds), ("end", seconds)]
-    columns += [("emotion", words), ("confidence", seconds), *((f"p_{name}", seconds) for name in names)]
+def _timeline_table(
+    classes: Sequence[str], keys: Sequence[dict[str, Any]], timelines: Sequence[Timeline | None]
+) -> pa.Table:
+    """Return the segments of a shard's recordings, one below the other."""
+    number, text = pa.float64(), pa.string()
+    columns = [("row", pa.int64()), ("recording", text), ("start", number), ("end", number)]
+    columns += [("emotion", text), ("confidence", number), *((f"p_{name}", number) for name in classes)]
     cells = [
-        {"row": number, "recording": as_text(row[0]), "start": one.start_seconds, "end": one.end_seconds}
-        | {"emotion": one.emotion, "confidence": one.confidence}
-        | {f"p_{name}": share for name, share in zip(names, one.probabilities, strict=False)}
-        for number, row, timeline in heard
+        cells | key | {"start": cells["start_seconds"], "end": cells["end_seconds"]}
+        for key, timeline in zip(keys, timelines, strict=True)
         if timeline is not None
-        for one in timeline.segments
+        for cells in timeline.rows()
     ]
     return pa.Table.from_pylist(cells, pa.schema(columns))
 

@@ -84,7 +84,7 @@ class Timeline:
 
         Args:
             path: its suffix names the format, such as .csv, .TextGrid or .eaf.
-            form: a format's name, where the suffix does not; see `formats.TIMELINE_FORMATS`.
+            form: a format's name, where the suffix does not; see `formats.FORMATS`.
 
         Raises:
             TimelineError: neither names a format, or they contradict each other.

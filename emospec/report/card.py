@@ -9,10 +9,11 @@ from typing import Any
 
 from emospec.errors import RunError
 from emospec.evaluation.groups import by_group
+from emospec.evaluation.metrics import predicted_confusion
 from emospec.evaluation.statistics import ACCURACIES, Interval, Metric
 from emospec.evaluation.summary import Summary, rows_of_test, summarise
 from emospec.report.words import OVERLAP_LABELS, percent, percent_sign
-from emospec.runs.record import RunRecord, predicted_confusion
+from emospec.runs.record import RunRecord
 
 _HUB_LICENCES = {
     "CC0 1.0": "cc0-1.0",
@@ -80,27 +81,27 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
     """
     if whole:
         _refuse_another_recipe(run, whole)
-    protocol = run.meta["protocol"]
+    protocol = run.meta.protocol
     corpora = (
-        f"- {corpus['title']}: {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers. "
-        f"Licence: {corpus['licence'] or 'not stated'}. {corpus['citation']}".rstrip()
+        f"- {corpus.title}: {corpus.utterances} utterances of {corpus.speakers or 'unknown'} speakers. "
+        f"Licence: {corpus.licence or 'not stated'}. {corpus.citation}".rstrip()
         for corpus in run.learned_from
     )
     return _header(run, whole) + _CARD.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
         setting=run.setting,
-        version=run.meta["emospec"],
-        kind=run.config["frontend"]["kind"],
+        version=run.meta.emospec,
+        kind=run.settings.frontend.kind,
         corpora="\n".join(corpora),
         scores="\n".join(_score_rows(run, whole)),
-        words=protocol["words"],
-        hash=protocol["hash"],
-        audit=run.scores["audit"].removeprefix("audit: "),
+        words=protocol.words,
+        hash=protocol.hash,
+        audit=(run.scores.audit or "").removeprefix("audit: "),
         crossval="\n".join(_crossval_lines(whole)) if whole else _ONE_FOLD,
         notes=f"{notes.strip()}\n\n" if notes.strip() else "",
-        command=run.meta["command"],
-        **{part: sum(numbers.values()) for part, numbers in run.meta["counts"].items()},
+        command=run.meta.command,
+        **{part: sum(numbers.values()) for part, numbers in run.meta.counts.items()},
     )
 
 
@@ -114,7 +115,7 @@ def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
     if whole.classes != run.classes:
         classes = ", ".join(whole.classes)
         raise RunError(f"the cross-validation has the classes {classes}, {run.folder} has others")
-    if (run.meta["preset"], run.settings) != (first.meta["preset"], first.settings):
+    if (run.meta.preset, run.result_settings) != (first.meta.preset, first.result_settings):
         raise RunError(
             f"the cross-validation is of {whole.setting}, {run.folder} of {run.setting}, or of other settings"
         )
@@ -122,12 +123,12 @@ def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
 
 def _score_rows(run: RunRecord, whole: Summary | None) -> Iterator[str]:
     """Yield the rows of the table of scores: the model itself, its recipe, its recipe on each corpus."""
-    protocol = run.meta["protocol"]
-    fold = f"fold {protocol['fold']} of {protocol['folds']}, repeat {protocol['repeat']}"
-    overlap = OVERLAP_LABELS[protocol["speaker_overlap"]]
-    yield _score_row(f"{protocol['name']}, {fold}, {overlap}", summarise([run]).intervals)
+    protocol = run.meta.protocol
+    fold = f"fold {protocol.fold} of {protocol.folds}, repeat {protocol.repeat}"
+    overlap = OVERLAP_LABELS[protocol.speaker_overlap]
+    yield _score_row(f"{protocol.name}, {fold}, {overlap}", summarise([run]).intervals)
     if whole is not None:
-        name, overlap = whole.runs[0].meta["protocol"]["name"], OVERLAP_LABELS[whole.speaker_overlap]
+        name, overlap = whole.runs[0].meta.protocol.name, OVERLAP_LABELS[whole.speaker_overlap]
         yield _score_row(f"its recipe: {name}, {whole.how}, {overlap}", whole.intervals)
         for corpus, ua in whole.by_corpus.items():
             yield _score_row(f"its recipe, on {corpus} alone", {"UA": ua})
@@ -167,7 +168,7 @@ def _crossval_lines(whole: Summary) -> Iterator[str]:
 
 def _header(run: RunRecord, whole: Summary | None) -> str:
     """Return the YAML header; its values are JSON, which is YAML."""
-    licences = sorted({corpus["licence"] for corpus in run.learned_from})
+    licences = sorted({corpus.licence for corpus in run.learned_from})
     on_hub = _HUB_LICENCES.get(licences[0]) if len(licences) == 1 else None
     facts: dict[str, Any] = {
         "library_name": "emospec",
@@ -177,16 +178,16 @@ def _header(run: RunRecord, whole: Summary | None) -> str:
     }
     if on_hub is None:
         facts["license_name"] = "; ".join(licence or "not stated" for licence in licences)
-    if languages := sorted({tag for corpus in run.learned_from for tag in corpus.get("languages", [])}):
+    if languages := sorted({tag for corpus in run.learned_from for tag in corpus.languages}):
         facts["language"] = languages
-    protocol = (whole.runs[0] if whole else run).meta["protocol"]
-    evaluated_on = "cross-validation of its recipe" if whole else f"fold {protocol['fold']}"
-    overlap = OVERLAP_LABELS[whole.speaker_overlap if whole else protocol["speaker_overlap"]]
-    ua, wa = (whole.ua, whole.wa) if whole else (run.scores["test"]["UA"], run.scores["test"]["WA"])
+    protocol = (whole.runs[0] if whole else run).meta.protocol
+    evaluated_on = "cross-validation of its recipe" if whole else f"fold {protocol.fold}"
+    overlap = OVERLAP_LABELS[whole.speaker_overlap if whole else protocol.speaker_overlap]
+    ua, wa = (whole.ua, whole.wa) if whole else (run.scores.test.ua, run.scores.test.wa)
     result = {
         "task": {"type": "audio-classification", "name": "speech emotion recognition"},
         "dataset": {
-            "name": f"{', '.join(run.corpora)}, {protocol['name']}, {evaluated_on} ({overlap})",
+            "name": f"{', '.join(run.corpora)}, {protocol.name}, {evaluated_on} ({overlap})",
             "type": "-".join(run.corpora),
         },
         "metrics": [

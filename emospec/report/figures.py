@@ -123,9 +123,9 @@ def learning_curves(summaries: Sequence[Summary]) -> Figure:
         histories = [run.history().set_index("step") for run in summary.runs]
         _curves(loss_axes, [history["loss"] for history in histories], color)
         _curves(dev_axes, [history["dev_ua"] for history in histories], color)
-        if summary.runs[0].config["loss"]["center_weight"]:
+        if summary.runs[0].settings.loss.center_weight:
             _curves(loss_axes, [history["softmax_loss"] for history in histories], color, part=True)
-        chosen = [(run.scores["selected_step"], run.scores["dev"]["UA"]) for run in summary.runs]
+        chosen = [(run.scores.selected_step, run.scores.dev.ua) for run in summary.runs]
         steps, scores = np.array(chosen, np.float64).T
         dev_axes.plot(steps, scores, "o", color=color, markersize=6, markeredgecolor="white")
         handles.append(Line2D([], [], color=color, linewidth=2, label=summary.setting))
@@ -180,7 +180,7 @@ def pca_panels(*runs: RunRecord) -> Figure:
     rows = figure.subplots(len(runs), 2, squeeze=False)
     for run, (train_axes, test_axes) in zip(runs, rows, strict=True):
         features = run.features()
-        weight = run.config["loss"]["center_weight"]
+        weight = run.settings.loss.center_weight
         center = f"with centre loss (λ {weight:g})" if weight else "without centre loss"
         for axes, part, title in ((train_axes, "train", "Training"), (test_axes, "test", "Test")):
             chosen = features["part"] == part
@@ -206,7 +206,7 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _setting_color(summaries: Sequence[Summary], number: int) -> str:
     """Return the colour of one of several settings; the first, grey, is kept for lambda 0."""
-    shift = int(summaries[0].runs[0].config["loss"]["center_weight"] > 0)
+    shift = int(summaries[0].runs[0].settings.loss.center_weight > 0)
     return _SETTING_COLORS[(number + shift) % len(_SETTING_COLORS)]
 
 

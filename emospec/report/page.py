@@ -19,7 +19,7 @@ from emospec.report import words
 from emospec.report.published import PUBLISHED_ON
 from emospec.report.section import Section
 from emospec.report.words import count, distinct, duration
-from emospec.runs.record import RunRecord, flatten, share_overrides
+from emospec.runs.record import RunRecord, flatten, share_changes
 
 _PAPER = (
     "D. Dai, Z. Wu, R. Li, X. Wu, J. Jia, H. Meng, “Learning Discriminative Features from Spectrograms using "
@@ -54,7 +54,7 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
         raise OutputError(f"{out} is a file: a report needs a folder. Name another")
     sections = []
     for number, group in enumerate(grouped(runs, lambda run: run.section), start=1):
-        renamed, shared = share_overrides(group)
+        renamed, shared = share_changes(group)
         sections.append(Section(number, tuple(renamed), tuple(shared)))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -62,8 +62,8 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
     # Every function of words.py is a filter of the template.
     environment.filters |= {name: value for name, value in vars(words).items() if isfunction(value)}
     layout = resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
-    titles = distinct(corpus["title"] for section in sections for corpus in section.corpora)
-    dates = sorted(str(run.meta["created"]) for run in runs)
+    titles = distinct(corpus.title for section in sections for corpus in section.corpora)
+    dates = sorted(run.meta.created for run in runs)
     page = environment.from_string(layout).render(
         title=title or f"Speech emotion recognition on {' and '.join(titles)}",
         sections=[(section, section.pictures(out / "figures")) for section in sections],
@@ -83,17 +83,17 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
 def _provenance(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     """Return how runs were made: the names of the recorded facts, and the different values of each."""
     metas = [run.meta for run in runs]
-    seconds = sum(float(meta["seconds"]) for meta in metas)
+    seconds = sum(meta.seconds for meta in metas)
     facts: dict[str, Iterable[str]] = {
-        "commands": [*map(_preparation, runs), *(meta["command"] for meta in metas)],
-        "emospec": (f"{m['emospec']}, commit {m['commit'] or 'n/a (not recorded)'}" for m in metas),
-        "versions": (_pairs(meta["versions"]) for meta in metas),
-        "hardware": (_pairs(meta["hardware"]) for meta in metas),
-        "seeds": [", ".join(distinct(str(meta["seed"]) for meta in metas))],
-        "steps": (str(meta["steps"]) for meta in metas),
-        "parameters": (f"{meta['parameters']:,}" for meta in metas),
+        "commands": [*map(_preparation, runs), *(meta.command for meta in metas)],
+        "emospec": (f"{m.emospec}, commit {m.commit or 'n/a (not recorded)'}" for m in metas),
+        "versions": (_pairs(meta.versions) for meta in metas),
+        "hardware": (_pairs(meta.hardware.to_dict()) for meta in metas),
+        "seeds": [", ".join(distinct(str(meta.seed) for meta in metas))],
+        "steps": (str(meta.steps) for meta in metas),
+        "parameters": (f"{meta.parameters:,}" for meta in metas),
         "time": [f"{duration(seconds)} for {count(len(runs), 'run')}"],
-        "fold lists": (f"repeat {p['repeat']}: sha256 {p['hash']}" for p in (m["protocol"] for m in metas)),
+        "fold lists": (f"repeat {p.repeat}: sha256 {p.hash}" for p in (m.protocol for m in metas)),
     }
     return [(name, distinct(values)) for name, values in facts.items()]
 
@@ -105,12 +105,15 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def _preparation(run: RunRecord) -> str:
     """Return the command that makes the run's pack; the reader fills in the folders of the corpora."""
     roots = " ".join(f"{name}={name.upper()}" for name in run.corpora)
-    return f"emospec prepare {roots} --pack {run.meta['pack']['folder']}"
+    return f"emospec prepare {roots} --pack {run.meta.pack.folder}"
 
 
 def _settings_text(summary: Summary) -> str:
     """Return `config.toml` of a setting's first run, and the keys whose values differ in its other runs."""
-    configs = [{key: repr(value) for key, value in flatten(run.config).items()} for run in summary.runs]
+    configs = [
+        {key: repr(value) for key, value in flatten(run.settings.model_dump(exclude_unset=True)).items()}
+        for run in summary.runs
+    ]
     differing = [key for key in set().union(*configs) if len({flat.get(key) for flat in configs}) > 1]
     note = (
         f"# differs between the {len(configs)} runs: {', '.join(sorted(differing))}\n\n" if differing else ""

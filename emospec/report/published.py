@@ -47,24 +47,24 @@ def published(summary: Summary) -> Published | None:
     `is_the_papers` tells whether the numbers compare.
     """
     run = summary.runs[0]
-    if run.meta["preset"] not in _PRESETS:
+    if run.meta.preset not in _PRESETS:
         return None
-    weight, rate = run.config["loss"]["center_weight"], run.config["loss"]["center_rate"]
-    return _PUBLISHED.get((run.config["frontend"]["kind"], weight, rate if weight else 0.5))
+    weight, rate = run.settings.loss.center_weight, run.settings.loss.center_rate
+    return _PUBLISHED.get((run.settings.frontend.kind, weight, rate if weight else 0.5))
 
 
 def is_the_papers(run: RunRecord) -> bool:
     """Return whether a run's corpus, classes, protocol and settings, but for lambda and alpha, are the paper's."""
-    preset, loss = run.meta["preset"], run.config["loss"]
+    preset, loss = run.meta.preset, run.settings.loss
     if preset not in _PRESETS:
         return False
-    center = [f"loss.{key}={loss[key]}" for key in ("center_weight", "center_rate")]
+    center = [f"loss.{key}={getattr(loss, key)}" for key in ("center_weight", "center_rate")]
     theirs = load_settings(preset, center).model_dump(
         exclude={"data": True, "training": {"checkpoint_seconds"}}
     )
     return (
-        run.settings == theirs
+        run.result_settings == theirs
         and run.corpora == ("iemocap",)
         and set(run.classes) == set(CLASS_SETS["iemocap4"])
-        and run.meta["protocol"]["name"] == "dai2019"
+        and run.meta.protocol.name == "dai2019"
     )

@@ -24,6 +24,7 @@ from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
 from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
+from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
 
 # A recall from fewer test utterances than this moves by more than 3 points with a single one.
@@ -49,29 +50,27 @@ class Section:
     @cached_property
     def summaries(self) -> list[Summary]:
         """The settings: by preset, in order of appearance; then by lambda and alpha."""
-        presets = distinct(run.meta["preset"] for run in self.runs)
+        presets = distinct(run.meta.preset for run in self.runs)
 
         def order(summary: Summary) -> tuple[int, float, float]:
-            run, loss = summary.runs[0], summary.runs[0].config["loss"]
-            return presets.index(run.meta["preset"]), loss["center_weight"], loss["center_rate"]
+            run, loss = summary.runs[0], summary.runs[0].settings.loss
+            return presets.index(run.meta.preset), loss.center_weight, loss.center_rate
 
         return sorted(summarise_settings(self.runs), key=order)
 
     @property
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> Protocol:
         """The protocol of the first run; `protocol_values` has the values of all."""
-        protocol: dict[str, Any] = self.runs[0].meta["protocol"]
-        return protocol
+        return self.runs[0].meta.protocol
 
     def protocol_values(self, key: str) -> list[str]:
         """Return the different values of a key of the runs' protocols."""
-        return distinct(str(run.meta["protocol"][key]) for run in self.runs)
+        return distinct(str(getattr(run.meta.protocol, key)) for run in self.runs)
 
     @property
-    def corpora(self) -> list[dict[str, Any]]:
-        """Name, title, licence, citation, utterances and speakers of each corpus."""
-        corpora: list[dict[str, Any]] = self.runs[0].meta["corpora"]
-        return corpora
+    def corpora(self) -> tuple[CorpusFacts, ...]:
+        """The facts of each corpus."""
+        return self.runs[0].meta.corpora
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,9 +88,9 @@ class Section:
         sentences = self.protocol_values("overlap_words")
         if len(sentences) <= 2:
             return "; ".join(sentences)
-        protocols = [run.meta["protocol"] for run in self.runs]
-        first = next(p["overlap_words"] for p in protocols if p["speaker_overlap"] is self.speaker_overlap)
-        alike = len({p["speaker_overlap"] for p in protocols}) == 1
+        protocols = [run.meta.protocol for run in self.runs]
+        first = next(p.overlap_words for p in protocols if p.speaker_overlap is self.speaker_overlap)
+        alike = len({p.speaker_overlap for p in protocols}) == 1
         return f"{first}; and so in {'the other' if alike else 'some of the other'} folds"
 
     @cached_property
@@ -118,8 +117,8 @@ class Section:
     @property
     def here(self) -> str:
         """The source of this section's numbers, to stand beside numbers from elsewhere."""
-        titles = " + ".join(corpus["title"] for corpus in self.corpora)
-        protocol = f"{self.protocol['name']} ({OVERLAP_LABELS[self.speaker_overlap]})"
+        titles = " + ".join(corpus.title for corpus in self.corpora)
+        protocol = f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"
         return f"{titles}, {len(self.classes)} classes, {protocol}"
 
     @cached_property
@@ -146,8 +145,8 @@ class Section:
     def audit(self) -> list[tuple[str, str, list[str]]]:
         """Check, verdict and words over the runs; a verdict that is not that of all runs is counted."""
         rows = []
-        for check in distinct(finding.check for run in self.runs for finding in run.audit.findings):
-            findings = [f for run in self.runs for f in run.audit.findings if f.check == check]
+        for check in distinct(finding.check for run in self.runs for finding in run.meta.audit.findings):
+            findings = [f for run in self.runs for f in run.meta.audit.findings if f.check == check]
             verdicts = Counter(str(f.verdict) for f in findings)
             runs = count(len(self.runs), "run")
             verdict = ", ".join(f"{v} in {n} of {runs}" for v, n in verdicts.items())
@@ -161,7 +160,7 @@ class Section:
     @property
     def leaks(self) -> list[str]:
         """The failed checks of all audits, each once; `overlap_words` says whether speakers are shared."""
-        leaks = (leak for run in self.runs for leak in run.audit.leaks if leak.check != "speakers")
+        leaks = (leak for run in self.runs for leak in run.meta.audit.leaks if leak.check != "speakers")
         return distinct(f"{leak.check}: {leak.words}" for leak in leaks)
 
     @property
@@ -171,15 +170,15 @@ class Section:
         for name, chosen in (*((c, (c,)) for c in self.classes), ("all", self.classes)):
             cells = []
             for part in PARTS:
-                sums = [sum(run.meta["counts"][part].get(c, 0) for c in chosen) for run in self.runs]
+                sums = [sum(run.meta.counts[part].get(c, 0) for c in chosen) for run in self.runs]
                 cells.append("–".join(map(str, sorted({min(sums), max(sums)}))))
             rows.append((name, cells))
         return rows
 
     def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
         """Return means over a setting's runs: distances of z within and between classes, and their ratio."""
-        stored = [run.scores["distances"][part] for run in summary.runs]
-        numbers = np.array([(d["within"], d["between"]) for d in stored], np.float64)  # null is NaN
+        stored = [run.scores.distances[part] for run in summary.runs]
+        numbers = np.array([(d.within, d.between) for d in stored], np.float64)  # null is NaN
         of_runs = [Distances(*row) for row in numbers.tolist()]
         within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in of_runs], axis=0)
         return float(within), float(between), float(ratio)
@@ -194,7 +193,7 @@ class Section:
         folder.mkdir(parents=True, exist_ok=True)
 
         def draw(figure: Figure, name: str) -> str:
-            stem = folder / slug(f"{self.number}-{self.protocol['name']}-{name}")
+            stem = folder / slug(f"{self.number}-{self.protocol.name}-{name}")
             return _data_uri(*figures.save(figure, stem))
 
         panels = [
@@ -221,8 +220,8 @@ class Section:
 
 def _is_plain_or_center(summary: Summary) -> bool:
     """Return whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
-    loss = summary.runs[0].config["loss"]
-    return loss["center_weight"] == 0 or (loss["center_weight"], loss["center_rate"]) == (0.3, 0.5)
+    loss = summary.runs[0].settings.loss
+    return loss.center_weight == 0 or (loss.center_weight, loss.center_rate) == (0.3, 0.5)
 
 
 def _data_uri(png: Path, svg: Path) -> str:
@@ -236,10 +235,10 @@ def _limits_of_speech(section: Section) -> list[str]:
     languages = sorted({str(value) for value in rows["language"].unique()} - {""})
     speakers = {pair for pair in zip(rows["corpus"], rows["speaker"], strict=True) if pair[1]}
     who = count(len(speakers), "speaker") if speakers else "unknown speakers"
-    covered = f"Tested on {who} of {' and '.join(corpus['title'] for corpus in section.corpora)}"
+    covered = f"Tested on {who} of {' and '.join(corpus.title for corpus in section.corpora)}"
     if languages:
         covered += f" (language: {', '.join(languages)})"
-    if styles := distinct(str(corpus["speech"]) for corpus in section.corpora if corpus.get("speech")):
+    if styles := distinct(corpus.speech for corpus in section.corpora if corpus.speech):
         covered += f", {' and '.join(styles)} speech"
     overlap = {
         True: "Test speakers were also heard in training or dev: the numbers say nothing about unknown speakers.",
@@ -277,12 +276,12 @@ def _limits_of_runs(section: Section) -> list[str]:
     partial: dict[str, list[str]] = {}
     for summary in section.summaries:
         done = {run.place for run in summary.runs}
-        asked = int(section.protocol["folds"]) * len({repeat for repeat, _ in done})
+        asked = section.protocol.folds * len({repeat for repeat, _ in done})
         if len(done) < asked:
             partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
     limits += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
-    seeds = distinct(str(run.meta["seed"]) for run in section.runs)
-    starts = [(run.setting, run.meta["protocol"]["hash"], run.place[1]) for run in section.runs]
+    seeds = distinct(str(run.meta.seed) for run in section.runs)
+    starts = [(run.setting, run.meta.protocol.hash, run.place[1]) for run in section.runs]
     if len(seeds) == 1 and len(set(starts)) == len(starts):
         limits.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
     return limits

@@ -116,7 +116,7 @@ def verdict(contrast: "Contrast") -> str:
 
 def _center_words(run: "RunRecord", more: str = "") -> str:
     """Return the start of a sentence: "With centre loss (λ 0.3, α 0.5)", or "Without centre loss"."""
-    loss = run.config["loss"]
-    if not loss["center_weight"]:
+    loss = run.settings.loss
+    if not loss.center_weight:
         return "Without centre loss"
-    return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"
+    return f"With centre loss (λ {loss.center_weight:g}, α {loss.center_rate:g}{more})"

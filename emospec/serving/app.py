@@ -1,14 +1,17 @@
-"""The application: middleware, routes, the page, and every error in one shape."""
+"""The application: middleware, routes, the page, the OpenAPI document, and every error in one shape."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -17,14 +20,20 @@ from emospec.errors import EmospecError
 from emospec.serving.errors import ERROR_KINDS, ApiError, api_error_of
 from emospec.serving.examples import Examples
 from emospec.serving.middleware import GUARDED, Access, AccessMiddleware, UnreadBodyMiddleware
-from emospec.serving.openapi import openapi_document
 from emospec.serving.routes import examples_router, formats_router, recordings_router
+from emospec.serving.schemas import STREAM_MESSAGES
 from emospec.serving.service import Service
 from emospec.serving.websocket import stream_router
 
 _PAGE = Path(__file__).with_name("page")
 _DOCS = Path(__file__).with_name("docs")
 _SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
+_REF = "#/components/schemas/{model}"
+_TOKEN_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "The server's EMOSPEC_TOKEN. A browser's WebSocket offers the protocols `bearer` and the token.",
+}
 
 
 def create_app(service: Service, access: Access | None = None) -> FastAPI:
@@ -51,7 +60,7 @@ def create_app(service: Service, access: Access | None = None) -> FastAPI:
         app.include_router(router)
     _add_page(app)
     _add_docs(app)
-    app.openapi = cache(lambda: openapi_document(app, GUARDED, bool(access.token)))  # type: ignore[method-assign]
+    app.openapi = cache(lambda: _openapi_document(app, bool(access.token)))  # type: ignore[method-assign]
     for error in (EmospecError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _error_response)
     # The middleware that is added last is the outermost.
@@ -111,3 +120,43 @@ async def _error_response(_: Request, error: Exception) -> Response:
     if isinstance(error, EmospecError):
         return api_error_of(error).response
     raise error
+
+
+def _openapi_document(app: FastAPI, has_token: bool) -> dict[str, Any]:
+    """Return FastAPI's OpenAPI document with the token, which may be optional, and the stream's messages."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {"token": _TOKEN_SCHEME}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path.startswith(GUARDED):
+                operation["security"] = [{"token": []}] if has_token else [{}, {"token": []}]
+            else:
+                operation["responses"].pop("401", None)
+    messages = [(model, "serialization") for model in STREAM_MESSAGES]
+    _, schemas = models_json_schema(messages, ref_template=_REF)  # type: ignore[arg-type]
+    components["schemas"] |= schemas["$defs"]
+    responses = document["paths"]["/v1/stream"]["get"]["responses"]
+    del responses["200"]
+    responses["101"] = _stream_messages()
+    return document
+
+
+def _stream_messages() -> dict[str, Any]:
+    """Return the OpenAPI description of a stream's messages, as the answer to its WebSocket's handshake."""
+    refs = {
+        model.model_fields["type"].annotation.__args__[0]: _REF.format(model=model.__name__)  # type: ignore[union-attr]
+        for model in STREAM_MESSAGES
+    }
+    schema = {
+        "oneOf": [{"$ref": ref} for ref in refs.values()],
+        "discriminator": {"propertyName": "type", "mapping": refs},
+    }
+    return {
+        "description": "The WebSocket is open. The client sends mono PCM in binary frames of up to 1 MiB, then the text "
+        "`end`. The server sends text frames, a JSON message each: `ready`, a `moment` for each window, a `segment` "
+        "once it can no longer change, and `end` or `error`.",
+        "content": {"application/json": {"schema": schema}},
+    }

@@ -146,11 +146,6 @@ class Decoder:
         if self._process is not None:
             self._process.kill()
 
-    @property
-    def pid(self) -> int | None:
-        """The identifier of its process."""
-        return self._process.pid if self._process else None
-
     def _ask(self, content: bytes, job: str, **options: Any) -> Generator[Waveform, None, None]:
         if self._reader.ffmpeg and not self._runs_ffmpeg and not is_read_here(content[:HEAD_BYTES]):
             yield from self._ask_ffmpeg(content, job, **options)
@@ -236,19 +231,15 @@ class Decoders:
 
     Args:
         count: how many.
-        reader, limits: of each.
+        create: makes a decoder.
         on_loss: is called each time a decoder is lost.
     """
 
     def __init__(
-        self,
-        count: int,
-        reader: RecordingReader,
-        limits: DecoderLimits,
-        on_loss: Callable[[], None] = lambda: None,
+        self, count: int, create: Callable[[], Decoder], on_loss: Callable[[], None] = lambda: None
     ) -> None:
-        self._reader, self._limits, self._on_loss = reader, limits, on_loss
-        self._all = {Decoder(reader, limits) for _ in range(count)}
+        self._create, self._on_loss = create, on_loss
+        self._all = {create() for _ in range(count)}
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(count, "decoder")
         self._checking = asyncio.Lock()
@@ -265,11 +256,6 @@ class Decoders:
         for decoder in self._all:
             decoder.stop()
         self._threads.shutdown()
-
-    @property
-    def pids(self) -> set[int | None]:
-        """The identifiers of the processes."""
-        return {decoder.pid for decoder in self._all}
 
     async def decode(
         self, content: bytes, check_speech: bool = False, channel: int | None = None
@@ -314,7 +300,7 @@ class Decoders:
 
     def _replacement(self, lost: Decoder) -> Decoder:
         lost.stop()
-        fresh = Decoder(self._reader, self._limits)
+        fresh = self._create()
         self._all = self._all - {lost} | {fresh}
         self._threads.submit(fresh.start)
         self._on_loss()

@@ -1,7 +1,5 @@
 """The metrics of a server for Prometheus; they hold neither names nor audio."""
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
@@ -26,17 +24,9 @@ class Metrics:
             "emospec_decode_failures", "Recordings not read.", ["code"], registry=registry
         )
         self.lost = Counter("emospec_decoders_lost", "Decoders that died or were stopped.", registry=registry)
-        self._waiting = Gauge("emospec_queue_depth", "Requests that wait for an answer.", registry=registry)
-        self._streams = Gauge("emospec_streams", "Streams that are open.", registry=registry)
-        self._bytes = Gauge("emospec_held_bytes", "Bytes of requests that are held.", registry=registry)
-
-    def watch(
-        self, waiting: Callable[[], float], held_bytes: Callable[[], float], streams: Callable[[], float]
-    ) -> None:
-        """Call these functions for the gauges whenever the metrics are read."""
-        self._waiting.set_function(waiting)
-        self._bytes.set_function(held_bytes)
-        self._streams.set_function(streams)
+        self.waiting = Gauge("emospec_queue_depth", "Requests that wait for an answer.", registry=registry)
+        self.streams = Gauge("emospec_streams", "Streams that are open.", registry=registry)
+        self.held_bytes = Gauge("emospec_held_bytes", "Bytes of requests that are held.", registry=registry)
 
     def text(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

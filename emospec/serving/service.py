@@ -48,13 +48,14 @@ class Service:
         self.name = recognizer.model.folder.resolve().name
         self.gate = gate = Gate(limits)
         self._reader = dataclasses.replace(recognizer.reader, longest_seconds=limits.seconds)
-        decoder_limits = DecoderLimits(limits.bytes, limits.answer_seconds)
-        self.decoders = Decoders(decoders, self._reader, decoder_limits, metrics.lost.inc)
+        self.decoders = Decoders(decoders, lambda: self._decoder(limits.answer_seconds), metrics.lost.inc)
         self._places = asyncio.Semaphore(limits.recordings)
         self._timeline_places = asyncio.Semaphore(limits.timelines)
         self._threads = ThreadPoolExecutor(limits.streams + limits.timelines, "timeline")
         self.ready = False
-        metrics.watch(lambda: gate.requests, lambda: gate.bytes, lambda: gate.streams)
+        metrics.waiting.set_function(lambda: gate.requests)
+        metrics.held_bytes.set_function(lambda: gate.bytes)
+        metrics.streams.set_function(lambda: gate.streams)
 
     async def start(self) -> None:
         """Start the decoders."""
@@ -129,8 +130,7 @@ class Service:
 
     async def _timeline(self, upload: Upload, timing: Timing, speech: bool, channel: int | None) -> Timeline:
         # A long recording has a process of its own, so that the short ones need not wait for it.
-        limits = DecoderLimits(self.limits.bytes, self.limits.timeline_seconds)
-        decoder = Decoder(self._reader, limits)
+        decoder = self._decoder(self.limits.timeline_seconds)
 
         def blocks() -> Iterator[Waveform]:
             for block in decoder.blocks(upload.content, channel):
@@ -143,6 +143,9 @@ class Service:
             )
         finally:
             decoder.stop()
+
+    def _decoder(self, seconds: float) -> Decoder:
+        return Decoder(self._reader, DecoderLimits(self.limits.bytes, seconds))
 
     async def in_thread(self, work: Callable[[], _Result]) -> _Result:
         """Run work that blocks in a thread, beside the event loop."""

@@ -18,7 +18,7 @@ from conftest import error_of, tone
 from emospec.audio import ffmpeg
 from emospec.audio.containers import check_declared
 from emospec.audio.reader import read_audio, read_blocks, read_part
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.recognizer import Recognizer
 
@@ -49,7 +49,7 @@ def run(
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["emospec", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
-            main()
+            run_command_line()
         printed = capsys.readouterr()
         return int(stop.value.code or 0), printed.out, printed.err
 

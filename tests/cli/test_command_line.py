@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from emospec.cli import app, main
+from emospec.cli import app, run_command_line
 from emospec.config import load_settings, preset_names
 from emospec.data.corpora import CORPORA
 from emospec.errors import ConfigError, nearest
@@ -178,7 +178,7 @@ def test_mistakes_say_what_to_do(
         (tmp_path / "cv" / "r0-f1" / name).write_text("{}")
     monkeypatch.setattr(sys, "argv", ["emospec", *words.split()])
     with pytest.raises(SystemExit) as stop:
-        main()
+        run_command_line()
     assert stop.value.code == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["cv"]
@@ -191,5 +191,5 @@ def test_settings_and_names_of_presets_are_there_for_machines(capsys: pytest.Cap
     ):
         monkeypatch.setattr(sys, "argv", ["emospec", *words, "--json"])
         with pytest.raises(SystemExit):
-            main()
+            run_command_line()
         assert json.loads(capsys.readouterr().out) == found

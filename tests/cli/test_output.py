@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from conftest import tone
-from emospec.cli import main
+from emospec.cli import run_command_line
 from emospec.inference.streaming import WindowPrediction
 
 NAMES = ["a.wav", "l'été.wav", "z.wav", "日本😀.wav"]
@@ -46,7 +46,7 @@ def test_no_row_is_lost_where_output_lacks_a_character(
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "argv", ["emospec", "predict", str(named), *[form] * bool(form)])
         with pytest.raises(SystemExit) as stop:
-            main()
+            run_command_line()
         assert stop.value.code == 0
         stream.flush()
         printed[form] = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
@@ -96,11 +96,11 @@ def test_output_that_is_for_reading_only_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, b"emospec: the output: Bad file descriptor\n")
 
 
-def test_a_moment_has_a_bar_that_the_output_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    from emospec.cli.predictions import print_moment
+def test_a_window_has_a_bar_that_the_output_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    from emospec.cli.predictions import print_window
 
     for encoding, sign in (("ascii", "#"), ("utf-8", "█")):
         stream = io.TextIOWrapper(io.BytesIO(), encoding)
         monkeypatch.setattr(sys, "stdout", stream)
-        print_moment(WindowPrediction(0.0, 3.0, {"sad": 0.5}, {"sad": 0.5}, "sad", 0.5, ()), as_json=False)
+        print_window(WindowPrediction(0.0, 3.0, {"sad": 0.5}, {"sad": 0.5}, "sad", 0.5, ()), as_json=False)
         assert stream.buffer.getvalue().decode(encoding).strip().endswith(f"  {sign * 10}")  # type: ignore[attr-defined]

@@ -2,15 +2,15 @@
 
 import pytest
 
-from emospec.progress import ProgressLines
+from emospec.cli.progress import RunLines
 
 
 def lines_of(capsys: pytest.CaptureFixture[str], *news: tuple[float, str, int, int, str]) -> list[str]:
     """The lines for news of (seconds, name, done, total, word)."""
     times = iter(time for time, *_ in news)
-    lines = ProgressLines(lambda: next(times))
-    for _, *told in news:
-        lines.update(*told)
+    lines = RunLines(lambda: next(times))
+    for _, *update in news:
+        lines.update(*update)
     return capsys.readouterr().err.splitlines()
 
 

@@ -36,21 +36,18 @@ def test_steps_from_which_no_model_could_be_chosen_are_refused_before_any_work(
 ) -> None:  # fmt: skip
     name, *more = verb
     asked = (name, hum_pack.folder, "--out", tmp_path / "out", *more, *SETS)
-    message = error_of(monkeypatch, capsys, *asked, "--set", "training.steps=60")
+    message = error_of(monkeypatch, capsys, *asked, "--set", "training.evaluate_every=2000")
     assert (
-        "training ends at step 1000 (training.steps=60 is meant for 4425 training utterances, here are 12"
+        "no model could be chosen: dev is evaluated every 2000 steps after step 57, training ends at step 1000"
         in message
     )
-    assert "or train exactly 60 steps by --steps 60" in message
-    message = error_of(monkeypatch, capsys, *asked, "--steps", 60, "--set", "training.steps=50")
-    assert "--steps 60 and --set training.steps=50 both say how long to train" in message
-    message = error_of(monkeypatch, capsys, *asked, "--set", "training.evaluate_every=2000")
-    assert "no model could be chosen" in message
-    assert "--steps" not in message
     message = error_of(
-        monkeypatch, capsys, *asked, "--set", "training.steps=60", "--set", "training.min_steps=1"
+        monkeypatch, capsys, *asked, "--set", "training.steps=60", "--set", "training.evaluate_every=61"
     )
-    assert "(training.steps=60 is meant for 4425 training utterances, here are 12" in message
+    assert "every 61 steps after step 3, training ends at step 60. Lower training.evaluate_every" in message
+    for override in ("training.steps=50", "training.epochs=2"):
+        message = error_of(monkeypatch, capsys, *asked, "--steps", 60, "--set", override)
+        assert f"--steps 60 and --set {override} both say how long to train" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -70,35 +67,15 @@ def test_a_short_run_has_exactly_its_steps_and_says_how_long_it_takes(
         "lambda never acts: training ends at step 6, within the first 20 (loss.warmup_steps) that do without it. "
         "Train longer, lower loss.warmup_steps, or set loss.center_weight=0"
     ]
-    chosen = run.config["training"]
-    assert (chosen["steps"], chosen["steps_for"], chosen["select_after"], chosen["evaluate_every"]) == (
-        6,
-        0,
-        0,
-        6,
-    )
-    assert (run.meta["steps"], run.scores["selected_step"]) == (6, 6)
-    assert "--steps 6 " in run.meta["command"]
-    assert "training.steps=6" in run.meta["overrides"]
+    chosen = run.settings.training
+    assert (chosen.steps, chosen.evaluate_every) == (6, 6)
+    assert (run.meta.steps, run.scores.selected_step) == (6, 6)
+    assert "steps=6" in run.meta.command
+    assert "training.steps=6" in run.meta.changed_settings
     _, step, steps, word = next(row for row in news if row[0] == "r")
     assert (step, steps) == (4, 6)
     assert word.startswith("about ")
     assert " for 2 steps at " in word
-
-
-def test_steps_that_are_scaled_though_asked_for_are_told(
-    hum_pack: Pack, caplog: pytest.LogCaptureFixture
-) -> None:
-    from emospec.experiments.planning import Arm, plan
-
-    for steps, told in ((900, True), (3520, False)):
-        caplog.clear()
-        plan([Arm("", "dai2019-mel", (*GROUPS, f"training.steps={steps}"))], hum_pack.folder, "runs/x")
-        words = [record.getMessage() for record in caplog.records]
-        assert words == (
-            ["runs/x: 1000 steps are taken: training.steps=900 is meant for 4425 training utterances, here are 12; at least "
-            "training.min_steps=1000. --steps takes a number as it is"] if told else []
-        )  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", ["dai2019-mel", "dai2019-stft", "best", "demo"])
@@ -107,15 +84,14 @@ def test_any_number_of_steps_can_choose_a_model(preset: str, steps: int) -> None
     asked, plain = (load_settings(preset, (), n).training for n in (steps, 0))
     planned, select_after = asked.plan(428)
     assert planned == steps
-    share = plain.select_after / plain.steps
-    assert select_after == min(round(share * steps), steps - 1)
+    assert select_after == min(round(plain.selection_start * steps), steps - 1)
     assert any(step > select_after for step in range(asked.evaluate_every, steps + 1, asked.evaluate_every))
     assert asked.evaluate_every in (plain.evaluate_every, steps)
 
 
 def test_overrides_stand_above_a_short_run(hum_pack: Pack) -> None:
     found = load_settings(
-        "dai2019-mel", ["training.select_after=10", "training.evaluate_every=5"], 40
+        "dai2019-mel", ["training.selection_start=0.25", "training.evaluate_every=5"], 40
     ).training
     assert (found.plan(1), found.evaluate_every) == ((40, 10), 5)
 
@@ -136,7 +112,7 @@ def test_a_start_that_failed_does_not_block_the_next(
             train(hum_pack.folder, out, overrides=SHORT)
     assert {"meta.json", "config.toml"} <= {path.name for path in out.iterdir()}
     train(hum_pack.folder, out, overrides=[*SHORT, "loss.center_weight=0"])
-    assert read_run(out).meta["steps"] == 12
+    assert read_run(out).meta.steps == 12
     assert "0.9\n" not in (out / "history.csv").read_text()
     with pytest.raises(RunError, match="is not empty"):  # now there is something to lose
         train(hum_pack.folder, out, overrides=SHORT)

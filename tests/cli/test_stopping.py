@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from emospec.cli import app, main
+from emospec.cli import app, run_command_line
 from emospec.cli.stopping import AFTER_STOP
 from emospec.data.pack import Pack
-from emospec.experiments.run import refuse_existing
+from emospec.runs.folder import refuse_existing
 
 CASES = [
     (("models",), "emospec.inference.model.load_model", "Nothing was changed"),
@@ -47,7 +47,7 @@ def test_a_stopped_verb_ends_in_one_line(
     monkeypatch.setattr("emospec.inference.model.DEFAULT", "base")
     monkeypatch.setattr(sys, "argv", ["emospec", *words])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_command_line()
     assert ended.value.code == 130
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("model base")]
     assert len(lines) == 1
@@ -65,7 +65,7 @@ def test_a_library_that_is_stopped_while_it_is_loaded_is_no_error(
     monkeypatch.setattr("emospec.inference.model.load_model", load)
     monkeypatch.setattr(sys, "argv", ["emospec", "models"])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_command_line()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "emospec: stopped. Nothing was changed\n"
 
@@ -78,7 +78,7 @@ def test_a_stop_before_the_verb_has_begun_is_a_line(
 
     monkeypatch.setattr("emospec.cli.prepare_streams", stop)
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_command_line()
     assert (ended.value.code, capsys.readouterr().err) == (130, "emospec: stopped\n")
 
 

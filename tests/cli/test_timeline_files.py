@@ -208,7 +208,7 @@ class _Stopped:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, folder: Path) -> list[Path]:
-    monkeypatch.setattr("emospec.cli.inference._recognizer", lambda *_: _Stopped(recognizer))
+    monkeypatch.setattr("emospec.cli.options.ModelOptions.recognizer", lambda *_: _Stopped(recognizer))
     return [folder / "one" / "call.wav", folder / "two" / "call.wav", folder / "two" / "talk.flac"]
 
 
@@ -308,7 +308,13 @@ def test_a_bar_on_the_terminal_takes_nothing_of_the_output(
     hum_model: Path, folder: Path, verb: list[str]
 ) -> None:
     files = [folder / "one" / "call.wav", folder / "two" / "talk.flac"][: 2 if verb[0] == "predict" else 1]
-    command = [sys.executable, "-c", "from emospec.cli import main; main()", *verb, *map(str, files)]
+    command = [
+        sys.executable,
+        "-c",
+        "from emospec.cli import run_command_line; run_command_line()",
+        *verb,
+        *map(str, files),
+    ]
     ours, theirs = os.openpty()
     try:
         told = subprocess.run(

@@ -20,6 +20,13 @@ from emospec.config import (
 )
 from emospec.errors import ConfigError
 
+FORMER = {
+    "dai2019-mel": {"steps": 3520, "select_after": 200, "steps_for": 4425, "min_steps": 1000},
+    "dai2019-stft": {"steps": 2920, "select_after": 400, "steps_for": 4425, "min_steps": 800},
+    "best": {"steps": 2500, "select_after": 250, "steps_for": 4000, "min_steps": 600},
+    "demo": {"steps": 400, "select_after": 200},
+}
+"""How long presets trained, in the keys of versions before December 2026."""
 MEL = ("dai2019-mel", "log-mel", 3520, 200, 1000)
 STFT = ("dai2019-stft", "log-stft", 2920, 400, 800)
 
@@ -60,10 +67,10 @@ def test_presets_are_the_numbers_of_the_paper(
             "teacher_weight": 1.0,
         },
         "training": {
-            "steps": steps,
-            "select_after": select_after,
-            "steps_for": 4425,
+            "epochs": pytest.approx(32 * steps / 4425, rel=1e-15),
             "min_steps": min_steps,
+            "steps": 0,
+            "selection_start": pytest.approx(select_after / steps, rel=1e-15),
             "evaluate_every": 11,
             "batch_size": 32,
             "learning_rate": 3e-4,
@@ -95,17 +102,59 @@ def test_other_corpora_get_as_many_epochs_but_not_too_few_steps(
     assert load_settings(preset).training.plan(utterances) == plan
 
 
-def test_without_a_size_to_go_by_the_steps_are_kept() -> None:
-    training = Training(steps=100, select_after=50, min_steps=1000)
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_train_as_long_on_every_corpus_as_before_they_counted_epochs(preset: str) -> None:
+    former, training = FORMER[preset], load_settings(preset).training
+    for utterances in (*range(1, 12_000), *range(12_000, 2_000_000, 4_999)):
+        steps = former["steps"]
+        if per := former.get("steps_for"):
+            steps = max(former["min_steps"], round(steps * utterances / per / 10) * 10)
+        expected = steps, round(steps * former["select_after"] / former["steps"])
+        assert training.plan(utterances) == expected, utterances
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_file_of_an_earlier_version_is_read_as_what_it_meant(preset: str, tmp_path: Path) -> None:
+    settings = load_settings(preset)
+    values = tomllib.loads(to_toml(settings))
+    for key in ("epochs", "min_steps", "steps", "selection_start"):
+        del values["training"][key]
+    values["training"] |= FORMER[preset]
+    assert parse_settings(values) == settings
+    # The same as overrides, and in a file that names some of the keys alone.
+    for keys in (["select_after"], ["steps_for"], ["steps_for", "select_after"], [*FORMER[preset]]):
+        assignments = [f"{key} = {FORMER[preset][key]}" for key in keys if key in FORMER[preset]]
+        assert load_settings(preset, [f"training.{line}" for line in assignments]) == settings
+        text = "\n".join([f'extends = "{preset}"', f'name = "{preset}"', "[training]", *assignments])
+        assert load_settings(write(tmp_path, "mine.toml", text)) == settings
+
+
+def test_former_keys_scale_and_count_as_they_did() -> None:
+    half = load_settings(
+        "best", ["training.select_after=500", "training.steps_for=8000", "training.batch_size=16"]
+    )
+    assert (half.training.epochs, half.training.selection_start) == (5.0, 0.2)
+    fixed = load_settings("dai2019-mel", ["training.steps_for=0"]).training
+    assert fixed.plan(7) == fixed.plan(70_000) == (3520, 200)
+    assert "'training.select_after' is of an earlier version" in error(
+        "dai2019-mel", "training.epochs=3", "training.select_after=10"
+    )
+    assert "setting 'training.select_after' is not known" in error("dai2019-mel", "training.select_after=x")
+
+
+def test_steps_are_exact_whatever_the_corpus() -> None:
+    training = Training(epochs=3, steps=100, selection_start=0.5, min_steps=1000)
     assert training.plan(7) == training.plan(7000) == (100, 50)
+    with pytest.raises(ConfigError, match=r"set training\.epochs or training\.steps"):
+        Training().plan(7)
 
 
 @pytest.mark.parametrize(
     ("every", "select_after"),
-    [(11, 50), (50, 50), (51, 50), (100, 99), (11, 98), (1, 99), (101, 0), (11, 99), (1, 100)],
+    [(11, 50), (50, 50), (51, 50), (100, 99), (11, 98), (1, 99), (101, 0), (11, 99)],
 )
 def test_a_plan_that_could_choose_no_model_is_refused(every: int, select_after: int) -> None:
-    training = Training(steps=100, select_after=select_after, evaluate_every=every)
+    training = Training(steps=100, selection_start=select_after / 100, evaluate_every=every)
     if [step for step in range(every, 101, every) if step > select_after]:
         assert training.plan(1) == (100, select_after)
     else:
@@ -158,7 +207,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
         "traning.steps=5",
         "loss.center_rate=1.5",
         "frontend.kind=mel",
-        "training.steps=0",
+        "training.steps=-1",
     )
     assert len(message.split("; ")) == 5
     for words in (
@@ -166,7 +215,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
         "setting 'traning' is not known, did you mean 'training'?",
         "setting 'loss.center_rate' is 1.5: input should be less than or equal to 1",
         "setting 'frontend.kind' is 'mel': input should be 'log-mel' or 'log-stft'",
-        "setting 'training.steps' is 0: input should be greater than or equal to 1",
+        "setting 'training.steps' is -1: input should be greater than or equal to 0",
     ):
         assert words in message
 
@@ -178,6 +227,10 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
         ("training.steps=3.5", "setting 'training.steps' is 3.5: input should be a valid integer"),
         ("training.steps=true", "setting 'training.steps' is True: input should be a valid integer"),
         ('training.steps="5"', "setting 'training.steps' is '5': input should be a valid integer"),
+        (
+            "training.selection_start=1",
+            "setting 'training.selection_start' is 1: input should be less than 1",
+        ),
         ("training.learning_rate=0", "input should be greater than 0"),
         ("training.learning_rate=inf", "input should be a finite number"),
         ("loss.center_weight=nan", "input should be a finite number"),
@@ -202,7 +255,7 @@ def test_a_wrong_override_is_refused_by_name(override: str, words: str) -> None:
 def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "short.toml"
     file.write_text(
-        '[frontend]\nkind = "log-mel"\n[loss]\ncenter_weight = 1\n[training]\nsteps = 10\nselect_after = 0\n',
+        '[frontend]\nkind = "log-mel"\n[loss]\ncenter_weight = 1\n[training]\nsteps = 10\n',
         encoding="utf-8-sig",  # as Windows' editors write it
     )
     found = load_settings(str(file), ["training.steps=20"])

@@ -24,7 +24,7 @@ from emospec.audio.reader import printable
 from emospec.cli import app
 from emospec.data.pack import Pack
 from emospec.errors import ScoringError, TimelineError, WorkersError
-from emospec.inference.bulk import kind_of
+from emospec.inference.bulk import error_kind
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 
@@ -62,13 +62,7 @@ def whole(calls: Path, hum_model: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def again(calls: Path, out: Path, model: Path, **others: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {
-        "keep": ["call"],
-        "z": True,
-        "timing": TIMING,
-        "shard_files": 7,
-        "jobs": 1,
-    }
+    asked: dict[str, Any] = {"keep": ["call"], "z": True, "timing": TIMING, "shard_files": 7, "jobs": 1}
     return score(calls, out, model, **asked | others)
 
 
@@ -315,8 +309,8 @@ def test_two_calls_at_once_do_not_tidy_each_others_files(
 
 
 def test_kinds_hold_no_names_and_no_numbers() -> None:
-    assert kind_of("/a 1/b: c.wav: is truncated: 3 of 5", "/a 1/b: c.wav") == "is truncated"
-    assert kind_of("s3://a/b: cannot be fetched (404)", "s3://a/b") == "cannot be fetched"
+    assert error_kind("/a 1/b: c.wav: is truncated: 3 of 5", "/a 1/b: c.wav") == "is truncated"
+    assert error_kind("s3://a/b: cannot be fetched (404)", "s3://a/b") == "cannot be fetched"
 
 
 def test_the_verb(whole: Path, calls: Path, hum_model: Path, tmp_path: Path) -> None:

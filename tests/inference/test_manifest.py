@@ -50,7 +50,7 @@ def test_a_table_is_refused_as_a_corpus_is(text: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError):
         read(tmp_path / "m.csv")
     with pytest.raises(ScoringError):
-        Manifest(tmp_path / "m.csv").census()
+        Manifest(tmp_path / "m.csv").count_and_hash()
 
 
 def test_values_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:

@@ -198,8 +198,7 @@ def test_a_class_that_is_added_meanwhile_waits(
 
     monkeypatch.setattr(recognizer, "forward", enrolling)
     monkeypatch.setattr(
-        "emospec.inference.recognizer.find_speech",
-        lambda blocks: [(0.0, sum(map(len, blocks)) / 32_000)],
+        "emospec.inference.recognizer.find_speech", lambda blocks: [(0.0, sum(map(len, blocks)) / 32_000)]
     )
     assert set(recognizer.predict(tone(300, 1.0), 16_000).probabilities) == {"angry", "sad"}
     recognizer.model = load_model(hum_model)

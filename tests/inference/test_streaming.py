@@ -19,7 +19,7 @@ from emospec.audio.reader import read_audio
 from emospec.cli import app
 from emospec.cli.microphone import microphone
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
-from emospec.inference.plot import draw, overview, to_png
+from emospec.inference.plot import draw, overview, to_image
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.vad import find_speech
@@ -185,7 +185,7 @@ def test_the_pictures_columns_hold_what_was_heard(recognizer: Recognizer, record
     middle = loudest[int(len(loudest) * 2.75 / 5)]
     assert middle == pytest.approx(900, abs=32)
     assert loudest[len(loudest) // 10] == pytest.approx(300, abs=32)
-    assert to_png(draw(recognizer.timeline(recording, timing=TIMING), seen)).startswith(b"\x89PNG")
+    assert to_image(draw(recognizer.timeline(recording, timing=TIMING), seen)).startswith(b"\x89PNG")
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.full
 
 
 def launched(command: list[str], where: Path) -> "subprocess.Popen[bytes]":
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    folders = [Path(__file__).parent, Path(__file__).parents[1], os.environ.get("PYTHONPATH", "")]
+    paths = os.pathsep.join(map(str, folders))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.Popen(
         command, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -123,8 +124,8 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     about = json.loads((tmp_path / "together" / "meta.json").read_text())
     assert about["hardware"]["processes"] == 2
     scores = json.loads((tmp_path / "together" / "scores.json").read_text())
-    assert scores["selected_step"] == alone.scores["selected_step"]
-    assert scores["audit"] == alone.scores["audit"]
+    assert scores["selected_step"] == alone.scores.selected_step
+    assert scores["audit"] == alone.scores.audit
     shares = [name for name in alone.predictions() if name.startswith("p_")]
     together = pd.read_csv(tmp_path / "together" / "predictions.csv")
     assert shares

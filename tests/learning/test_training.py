@@ -119,7 +119,9 @@ def test_weights_that_are_not_finite_are_not_kept(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Dev, which is judged from then on, would find it too.
-    learner, store, task = make_task(hum_pack, "training.checkpoint_seconds=0", "training.select_after=6")
+    learner, store, task = make_task(
+        hum_pack, "training.checkpoint_seconds=0", "training.selection_start=0.5"
+    )
     step = Trainer.take_step
 
     def overflow(trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Connections end: those whose body nobody reads, those that ask nothing, those that read nothing."""
+"""Connections end if nobody reads their body, or if their client sends no request or reads no answer."""
 
 import contextlib
 import socket
@@ -8,35 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_serving import fault, sent
 
 from bench.measure import anonymous_bytes
-from conftest import tone
 from emospec.serving import middleware
 from emospec.serving.limits import Limits
 from emospec.serving.middleware import DRAINED_BYTES
 from emospec.serving.server import UNREAD_SECONDS, bind
-from served import Served, served, until, wav
+from served import CLIP, RunningServer, check_error, connected, multipart, served, until
 
-CLIP = wav(tone(440, 1.0))
-PIECE = bytes(1_000_000)
+CHUNK = bytes(1_000_000)
 BODY = b'--a\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 FORM = "Content-Type: multipart/form-data; boundary=a\r\n"
 
 
 @pytest.fixture(scope="module")
-def server(hum_model: Path) -> Iterator[Served]:
+def server(hum_model: Path) -> Iterator[RunningServer]:
     limits = Limits(bytes=1_000_000, body_seconds=0.5, head_seconds=0.5, connections=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(middleware, "DRAINED_SECONDS", 0.5)
         with served(hum_model, limits, token="open-sesame") as running:
             yield running
-
-
-def connected(server: Served, sent: bytes = b"") -> socket.socket:
-    one = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    one.sendall(sent)
-    return one
 
 
 def head(
@@ -46,13 +37,13 @@ def head(
     return f"{lines}Content-Length: {size}\r\n{more}\r\n".encode()
 
 
-def sent_until_closed(one: socket.socket, most: int = 200_000_000) -> int:
-    """How many bytes are taken before the connection is closed."""
+def send_until_closed(connection: socket.socket, most: int = 200_000_000) -> int:
+    """Return how many bytes are taken before the connection is closed."""
     count = 0
     with contextlib.suppress(OSError):
         while count < most:
-            one.sendall(PIECE)
-            count += len(PIECE)
+            connection.sendall(CHUNK)
+            count += len(CHUNK)
     return count
 
 
@@ -72,14 +63,14 @@ def sent_until_closed(one: socket.socket, most: int = 200_000_000) -> int:
     ],
 )
 def test_a_body_that_nobody_reads_ends_its_connection(
-    server: Served, request_head: bytes, status: int
+    server: RunningServer, request_head: bytes, status: int
 ) -> None:
     """The answer comes, and says that it is the last; then the connection is closed, whatever the client does."""
-    with connected(server, request_head) as one:
-        said = one.recv(65_536)
-        assert said.startswith(f"HTTP/1.1 {status} ".encode()), said
-        assert b"\r\nconnection: close\r\n" in said.lower()
-        assert sent_until_closed(one) < 4 * DRAINED_BYTES
+    with connected(server, request_head) as connection:
+        answer = connection.recv(65_536)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert send_until_closed(connection) < 4 * DRAINED_BYTES
     with connected(server, request_head.replace(b"900000", b"90")) as trickling:
         began = time.monotonic()
         with contextlib.suppress(OSError):
@@ -89,30 +80,30 @@ def test_a_body_that_nobody_reads_ends_its_connection(
     until(lambda: not server.server.server_state.connections)
 
 
-def test_a_client_that_goes_on_sending_takes_no_memory(server: Served) -> None:
+def test_a_client_that_goes_on_sending_takes_no_memory(server: RunningServer) -> None:
     def send() -> None:
         for _ in range(3):
-            with connected(server, head("/v1/predict", FORM)) as one:
-                sent_until_closed(one)
+            with connected(server, head("/v1/predict", FORM)) as connection:
+                send_until_closed(connection)
 
     before = anonymous_bytes()
     threads = [threading.Thread(target=send) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert anonymous_bytes() - before < 40_000_000
     until(lambda: server.service.gate.bytes == 0)
 
 
-def test_an_answer_to_half_a_body_is_read_by_its_client(server: Served) -> None:
+def test_an_answer_to_half_a_body_is_read_by_its_client(server: RunningServer) -> None:
     with server.client(headers={"Authorization": "Bearer open-sesame"}) as client:
         for _ in range(3):
-            fault(client.post("/v1/predict", files=sent([PIECE * 4], "file")), 413, "too_large")
-        assert client.post("/v1/predict", files=sent([CLIP], "file")).status_code == 200
+            check_error(client.post("/v1/predict", files=multipart([CHUNK * 4], "file")), 413, "too_large")
+        assert client.post("/v1/predict", files=multipart([CLIP], "file")).status_code == 200
 
 
-def test_connections_that_ask_nothing_are_closed(server: Served) -> None:
+def test_connections_without_a_request_are_closed(server: RunningServer) -> None:
     for first in (b"", b"GET /health HTTP/1.1\r\nX: "):
         with connected(server, first) as idle:
             began = time.monotonic()
@@ -135,17 +126,17 @@ def test_idle_connections_give_way_to_new_ones(hum_model: Path) -> None:
             assert client.get("/health").status_code == 200
         assert len(server.server.server_state.connections) <= 10
         assert idle[0].recv(1) == b""
-        for one in idle:
-            one.close()
+        for connection in idle:
+            connection.close()
         busy = [connected(server, head("/v1/predict", FORM) + BODY) for _ in range(10)]
-        until(lambda: sum(not one.idle for one in server.server.server_state.connections) == 10)
+        until(lambda: sum(not connection.idle for connection in server.server.server_state.connections) == 10)
         with connected(server) as refused:
-            said = refused.recv(10_000)
-            assert said.startswith(b"HTTP/1.1 503 ")
-            assert b"Retry-After: 1\r\n" in said
-            assert b'"not_ready"' in said
-        for one in busy:
-            one.close()
+            answer = refused.recv(10_000)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1\r\n" in answer
+            assert b'"not_ready"' in answer
+        for connection in busy:
+            connection.close()
 
 
 def test_the_kernel_ends_connections_whose_client_reads_nothing() -> None:

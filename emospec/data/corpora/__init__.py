@@ -1,8 +1,8 @@
 """The corpora that emospec reads: their table, and reading and checking one.
 
-To add a corpus: write one file here with `CORPUS`, the entry, and `read`, which turns file names into utterances
-(`savee.py` is a short example); add it to `_READERS`, one line to the table in docs/corpora.md, and one
-test in tests/data/test_corpora.py. Recordings of your own need no file: `csv` and `folders` read them.
+To add a corpus: write one file here with its entry, `CORPUS`, whose `read` turns file names into utterances
+(`savee.py` is the shortest example); add it to `_READERS`, one line to the table in docs/corpora.md, and
+one test to tests/data/test_corpora.py. Recordings of your own need no file: `csv` and `folders` read them.
 No audio is opened, but to compare two recordings of one id and to see how files begin.
 """
 
