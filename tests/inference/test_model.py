@@ -147,7 +147,7 @@ def test_the_card_names_the_corpora_of_the_run_that_the_weights_come_from(hum_ru
 
 
 def test_the_card_gives_intervals_in_percent() -> None:
-    result = card._row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
+    result = card._score_row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
     assert result == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
 
 
