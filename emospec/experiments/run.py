@@ -170,9 +170,9 @@ def _train(
         settings.frontend.kind,
         settings.frontend.max_frames,
         prepared.classes,
-        prepared.seed,
-        settings.network,
-        settings.frontend.own_mean,
+        seed=prepared.seed,
+        design=settings.network,
+        own_mean=settings.frontend.own_mean,
     )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     machine = hardware(torch.get_num_threads(), device, ranks.count)
