@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.__main__ import keep
 from bench.broken import reason, rows_of
 from bench.measure import Ratio, in_turn, limit_gflops, ratios_of
-from bench.plain import Training, Ways
+from bench.plain import PlainTraining, Ways
 from bench.training import LADDER, _bfloat16_deviation, _ours, _profile, operations
 from broken_audio import broken, run
 from emospec.config import Loss, load_settings
@@ -62,7 +62,7 @@ def test_a_plain_step_is_a_step_of_emospec(
     trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
 
     frames = [torch.from_numpy(np.array(store.frames(i))).to(dtype) for i in everything]
-    plain = Training(frames, torch.from_numpy(targets), CLASSES, ways)
+    plain = PlainTraining(frames, torch.from_numpy(targets), CLASSES, ways)
     plain.network.to(dtype)
     plain.centers = plain.centers.to(dtype)
     plain.network.load_state_dict(learner.network.state_dict())
