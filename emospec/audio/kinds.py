@@ -1,4 +1,4 @@
-"""The kind of a file, by its first bytes and its suffix: a recording that is read here, another one, or none.
+"""The kind of a file, by its first bytes and its suffix: a supported recording, an unsupported one, or none.
 
 Opens nothing, decodes nothing.
 """
@@ -6,22 +6,9 @@ Opens nothing, decodes nothing.
 from dataclasses import dataclass
 from pathlib import PurePath
 
-SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".wave",
-    ".bwf",
-    ".rf64",
-)
-"""By which a folder's recordings are found; a file that is named goes by its content."""
 # fmt: off
+SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus", ".wave", ".bwf", ".rf64")
+"""Suffixes by which a folder's recordings are found; a file that is named goes by its content."""
 OTHER_SUFFIXES = (
     ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".webm", ".weba", ".mka", ".mkv",
     ".wma", ".wmv", ".asf", ".aac", ".adts", ".amr", ".awb", ".caf", ".au", ".snd", ".w64", ".ac3", ".eac3",
@@ -29,15 +16,15 @@ OTHER_SUFFIXES = (
     ".spx", ".ra", ".rm", ".ape", ".wv", ".tta", ".mpc", ".voc", ".sph", ".nist", ".gsm", ".dsf", ".dff", ".alac",
 )
 # fmt: on
-"""Of recordings that are not read here, but by ffmpeg."""
+"""Suffixes of recordings that only ffmpeg reads."""
 
 HEAD_BYTES = 4096
-"""The number of first bytes that `unsupported_kind` needs."""
+"""First bytes that `unsupported_kind` needs."""
 
 
 @dataclass(frozen=True)
 class UnsupportedKind:
-    """A kind of file that is not read here.
+    """A kind of file that is not read without ffmpeg.
 
     Attributes:
         name: in words that follow "is".
@@ -60,11 +47,8 @@ _AAC, _MP2 = (
     UnsupportedKind("an MPEG layer I or II (mp2) recording"),
 )
 _MATROSKA, _WEBM = UnsupportedKind("a Matroska (mka, mkv) file"), UnsupportedKind("a WebM file")
-_MPEG_4, _QUICKTIME, _3GPP = (
-    UnsupportedKind("an MPEG-4 (m4a, mp4) file"),
-    UnsupportedKind("a QuickTime (mov) file"),
-    UnsupportedKind("a 3GPP (3gp) file"),
-)
+_MPEG_4, _3GPP = UnsupportedKind("an MPEG-4 (m4a, mp4) file"), UnsupportedKind("a 3GPP (3gp) file")
+_QUICKTIME = UnsupportedKind("a QuickTime (mov) file")
 # fmt: off
 _MARKS: tuple[tuple[bytes, UnsupportedKind], ...] = (
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
@@ -118,7 +102,7 @@ _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
 
 
 def unsupported_kind(head: bytes) -> UnsupportedKind | None:
-    r"""Return what a file is, by its first 4096 bytes or fewer; None where it is read here, or nobody knows.
+    r"""Return the kind of a file by its first 4096 bytes or fewer; None where it is supported or unknown.
 
     Example:
         >>> unsupported_kind(b"#!AMR\n").name
@@ -126,8 +110,7 @@ def unsupported_kind(head: bytes) -> UnsupportedKind | None:
         >>> unsupported_kind(b"RIFF....WAVEfmt ") is None
         True
     """
-    if head[:3] == b"ID3" and len(head) >= 10:
-        size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    if size := id3_bytes(head):
         return unsupported_kind(head[size:]) if size < len(head) else None
     for mark, kind in _MARKS:
         if head.startswith(mark):
@@ -139,9 +122,8 @@ def unsupported_kind(head: bytes) -> UnsupportedKind | None:
     if head[:4] in _RIFF:
         return _riff(head)
     if head[:4] == b"OggS":
-        return next(
-            (UnsupportedKind(f"an Ogg of {name}") for mark, name in _OGG_CODECS if mark in head[:200]), None
-        )
+        codec = next((name for mark, name in _OGG_CODECS if mark in head[:200]), "")
+        return UnsupportedKind(f"an Ogg of {codec}") if codec else None
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
         return _AAC if head[1] & 0x06 == 0 else _MP2
     if len(head) > 188 and head[0] == head[188] == 0x47:
@@ -155,6 +137,13 @@ def is_supported(head: bytes) -> bool:
         return False
     is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
     return is_mpeg or head[:4] in (*_RIFF, b"FORM", b"fLaC", b"OggS") or head[:3] == b"ID3"
+
+
+def id3_bytes(head: bytes) -> int:
+    """Return the length of the ID3v2 tag that begins with these bytes, ten or more; 0 where none does."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def without_suffix(name: str | PurePath) -> str:
@@ -180,7 +169,7 @@ def _mpeg_4(head: bytes) -> UnsupportedKind:
 
 
 def _riff(head: bytes) -> UnsupportedKind | None:
-    """Return what a RIFF holds that is no WAV, or a WAV of a format that is not read here."""
+    """Return the kind of a RIFF that is no WAV, or a WAV of a format that libsndfile does not read."""
     form = head[8:12]
     if form == b"AVI ":
         return UnsupportedKind("an AVI file")
@@ -196,7 +185,7 @@ def _riff(head: bytes) -> UnsupportedKind | None:
 
 
 def _text(head: bytes) -> UnsupportedKind | None:
-    """Return the kind of a file whose first bytes are printed words; None where they are not."""
+    """Return the kind of a file whose first bytes are printable text; None where they are not."""
     start = head[:256]
     if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         return UnsupportedKind("a web page (HTML)", has_sound=False)

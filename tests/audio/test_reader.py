@@ -195,7 +195,7 @@ def test_a_stretch_may_end_a_rounding_error_after_the_recording() -> None:
     ],
 )
 def test_a_stretch_outside_the_recording_is_refused(start: float, end: float | None) -> None:
-    assert "the stretch" in error(encoded(tone(16_000)), start, end)
+    assert "the segment" in error(encoded(tone(16_000)), start, end)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.5])
