@@ -42,51 +42,29 @@ LFS_POINTER = UnsupportedKind(
     has_sound=False,
     advice="Install git-lfs and call `git lfs pull` in its folder",
 )
-_AAC, _MP2 = (
-    UnsupportedKind("an AAC (ADTS) recording"),
-    UnsupportedKind("an MPEG layer I or II (mp2) recording"),
-)
-_MATROSKA, _WEBM = UnsupportedKind("a Matroska (mka, mkv) file"), UnsupportedKind("a WebM file")
-_MPEG_4, _3GPP = UnsupportedKind("an MPEG-4 (m4a, mp4) file"), UnsupportedKind("a 3GPP (3gp) file")
-_QUICKTIME = UnsupportedKind("a QuickTime (mov) file")
+# First bytes, and the kind of file that begins with them.
 # fmt: off
-_MARKS: tuple[tuple[bytes, UnsupportedKind], ...] = (
-    (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
-    (b"0&\xb2u\x8ef\xcf\x11", UnsupportedKind("a Windows Media (wma, wmv) file")),
-    (b"#!AMR", UnsupportedKind("an AMR recording")),
-    (b"caff", UnsupportedKind("a Core Audio (caf) recording")),
-    (b".snd", UnsupportedKind("a Sun AU recording")),
-    (b"dns.", UnsupportedKind("a Sun AU recording")),
-    (b"riff\x2e\x91\xcf\x11", UnsupportedKind("a Sony Wave64 (w64) recording")),
-    (b"\x0bw", UnsupportedKind("an AC-3 recording")),
-    (b"\x7f\xfe\x80\x01", UnsupportedKind("a DTS recording")),
-    (b"ADIF", UnsupportedKind("an AAC (ADIF) recording")),
-    (b"wvpk", UnsupportedKind("a WavPack recording")),
-    (b"MAC ", UnsupportedKind("a Monkey's Audio (ape) recording")),
-    (b"TTA1", UnsupportedKind("a True Audio (tta) recording")),
-    (b"MPCK", UnsupportedKind("a Musepack recording")),
-    (b"MP+", UnsupportedKind("a Musepack recording")),
-    (b"ajkg", UnsupportedKind("a Shorten recording")),
-    (b"DSD ", UnsupportedKind("a DSD (dsf) recording")),
-    (b"FRM8", UnsupportedKind("a DSD (dff) recording")),
-    (b"NIST_1A", UnsupportedKind("a NIST SPHERE recording")),
-    (b"Creative Voice File", UnsupportedKind("a Creative Voice (voc) recording")),
-    (b"FLV\x01", UnsupportedKind("a Flash Video (flv) file")),
-    (b"\0\0\x01\xba", UnsupportedKind("an MPEG program stream (mpg)")),
-    (b".RMF", UnsupportedKind("a RealMedia file")),
-    (b".ra\xfd", UnsupportedKind("a RealAudio recording")),
-    (b"#!SILK", UnsupportedKind("a SILK recording")),
-    (b"\x02#!SILK", UnsupportedKind("a SILK recording")),
-    (b"MThd", UnsupportedKind("a MIDI file: notes, not sound", has_sound=False)),
-    (b"PK\x03\x04", UnsupportedKind("a zip archive", has_sound=False, advice="Unpack it")),
-    (b"\x1f\x8b", UnsupportedKind("a gzip archive", has_sound=False, advice="Unpack it")),
-    (b"7z\xbc\xaf\x27\x1c", UnsupportedKind("a 7z archive", has_sound=False, advice="Unpack it")),
-    (b"Rar!", UnsupportedKind("a rar archive", has_sound=False, advice="Unpack it")),
-    (b"%PDF", UnsupportedKind("a PDF document", has_sound=False)),
-    (b"\x89PNG", UnsupportedKind("a PNG picture", has_sound=False)),
-    (b"\xff\xd8\xff", UnsupportedKind("a JPEG picture", has_sound=False)),
-    (b"GIF8", UnsupportedKind("a GIF picture", has_sound=False)),
-)
+_SOUND_MARKS = {
+    b"0&\xb2u\x8ef\xcf\x11": "a Windows Media (wma, wmv) file", b"#!AMR": "an AMR recording",
+    b"caff": "a Core Audio (caf) recording", b".snd": "a Sun AU recording", b"dns.": "a Sun AU recording",
+    b"riff.\x91\xcf\x11": "a Sony Wave64 (w64) recording", b"\x0bw": "an AC-3 recording",
+    b"\x7f\xfe\x80\x01": "a DTS recording", b"ADIF": "an AAC (ADIF) recording",
+    b"wvpk": "a WavPack recording", b"MAC ": "a Monkey's Audio (ape) recording",
+    b"TTA1": "a True Audio (tta) recording", b"MPCK": "a Musepack recording", b"MP+": "a Musepack recording",
+    b"ajkg": "a Shorten recording", b"DSD ": "a DSD (dsf) recording", b"FRM8": "a DSD (dff) recording",
+    b"NIST_1A": "a NIST SPHERE recording", b"Creative Voice File": "a Creative Voice (voc) recording",
+    b"FLV\x01": "a Flash Video (flv) file", b"\x00\x00\x01\xba": "an MPEG program stream (mpg)",
+    b".RMF": "a RealMedia file", b".ra\xfd": "a RealAudio recording", b"#!SILK": "a SILK recording",
+    b"\x02#!SILK": "a SILK recording",
+}
+_ARCHIVE_MARKS = {
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf'\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+}
+_OTHER_MARKS = {
+    b"MThd": "a MIDI file: notes, not sound", b"%PDF": "a PDF document", b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
+}
 _WAV_CODECS = {
     0x0045: "G.726", 0x0050: "MPEG layer I or II", 0x00FF: "AAC", 0x0160: "Windows Media", 0x0161: "Windows Media",
     0x0162: "Windows Media", 0x028F: "G.722", 0x1600: "AAC", 0x1610: "AAC", 0x2000: "AC-3", 0x2001: "DTS", 0x566F: "Vorbis",
@@ -94,9 +72,16 @@ _WAV_CODECS = {
     0x704F: "Opus", 0xA109: "Speex", 0xF1AC: "FLAC", 0x0022: "TrueSpeech", 0x0042: "G.723.1", 0x0083: "G.729",
     0x0020: "Yamaha ADPCM", 0x0200: "Creative ADPCM", 0x0064: "G.726", 0x0270: "ATRAC3",
 }
-_WAV_TAGS = frozenset((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE))  # that libsndfile reads, or names
+# Format tags that libsndfile reads, or names in its error.
+_WAV_TAGS = frozenset((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE))
 _OGG_CODECS = ((b"Speex   ", "Speex"), (b"\x80theora", "Theora (video)"), (b"\x7fFLAC", "FLAC"), (b"BBCD", "Dirac (video)"))
 # fmt: on
+_MARKS = (
+    {b"version https://git-lfs.github.com/spec/": LFS_POINTER}
+    | {mark: UnsupportedKind(name) for mark, name in _SOUND_MARKS.items()}
+    | {mark: UnsupportedKind(name, False, "Unpack it") for mark, name in _ARCHIVE_MARKS.items()}
+    | {mark: UnsupportedKind(name, has_sound=False) for mark, name in _OTHER_MARKS.items()}
+)
 _RIFF = (b"RIFF", b"RIFX", b"RF64")
 _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
 
@@ -112,20 +97,27 @@ def unsupported_kind(head: bytes) -> UnsupportedKind | None:
     """
     if size := id3_bytes(head):
         return unsupported_kind(head[size:]) if size < len(head) else None
-    for mark, kind in _MARKS:
+    for mark, kind in _MARKS.items():
         if head.startswith(mark):
             return kind
     if head[4:8] == b"ftyp" or head[4:8] in _QUICKTIME_ATOMS:
-        return _mpeg_4(head)
+        brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
+        if brand == b"qt  ":
+            return UnsupportedKind("a QuickTime (mov) file")
+        is_3gp = brand.startswith((b"3g", b"3G"))
+        return UnsupportedKind("a 3GPP (3gp) file" if is_3gp else "an MPEG-4 (m4a, mp4) file")
     if head[:4] == b"\x1aE\xdf\xa3":
-        return _WEBM if b"webm" in head[:64] else _MATROSKA
+        return UnsupportedKind("a WebM file" if b"webm" in head[:64] else "a Matroska (mka, mkv) file")
     if head[:4] in _RIFF:
         return _riff(head)
     if head[:4] == b"OggS":
         codec = next((name for mark, name in _OGG_CODECS if mark in head[:200]), "")
         return UnsupportedKind(f"an Ogg of {codec}") if codec else None
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
-        return _AAC if head[1] & 0x06 == 0 else _MP2
+        is_aac = head[1] & 0x06 == 0
+        return UnsupportedKind(
+            "an AAC (ADTS) recording" if is_aac else "an MPEG layer I or II (mp2) recording"
+        )
     if len(head) > 188 and head[0] == head[188] == 0x47:
         return UnsupportedKind("an MPEG transport stream (ts)")
     return _text(head)
@@ -161,11 +153,6 @@ def without_suffix(name: str | PurePath) -> str:
 def stem_of(name: str | PurePath) -> str:
     """Return the last part of a name without the suffix of a recording."""
     return PurePath(without_suffix(name)).name
-
-
-def _mpeg_4(head: bytes) -> UnsupportedKind:
-    brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
-    return _QUICKTIME if brand == b"qt  " else _3GPP if brand.startswith((b"3g", b"3G")) else _MPEG_4
 
 
 def _riff(head: bytes) -> UnsupportedKind | None:
