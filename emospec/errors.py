@@ -93,7 +93,7 @@ _NEAR = 0.66
 _ALIASES = {
     "praat": "textgrid", "eaf": "elan", "webvtt": "vtt", "subtitles": "srt vtt", "subrip": "srt",
     "lambda": "loss.center_weight", "λ": "loss.center_weight lambda", "alpha": "loss.center_rate",
-    "α": "loss.center_rate alpha", "lr": "training.learning_rate", "epochs": "training.steps",
+    "α": "loss.center_rate alpha", "lr": "training.learning_rate",
     "max_steps": "training.steps", "batch": "training.batch_size", "optimizer": "training.learning_rate",
     "type": "frontend.kind", "split": "data.protocol", "gender": "sex", "label": "emotion",
     "class": "emotion", "path": "file", "filename": "file", "lang": "language", "actor": "speaker",

@@ -107,7 +107,7 @@ def test_a_standardiser_fitted_on_all_is_found(
 ) -> None:
     def all_frames(self: training.Trainer) -> Iterator[object]:
         for index in range(len(hum_pack)):
-            self.fitted_on.append(index)
+            self.state.fitted_on.append(index)
             yield self.store.frames(index)
 
     monkeypatch.setattr(training.Trainer, "_frames_to_fit", all_frames)
