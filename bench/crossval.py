@@ -1,6 +1,5 @@
 """A cross-validation: processes of one thread side by side against one process of all threads."""
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -12,8 +11,9 @@ from bench.measure import CORES, Ratio, in_turn, ratios_of, seconds, table
 from emospec.config import load_settings
 from emospec.data.corpora import demo, read_corpus
 from emospec.data.pack import prepare
-from emospec.experiments.plans import run_jobs
+from emospec.experiments.parallel import run_specs
 from emospec.experiments.spec import RunSpec
+from emospec.runs.meta import Meta
 
 STEPS = 40
 FOLDS = 4  # of five: an odd one would leave a core of two idle for its time
@@ -46,8 +46,8 @@ def main() -> str:
             ]
             # The processes share them: one each.
             torch.set_num_threads({"alone": 1, "together": AT_ONCE, "in turn": CORES}[way])
-            took = seconds(lambda: run_jobs(jobs, jobs=at_once))
-            spent = [json.loads((job.out / "meta.json").read_text())["seconds"] for job in jobs]
+            took = seconds(lambda: run_specs(jobs, jobs=at_once))
+            spent = [Meta.read(job.files.meta).seconds for job in jobs]
             trained[way].append(sum(spent) / at_once)
             return took
 

@@ -14,9 +14,10 @@ import numpy as np
 from bench.scores import pooled_score, score_cell
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.evaluation.statistics import Interval
-from emospec.experiments.plans import Arm, plan, run_jobs
+from emospec.experiments.parallel import run_specs
+from emospec.experiments.planning import Arm, plan
 from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.runs.record import RunRecord
@@ -35,7 +36,7 @@ def train_all(pack: Path, out: Path, folds: int) -> dict[str, list[RunRecord]]:
         folder = out / (f"without-{left_out}" if left_out else "full")
         command = f"python -m studies.enrolment ({folder.name})"
         jobs[left_out] = plan([arm], pack, folder, folds=folds, command=command)
-    runs = iter(run_jobs([job for of_emotion in jobs.values() for job in of_emotion], resume=True))
+    runs = iter(run_specs([job for of_emotion in jobs.values() for job in of_emotion], resume=True))
     return {left_out: list(islice(runs, len(of_emotion))) for left_out, of_emotion in jobs.items()}
 
 
@@ -91,5 +92,5 @@ def _recall(tested: list[Utterance], predicted: list[str], emotion: str) -> Inte
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.enrolment"):
+    with exit_on_error("studies.enrolment"):
         main()

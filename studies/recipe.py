@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from emospec.errors import mistakes_in_one_line
-from emospec.experiments.plans import Arm, plan, run_jobs
+from emospec.errors import exit_on_error
+from emospec.experiments.parallel import run_specs
+from emospec.experiments.planning import Arm, plan
 from emospec.runs.record import RunRecord
 
 FOLDS = {"ravdess": 2, "nemo": 3}
@@ -91,7 +92,7 @@ class Study:
                 command="python -m studies.recipe",
             )
         ]
-        return dict(zip(FOLDS, (run.folder for run in run_jobs(jobs, resume=True)), strict=True))
+        return dict(zip(FOLDS, (run.folder for run in run_specs(jobs, resume=True)), strict=True))
 
     def runs_of(self, overrides: tuple[str, ...]) -> dict[tuple[str, int, int], RunRecord]:
         """Return the runs of one recipe by corpus, fold and repeat; missing ones are trained."""
@@ -108,7 +109,7 @@ class Study:
                 command="python -m studies.recipe",
             )
         ]
-        runs = run_jobs(jobs, resume=True)
+        runs = run_specs(jobs, resume=True)
         return {(job.out.parent.name, job.fold, job.repeat): run for job, run in zip(jobs, runs, strict=True)}
 
 
@@ -153,7 +154,7 @@ def main() -> None:
 
 def dev_ua(run: RunRecord) -> float:
     """Return a run's UA on dev in percent."""
-    return float(100 * run.scores["dev"]["UA"])
+    return float(100 * run.scores.dev.ua)
 
 
 def dev_cells(runs: dict[tuple[str, int, int], RunRecord]) -> str:
@@ -163,5 +164,5 @@ def dev_cells(runs: dict[tuple[str, int, int], RunRecord]) -> str:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.recipe"):
+    with exit_on_error("studies.recipe"):
         main()

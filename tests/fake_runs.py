@@ -2,11 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from emospec.config import load_settings, to_toml
 from emospec.runs.record import RunRecord, read_run
 
 CLASSES = ["angry", "sad"]
 Confusion = list[list[int]]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def changed(model: Model, **changes: Any) -> Model:
+    """A settings table, meta or scores with other values, by their keys on disk."""
+    return type(model).model_validate(model.model_dump(by_alias=True, exclude_unset=True) | changes)
 
 
 def fake_run(
@@ -42,12 +52,13 @@ def fake_run(
         },
     }
     scores = {"dev": {"UA": dev_ua}, "test": {"confusion": confusion}}
-    config = f"[loss]\ncenter_weight = {weight}\ncenter_rate = 0.5\n"
-    config += f"[training]\nsteps = {steps}\ncheckpoint_seconds = {checkpoint_seconds}\n"
+    values = {"loss.center_weight": weight, "training.checkpoint_seconds": checkpoint_seconds}
+    settings = load_settings("dai2019-mel", [f"{key}={value}" for key, value in values.items()])
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"steps": steps})})
     for name, text in (
         ("meta.json", json.dumps(meta)),
         ("scores.json", json.dumps(scores)),
-        ("config.toml", config),
+        ("config.toml", to_toml(settings)),
     ):
         (folder / name).write_text(text, encoding="utf-8")
     return read_run(folder)

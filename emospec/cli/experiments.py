@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 import emospec
 from emospec.cli.data import prepare_corpora, print_prepared
-from emospec.cli.options import AsJson, needs
+from emospec.cli.options import AsJson, command_line, needs
 from emospec.cli.progress import run_progress
 from emospec.cli.streams import print_json
 from emospec.cli.verbs import Panel
@@ -28,9 +28,7 @@ _RunsFolder = Annotated[Path, Option(help="The folder that holds the run folders
 class _Training:
     """Each training's changed settings, and what to do where a run or a leak is there."""
 
-    overrides: list[str] = Option(
-        [], "--set", metavar="TABLE.KEY=VALUE", help="Change one setting; repeatable."
-    )
+    overrides: list[str] = Option([], "--set", metavar="TABLE.KEY=VALUE", help="Change settings; repeatable.")
     steps: int = Option(
         0,
         min=0,
@@ -47,9 +45,7 @@ class _Repeats:
 
     repeats: int = Option(1, min=1, help="How often the split is drawn anew.")
     jobs: int = Option(0, min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")
-    cluster: str = Option(
-        "", metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address."
-    )
+    cluster: str = Option("", metavar="ADDRESS", help="Run on a Dask cluster; its scheduler's address.")
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def _demo(
     with needs("train"), run_progress(as_json) as progress:
         from emospec.experiments.plans import demo
 
-        report = demo(out, seed=seed, progress=progress)
+        report = demo(out, seed=seed, progress=progress, command=command_line())
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
@@ -109,7 +105,7 @@ def _train(
     with needs("train"), run_progress(as_json) as progress:
         emospec.train(
             pack, out, preset, fold=fold, repeat=repeat, threads=threads, tensorboard=tensorboard,
-            **vars(training), progress=progress,
+            **vars(training), progress=progress, command=command_line(),
         )  # fmt: skip
     # Of several processes that train together, the first one prints.
     if os.environ.get("RANK", "0") == "0":
@@ -131,7 +127,9 @@ def _crossval(
     from emospec.cli.tables import print_summaries
 
     with needs("train"), run_progress(as_json) as progress:
-        emospec.crossval(pack, out, preset, **vars(training), **vars(repeats), progress=progress)
+        emospec.crossval(
+            pack, out, preset, **vars(training), **vars(repeats), progress=progress, command=command_line()
+        )
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -155,7 +153,16 @@ def _sweep(
         from emospec.experiments.plans import sweep, sweep_values
 
         options = vars(training) | vars(folds)
-        sweep(pack, out, key, sweep_values(values), preset=preset, **options, progress=progress)
+        sweep(
+            pack,
+            out,
+            key,
+            sweep_values(values),
+            preset=preset,
+            **options,
+            progress=progress,
+            command=command_line(),
+        )
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -189,5 +196,7 @@ def _reproduce(
             summaries = prepared.summaries
             if not as_json:
                 print_prepared(prepared)
-        report = reproduce(pack, out, parts, **vars(training), **vars(folds), progress=progress)
+        report = reproduce(
+            pack, out, parts, **vars(training), **vars(folds), progress=progress, command=command_line()
+        )
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)

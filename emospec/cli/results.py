@@ -34,15 +34,15 @@ def _evaluate(
                 raise RunError("--out is for the predictions on another pack: name it by --on PACK")
             print_summaries(emospec.evaluate(*runs), as_json, {})
             return
-        from emospec.experiments.scoring import judge, score_new
+        from emospec.experiments.results import evaluate_new, predict_pack
         from emospec.runs.record import read_run
 
         if len(runs) != 1:
             raise RunError(f"--on evaluates one run's model, found {len(runs)} folders. Name one run folder")
         run = read_run(runs[0])
-        scores = score_new(run, judge(run, on, out), on)
+        scores = evaluate_new(run, predict_pack(run, on, out), on)
     if as_json:
-        print_json(scores)
+        print_json(scores.to_dict())
     else:
         print_scores(scores)
 

@@ -10,12 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from emospec.cli.streams import print_json
+from emospec.report.words import OVERLAP_LABELS, count, percent
 
 if TYPE_CHECKING:
     from emospec.evaluation.comparison import Pair
     from emospec.evaluation.statistics import Comparison, Interval
     from emospec.evaluation.summary import Summary
     from emospec.evaluation.sweeps import Sweep
+    from emospec.experiments.results import NewScores
     from emospec.inference.model import Model
     from emospec.runs.record import RunRecord
 
@@ -23,12 +25,8 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
 _MOST_LEAKS = 5
-# The title of a table says what an overlap of speakers between training and test makes of its numbers.
-OVERLAP_TITLES = {
-    False: "speaker-independent",
-    True: "speaker-DEPENDENT: test speakers are also in training or dev",
-    None: "speakers unknown",
-}
+# The title of a table warns of an overlap of speakers, which makes its numbers no measure of new ones.
+OVERLAP_TITLES = OVERLAP_LABELS | {True: "speaker-DEPENDENT: test speakers are also in training or dev"}
 
 
 def print_summaries(
@@ -43,7 +41,7 @@ def print_summaries(
         more: further facts, for JSON only.
     """
     from emospec.evaluation.sweeps import find_sweeps
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     sweeps = find_sweeps(summaries)
     if as_json:
@@ -55,7 +53,7 @@ def print_summaries(
         return
     console = _console()
     # Overrides that all settings share stand below the table instead of in each name.
-    runs, shared = share_overrides([s.runs[0] for s in summaries])
+    runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     for overlap in (False, True, None):
         chosen = [(name, s) for name, s in named if s.speaker_overlap is overlap]
@@ -78,7 +76,7 @@ def _settings_table(title: str, named: "_Named") -> Table:
     table = _folding_table(title, *columns)
     for name, s in named:
         run = s.runs[0]
-        facts = ("+".join(run.corpora), run.meta["protocol"]["name"], str(len(s.runs)))
+        facts = ("+".join(run.corpora), run.meta.protocol.name, str(len(s.runs)))
         scores = (s.ua, s.intervals["UA"]), (s.wa, s.intervals["WA"])
         table.add_row(escape(name), *facts, *(_with_interval(*score) for score in scores))
     return table
@@ -89,7 +87,7 @@ def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
     table = _folding_table("UA % [95%] by corpus", "setting", "split", *corpora, "plain mean")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
-        table.add_row(escape(name), s.runs[0].meta["protocol"]["name"], *cells, _percent(s.corpora_mean))
+        table.add_row(escape(name), s.runs[0].meta.protocol.name, *cells, percent(s.corpora_mean))
     return table
 
 
@@ -98,7 +96,7 @@ def _print_leaks(console: Console, named: "_Named") -> None:
     settings: dict[str, dict[str, None]] = {}
     for name, s in named:
         for run in s.runs:
-            for leak in run.audit.leaks:
+            for leak in run.meta.audit.leaks:
                 settings.setdefault(f"{leak.check}: {leak.words}", {})[name] = None
     for words, names in list(settings.items())[:_MOST_LEAKS]:
         where = f" ({'; '.join(names)})" if len(names) < len(named) else ""
@@ -110,20 +108,20 @@ def _print_leaks(console: Console, named: "_Named") -> None:
 def _print_choice(console: Console, sweep: "Sweep") -> None:
     """Print the value that dev chooses in a sweep: test of all values, which the table shows, is no ground to choose."""
     dev = ", ".join(
-        f"{value} {_percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
+        f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
     run = sweep.summaries[0].runs[0]
-    where = f"{'+'.join(run.corpora)}, {run.meta['protocol']['name']}"
+    where = f"{'+'.join(run.corpora)}, {run.meta.protocol.name}"
     words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
-        ua = f"{_percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
+        ua = f"{percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
         words += f"; choosing by dev in each fold gives UA {ua}"
     _print_line(console, words)
 
 
 def _section_facts(run: "RunRecord") -> dict[str, Any]:
     """Return for `--json` the facts that `RunRecord.section` holds."""
-    protocol, corpora, classes = run.meta["protocol"]["name"], run.corpora, run.classes
+    protocol, corpora, classes = run.meta.protocol.name, run.corpora, run.classes
     return {"corpus": "+".join(corpora), "classes": list(classes), "protocol": protocol}
 
 
@@ -133,7 +131,7 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "setting": summary.setting,
         **_section_facts(run),
         "speaker_overlap": summary.speaker_overlap,
-        "hash": run.meta["protocol"]["hash"],
+        "hash": run.meta.protocol.hash,
         "runs": len(summary.runs),
         "how": summary.how,
         "UA": summary.ua,
@@ -149,7 +147,7 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
             for name, interval in summary.by_corpus.items()
         },
         "corpora_mean_UA": summary.corpora_mean,
-        "audit": sorted({run.audit.summary for run in summary.runs}),
+        "audit": sorted({run.meta.audit.summary for run in summary.runs}),
     }
 
 
@@ -176,21 +174,20 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
 
 def print_comparison(pair: "Pair", as_json: bool) -> None:
     """Print one setting less another, with the interval by speaker and the p of the permutation test."""
-    from emospec.report.words import count
-    from emospec.runs.record import share_overrides
+    from emospec.runs.record import share_changes
 
     if as_json:
         print_json(_pair_facts(pair))
         return
-    (first, second), shared = share_overrides([pair.first.runs[0], pair.second.runs[0]])
+    (first, second), shared = share_changes([pair.first.runs[0], pair.second.runs[0]])
     named = [(first.setting, pair.first), (second.setting, pair.second)]
     comparisons = [*pair.comparisons.values(), *pair.by_corpus.values()]
-    title = f"{first.meta['protocol']['name']}, {OVERLAP_TITLES[pair.first.speaker_overlap]}"
+    title = f"{first.meta.protocol.name}, {OVERLAP_TITLES[pair.first.speaker_overlap]}"
     by_corpus = (f"UA, {name}" for name in pair.by_corpus)
     table = _folding_table(title, "", *pair.comparisons, *by_corpus)
     for name, s in named:
         shares = (s.ua, s.wa, *(s.by_corpus[corpus].estimate for corpus in pair.by_corpus))
-        table.add_row(escape(name), *map(_percent, shares))
+        table.add_row(escape(name), *map(percent, shares))
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in comparisons))
     table.add_row("95% interval", *(escape(_ends(c.interval)) for c in comparisons))
     table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in comparisons))
@@ -215,10 +212,10 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "first": first.setting,
         "second": second.setting,
         "runs": len(first.runs),
-        "protocol": first.runs[0].meta["protocol"]["name"],
+        "protocol": first.runs[0].meta.protocol.name,
         "speaker_overlap": first.speaker_overlap,
         "same_predictions": pair.are_equal,
-        "audit": sorted({run.audit.summary for s in (first, second) for run in s.runs}),
+        "audit": sorted({run.meta.audit.summary for s in (first, second) for run in s.runs}),
     }
     for metric, comparison in pair.comparisons.items():
         score = attrgetter(metric.lower())
@@ -245,19 +242,19 @@ def _comparison_facts(first: float, second: float, comparison: "Comparison") -> 
     }
 
 
-def print_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: "NewScores") -> None:
     """Print UA, WA and recall by class of one set of predictions."""
-    classes = map(escape, scores["classes"])
-    table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores["speaker_overlap"]])
-    recalls = (_percent(value) for value in scores["recall"].values())
-    table.add_row(_percent(scores["UA"]), _percent(scores["WA"]), str(scores["utterances"]), *recalls)
+    classes = map(escape, scores.classes)
+    table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores.speaker_overlap])
+    recalls = (percent(value) for value in scores.recall.values())
+    table.add_row(percent(scores.ua), percent(scores.wa), str(scores.utterances), *recalls)
     console = _console()
     console.print(table)
-    _print_line(console, scores["overlap_words"])
-    if scores["left_out"]:
-        console.print(f"left out: {scores['left_out']} utterances that the model was trained or selected on")
-    if scores["other_emotions"]:
-        others = ", ".join(f"{emotion} {n}" for emotion, n in scores["other_emotions"].items())
+    _print_line(console, scores.overlap_words)
+    if scores.left_out:
+        console.print(f"left out: {scores.left_out} utterances that the model was trained or selected on")
+    if scores.other_emotions:
+        others = ", ".join(f"{emotion} {n}" for emotion, n in scores.other_emotions.items())
         _print_line(console, f"left out, as the model does not know them: {others}")
 
 
@@ -270,7 +267,7 @@ def print_scored(facts: dict[str, Any], out: Path, as_json: bool) -> None:
     table = Table("", "files", "% of all", box=SIMPLE_HEAD, pad_edge=False)
     failures = {f"failed: {kind}": files for kind, files in facts["failures"].items()}
     for label, files in (facts["emotions"] | failures).items():
-        table.add_row(escape(label), str(files), _percent(files / facts["files"]))
+        table.add_row(escape(label), str(files), percent(files / facts["files"]))
     console.print(table)
     hours, last = facts["audio_seconds"] / 3600, facts["last_call"]
     console.print(
@@ -301,7 +298,7 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
         if crossval := m.about.get("crossval"):
             protocol, overlap = crossval["protocol"], OVERLAP_TITLES[crossval["speaker_overlap"]]
             scores = "; ".join(
-                f"{name} {_percent(ua)} [{_percent(low)}, {_percent(high)}]"
+                f"{name} {percent(ua)} [{percent(low)}, {percent(high)}]"
                 for name, (ua, low, high) in crossval["UA"].items()
             )
             _print_line(console, f"  UA, {protocol}, {overlap}: {scores}")
@@ -309,17 +306,12 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 
-def _percent(value: float | None) -> str:
-    """Return a share as percent with one digit; n/a where there is none."""
-    return "n/a" if value is None or value != value else f"{100 * value:.1f}"
-
-
 def _ends(interval: "Interval") -> str:
-    return f"[{_percent(interval.low)}, {_percent(interval.high)}]"
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
 def _with_interval(value: float, interval: "Interval") -> str:
-    return escape(f"{_percent(value)} {_ends(interval)}")
+    return escape(f"{percent(value)} {_ends(interval)}")
 
 
 def _bounds(interval: "Interval") -> list[float]:

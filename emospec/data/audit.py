@@ -273,7 +273,7 @@ def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set
     pairs, speeds = [], []
     for first, second in _SET_PAIRS:
         for match in near_duplicates(prints[list(places[first])], prints[list(places[second])]):
-            pair = places[first][match.one], places[second][match.other]
+            pair = places[first][match.first], places[second][match.second]
             if pair not in exact:
                 pairs.append((first, second, pair))
                 speeds.append(match.speed)

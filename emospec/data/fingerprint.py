@@ -75,13 +75,13 @@ class Match:
     """Two fingerprints of one recording.
 
     Attributes:
-        one, other: their places in the lists compared.
+        first, second: their places in the lists compared.
         error: share of the shared bits that differ, 0 to `MAX_ERROR`.
-        speed: speed of `one` relative to `other`: 1.05 is 5 % faster, to within about 1 %.
+        speed: speed of `first` relative to `second`: 1.05 is 5 % faster, to within about 1 %.
     """
 
-    one: int
-    other: int
+    first: int
+    second: int
     error: float
     speed: float
 
@@ -97,8 +97,8 @@ def fingerprint(waveform: Waveform) -> Fingerprints:
 
     Example:
         >>> noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
-        >>> one, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
-        >>> [(match.one, match.other) for match in near_duplicates(one[None], louder[None])]
+        >>> quiet, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
+        >>> [(match.first, match.second) for match in near_duplicates(quiet[None], louder[None])]
         [(0, 0)]
     """
     energy = _around_centroid(*_energies(waveform))
@@ -125,7 +125,7 @@ def strong_bits(prints: Fingerprints) -> _Integers:
     return count
 
 
-def near_duplicates(one: Fingerprints, other: Fingerprints) -> list[Match]:
+def near_duplicates(first: Fingerprints, second: Fingerprints) -> list[Match]:
     """Find the recordings of one list that have a copy in another.
 
     Each recording of the shorter list is compared bit by bit with the `_CANDIDATES` of the longer one whose
@@ -133,18 +133,20 @@ def near_duplicates(one: Fingerprints, other: Fingerprints) -> list[Match]:
     each bit by bit and 0.2 us for each pair of outlines.
 
     Args:
-        one: (n,) fingerprints.
-        other: (m,) fingerprints.
+        first: (n,) fingerprints.
+        second: (m,) fingerprints.
 
     Returns:
         The matches, the most similar first. Where a recording of the shorter list has more than
         `_CANDIDATES` copies, some of them may be missing.
     """
-    swapped = len(one) > len(other)
-    queries, library = (other, one) if swapped else (one, other)
+    if not len(first) or not len(second):
+        return []
+    swapped = len(first) > len(second)
+    queries, library = (second, first) if swapped else (first, second)
     matches = []
-    at_once = max(1, min(256, _PAIRS_AT_ONCE // max(1, len(library))))
-    for start in range(0, len(queries), at_once) if len(library) else ():
+    at_once = max(1, min(256, _PAIRS_AT_ONCE // len(library)))
+    for start in range(0, len(queries), at_once):
         block = queries[start : start + at_once]
         candidates = _candidates(block["outline"], library["outline"])
         asked = np.repeat(np.arange(len(block)), candidates.shape[1])
@@ -154,33 +156,31 @@ def near_duplicates(one: Fingerprints, other: Fingerprints) -> list[Match]:
             places = int(start + asked[i]), int(candidates.flat[i])
             power = -int(powers[i]) if swapped else int(powers[i])
             matches.append(Match(*(places[::-1] if swapped else places), float(errors[i]), _RATIO**power))
-    return sorted(matches, key=lambda match: (match.error, match.one, match.other))
+    return sorted(matches, key=lambda match: (match.error, match.first, match.second))
 
 
-def bit_errors(one: Fingerprints, other: Fingerprints) -> tuple[NDArray[np.float64], _Integers, _Integers]:
-    """Compare fingerprints pair by pair.
-
-    Args:
-        one, other: (n,) fingerprints.
+def bit_errors(first: Fingerprints, second: Fingerprints) -> tuple[NDArray[np.float64], _Integers, _Integers]:
+    """Compare (n,) fingerprints with (n,) others, pair by pair.
 
     Returns:
         errors: (n,) the least share of shared bits that differ, over the `_LAGS` and `_SPEEDS` at which
             `_MIN_SHARED` of the strong bits are shared; 1 where there is none such.
         shared: (n,) number of shared bits there.
-        powers: (n,) power of r there, by which `one` is faster.
+        powers: (n,) power of r there, by which `first` is faster.
     """
-    errors = np.ones(len(one))
-    shared, powers = np.zeros(len(one), np.int64), np.zeros(len(one), np.int64)
-    least = _MIN_SHARED * np.minimum(strong_bits(one), strong_bits(other))
+    errors = np.ones(len(first))
+    shared, powers = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
+    least = _MIN_SHARED * np.minimum(strong_bits(first), strong_bits(second))
     middle, frames = (_FRAMES - 1) / 2, np.arange(_FRAMES)
     for power in _SPEEDS:
-        ours, theirs = np.uint64(max(power, 0)), np.uint64(max(-power, 0))
+        # A recording that is faster by r^power has its bits `power` places higher, and shorter tracks.
+        up_first, up_second = np.uint64(max(power, 0)), np.uint64(max(-power, 0))
         for lag in _LAGS:
             at = np.rint(middle + (frames - middle + lag) * _RATIO**power).astype(int)
-            here = (at >= 0) & (at < _FRAMES)
-            at = at[here]
-            both = (one["strong"][:, here] >> ours) & (other["strong"][:, at] >> theirs)
-            wrong = ((one["bits"][:, here] >> ours) ^ (other["bits"][:, at] >> theirs)) & both
+            inside = (at >= 0) & (at < _FRAMES)
+            at = at[inside]
+            both = (first["strong"][:, inside] >> up_first) & (second["strong"][:, at] >> up_second)
+            wrong = ((first["bits"][:, inside] >> up_first) ^ (second["bits"][:, at] >> up_second)) & both
             count = np.bitwise_count(both).sum(axis=1, dtype=np.int64)
             error = np.bitwise_count(wrong).sum(axis=1, dtype=np.int64) / np.maximum(count, 1)
             better = (count >= least) & (count > 0) & (error < errors)

@@ -16,6 +16,13 @@ from emospec.vocabulary import EMOTIONS
 _TINY_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
 # The presets' `frontend.max_frames` in seconds: training takes the centre of what is longer.
 _OVERLONG_SECONDS = 14.0
+_WORDS = {
+    "silent": "silent (peak below -60 dB re full scale), such as {}. Take them out, or record anew",
+    "tiny": f"shorter than {_TINY_SECONDS} s, such as {{}}. They are padded with silence: few tell an emotion",
+    "overlong": f"longer than {_OVERLONG_SECONDS:g} s, such as {{}}. Training keeps their centre "
+    "(frontend.max_frames): cut them, by start and end in a CSV",
+    "no speaker": f"of unknown speakers, such as {{}}. Splits by speaker refuse them. {NO_SPEAKER}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +66,20 @@ def label_counts(pack: Pack) -> list[LabelCount]:
 
 def pack_warnings(pack: Pack) -> list[PackWarning]:
     """Return the warnings about a pack, each kind once."""
-    seconds = pack.entries.samples / SAMPLE_RATE
 
     def ids_where(chosen: Sequence[bool]) -> list[str]:
         return [pack.utterances[i].id for i in np.flatnonzero(chosen)]
 
-    kinds: tuple[tuple[str, Sequence[str], str, str], ...] = (
-        ("silent", pack.silent, "silent (peak below -60 dB re full scale)", "Take them out, or record anew"),
-        (
-            "tiny",
-            ids_where(seconds < _TINY_SECONDS),
-            f"shorter than {_TINY_SECONDS} s",
-            "They are padded with silence: few tell an emotion",
-        ),
-        (
-            "overlong",
-            ids_where(seconds > _OVERLONG_SECONDS),
-            f"longer than {_OVERLONG_SECONDS:g} s",
-            "Training keeps their centre (frontend.max_frames): cut them, by start and end in a CSV",
-        ),
-        (
-            "no speaker",
-            ids_where([not u.speaker for u in pack.utterances]),
-            "of unknown speakers",
-            f"Splits by speaker refuse them. {NO_SPEAKER}",
-        ),
-    )
+    seconds = pack.entries.samples / SAMPLE_RATE
+    affected = {
+        "silent": pack.silent,
+        "tiny": ids_where(seconds < _TINY_SECONDS),
+        "overlong": ids_where(seconds > _OVERLONG_SECONDS),
+        "no speaker": ids_where([not u.speaker for u in pack.utterances]),
+    }
     warnings = []
-    for kind, ids, property_words, advice in kinds:
+    for kind, ids in affected.items():
         if ids:
-            verb = "is" if len(ids) == 1 else "are"
-            words = (
-                f"{len(ids)} of {len(pack)} utterances {verb} {property_words}, such as {ids[0]}. {advice}"
-            )
-            warnings.append(PackWarning(kind, len(ids), ids[0], words))
+            count = f"{len(ids)} of {len(pack)} utterances {'is' if len(ids) == 1 else 'are'}"
+            warnings.append(PackWarning(kind, len(ids), ids[0], f"{count} {_WORDS[kind].format(ids[0])}"))
     return warnings

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHARD_BYTES = 2**28  # 256 MiB: 2.3 hours of 16-bit waveforms, 1.5 hours of log-Mel frames
-_OPEN_AT_ONCE = 64  # each takes a file descriptor
+_OPEN_AT_ONCE = 64  # shards; each takes a file descriptor
 
 
 def shard_name(stem: str, shard: int, suffix: str) -> str:
-    """The file of a shard."""
+    """Return the file name of a shard."""
     return f"{stem}-{shard:05d}.{suffix}"
 
 
 def first_items(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(shards,) the first item of each: a shard ends before the item that would make it larger than `SHARD_BYTES`.
+    """Return the (shards,) first items: a shard ends before the item that would exceed `SHARD_BYTES`.
 
     Args:
         sizes: (items,) in bytes; an item that is larger alone is a shard of its own.
@@ -38,7 +38,7 @@ def first_items(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class ShardWriter:
-    """Writes arrays one after the other, into a new file wherever `first_items` begins one."""
+    """A writer of arrays one after the other, into a new file wherever `first_items` begins one."""
 
     def __init__(self, folder: Path, stem: str, suffix: str) -> None:
         self._folder, self._names = folder, (stem, suffix)
@@ -96,30 +96,29 @@ class Shards:
         return len(self.firsts) - 1
 
     def __getitem__(self, item: int) -> NDArray[Any]:
-        """The rows of an item, as they lie in the file."""
+        """Return the rows of an item, as they lie in the file."""
         shard = int(self.of[item])
         before = self._ends[self.firsts[shard]]
         return self._map(shard)[self._ends[item] - before : self._ends[item + 1] - before]
 
     def path(self, shard: int) -> Path:
-        """The file of a shard."""
-        stem, suffix = self._names
-        return self._folder / shard_name(stem, shard, suffix)
+        """Return the file of a shard."""
+        return self._folder / shard_name(self._names[0], shard, self._names[1])
 
     def rows(self, shard: int) -> int:
-        """How many rows a shard has."""
+        """Return the number of rows of a shard."""
         return int(self._ends[self.firsts[shard + 1]] - self._ends[self.firsts[shard]])
 
     def size(self, shard: int) -> int:
-        """How many bytes a shard has."""
+        """Return the size of a shard in bytes."""
         return self.rows(shard) * self._row_bytes
 
     def open(self, shard: int) -> NDArray[Any]:
-        """All rows of a shard."""
+        """Return all rows of a shard, memory-mapped."""
         return np.memmap(self.path(shard), self._dtype, "r", shape=(self.rows(shard), *self._row))
 
     def create(self, shard: int, path: Path) -> NDArray[Any]:
-        """A new file for the rows of a shard; OSError where there is no room for it."""
+        """Return a new, writable file for the rows of a shard; OSError where there is no room for it."""
         with open(path, "wb") as file:
             if hasattr(os, "posix_fallocate"):
                 # A hole that turns out to have no room behind it would kill the process.

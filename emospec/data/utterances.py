@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 from emospec.vocabulary import EMOTIONS, common_emotion
 
 Sex = Literal["f", "m", ""]
@@ -19,7 +19,7 @@ CLASS_SETS: dict[str, tuple[str, ...]] = {"iemocap4": ("neutral", "happy", "angr
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One labelled stretch of speech by one speaker.
+    """One labelled piece of speech by one speaker.
 
     Attributes:
         id: unique in its pool, `corpus/stem`.
@@ -80,19 +80,19 @@ def select_classes(
         names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
-            hint = nearest(classes, ("all", *CLASS_SETS)) or "."
-            known = ", ".join(("all", *CLASS_SETS))
+            sets = ("all", *CLASS_SETS)
+            hint = did_you_mean(classes, sets) or "."
             raise CorpusError(
-                f"class set {classes!r} is not known{hint} Known: {known}, or a list of emotions"
+                f"class set {classes!r} is not known{hint} Known: {', '.join(sets)}, or a list of emotions"
             )
         names = CLASS_SETS[classes]
     else:
         names = tuple(common_emotion(c) for c in classes)
     missing = [name for name in names if not present[name]]
     if missing:
-        found = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
+        counts = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
         raise CorpusError(
-            f"no utterance is labelled {', '.join(missing)}. Found: {found}. Choose `classes` among these"
+            f"no utterance is labelled {', '.join(missing)}. Found: {counts}. Choose `classes` among these"
         )
     if len(set(names)) < max(2, len(names)):
         raise CorpusError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from emospec.errors import RunError
 from emospec.evaluation.statistics import ACCURACIES, Comparison, Metric, paired
-from emospec.evaluation.summary import Summary, evaluate, speaker_counts, sum_up
+from emospec.evaluation.summary import Summary, evaluate, grouped, speaker_counts, sum_up
 from emospec.runs.record import RATE, WEIGHT, RunRecord
 
 
@@ -91,7 +91,7 @@ def shared_places(summaries: Sequence[Summary]) -> set[tuple[int, int]]:
 def dev_ua_on(places: set[tuple[int, int]], summary: Summary) -> float:
     """Return a setting's mean dev UA over some folds, or over all of its own where it has none of them."""
     runs = [run for run in summary.runs if run.place in places] or summary.runs
-    return float(np.mean([run.scores["dev"]["UA"] for run in runs]))
+    return float(np.mean([run.scores.dev.ua for run in runs]))
 
 
 def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
@@ -109,7 +109,7 @@ def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
     shared, runs = _on_shared_folds(summaries)
     if not shared:
         raise RunError("the settings share no fold of a repeat, so dev cannot choose among them")
-    chosen = [max(fold, key=lambda run: run.scores["dev"]["UA"]) for fold in zip(*runs, strict=True)]
+    chosen = [max(fold, key=lambda run: run.scores.dev.ua) for fold in zip(*runs, strict=True)]
     return sum_up(chosen, "chosen by dev in each fold")
 
 
@@ -120,11 +120,11 @@ def _on_shared_folds(summaries: Sequence[Summary]) -> tuple[list[tuple[int, int]
     runs = [[mine[place] for place in shared] for mine in by_place]
     for others in runs[1:]:
         for run, other in zip(runs[0], others, strict=True):
-            a, b = run.meta["protocol"], other.meta["protocol"]
-            if (a["name"], a["hash"]) != (b["name"], b["hash"]):
+            a, b = run.meta.protocol, other.meta.protocol
+            if (a.name, a.hash) != (b.name, b.hash):
                 raise RunError(
-                    f"{run.folder} ({a['name']}, fold lists {a['hash'][:12]}) and {other.folder} ({b['name']}, "
-                    f"{b['hash'][:12]}) have other fold lists. Train both on the same pack, split and seed"
+                    f"{run.folder} ({a.name}, fold lists {a.hash[:12]}) and {other.folder} ({b.name}, "
+                    f"{b.hash[:12]}) have other fold lists. Train both on the same pack, split and seed"
                 )
     return shared, runs
 
@@ -171,20 +171,17 @@ class Contrast:
     @property
     def wins(self) -> int:
         """In how many pairs of runs centre loss has the higher test UA."""
-        scores = [[run.scores["test"]["UA"] for run in pair] for pair in self.run_pairs]
+        scores = [[run.scores.test.ua for run in pair] for pair in self.run_pairs]
         without, with_ = np.array(scores, np.float64).reshape(-1, 2).T  # null is NaN
         return int((with_ > without).sum())
 
 
 def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     """Return one contrast per group of settings that differ in centre loss alone, in order of appearance."""
-    groups: dict[frozenset[tuple[str, str]], list[Summary]] = {}
-    for summary in summaries:
-        groups.setdefault(summary.runs[0].but_for(WEIGHT, RATE), []).append(summary)
     results = []
-    for group in groups.values():
-        without = [s for s in group if not s.runs[0].config["loss"]["center_weight"]]
-        with_ = [s for s in group if s.runs[0].config["loss"]["center_weight"]]
+    for group in grouped(summaries, lambda summary: summary.runs[0].but_for(WEIGHT, RATE)):
+        without = [s for s in group if not s.runs[0].settings.loss.center_weight]
+        with_ = [s for s in group if s.runs[0].settings.loss.center_weight]
         best = max(with_, key=partial(dev_ua_on, shared_places(with_))) if with_ else None
         variant = group[0].runs[0].variant
         results.append(Contrast(variant, without[0] if without else None, best, candidates=len(with_)))

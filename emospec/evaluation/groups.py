@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from emospec.evaluation.metrics import unweighted_accuracy, weighted_accuracy
-from emospec.runs.record import predicted_confusion
+from emospec.evaluation.metrics import predicted_confusion, unweighted_accuracy, weighted_accuracy
 
 GROUP_COLUMNS = ("corpus", "speaker", "sex", "language", "text")
 

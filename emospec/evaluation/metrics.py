@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from emospec.errors import RunError
 
 _Integers = NDArray[np.int64]
 
@@ -38,6 +41,18 @@ def confusion_matrix(targets: _Integers, predicted: _Integers, classes: int) -> 
         raise ValueError(f"class indices must lie in [0, {classes})")
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
+
+
+def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> _Integers:
+    """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
+    index = {name: i for i, name in enumerate(classes)}
+    if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
+        raise RunError(
+            f"predictions name {', '.join(map(str, strange))}, the classes are {', '.join(classes)}"
+        )
+    targets = predictions["target"].map(index).to_numpy().astype(np.int64)
+    predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
+    return confusion_matrix(targets, predicted, len(classes))
 
 
 def recalls(confusion: _Integers) -> NDArray[np.float64]:

@@ -1,10 +1,10 @@
 """Summary: the test scores of several runs of one setting, summed up as their protocol asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,9 @@ from emospec.evaluation.statistics import (
     count_by_speaker,
     interval,
 )
-from emospec.runs.record import RunRecord, find_runs, voices
+from emospec.runs.record import RunRecord, find_runs
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Summary:
     @property
     def speaker_overlap(self) -> bool | None:
         """Whether any run's test speakers are in its training or dev; None where that is unknown."""
-        return any_overlap(run.meta["protocol"]["speaker_overlap"] for run in self.runs)
+        return any_overlap(run.meta.protocol.speaker_overlap for run in self.runs)
 
     @cached_property
     def intervals(self) -> dict[Metric, Interval]:
@@ -100,12 +102,12 @@ def summarise(runs: Sequence[RunRecord]) -> Summary:
 
 def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
     """Sum up runs as `summarise` does, under a given name and without checking that they belong together."""
-    confusions = [np.array(run.scores["test"]["confusion"], np.int64) for run in runs]
+    confusions = [np.array(run.scores.test.confusion, np.int64) for run in runs]
     ua_of_runs = np.array([unweighted_accuracy(c) for c in confusions])
     wa_of_runs = np.array([weighted_accuracy(c) for c in confusions])
     total = np.sum(confusions, axis=0)
     number = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
-    if runs[0].meta["protocol"]["name"] == "dai2019":
+    if runs[0].meta.protocol.name == "dai2019":
         how = f"mean over {number}"
         ua, wa = float(ua_of_runs.mean()), float(wa_of_runs.mean())
     else:
@@ -128,7 +130,7 @@ def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
         wa_deviation=float(wa_of_runs.std(ddof=1)) if len(runs) > 1 else float("nan"),
         recall=dict(zip(runs[0].classes, recalls(total).tolist(), strict=True)),
         confusion=total,
-        dev_ua=float(np.mean([run.scores["dev"]["UA"] for run in runs])),
+        dev_ua=float(np.mean([run.scores.dev.ua for run in runs])),
     )
 
 
@@ -138,15 +140,15 @@ def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
     repeats: dict[int, RunRecord] = {}
     folds: dict[tuple[int, int], RunRecord] = {}
     for run in runs:
-        protocol, expected = run.meta["protocol"], first.meta["protocol"]
-        same_repeat = repeats.setdefault(protocol["repeat"], run)
+        protocol, expected = run.meta.protocol, first.meta.protocol
+        same_repeat = repeats.setdefault(protocol.repeat, run)
         differing, from_first = _differing(run, first)
         for trait, other, a, b in (
-            ("protocol", first, protocol["name"], expected["name"]),
+            ("protocol", first, protocol.name, expected.name),
             ("classes", first, run.classes, first.classes),
             ("corpora", first, run.corpora, first.corpora),
             ("settings", first, differing, from_first),
-            ("fold lists", same_repeat, protocol["hash"], same_repeat.meta["protocol"]["hash"]),
+            ("fold lists", same_repeat, protocol.hash, same_repeat.meta.protocol.hash),
         ):
             if a != b:
                 raise RunError(
@@ -168,10 +170,15 @@ def _differing(run: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[s
 
 def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
     """Sum up each setting, protocol, corpora and classes among the runs, in order of appearance."""
-    groups: dict[tuple[object, ...], list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault((run.but_for(), *run.section), []).append(run)
-    return [summarise(group) for group in groups.values()]
+    return [summarise(group) for group in grouped(runs, lambda run: (run.but_for(), *run.section))]
+
+
+def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
+    """Return the items in groups of equal keys, in order of appearance."""
+    groups: dict[Hashable, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
 
 
 def rows_of_test(runs: Sequence[RunRecord]) -> pd.DataFrame:
@@ -182,10 +189,10 @@ def rows_of_test(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """
     tables = []
     for run in runs:
-        protocol = run.meta["protocol"]
-        fold = f".{protocol['fold']}" if protocol["name"] == "dai2019" else ""
+        protocol = run.meta.protocol
+        fold = f".{protocol.fold}" if protocol.name == "dai2019" else ""
         rows = run.predictions()
-        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol['repeat']}{fold}"))
+        tables.append(rows[rows["part"] == "test"].assign(block=f"{protocol.repeat}{fold}"))
     return pd.concat(tables)
 
 
@@ -203,6 +210,11 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts
         predicted=rows["predicted"].map(index),
         classes=len(index),
     )
+
+
+def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
+    """Return the speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
+    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:

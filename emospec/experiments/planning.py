@@ -1,14 +1,23 @@
-"""Settings x folds x repeats -> the runs to do. Says beforehand what does not go together; trains and writes nothing."""
+"""Settings x folds x repeats -> the runs to do. What does not go together is refused before anything is trained."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emospec.config import Settings, load_settings
+from emospec.config import Settings, load_settings, toml_value
 from emospec.errors import ConfigError
-from emospec.experiments.run import notable, refuse_mixture
 from emospec.experiments.spec import RunSpec, doubts_of, open_pack, split_of
+from emospec.runs.folder import refuse_mixture
+from emospec.runs.record import flatten
+
+# The name of a setting tells the first three; the last one changes no result.
+_NAMED_OTHERWISE = (
+    "loss.center_weight",
+    "loss.center_rate",
+    "data.protocol",
+    "training.checkpoint_seconds",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -32,15 +41,15 @@ def plan(
     steps: int = 0,
     seed: int = 0,
     strict: bool = False,
-    command: str = "",
+    command: str | None = None,
 ) -> list[RunSpec]:
-    """The runs of some settings: fold by fold, so that what is done at any time can be compared.
+    """Return the runs of some settings: fold by fold, so that what is done at any time can be compared.
 
     Args:
         folds: only the first so many of each repeat; 0 means all.
         steps: exactly so many in each run; 0 leaves it to the presets.
         strict: refuse folds with a leak.
-        command: how the user asked for them.
+        command: the words that asked for them.
 
     Raises:
         EmospecError: settings, pack, split or folder do not allow it. What is doubtful is logged as a warning.
@@ -50,40 +59,49 @@ def plan(
     refuse_mixture(Path(out), "a folder of runs", but_for="runs")
     settings = [load_settings(arm.preset, arm.overrides, steps) for arm in arms]
     _refuse_equal(arms, settings)
-    planned = [
-        _fold_by_fold(
-            RunSpec(
-                Path(pack),
-                Path(out) / arm.folder,
-                setting,
-                seed=seed,
-                command=command,
-                overrides=notable(setting, arm.preset),
-                strict=strict,
-            ),
-            folds,
-            repeats,
+    specs = []
+    for arm, setting in zip(arms, settings, strict=True):
+        spec = RunSpec(
+            pack=Path(pack),
+            out=Path(out) / arm.folder,
+            settings=setting,
+            seed=seed,
+            command=command or "",
+            changed_settings=changed_settings(setting, arm.preset),
+            strict=strict,
         )
-        for arm, setting in zip(arms, settings, strict=True)
-    ]
-    # Arms may have other numbers of folds.
-    places = sorted({(job.repeat, job.fold) for jobs in planned for job in jobs})
-    return [job for place in places for jobs in planned for job in jobs if (job.repeat, job.fold) == place]
+        specs += _all_folds(spec, folds, repeats)
+    return sorted(specs, key=lambda spec: (spec.repeat, spec.fold))
 
 
-def _fold_by_fold(arm: RunSpec, folds: int, repeats: int) -> list[RunSpec]:
-    """The runs of one setting, whose folder is the arm's; each fold's steps are planned before any is trained."""
-    pack, utterances, _ = open_pack(arm.pack, arm.settings)
-    todo, doubts = [], dict[str, None]()
+def changed_settings(settings: Settings, preset: str) -> tuple[str, ...]:
+    """Return what differs from the preset, `table.key=value`, sorted, except what a setting's name tells."""
+    values, defaults = (flatten(tables.model_dump()) for tables in (settings, load_settings(preset)))
+    changed = sorted(
+        (key, value)
+        for key, value in values.items()
+        if value != defaults[key] and key not in _NAMED_OTHERWISE
+    )
+    return tuple(
+        f"{key}={value if isinstance(value, str) else toml_value(value).replace(' ', '')}"
+        for key, value in changed
+    )
+
+
+def _all_folds(spec: RunSpec, folds: int, repeats: int) -> list[RunSpec]:
+    """Return the runs of one setting, whose folder is the spec's; each fold's steps are planned before any is trained."""
+    pack, utterances, _ = open_pack(spec.pack, spec.settings)
+    specs: list[RunSpec] = []
+    doubts: list[list[str]] = []
     for repeat in range(repeats):
-        split = split_of(utterances, arm.settings, repeat, arm.seed, own=pack.user_corpora)
+        split = split_of(utterances, spec.settings, repeat, spec.seed, own=pack.user_corpora)
         for number, fold in enumerate(split.folds[: folds or None], start=1):
-            todo.append(replace(arm, out=arm.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))
-            found = doubts_of(arm, len(fold.train))
-            doubts |= dict.fromkeys(found if len(todo) == 1 else ())
-    for doubt in doubts:
-        _log.warning("%s: %s", arm.out, doubt)
-    return todo
+            doubts.append(doubts_of(spec, len(fold.train)))
+            specs.append(replace(spec, out=spec.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))
+    # Those of further folds would say the same again.
+    for doubt in doubts[0]:
+        _log.warning("%s: %s", spec.out, doubt)
+    return specs
 
 
 def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:

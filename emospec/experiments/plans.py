@@ -1,36 +1,24 @@
-"""Settings x folds x repeats: many runs, side by side in processes, resumable at any point."""
+"""The experiments of the command line: cross-validation, a sweep of one key, the paper's settings, and the demo."""
 
 import math
-import os
 import re
-import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
-from emospec.data.pack import Pack, prepare
-from emospec.errors import ConfigError, EmospecError, TrainingError, WorkersError, nearest
+from emospec.data.pack import prepare
+from emospec.errors import ConfigError, TrainingError, WorkersError, did_you_mean
+from emospec.experiments.parallel import run_specs
 from emospec.experiments.planning import Arm, plan
-from emospec.experiments.progress import Watch
-from emospec.experiments.run import (
-    RunProgress,
-    command_of,
-    each,
-    refuse_another,
-    refuse_existing,
-    refuse_leaks,
-    refuse_mixture,
-    run_job,
-    setting_options,
-    stage,
-)
-from emospec.experiments.spec import RunSpec, prepare_run
+from emospec.experiments.progress import RunProgress, stage
+from emospec.experiments.spec import RunSpec
 from emospec.report.page import write_report
+from emospec.runs.folder import refuse_mixture
+from emospec.runs.provenance import records_call
 from emospec.runs.record import RunRecord, read_run
 
 
@@ -48,6 +36,7 @@ PAPER: dict[str, list[Arm]] = {
 """The paper's experiment: settings 1 and 2, settings 3 and 4, and its two sweeps."""
 
 
+@records_call
 def crossval(
     pack: Path | str,
     out: Path | str,
@@ -62,6 +51,7 @@ def crossval(
     resume: bool = False,
     strict: bool = False,
     progress: RunProgress | None = None,
+    command: str | None = None,
 ) -> list[RunRecord]:
     """Train and judge one setting on all folds of all repeats of its protocol.
 
@@ -86,19 +76,11 @@ def crossval(
         WorkersError: the cluster cannot be had, or a worker was lost; `resume` goes on.
     """
     arm = Arm("", preset, tuple(overrides))
-    asked: list[object] = [
-        "--out",
-        out,
-        *setting_options(preset, overrides, seed, steps),
-        "--repeats",
-        repeats,
-    ]
-    command = command_of("crossval", pack, *asked, *["--strict"] * strict)
-    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
-    todo = plan([arm], pack, out, repeats=repeats, **more)
-    return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+    specs = plan([arm], pack, out, repeats=repeats, steps=steps, seed=seed, strict=strict, command=command)
+    return run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
+@records_call
 def sweep(
     pack: Path | str,
     out: Path | str,
@@ -116,6 +98,7 @@ def sweep(
     resume: bool = False,
     strict: bool = False,
     progress: RunProgress | None = None,
+    command: str | None = None,
 ) -> list[RunRecord]:
     """Train and judge a preset at several values of one key; all folds of all repeats of each.
 
@@ -127,12 +110,10 @@ def sweep(
     The other arguments and errors are those of `crossval`. Run folders are `out/KEY=VALUE/r0-f1` ...
     """
     arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
-    asked: list[object] = ["--out", out, "--key", key, "--values", ",".join(values)]
-    asked += [*setting_options(preset, overrides, seed, steps), "--repeats", repeats]
-    command = command_of("sweep", pack, *asked, *["--folds", folds] * bool(folds), *["--strict"] * strict)
-    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
-    todo = plan(arms, pack, out, folds=folds, repeats=repeats, **more)
-    return run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+    specs = plan(
+        arms, pack, out, folds=folds, repeats=repeats, steps=steps, seed=seed, strict=strict, command=command
+    )
+    return run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
 
 
 def sweep_values(text: str) -> list[str]:
@@ -156,8 +137,8 @@ def sweep_values(text: str) -> list[str]:
         if count < 1:
             raise ConfigError(f"the range {part!r} is empty: from START, STEP must lead to STOP")
         values += [f"{start + k * step:f}" for k in range(count)]
-    meant = [_number_or_words(value) for value in values]
-    if "" in meant or len(set(meant)) < len(meant):
+    numbers = [_number_or_words(value) for value in values]
+    if "" in numbers or len(set(numbers)) < len(numbers):
         raise ConfigError(f"the values {text!r} hold an empty one or one twice. Name each once")
     return values
 
@@ -169,6 +150,7 @@ def _number_or_words(text: str) -> Decimal | str:
         return text
 
 
+@records_call
 def reproduce(
     pack: Path | str,
     out: Path | str,
@@ -184,6 +166,7 @@ def reproduce(
     resume: bool = False,
     strict: bool = False,
     progress: RunProgress | None = None,
+    command: str | None = None,
 ) -> Path:
     """The paper's experiment: settings 1 to 4, the sweeps of lambda and alpha, and the report.
 
@@ -201,7 +184,7 @@ def reproduce(
     """
     if unknown := [part for part in parts if part not in PAPER]:
         raise ConfigError(
-            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
+            f"part {unknown[0]!r} is not known{did_you_mean(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
         )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):
@@ -209,23 +192,32 @@ def reproduce(
             f"{fixed[0]} is what the paper's experiment varies. Vary it otherwise with `emospec sweep`"
         )
     arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
-    asked: list[object] = ["--out", out, *each("--part", parts), *each("--set", overrides), "--seed", seed]
-    asked += ["--repeats", repeats, *["--folds", folds] * bool(folds), *["--steps", steps] * bool(steps)]
-    command = command_of("reproduce", pack, *asked, *["--strict"] * strict)
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
-    more: dict[str, Any] = {"steps": steps, "seed": seed, "strict": strict, "command": command}
-    todo = plan(chosen, pack, out, folds=folds, repeats=repeats, **more)
+    specs = plan(
+        chosen,
+        pack,
+        out,
+        folds=folds,
+        repeats=repeats,
+        steps=steps,
+        seed=seed,
+        strict=strict,
+        command=command,
+    )
     try:
-        runs = run_jobs(todo, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+        runs = run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
     except (TrainingError, WorkersError):
-        finished = [read_run(job.out) for job in todo if job.is_finished]
+        finished = [read_run(spec.out) for spec in specs if spec.files.is_finished]
         if finished:
             write_report(finished, Path(out) / "report")
         raise
     return write_report(runs, Path(out) / "report")
 
 
-def demo(out: Path | str, *, seed: int = 0, progress: RunProgress | None = None) -> Path:
+@records_call
+def demo(
+    out: Path | str, *, seed: int = 0, progress: RunProgress | None = None, command: str | None = None
+) -> Path:
     """The whole way on a synthesised corpus: recordings, pack, two trainings, report.
 
     Args:
@@ -240,137 +232,9 @@ def demo(out: Path | str, *, seed: int = 0, progress: RunProgress | None = None)
     refuse_mixture(out, "a demo")
     demo_corpus.synthesise(out / "corpus", seed, progress=stage(progress, "synthesise"))
     pack, _ = prepare(read_corpus("demo", out / "corpus"), out / "pack", progress=stage(progress, "prepare"))
-    todo = []
-    for name, overrides in (("without-centre-loss", ["loss.center_weight=0"]), ("with-centre-loss", [])):
-        command = command_of(
-            "train", pack.folder, "--out", out / name, *setting_options("demo", overrides, seed)
-        )
-        todo.append(
-            RunSpec(pack.folder, out / name, load_settings("demo", overrides), seed=seed, command=command)
-        )
-    runs = run_jobs(todo, resume=True, progress=progress)
+    specs = [
+        RunSpec(pack.folder, out / name, load_settings("demo", overrides), seed=seed, command=command or "")
+        for name, overrides in (("without-centre-loss", ["loss.center_weight=0"]), ("with-centre-loss", []))
+    ]
+    runs = run_specs(specs, resume=True, progress=progress)
     return write_report(runs, out / "report", "emospec demo: what centre loss does")
-
-
-def run_jobs(
-    todo: Sequence[RunSpec],
-    *,
-    jobs: int = 0,
-    cluster: str = "",
-    resume: bool = False,
-    progress: RunProgress | None = None,
-) -> list[RunRecord]:
-    """Do runs side by side, in processes unless it is one at a time, and return them in the order given.
-
-    N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
-
-    Raises:
-        ProtocolError: a job is strict and its fold has a leak; nothing is trained then.
-        RunError: a folder holds a run of other settings; nothing is trained then.
-        TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
-        WorkersError: the cluster cannot be had, or a worker was lost.
-    """
-    import joblib
-    import torch
-
-    from emospec.workers import side_by_side
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "many runs start processes of their own: launch this one in one process, or `emospec train` in several"
-        )
-    for job in todo:
-        refuse_existing(job.out, resume)
-        if (job.out / "meta.json").is_file():
-            refuse_another(prepare_run(job))
-    for job in _each_fold_once(job for job in todo if job.strict):
-        refuse_leaks(job)
-    at_once = 0 if cluster else min(jobs or _at_once(), len(todo))
-    threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
-    parent, folder = (0 if cluster else os.getpid()), Path.cwd()
-    # A cluster that grows is told of all of them.
-    with side_by_side(jobs if cluster else at_once, cluster, ahead=len(todo) if cluster else 1) as work:
-        _prepare_frames(todo, progress)
-        watch = Watch(todo, progress, at_once) if progress else None
-        try:
-            # The runs' own folders were judged above, all before the first one started.
-            each = (
-                joblib.delayed(_run_safely)(replace(job, threads=threads), folder, parent) for job in todo
-            )
-            outcomes = dict(work(each))
-        finally:
-            if watch:
-                watch.stop()
-    failed = {out: error for out, error in outcomes.items() if error}
-    if failed:
-        out, error = next(iter(failed.items()))
-        raise TrainingError(
-            f"{len(failed)} of {len(todo)} runs failed; --resume repeats them. The first, {out}: {error}"
-        )
-    return [read_run(job.out) for job in todo]
-
-
-def _at_once() -> int:
-    """Runs side by side where no number is asked for; a GPU's memory may not hold as many as there are cores."""
-    import joblib
-    import torch
-
-    return 1 if torch.cuda.is_available() else int(joblib.cpu_count())
-
-
-def _each_fold_once(todo: Iterable[RunSpec]) -> list[RunSpec]:
-    """One job for each fold of each draw: settings that share the data share its audit."""
-    folds = {
-        (
-            *(job.pack, job.settings.data.model_dump_json(), job.settings.training.start_from),
-            *(job.fold, job.repeat, job.seed),
-        ): job
-        for job in todo
-    }
-    return list(folds.values())
-
-
-def _run_safely(job: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
-    """Do one run in a worker; its error, if any, comes back as words.
-
-    Args:
-        job: the run.
-        folder: where the caller is, so that relative paths mean the same here.
-        parent: the caller's process; 0 on a cluster.
-    """
-    from emospec.workers import leave_with, refuse_unwanted
-
-    def stay_wanted(*_: object) -> None:
-        # One that went on would meet --resume in its run's folder.
-        if parent:
-            leave_with(parent)
-        else:
-            refuse_unwanted()
-
-    try:
-        os.chdir(folder)
-    except OSError as error:
-        return job.out, f"a worker does not see {folder} ({error.strerror}). All workers need the same files"
-    try:
-        run_job(job, resume=True, progress=stay_wanted)
-    except EmospecError as error:
-        return job.out, str(error)
-    except Exception as error:  # such as no memory on the accelerator: the other runs go on
-        traceback.print_exc()
-        return job.out, f"{type(error).__name__}: {error}"
-    return job.out, ""
-
-
-def _prepare_frames(todo: Sequence[RunSpec], progress: RunProgress | None) -> None:
-    """Compute each pack's frames once, before the runs that share them start."""
-    from emospec.learning.device import reuse_freed_memory
-    from emospec.learning.frame_store import FrameStore
-    from emospec.learning.spectrogram import LogSpectrogram
-
-    reuse_freed_memory()
-    for pack, frontend in dict.fromkeys((job.pack, job.settings.frontend) for job in todo):
-        FrameStore(
-            Pack(pack),
-            LogSpectrogram(frontend.kind, frontend.max_frames),
-            stage(progress, "spectrograms"),
-        )

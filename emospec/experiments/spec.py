@@ -1,14 +1,15 @@
-"""A run that is asked for: its settings, with the utterances, classes and fold that they mean.
+"""A run that is asked for -> the same with its data: the utterances, classes, fold and audit that its settings mean.
 
-Trains nothing and writes nothing; says beforehand what does not go together.
+Nothing here trains or writes.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from emospec.config import Settings
 from emospec.data.audit import Audit, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA, Corpus
 from emospec.data.pack import Pack
-from emospec.data.splits import Fold, Split, make_split
+from emospec.data.splits import PARTS, Fold, Split, make_split
 from emospec.data.utterances import Utterance, select_classes
-from emospec.errors import ConfigError, ProtocolError
-from emospec.evaluation.overlap import speaker_overlap
+from emospec.errors import ConfigError, ProtocolError, RunError
+from emospec.evaluation.overlap import fold_overlap, speaker_overlap
 from emospec.inference.model import WEIGHTS
 from emospec.learning.task import TrainingResult, TrainingTask
+from emospec.runs.folder import RunFolder
+from emospec.runs.meta import Hardware, Meta, PackFacts, Protocol
+from emospec.runs.provenance import commit, corpus_facts, versions
 from emospec.runs.record import RunRecord, read_run
 
 
@@ -39,8 +43,8 @@ class RunSpec:
         repeat: from 0.
         seed: seeds the split, the initial weights and the batches.
         threads: for torch; 0 leaves torch's own choice.
-        command: how the user asked for it.
-        overrides: what of the preset was changed, beside lambda, alpha and the protocol.
+        command: the command line or Python call that asked for it.
+        changed_settings: what differs from the preset, beside lambda, alpha and the protocol.
         strict: a leak that the audit finds is an error.
     """
 
@@ -52,20 +56,20 @@ class RunSpec:
     seed: int = 0
     threads: int = 0
     command: str = ""
-    overrides: tuple[str, ...] = ()
+    changed_settings: tuple[str, ...] = ()
     strict: bool = False
 
     @property
-    def is_finished(self) -> bool:
-        """Whether the run's folder holds all of it: `scores.json` is written last."""
-        return (self.out / "scores.json").is_file()
+    def files(self) -> RunFolder:
+        """The paths of the run's files."""
+        return RunFolder(self.out)
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A job with its data: the pack's utterances of the classes in use, and their split."""
+    """A run with its data: the pack's utterances of the classes in use, and their split."""
 
-    job: RunSpec
+    spec: RunSpec
     pack: Pack
     utterances: Sequence[Utterance]
     classes: tuple[str, ...]
@@ -74,42 +78,65 @@ class PreparedRun:
     @property
     def fold(self) -> Fold:
         """Which utterances train, select and test: indices into `utterances`."""
-        return self.split.folds[self.job.fold - 1]
+        return self.split.folds[self.spec.fold - 1]
 
     @property
     def seed(self) -> int:
         """Seeds the initial weights and the batches: another for each fold and repeat."""
-        job = self.job
-        return int(np.random.SeedSequence([job.seed, job.repeat, job.fold]).generate_state(1)[0])
+        spec = self.spec
+        return int(np.random.SeedSequence([spec.seed, spec.repeat, spec.fold]).generate_state(1)[0])
 
     @cached_property
-    def fingerprint(self) -> str:
+    def settings_hash(self) -> str:
         """A hash of everything that a run's result depends on, beside the machine."""
-        job = self.job
-        settings = job.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
+        spec = self.spec
+        settings = spec.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
         labels = sorted((u.id, u.emotion) for u in self.utterances)
         data = (self.pack.digest, self.split.hash, emospec.__version__)
-        facts = (labels, settings, job.fold, job.repeat, job.seed, *data, *self._hashes_of_sources())
+        facts = (labels, settings, spec.fold, spec.repeat, spec.seed, *data, *self._hashes_of_sources())
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @cached_property
     def start(self) -> RunRecord | None:
         """The run whose weights are taken over; RunError where it is not there, or not finished."""
-        named = self.job.settings.training.start_from
-        return read_run(Path(named)) if named else None
+        folder = self.spec.settings.training.start_from
+        return read_run(Path(folder)) if folder else None
 
     def _hashes_of_sources(self) -> list[str]:
         """Hashes of the files that settings name, on which a result depends too."""
-        teacher = self.job.settings.loss.teacher
+        teacher = self.spec.settings.loss.teacher
         try:
             contents = [Path(teacher).read_bytes()] if teacher else []
         except OSError as error:
             raise ConfigError(f"loss.teacher {teacher}: cannot be read ({error.strerror})") from error
-        contents += [(self.start.folder / "model" / WEIGHTS).read_bytes()] if self.start else []
+        contents += [(self.start.files.model / WEIGHTS).read_bytes()] if self.start else []
         return [hashlib.sha256(content).hexdigest() for content in contents]
 
+    def refuse_another(self) -> None:
+        """Refuse to go on in a folder that holds a run of other settings, finished or begun.
+
+        Raises:
+            RunError: it does. Nothing of it is touched.
+            ConfigError: a file that the settings name cannot be read.
+        """
+        files, expected = self.spec.files, self.settings_hash
+        if not files.is_begun:
+            return
+        try:
+            present = Meta.read(files.meta).settings_hash
+        except (OSError, ValueError) as error:
+            raise RunError(f"{files.meta} cannot be read ({error}). Train into another folder") from error
+        if present != expected:
+            state, go_on = "finished run", "Name"
+            if not files.is_finished:
+                state, go_on = "checkpoint", "Resume with the settings of its config.toml, or name"
+            raise RunError(
+                f"{files.path} holds a {state} of other settings, utterances or another version. "
+                f"{go_on} another folder"
+            )
+
     def audit(self) -> Audit:
-        """What can be said of the fold before its training."""
+        """Audit the fold before its training."""
         audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
         start = self.start
         if start is None:
@@ -118,28 +145,86 @@ class PreparedRun:
         known = (u.id for u, part in zip(self.utterances, parts, strict=True) if part)
         overlap = speaker_overlap(start, self.pack, [self.utterances[i] for i in self.fold.test])
         unsure = "" if overlap.verdict is False else overlap.words
-        found = audit_start(self.fold, self.utterances, str(start.folder), known, overlap.shared, unsure)
-        return Audit((*audit.findings, found))
+        finding = audit_start(self.fold, self.utterances, str(start.folder), known, overlap.shared, unsure)
+        return Audit((*audit.findings, finding))
+
+    def audit_after(self, audit: Audit, result: TrainingResult) -> Audit:
+        """Return the audit with the lists that in fact fitted the standardiser and chose the model."""
+        fitted_on, selected_on = (
+            hash_ids(self.pack.utterances[i].id for i in used)
+            for used in (result.fitted_on, result.selected_on)
+        )
+        return audit.replaced(
+            audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
+        )
 
     @property
     def doubts(self) -> list[str]:
-        """Return in words what of the training the user hardly wants."""
-        return doubts_of(self.job, len(self.fold.train))
+        """What of the training the user hardly wants, in words."""
+        return doubts_of(self.spec, len(self.fold.train))
 
     def part(self, name: str) -> list[int]:
         """Indices into the pack of train, dev or test."""
         return self.pack.places([self.utterances[i] for i in self.fold.part(name)])
 
-    def usual_seconds(self) -> float:
-        """99 % of the training utterances are no longer."""
-        lengths = self.pack.entries.samples[self.part("train")]
-        return round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2)
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The split, and the part of it that the run is."""
+        overlap = fold_overlap(self.fold, self.utterances)
+        return Protocol(
+            name=self.split.protocol,
+            words=self.split.words,
+            speaker_overlap=overlap.verdict,
+            overlap_words=overlap.words,
+            fold=self.spec.fold,
+            folds=len(self.split.folds),
+            repeat=self.spec.repeat,
+            hash=self.split.hash,
+        )
 
-    def task(self, protocol: dict[str, Any]) -> TrainingTask:
-        """What the training room needs."""
+    def meta(self, audit: Audit, hardware: Hardware, parameters: int) -> Meta:
+        """Return what is known before the training: enough to know what is done, on what, and to repeat it.
+
+        Args:
+            audit: of the fold.
+            hardware: of the machine that trains.
+            parameters: of the network.
+        """
+        spec, utterances = self.spec, self.utterances
+        lengths = self.pack.entries.samples[self.part("train")]
+        counts = {part: Counter(utterances[i].emotion for i in self.fold.part(part)) for part in PARTS}
+        return Meta(
+            emospec=emospec.__version__,
+            preset=spec.settings.name,
+            changed_settings=spec.changed_settings,
+            command=spec.command,
+            commit=commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions(),
+            seed=spec.seed,
+            classes=self.classes,
+            settings_hash=self.settings_hash,
+            protocol=self.protocol,
+            pack=PackFacts(
+                folder=str(self.pack.folder), digest=self.pack.digest, skipped=len(self.pack.skipped)
+            ),
+            corpora=tuple(
+                corpus_facts(name, utterances, self.pack.user_corpora.get(name))
+                for name in sorted({u.corpus for u in utterances})
+            ),
+            earlier_corpora=tuple(self.start.learned_from) if self.start else (),
+            counts={part: dict(numbers) for part, numbers in counts.items()},
+            hardware=hardware,
+            usual_seconds=round(float(np.quantile(lengths, 0.99)) / SAMPLE_RATE, 2),
+            parameters=parameters,
+            audit=audit,
+        )
+
+    def task(self) -> TrainingTask:
+        """Return the input of the training."""
         targets = np.full(len(self.pack), -1, np.int64)
         targets[self.pack.places(self.utterances)] = [self.classes.index(u.emotion) for u in self.utterances]
-        settings = self.job.settings
+        settings = self.spec.settings
         return TrainingTask(
             train=self.part("train"),
             dev=self.part("dev"),
@@ -150,53 +235,43 @@ class PreparedRun:
             names=[u.id for u in self.pack.utterances],
             groups=self._groups(),
             seed=self.seed,
-            settings_hash=self.fingerprint,
-            protocol=protocol,
+            settings_hash=self.settings_hash,
+            protocol=self.protocol.to_dict(),
         )
 
     def _groups(self) -> list[int]:
         """The number of each utterance's corpus, where classes are weighted within corpora."""
         corpora = [u.corpus for u in self.pack.utterances]
-        within = self.job.settings.loss.weights == "corpus"
+        within = self.spec.settings.loss.weights == "corpus"
         return [sorted(set(corpora)).index(name) for name in corpora] if within else []
 
-    def proved(self, audit: Audit, result: TrainingResult) -> Audit:
-        """The audit with the lists that in fact fitted the standardiser and chose the model."""
-        fitted_on, selected_on = (
-            hash_ids(self.pack.utterances[i].id for i in used)
-            for used in (result.fitted_on, result.selected_on)
-        )
-        return audit.replaced(
-            audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
-        )
 
-
-def prepare_run(job: RunSpec) -> PreparedRun:
-    """Open what a job needs.
+def prepare_run(spec: RunSpec) -> PreparedRun:
+    """Open the data of a run.
 
     Raises:
         EmospecError: settings, pack or split do not allow it.
     """
-    pack, utterances, classes = open_pack(job.pack, job.settings)
-    split = split_of(utterances, job.settings, job.repeat, job.seed, own=pack.user_corpora)
-    if not 1 <= job.fold <= len(split.folds):
+    pack, utterances, classes = open_pack(spec.pack, spec.settings)
+    split = split_of(utterances, spec.settings, spec.repeat, spec.seed, own=pack.user_corpora)
+    if not 1 <= spec.fold <= len(split.folds):
         raise ProtocolError(
-            f"fold {job.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
+            f"fold {spec.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
         )
-    ready = PreparedRun(job, pack, utterances, classes, split)
-    job.settings.training.plan(len(ready.fold.train))
-    return ready
+    prepared = PreparedRun(spec, pack, utterances, classes, split)
+    spec.settings.training.plan(len(prepared.fold.train))
+    return prepared
 
 
-def doubts_of(job: RunSpec, utterances: int) -> list[str]:
-    """Return what of a training on so many utterances is hardly what the user wants, in words.
+def doubts_of(spec: RunSpec, utterances: int) -> list[str]:
+    """Return what of a training on so many utterances the user hardly wants, in words.
 
     Such is a lambda that never acts.
 
     Raises:
         ConfigError: no model could be chosen.
     """
-    training, loss, doubts = job.settings.training, job.settings.loss, []
+    training, loss, doubts = spec.settings.training, spec.settings.loss, []
     steps, _ = training.plan(utterances)
     if loss.center_weight and steps <= loss.warmup_steps:
         doubts.append(
@@ -208,7 +283,7 @@ def doubts_of(job: RunSpec, utterances: int) -> list[str]:
 
 
 def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:
-    """The pack, its utterances of the classes in use, and the classes.
+    """Return the pack, its utterances of the classes in use, and the classes.
 
     The class set `default` is the one that the corpus is known for, such as four of IEMOCAP's
     emotions; for a pool or a corpus of your own it is all that is there.
@@ -217,8 +292,8 @@ def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tu
     utterances, classes = opened.utterances, settings.data.classes
     if classes == "default":
         corpus = _only_corpus(utterances, opened.user_corpora)
-        known = corpus.classes if corpus else {}
-        utterances, classes = [u for u in utterances if not known or u.emotion in known], "all"
+        usual = corpus.classes if corpus else {}
+        utterances, classes = [u for u in utterances if not usual or u.emotion in usual], "all"
     return opened, *select_classes(utterances, classes)
 
 

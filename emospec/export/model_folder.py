@@ -20,10 +20,11 @@ from emospec.inference.model import CARD, CONFIG, GRAPH, INT8_GRAPH, MODEL_FORMA
 from emospec.report.card import model_card
 from emospec.runs.record import RunRecord, find_runs, read_run
 
-CLOUD_POINTS = 600
-CALIBRATION_UTTERANCES = 64  # at most
+_CLOUD_POINTS = 600
+# At most.
+_CALIBRATION_UTTERANCES = 64
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 def export_model(
@@ -35,7 +36,7 @@ def export_model(
     crossval: Path | str | None = None,
     notes: str = "",
 ) -> Model:
-    """Make a model folder of a finished run: weights, graph, card, and what use needs to know of z.
+    """Make a model folder of a finished run: weights, graph, card, and the facts about z that prediction needs.
 
     The temperatures are fitted on dev, the centres and the plane on training utterances; test has no part.
 
@@ -43,13 +44,10 @@ def export_model(
         run: the run folder.
         out: the model folder, made here.
         int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
-        float16: store the graphs' weights in 16 bits: about half the files, computed as before. How far int8 moves
-            probabilities is told from before that.
-        crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
+        float16: store the graphs' weights in 16 bits: about half the files, computed as before. `int8_deviation` is
+            from before that.
+        crossval: a folder of runs that cross-validate the same recipe; the card then gives their scores too.
         notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
-
-    Returns:
-        The model, read back.
 
     Raises:
         ModelError: `out` exists.
@@ -62,6 +60,11 @@ def export_model(
     source, out = read_run(Path(run)), Path(out)
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
+    for key, value in (("usual_seconds", source.meta.usual_seconds), ("audit", source.scores.audit)):
+        if value is None:
+            raise RunError(
+                f"{run} was trained by an earlier version of emospec, which did not note {key!r}. Train it again"
+            )
     try:
         whole = summarise(find_runs([Path(crossval)])) if crossval else None
         card = model_card(source, whole, notes)
@@ -73,7 +76,7 @@ def export_model(
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
-        learner = Learner.load(source.folder / "model")
+        learner = Learner.load(source.files.model)
         export(learner, part / GRAPH)
         if int8 is not None:
             deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
@@ -92,7 +95,7 @@ def export_model(
 
 
 def _config(run: RunRecord) -> dict[str, Any]:
-    """What `inference.model` reads of a run."""
+    """Return what `inference.model` reads of a run."""
     features = run.features()
     z, labels = features["z"].astype(np.float64), features["label"]
     train, dev = (features["part"] == part for part in ("train", "dev"))
@@ -103,7 +106,7 @@ def _config(run: RunRecord) -> dict[str, Any]:
     return {
         "format": MODEL_FORMAT,
         "emospec": emospec.__version__,
-        "frontend": run.config["frontend"],
+        "frontend": run.settings.frontend.model_dump(exclude_unset=True),
         "classes": [
             {
                 "name": name,
@@ -112,47 +115,52 @@ def _config(run: RunRecord) -> dict[str, Any]:
             }
             for name, center in zip(run.classes, centers, strict=True)
         ],
-        "class_set": run.config["data"]["classes"],
+        "class_set": run.settings.data.classes,
         "temperature": fit_temperature(probabilities.to_numpy(), targets),
         "distance_temperature": _distance_temperature(z[dev], centers, targets),
         "plane": _plane(z[train], [run.classes.index(label) for label in labels[train]]),
         "training": {
             "setting": run.setting,
-            "seed": run.meta["seed"],
-            "protocol": run.meta["protocol"],
-            "corpora": run.learned_from,
-            "usual_seconds": run.meta["usual_seconds"],
-            "command": run.meta["command"],
+            "seed": run.meta.seed,
+            "protocol": run.meta.protocol.to_dict(),
+            "corpora": [corpus.to_dict() for corpus in run.learned_from],
+            "usual_seconds": run.meta.usual_seconds,
+            "command": run.meta.command,
         },
-        "scores": {part: {key: run.scores[part][key] for key in ("UA", "WA")} for part in ("dev", "test")},
-        "audit": run.scores["audit"],
+        "scores": {
+            part: {"UA": scores.ua, "WA": scores.wa}
+            for part, scores in (("dev", run.scores.dev), ("test", run.scores.test))
+        },
+        "audit": run.scores.audit,
     }
 
 
 def _crossval(whole: Summary) -> dict[str, Any]:
-    """What a cross-validation of the recipe gave: UA with the ends of its interval."""
-    judged = {"all": whole.intervals["UA"]} | whole.by_corpus
+    """Return the result of a cross-validation of the recipe: UA with the ends of its interval."""
+    intervals = {"all": whole.intervals["UA"]} | whole.by_corpus
     return {
-        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "protocol": whole.runs[0].meta.protocol.name,
         "speaker_overlap": whole.speaker_overlap,
-        "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
+        "UA": {name: [ua.estimate, ua.low, ua.high] for name, ua in intervals.items()},
     }
 
 
-def _distance_temperature(z: Floats, centers: Floats, targets: NDArray[np.int64]) -> float:
-    """T of softmax(-||z - c||^2 / T), fitted on dev."""
+def _distance_temperature(z: _Floats, centers: _Floats, targets: NDArray[np.int64]) -> float:
+    """Return T of softmax(-||z - c||^2 / T), fitted on dev."""
     squared = np.square(z[:, None] - centers).sum(axis=2)
-    scale = float(squared.min(axis=1).mean()) or 1.0  # near T, so that no probability underflows
+    # A scale near T, so that no probability underflows.
+    scale = float(squared.min(axis=1).mean()) or 1.0
     odds = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / scale)
     return scale * fit_temperature(odds / odds.sum(axis=1, keepdims=True), targets)
 
 
-def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
-    """The two principal axes of training z and a thinned cloud on them."""
+def _plane(z: _Floats, labels: list[int]) -> dict[str, Any]:
+    """Return the two principal axes of training z and a thinned cloud on them."""
     mean = z.mean(axis=0)
     axes = np.linalg.svd(z - mean, full_matrices=False)[2][:2]
-    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]  # a sign that repeats
-    kept = np.sort(np.random.default_rng(0).permutation(len(z))[:CLOUD_POINTS])
+    # The same sign each time: that of the largest component.
+    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
+    kept = np.sort(np.random.default_rng(0).permutation(len(z))[:_CLOUD_POINTS])
     return {
         "mean": _rounded(mean),
         "axes": _rounded(axes),
@@ -162,9 +170,9 @@ def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
 
 
 def _calibration(run: RunRecord, pack: Pack) -> list[NDArray[np.float32]]:
-    """Waveforms of some training utterances, spread over the fold."""
+    """Return waveforms of some training utterances, spread over the fold."""
     train = [name for name, part in run.known_utterances().items() if part == "train"]
-    chosen = set(train[:: max(1, math.ceil(len(train) / CALIBRATION_UTTERANCES))])
+    chosen = set(train[:: max(1, math.ceil(len(train) / _CALIBRATION_UTTERANCES))])
     places = [i for i, utterance in enumerate(pack.utterances) if utterance.id in chosen]
     if len(places) < len(chosen):
         raise ModelError(
@@ -173,6 +181,6 @@ def _calibration(run: RunRecord, pack: Pack) -> list[NDArray[np.float32]]:
     return [pack.waveform(i) for i in places]
 
 
-def _rounded(values: Floats, digits: int = 8) -> Any:
-    """Lists of numbers with so many significant digits."""
+def _rounded(values: _Floats, digits: int = 8) -> Any:
+    """Return lists of numbers with so many significant digits."""
     return np.vectorize(lambda v: float(f"{v:.{digits}g}"))(values).tolist() if values.size else []

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 if TYPE_CHECKING:
     from emospec.evaluation.comparison import Contrast
     from emospec.evaluation.statistics import Interval
@@ -70,6 +68,8 @@ def signed_ends(interval: "Interval") -> str:
 
 
 def _missing(reason: str) -> str:
+    from markupsafe import Markup  # of the extra `train`, which the command line's tables do without
+
     return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
 
 
@@ -116,7 +116,7 @@ def verdict(contrast: "Contrast") -> str:
 
 def _center_words(run: "RunRecord", more: str = "") -> str:
     """Return the start of a sentence: "With centre loss (λ 0.3, α 0.5)", or "Without centre loss"."""
-    loss = run.config["loss"]
-    if not loss["center_weight"]:
+    loss = run.settings.loss
+    if not loss.center_weight:
         return "Without centre loss"
-    return f"With centre loss (λ {loss['center_weight']:g}, α {loss['center_rate']:g}{more})"
+    return f"With centre loss (λ {loss.center_weight:g}, α {loss.center_rate:g}{more})"

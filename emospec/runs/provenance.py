@@ -1,57 +1,66 @@
-"""Where a result comes from: commit, versions, machine, corpora."""
+"""The origin of a result: commit, versions, machine, corpora, and the call that asked for it."""
 
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+import emospec
 from emospec.data.corpora import CORPORA
 from emospec.data.corpora.user import USER_READERS, UserCorpus
 from emospec.data.utterances import Utterance
+from emospec.runs.meta import CorpusFacts, Hardware
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that can move a number."""
+    """The versions of Python and of the packages that can move a number."""
     packages = ("torch", "numpy", "soundfile", "soxr")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | None = None) -> dict[str, Any]:
-    """Return what a report must say of a corpus: title, licence, citation, and how much of it was used.
+def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | None = None) -> CorpusFacts:
+    """Return the facts about a corpus and about how much of it was used.
 
     Args:
         name: in its utterances.
         utterances: of this corpus and others.
-        own: what is said of it where it is the user's own, whatever corpus has that name.
+        own: its terms, where it is the user's own, whatever corpus has that name.
     """
-    mine = [u for u in utterances if u.corpus == name]
-    known = CORPORA.get(name) if own is None or name in USER_READERS else None
+    used = [u for u in utterances if u.corpus == name]
+    corpus = CORPORA.get(name) if own is None or name in USER_READERS else None
     reader = {"reader": own.reader} if own else {}
-    return reader | {
-        "name": name,
-        "title": known.title if known else name,
-        "licence": own.licence if own else known.licence if known else "",
-        "speech": known.speech if known else "",
-        "citation": known.citation if known else "",
-        "utterances": len(mine),
-        "speakers": len({u.speaker for u in mine if u.speaker}),
-        "languages": sorted({u.language for u in mine if u.language}),
-    }
+    return CorpusFacts(
+        **reader,
+        name=name,
+        title=corpus.title if corpus else name,
+        licence=own.licence if own else corpus.licence if corpus else "",
+        speech=corpus.speech if corpus else "",
+        citation=corpus.citation if corpus else "",
+        utterances=len(used),
+        speakers=len({u.speaker for u in used if u.speaker}),
+        languages=tuple(sorted({u.language for u in used if u.language})),
+    )
 
 
-def hardware(threads: int, device: str) -> dict[str, Any]:
-    """Processor, cores, threads and accelerator."""
+def hardware(threads: int, device: str, processes: int) -> Hardware:
+    """The processor, its cores, and what of the machine is used."""
     processor = platform.processor() or platform.machine()
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(
             (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor
         )
-    return {"processor": processor, "cores": os.cpu_count(), "threads": threads, "device": device}
+    return Hardware(
+        processor=processor, cores=os.cpu_count(), threads=threads, device=device, processes=processes
+    )
 
 
 def commit() -> str | None:
@@ -61,12 +70,36 @@ def commit() -> str | None:
     try:
         # An environment may lie inside the checkout of another project.
         subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True)
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
+        head, changes = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + "+" * bool(changed.strip())
+    return f"{head}+" if changes else head
+
+
+def records_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function's option `command` default to the Python call as it was made.
+
+    The command line passes its own words as `command`. The option `progress` is left out: it changes no result.
+    """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **options: P.kwargs) -> R:
+        if options.get("command") is None:
+            options["command"] = _call_text(function, args, options)
+        return function(*args, **options)
+
+    return wrapper
+
+
+def _call_text(function: Callable[..., object], arguments: Sequence[object], options: dict[str, Any]) -> str:
+    home = "emospec" if function.__name__ in emospec.__all__ else function.__module__
+    named = {key: value for key, value in options.items() if key not in ("command", "progress")}
+    words = [*map(_literal, arguments), *(f"{key}={_literal(value)}" for key, value in named.items())]
+    return f"{home}.{function.__name__}({', '.join(words)})"
+
+
+def _literal(value: object) -> str:
+    return repr(str(value) if isinstance(value, Path) else value)

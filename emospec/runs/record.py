@@ -4,7 +4,6 @@ A run is one training with one test set (one fold of one repeat). A setting is w
 share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
 """
 
-import json
 import os
 import tomllib
 import zipfile
@@ -19,16 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from emospec.config import with_current_keys
-from emospec.data.audit import Audit
+from emospec.config import Settings, with_current_keys
 from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
-from emospec.evaluation.metrics import confusion_matrix
+from emospec.runs.folder import RunFolder
+from emospec.runs.meta import CorpusFacts, Meta
+from emospec.runs.scores import Scores
+from emospec.runs.stored import mistake_of
 
-WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `Run.flat`
+WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `RunRecord.flat`
 
 
 @dataclass(frozen=True)
@@ -37,60 +39,59 @@ class RunRecord:
 
     Attributes:
         folder: where it lies.
-        config: the resolved settings, as in `config.toml`.
+        settings: resolved, as in `config.toml`.
         meta: commit, versions, hardware, seed, protocol, corpora, counts, as in `meta.json`.
         scores: dev and test scores of this run, as in `scores.json`.
     """
 
     folder: Path
-    config: dict[str, Any]
-    meta: dict[str, Any]
-    scores: dict[str, Any]
+    settings: Settings
+    meta: Meta
+    scores: Scores
+
+    @property
+    def files(self) -> RunFolder:
+        """The paths of its files."""
+        return RunFolder(self.folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of the confusion matrix."""
-        return tuple(self.meta["classes"])
+        return self.meta.classes
 
     @property
     def corpora(self) -> tuple[str, ...]:
         """Names of the corpora that it was trained and judged on."""
-        return tuple(corpus["name"] for corpus in self.meta["corpora"])
+        return tuple(corpus.name for corpus in self.meta.corpora)
 
     @property
-    def learned_from(self) -> list[dict[str, Any]]:
+    def learned_from(self) -> list[CorpusFacts]:
         """Facts of every corpus whose recordings made the weights: its own, then those of the run it started from."""
-        own = {(c["name"], c["licence"]) for c in self.meta["corpora"]}
-        earlier = (c for c in self.meta.get("earlier_corpora", []) if (c["name"], c["licence"]) not in own)
-        return [*self.meta["corpora"], *earlier]
+        own = {(c.name, c.licence) for c in self.meta.corpora}
+        earlier = (c for c in self.meta.earlier_corpora if (c.name, c.licence) not in own)
+        return [*self.meta.corpora, *earlier]
 
     @property
     def own_corpora(self) -> frozenset[str]:
         """Names of those corpora that are the user's own, and under which another may hold other recordings."""
-        return frozenset(USER_READERS) | {
-            corpus["name"] for corpus in self.learned_from if corpus.get("reader")
-        }
+        return frozenset(USER_READERS) | {corpus.name for corpus in self.learned_from if corpus.reader}
 
     @property
     def place(self) -> tuple[int, int]:
         """Repeat, from 0, and fold, from 1."""
-        return int(self.meta["protocol"]["repeat"]), int(self.meta["protocol"]["fold"])
-
-    @cached_property
-    def audit(self) -> Audit:
-        """What the audit of its fold found; no findings where it was not audited."""
-        return Audit.from_dict(self.meta.get("audit", {"findings": []}))
+        return self.meta.protocol.repeat, self.meta.protocol.fold
 
     @property
     def section(self) -> tuple[object, ...]:
         """Protocol, corpora and classes: what is said of several runs is said of those that share it."""
-        return self.meta["protocol"]["name"], self.corpora, self.classes
+        return self.meta.protocol.name, self.corpora, self.classes
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What of `config` can move a result, but for `section`, which `config` can name in several ways."""
-        training = {k: v for k, v in self.config.get("training", {}).items() if k != "checkpoint_seconds"}
-        return {k: v for k, v in self.config.items() if k != "data"} | {"training": training}
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that can move a result, as `config.toml` has them, but for `data`: see `section`."""
+        return self.settings.model_dump(
+            exclude={"data": True, "training": {"checkpoint_seconds"}}, exclude_unset=True
+        )
 
     @property
     def setting(self) -> str:
@@ -98,23 +99,23 @@ class RunRecord:
 
         Further overrides of the preset are named, and a seed other than 0.
         """
-        loss = self.config["loss"]
-        center = [f"λ {loss['center_weight']:g}"]
-        if loss["center_weight"]:
-            center.append(f"α {loss['center_rate']:g}")
+        loss = self.settings.loss
+        center = [f"λ {loss.center_weight:g}"]
+        if loss.center_weight:
+            center.append(f"α {loss.center_rate:g}")
         preset, *more = self.variant.split(", ", 1)
         return ", ".join([preset, *center, *more])
 
     @property
     def variant(self) -> str:
         """The setting but for lambda and alpha: the preset, further overrides, a seed other than 0."""
-        seed = [f"seed {self.meta['seed']}"] * bool(self.meta["seed"])
-        return ", ".join([self.meta["preset"], *self.meta.get("overrides", []), *seed])
+        seed = [f"seed {self.meta.seed}"] if self.meta.seed else []
+        return ", ".join([self.meta.preset, *self.meta.changed_settings, *seed])
 
     @property
     def flat(self) -> dict[str, Any]:
         """`table.key` -> value of what can move a result, with `preset` and `seed`: no alpha without centre loss."""
-        flat = {"preset": self.meta["preset"], "seed": self.meta["seed"]} | flatten(self.settings)
+        flat = {"preset": self.meta.preset, "seed": self.meta.seed} | flatten(self.result_settings)
         return flat if flat[WEIGHT] else {key: value for key, value in flat.items() if key != RATE}
 
     def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
@@ -129,7 +130,7 @@ class RunRecord:
     def _predictions(self) -> pd.DataFrame:
         # Classes may be called 0 and 1, or true and false.
         words = ("utterance", "corpus", "speaker", "sex", "language", "text", "target", "predicted")
-        with self._file("predictions.csv") as path:
+        with _readable(self.files.predictions) as path:
             return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(words, str))
 
     def known_utterances(self) -> dict[str, str]:
@@ -161,39 +162,39 @@ class RunRecord:
         What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
         """
         _, fold = self.place
-        with self._file("folds.csv") as path:
+        with _readable(self.files.folds) as path:
             rows = pd.read_csv(path, dtype=str, keep_default_na=False)
             own = rows[(rows["fold"] == str(fold)) & (rows["part"] != "test")]
-        if not (self.folder / "earlier.csv").is_file():
+        if not self.files.earlier.is_file():
             return own
-        with self._file("earlier.csv") as path:
+        with _readable(self.files.earlier) as path:
             earlier = pd.read_csv(path, dtype=str, keep_default_na=False)
         both = pd.concat([own, earlier.assign(part="earlier")])
         return both.drop_duplicates([name for name in ("utterance", "samples") if name in both])
 
     def history(self) -> pd.DataFrame:
         """`history.csv`: one row per logged step."""
-        with self._file("history.csv") as path:
+        with _readable(self.files.history) as path:
             return pd.read_csv(path)
 
     def features(self) -> dict[str, NDArray[Any]]:
         """`features.npz`: z (n, 64), label, utterance and part (n,), part one of train, dev, test."""
-        with self._file("features.npz") as path, np.load(path, allow_pickle=False) as stored:
+        with _readable(self.files.features) as path, np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
-    @contextmanager
-    def _file(self, name: str) -> Iterator[Path]:
-        """A file to be read; RunError where it is missing, or does not hold what it should."""
-        path = self.folder / name
-        what_to_do = "Train the run again, or leave its folder out"
-        if not path.is_file():
-            raise RunError(f"{path} is missing. {what_to_do}")
-        try:
-            yield path
-        except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror or error}). {what_to_do}") from error
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Give a file to be read; RunError where it is missing, or does not hold what it should."""
+    what_to_do = "Train the run again, or leave its folder out"
+    if not path.is_file():
+        raise RunError(f"{path} is missing. {what_to_do}")
+    try:
+        yield path
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error}). {what_to_do}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} is damaged ({error or type(error).__name__}). {what_to_do}") from error
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,31 +203,41 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}.{key}": value for name, table in tables for key, value in table.items()}
 
 
+def read_settings(path: Path) -> Settings:
+    """Read `config.toml` of this version or another one.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    try:
+        values = with_current_keys(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{path.name}: {mistake_of(error)}") from error
+
+
 def read_run(folder: Path) -> RunRecord:
     """Read a finished run folder.
 
     Raises:
         RunError: it is no run folder, or the run has not finished.
     """
-    folder = Path(folder)
-    if not (folder / "meta.json").is_file():
-        inside = next(iter(sorted(folder.glob("*/meta.json"))), None)
+    files = RunFolder(Path(folder))
+    if not files.meta.is_file():
+        inside = next(iter(sorted(files.path.glob("*/meta.json"))), None)
         to_do = f". It holds runs: name one, such as {inside.parent}" if inside else ""
-        to_do = to_do if folder.exists() else ". There is no such folder"
+        to_do = to_do if files.path.exists() else ". There is no such folder"
         raise RunError(f"{folder} is not a run folder: it has no meta.json{to_do}")
-    if not (folder / "scores.json").is_file():
+    if not files.is_finished:
         raise RunError(
             f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"
         )
     try:
-        config = with_current_keys(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        if not (isinstance(meta, dict) and isinstance(scores, dict)):
-            raise ValueError("meta.json and scores.json hold no objects")
+        settings = read_settings(files.config)
+        meta, scores = Meta.read(files.meta), Scores.read(files.scores)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} cannot be read as a run folder: {error}") from error
-    return RunRecord(folder, config, meta, scores)
+    return RunRecord(files.path, settings, meta, scores)
 
 
 def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
@@ -271,28 +282,21 @@ def _refuse_unread(error: OSError) -> None:
     )
 
 
-def share_overrides(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+def share_changes(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     """The runs less the overrides that all of them have, for shorter names of settings; and these overrides."""
-    own = [run.meta.get("overrides", []) for run in runs]
-    shared = [override for override in own[0] if all(override in others for others in own)] if own else []
-    kept = ([override for override in others if override not in shared] for others in own)
-    return [
-        replace(run, meta={**run.meta, "overrides": more}) for run, more in zip(runs, kept, strict=True)
-    ], shared
-
-
-def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
-    """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
-    index = {name: i for i, name in enumerate(classes)}
-    if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
-        raise RunError(
-            f"predictions name {', '.join(map(str, strange))}, the classes are {', '.join(classes)}"
+    overrides = [run.meta.changed_settings for run in runs]
+    shared = [text for text in overrides[0] if all(text in others for others in overrides)] if runs else []
+    renamed = [
+        replace(
+            run,
+            meta=run.meta.model_copy(
+                update={
+                    "changed_settings": tuple(
+                        text for text in run.meta.changed_settings if text not in shared
+                    )
+                }
+            ),
         )
-    targets = predictions["target"].map(index).to_numpy().astype(np.int64)
-    predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
-    return confusion_matrix(targets, predicted, len(classes))
-
-
-def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
-    """The speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
-    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
+        for run in runs
+    ]
+    return renamed, shared

@@ -65,16 +65,16 @@ def test_a_run_folder_is_whole_and_readable(two_runs: Path, hum_pack: Pack) -> N
     for name in (*RUN_FILES, "model/config.json", "model/model.safetensors", "checkpoint/state.safetensors"):
         assert (folder / name).is_file(), name
     one = read_run(folder)
-    assert one.meta["protocol"]["name"] == "groups:3"
-    assert one.meta["protocol"]["speaker_overlap"] is False
-    assert one.meta["counts"] == {part: {"angry": 6, "sad": 6} for part in ("train", "dev", "test")}
+    assert one.meta.protocol.name == "groups:3"
+    assert one.meta.protocol.speaker_overlap is False
+    assert one.meta.counts == {part: {"angry": 6, "sad": 6} for part in ("train", "dev", "test")}
     table = one.predictions()
     test = table[table["part"] == "test"]
     confusion = pd.crosstab(test["target"], test["predicted"]).reindex(
         index=one.classes, columns=one.classes, fill_value=0
     )
-    assert one.scores["test"]["confusion"] == confusion.to_numpy().tolist()
-    assert one.scores["test"]["UA"] == pytest.approx(unweighted_accuracy(confusion.to_numpy()))
+    assert one.scores.test.confusion == confusion.to_numpy().tolist()
+    assert one.scores.test.ua == pytest.approx(unweighted_accuracy(confusion.to_numpy()))
     np.testing.assert_allclose(table[["p_angry", "p_sad"]].sum(axis=1), 1.0, atol=1e-5)
     features = one.features()
     assert features["z"].shape == (36, 64)
@@ -99,9 +99,7 @@ def test_crossval_evaluate_and_report(hum_pack: Pack, tmp_path: Path) -> None:
     printed = run("crossval", hum_pack.folder, "--out", tmp_path / "cv", *SETS, "--jobs", 1)
     assert [path.name for path in sorted((tmp_path / "cv").iterdir())] == ["r0-f1", "r0-f2", "r0-f3"]
     setting = printed["settings"][0]
-    confusion = sum(
-        np.array(r.scores["test"]["confusion"]) for r in map(read_run, (tmp_path / "cv").iterdir())
-    )
+    confusion = sum(np.array(r.scores.test.confusion) for r in map(read_run, (tmp_path / "cv").iterdir()))
     assert setting["UA"] == pytest.approx(unweighted_accuracy(confusion))
     assert run("evaluate", tmp_path / "cv")["settings"] == printed["settings"]
     report = Path(str(run("report", tmp_path / "cv", "--out", tmp_path / "report")["report"]))
@@ -114,13 +112,13 @@ def test_python_and_the_command_line_give_the_same_numbers(
     own = emospec.train(hum_pack.folder, tmp_path / "own", "dai2019-mel", SHORT)
     assert own.scores == read_run(two_runs / "center").scores
     shown = run("evaluate", two_runs / "center")["settings"][0]
-    assert shown["UA"] == own.scores["test"]["UA"]
+    assert shown["UA"] == own.scores.test.ua
 
 
 def test_both_spectrograms_train(hum_pack: Pack, tmp_path: Path) -> None:
     run("train", hum_pack.folder, "--out", tmp_path / "stft", "--preset", "dai2019-stft", *SETS)
     stft = read_run(tmp_path / "stft")
-    assert stft.meta["parameters"] == 2_473_810
+    assert stft.meta.parameters == 2_473_810
     assert stft.setting.startswith("dai2019-stft, λ 0.3, α 0.5, ")
     assert "training.batch_size=8" in stft.setting
 
@@ -167,7 +165,7 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
 
 def test_compare_two_runs(two_runs: Path) -> None:
     found = run("compare", two_runs / "center", two_runs / "plain")
-    center, plain = (read_run(two_runs / name).scores["test"] for name in ("center", "plain"))
+    center, plain = (read_run(two_runs / name).scores.test for name in ("center", "plain"))
     assert found["UA"]["difference"] == pytest.approx(center["UA"] - plain["UA"])
     assert (found["UA"]["clusters"], found["UA"]["p"]) == (2, None)
     assert "below 6 speakers no p can reach 0.05" in found["UA"]["reason"]
@@ -205,7 +203,7 @@ def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path
     run_itself = read_run(two_runs / "center")
     # Its own pack holds what trained and selected it: only its own test set is new to it.
     assert (scores["utterances"], scores["left_out"]) == (12, 24)
-    assert scores["UA"] == run_itself.scores["test"]["UA"]
+    assert scores["UA"] == run_itself.scores.test.ua
     own = run_itself.predictions().set_index("utterance")
     there = pd.read_csv(tmp_path / "p.csv").set_index("utterance")
     assert len(there) == len(hum_pack)
@@ -354,6 +352,17 @@ def test_prepare_needs_no_training_extra(
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert len(Pack(tmp_path / "pack")) == 36
+
+
+def test_models_are_listed_without_the_training_extra() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'pandas', 'joblib', 'scipy', 'markupsafe'): sys.modules[name] = None\n"
+        "sys.argv = ['emospec', 'models']\n"
+        "from emospec.cli import run_command_line; run_command_line()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "learned from" in ended.stdout
 
 
 def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ def test_a_short_run_has_exactly_its_steps_and_says_how_long_it_takes(
         "lambda never acts: training ends at step 6, within the first 20 (loss.warmup_steps) that do without it. "
         "Train longer, lower loss.warmup_steps, or set loss.center_weight=0"
     ]
-    chosen = run.config["training"]
-    assert (chosen["steps"], chosen["evaluate_every"]) == (6, 6)
-    assert (run.meta["steps"], run.scores["selected_step"]) == (6, 6)
-    assert "--steps 6 " in run.meta["command"]
-    assert "training.steps=6" in run.meta["overrides"]
+    chosen = run.settings.training
+    assert (chosen.steps, chosen.evaluate_every) == (6, 6)
+    assert (run.meta.steps, run.scores.selected_step) == (6, 6)
+    assert "steps=6" in run.meta.command
+    assert "training.steps=6" in run.meta.changed_settings
     _, step, steps, word = next(row for row in news if row[0] == "r")
     assert (step, steps) == (4, 6)
     assert word.startswith("about ")
@@ -112,7 +112,7 @@ def test_a_start_that_failed_does_not_block_the_next(
             train(hum_pack.folder, out, overrides=SHORT)
     assert {"meta.json", "config.toml"} <= {path.name for path in out.iterdir()}
     train(hum_pack.folder, out, overrides=[*SHORT, "loss.center_weight=0"])
-    assert read_run(out).meta["steps"] == 12
+    assert read_run(out).meta.steps == 12
     assert "0.9\n" not in (out / "history.csv").read_text()
     with pytest.raises(RunError, match="is not empty"):  # now there is something to lose
         train(hum_pack.folder, out, overrides=SHORT)

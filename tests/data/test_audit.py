@@ -307,11 +307,11 @@ def test_a_match_knows_places_and_speed_in_either_order(packed: Pack) -> None:
     prints = packed.fingerprints
     quick = fingerprint(faster(packed.waveform(5), 1.05))[None]
     (match,) = near_duplicates(quick, prints)
-    assert (match.one, match.other) == (0, 5)
+    assert (match.first, match.second) == (0, 5)
     assert match.speed == pytest.approx(1.05, rel=0.01)
     assert 0 < match.error < MAX_ERROR
     (mirror,) = near_duplicates(prints, quick)
-    assert (mirror.one, mirror.other, mirror.error) == (5, 0, match.error)
+    assert (mirror.first, mirror.second, mirror.error) == (5, 0, match.error)
     assert mirror.speed == pytest.approx(1 / match.speed)
     assert near_duplicates(quick, prints[:0]) == near_duplicates(prints[:0], quick) == []
 
@@ -456,11 +456,11 @@ class TestRealSpeech:
         # Every utterance against all, of which it is itself the most similar.
         matches = near_duplicates(pack.fingerprints, pack.fingerprints)
         telling = np.flatnonzero(strong_bits(pack.fingerprints) >= FEWEST_BITS)  # one is digital silence
-        assert {m.one for m in matches if m.one == m.other} == set(telling.tolist())
+        assert {m.first for m in matches if m.first == m.second} == set(telling.tolist())
         found = {
-            tuple(sorted((pack.utterances[m.one].id, pack.utterances[m.other].id)))
+            tuple(sorted((pack.utterances[m.first].id, pack.utterances[m.second].id)))
             for m in matches
-            if m.one != m.other
+            if m.first != m.second
         }
         assert found == known
 
@@ -475,4 +475,4 @@ class TestRealSpeech:
                 made.append(Utterance(f"copy/{name}-{i}", "copy", file, "nobody", "sad", "sad"))
             copied, _ = prepare(made, tmp_path / f"pack {name}")
             matches = near_duplicates(copied.fingerprints, pack.fingerprints)
-            assert sorted((m.one, m.other) for m in matches) == list(enumerate(chosen)), name
+            assert sorted((m.first, m.second) for m in matches) == list(enumerate(chosen)), name

@@ -14,6 +14,7 @@ from emospec.data.splits import Fold, Split, write_folds
 from emospec.data.utterances import Utterance
 from emospec.evaluation.overlap import SpeakerOverlap, fold_overlap, names_overlap, speaker_overlap
 from emospec.runs.record import RunRecord
+from fake_runs import changed, fake_run
 
 Change = Callable[[Utterance], Utterance]
 TESTED = ("s4", "s5")
@@ -30,7 +31,8 @@ def run_on(pack: Pack, folder: Path) -> RunRecord:
     corpora = [
         {"name": name, "licence": ""} | readers.get(name, {}) for name in {u.corpus for u in pack.utterances}
     ]
-    return RunRecord(folder, {}, {"corpora": corpora, "protocol": {"repeat": 0, "fold": 1}}, {})
+    run = fake_run(folder / "run", [[1]])
+    return replace(run, folder=folder, meta=changed(run.meta, corpora=corpora))
 
 
 def called(name: str, speaker: str = "") -> Change:

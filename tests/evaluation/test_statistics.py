@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from emospec.config import load_settings
 from emospec.errors import RunError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
@@ -23,7 +24,9 @@ from emospec.evaluation.statistics import (
     paired,
 )
 from emospec.evaluation.summary import Summary, summarise
+from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord
+from emospec.runs.scores import Scores
 
 SCORES = {"UA": unweighted_accuracy, "WA": weighted_accuracy}
 CLASSES = 3
@@ -91,7 +94,7 @@ def summary(rows: Sequence[LabelRow], protocol: str) -> Summary:
     for fold, name in enumerate(sorted({row[0] for row in rows})):
         own = [row for row in rows if row[0] == name]
         confusion = confusion_matrix(np.array([r[4] for r in own]), np.array([r[5] for r in own]), CLASSES)
-        about = {"name": protocol, "repeat": int(own[0][1]), "fold": fold, "hash": own[0][1]}
+        about = {"name": protocol, "repeat": int(own[0][1]), "fold": fold, "folds": 3, "hash": own[0][1]}
         meta = {
             "preset": "p",
             "seed": 0,
@@ -100,7 +103,8 @@ def summary(rows: Sequence[LabelRow], protocol: str) -> Summary:
             "protocol": about,
         }
         scores = {"test": {"confusion": confusion.tolist()}, "dev": {"UA": 0.5}}
-        runs.append(RunRecord(Path(name), {"loss": {"center_weight": 0.0}}, meta, scores))
+        settings = load_settings("dai2019-mel", ["loss.center_weight=0"])
+        runs.append(RunRecord(Path(name), settings, Meta.model_validate(meta), Scores.model_validate(scores)))
     return summarise(runs)
 
 

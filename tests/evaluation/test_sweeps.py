@@ -17,7 +17,7 @@ from emospec.evaluation.sweeps import find_sweeps
 from emospec.experiments.plans import sweep_values
 from emospec.report.words import signed, verdict
 from emospec.runs.record import RunRecord
-from fake_runs import fake_run
+from fake_runs import changed, fake_run
 
 SPEAKERS, EACH = 8, 6
 
@@ -46,7 +46,7 @@ def judged(folder: Path, right: float, **facts: object) -> RunRecord:
     ).to_csv(folder / "predictions.csv", index=False)
     cells = confusion.to_numpy()
     ua = float(np.mean(np.diag(cells) / cells.sum(axis=1)))
-    return replace(run, scores=run.scores | {"test": run.scores["test"] | {"UA": ua}})
+    return replace(run, scores=changed(run.scores, test=changed(run.scores.test, UA=ua)))
 
 
 def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
@@ -77,20 +77,23 @@ def test_a_sweep_is_of_one_protocol_and_corpus(tmp_path: Path) -> None:
     assert find_sweeps(summarise_settings(runs)) == []
     more = [judged(tmp_path / "more", 0.8, corpus="ravdess", protocol="dai2019", weight=3.0)]
     [sweep] = find_sweeps(summarise_settings([*runs, *more]))
-    assert {(s.runs[0].corpora, s.runs[0].meta["protocol"]["name"]) for s in sweep.summaries} == {
+    assert {(s.runs[0].corpora, s.runs[0].meta.protocol.name) for s in sweep.summaries} == {
         (("ravdess",), "dai2019")
     }
 
 
+ASKED = {"protocol": "groups:5", "classes": "all"}
+
+
 def test_one_protocol_that_was_asked_for_in_two_ways_is_one(tmp_path: Path) -> None:
     one, other = judged(tmp_path / "a", 0.8), judged(tmp_path / "b", 0.7, weight=0.0)
-    other.config["data"] = {"protocol": "groups:5", "classes": "all"}
+    other = replace(other, settings=changed(other.settings, data=ASKED))
     [found] = contrasts(summarise_settings([one, other]))
     assert found.pair is not None
     twin = judged(tmp_path / "c", 0.7, fold=2)
-    twin.config["data"] = {"protocol": "groups:5", "classes": "all"}
+    twin = replace(twin, settings=changed(twin.settings, data=ASKED))
     assert len(summarise([one, twin]).runs) == 2
-    twin.meta["overrides"] = ["data.classes=all"]
+    twin = replace(twin, meta=changed(twin.meta, overrides=["data.classes=all"]))
     assert len(summarise_settings([one, twin])) == 1
 
 
@@ -123,7 +126,7 @@ def test_dev_chooses_in_each_fold_and_test_plays_no_part(tmp_path: Path) -> None
     chosen = choose_by_dev(summarise_settings(list(runs.values())))
     assert chosen.runs == (runs[(0.3, 1)], runs[(0.0, 2)])
     assert chosen.setting == "chosen by dev in each fold"
-    pooled = sum(np.array(run.scores["test"]["confusion"]) for run in chosen.runs)
+    pooled = sum(np.array(run.scores.test.confusion) for run in chosen.runs)
     assert chosen.ua == pytest.approx(np.mean(np.diag(pooled) / pooled.sum(axis=1)))
 
 
@@ -160,7 +163,7 @@ def test_centre_loss_is_chosen_by_dev_on_folds_that_all_have(tmp_path: Path) -> 
     ]
     [contrast] = contrasts(summarise_settings(runs))
     assert contrast.with_ is not None
-    assert contrast.with_.runs[0].config["loss"]["center_weight"] == 0.3
+    assert contrast.with_.runs[0].settings.loss.center_weight == 0.3
 
 
 def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None:
@@ -212,9 +215,9 @@ def test_a_pool_is_compared_on_each_of_its_corpora_too(
         table = pd.read_csv(run.folder / "predictions.csv")
         table["corpus"] = np.repeat(["emodb", "nemo"], len(table) // 2)
         table.to_csv(run.folder / "predictions.csv", index=False)
-        protocol = run.meta["protocol"] | {"speaker_overlap": False}
-        both = {"corpora": [{"name": "emodb"}, {"name": "nemo"}], "protocol": protocol}
-        runs.append(replace(run, meta=run.meta | both))
+        protocol = changed(run.meta.protocol, speaker_overlap=False)
+        corpora = [{"name": "emodb"}, {"name": "nemo"}]
+        runs.append(replace(run, meta=changed(run.meta, corpora=corpora, protocol=protocol)))
     pair = pair_up(*(summarise([run]) for run in runs))
     assert list(pair.by_corpus) == ["emodb", "nemo"]
     for half, found in enumerate(pair.by_corpus.values()):

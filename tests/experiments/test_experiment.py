@@ -24,13 +24,18 @@ from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, TrainingError
 from emospec.evaluation.summary import summarise
-from emospec.experiments.plans import _at_once, reproduce, sweep
-from emospec.experiments.progress import Watch
-from emospec.experiments.run import PACE, notable, run_job
+from emospec.experiments.parallel import _at_once
+from emospec.experiments.planning import changed_settings
+from emospec.experiments.plans import reproduce, sweep
+from emospec.experiments.progress import RunFollower
+from emospec.experiments.run import run_spec
 from emospec.experiments.spec import RunSpec
 from emospec.files import write_json
 from emospec.runs.record import RunRecord
 from served import until
+
+PROTOCOL = {"name": "groups:3", "fold": 1, "folds": 3, "repeat": 0, "hash": ""}
+META = {"preset": "demo", "seed": 0, "classes": ["a"], "protocol": PROTOCOL, "corpora": []}
 
 
 def test_progress_of_many_runs_is_by_setting_and_ends_whole(hum_pack: Pack, tmp_path: Path) -> None:
@@ -67,7 +72,7 @@ def test_progress_of_few_runs_is_by_run(hum_pack: Pack, tmp_path: Path) -> None:
         progress=lambda name, done, steps, word: last.update({name: word}),
     )  # fmt: skip
     assert {name: word for name, word in last.items() if name != "spectrograms"} == {
-        f"cv/{run.folder.name}": f"done, UA {100 * run.scores['test']['UA']:.1f}" for run in runs
+        f"cv/{run.folder.name}": f"done, UA {100 * run.scores.test.ua:.1f}" for run in runs
     }
 
 
@@ -89,9 +94,9 @@ def test_settings_that_are_paths_have_rows_of_their_own(hum_pack: Pack, tmp_path
     ]
     for job in jobs:
         job.out.mkdir(parents=True)
-        (job.out / "history.csv").write_text("step,dev_ua,dev_wa\n1,0.5,0.5\n")
-        (job.out / "meta.json").write_text('{"counts": {"train": {"a": 3}}}')
-    Watch(jobs, lambda name, *_: rows.append(name)).stop()
+        job.files.history.write_text("step,dev_ua,dev_wa\n1,0.5,0.5\n")
+        write_json(job.files.meta, META | {"counts": {"train": {"a": 3}}})
+    RunFollower(jobs, lambda name, *_: rows.append(name)).stop()
     assert rows == ["all runs", "loss.teacher=a/t.npz", "loss.teacher=b/t.npz"]
 
 
@@ -99,10 +104,10 @@ def test_how_long_runs_take_is_told_before_their_first_row(hum_pack: Pack, tmp_p
     settings = load_settings("dai2019-mel", ["data.protocol=groups:3"], 1000)
     jobs = [RunSpec(hum_pack.folder, tmp_path / f"r0-f{fold}", settings, fold=fold) for fold in (1, 2, 3)]
     jobs[0].out.mkdir()
-    write_json(jobs[0].out / "meta.json", {"counts": {"train": {"sad": 12}, "dev": {"sad": 0}}})
-    write_json(jobs[0].out / PACE, {"step": 4, "seconds": 2.0})
+    write_json(jobs[0].files.meta, META | {"counts": {"train": {"sad": 12}, "dev": {"sad": 0}}})
+    write_json(jobs[0].files.pace, {"step": 4, "seconds": 2.0})
     rows: list[tuple[str, int, int, str]] = []
-    Watch(jobs, lambda *row: rows.append(row), at_once=2).stop()
+    RunFollower(jobs, lambda *row: rows.append(row), at_once=2).stop()
     assert rows[-1] == (f"{tmp_path.name}/r0-f1", 4, 1000, "about 12 min left in all at 0.5 s a step")
 
 
@@ -110,11 +115,13 @@ def test_a_setting_has_one_name_however_it_is_spelt(hum_pack: Pack, tmp_path: Pa
     spelt = ["training.learning_rate=1e-3", "frontend.own_mean=false", "loss.warmup_steps = 4"]
     other = ["training.learning_rate=0.001", "loss.warmup_steps=4"]
     one, two = [load_settings("dai2019-mel", overrides) for overrides in (spelt, other)]
-    assert notable(one, "dai2019-mel") == notable(two, "dai2019-mel")
-    told = notable(one, "dai2019-mel")
+    assert changed_settings(one, "dai2019-mel") == changed_settings(two, "dai2019-mel")
+    told = changed_settings(one, "dai2019-mel")
     assert told == ("loss.warmup_steps=4", "training.learning_rate=0.001")
     many = ["frontend.own_mean=true", "network.channels=[1, 2, 3, 4]", 'loss.teacher="a b.npz"']
-    told = notable(load_settings("dai2019-mel", [*many, "training.checkpoint_seconds=9"]), "dai2019-mel")
+    told = changed_settings(
+        load_settings("dai2019-mel", [*many, "training.checkpoint_seconds=9"]), "dai2019-mel"
+    )
     assert told == ("frontend.own_mean=true", "loss.teacher=a b.npz", "network.channels=[1,2,3,4]")
     load_settings("dai2019-mel", told)
 
@@ -185,9 +192,9 @@ def test_an_error_of_one_run_lets_the_others_go_on(
     def run_or_die(job: RunSpec, **more: Any) -> RunRecord:
         if job.fold == 1:
             raise RuntimeError("CUDA out of memory")
-        return run_job(job, **more)
+        return run_spec(job, **more)
 
-    monkeypatch.setattr("emospec.experiments.plans.run_job", run_or_die)
+    monkeypatch.setattr("emospec.experiments.parallel.run_spec", run_or_die)
     with pytest.raises(TrainingError, match=r"1 of 3 runs failed.*r0-f1: RuntimeError: CUDA out of memory"):
         emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", SHORT, jobs=1)
     assert sorted(path.parent.name for path in tmp_path.glob("*/scores.json")) == ["r0-f2", "r0-f3"]
@@ -230,14 +237,14 @@ def test_idle_workers_leave_with_a_killed_parent_too() -> None:
     program = """
 import os, sys, time
 from joblib import delayed
-from emospec.workers import leave_with, side_by_side
+from emospec.workers import exit_with_parent, open_workers
 
 def at_work(parent):
-    leave_with(parent)
+    exit_with_parent(parent)
     time.sleep(0.5)
     return os.getpid()
 
-with side_by_side(2) as work:
+with open_workers(2) as work:
     print(*set(work(delayed(at_work)(os.getpid()) for _ in range(4))), flush=True)
     time.sleep(100)
 """

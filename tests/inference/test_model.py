@@ -30,6 +30,7 @@ from emospec.inference.recognizer import Recognizer
 from emospec.report import card
 from emospec.report.words import percent_sign
 from emospec.runs.record import read_run
+from fake_runs import changed
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
     for name, expected in config["sha256"].items():
         assert hashlib.sha256((hum_model / name).read_bytes()).hexdigest() == expected
     assert set(config["sha256"]) == {"model.int8.onnx", "model.onnx", "model.safetensors"}
-    assert config["training"]["protocol"]["hash"] == read_run(hum_run).meta["protocol"]["hash"]
+    assert config["training"]["protocol"]["hash"] == read_run(hum_run).meta.protocol.hash
     plane = load_model(hum_model).plane
     np.testing.assert_allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-6)
     features = read_run(hum_run).features()
@@ -107,7 +108,7 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
     whole = summarise(runs)
     made = export_model(hum_run, tmp_path / "model", crossval=tmp_path / "runs", notes="Fails on trains.")
     assert made.about["crossval"] == {
-        "protocol": whole.runs[0].meta["protocol"]["name"],
+        "protocol": whole.runs[0].meta.protocol.name,
         "speaker_overlap": False,
         "UA": {"all": [whole.ua, None, None]},
     }
@@ -129,7 +130,7 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
         config.write_text(content.replace("center_weight = 0.3\n", "center_weight = 0.0\n"), encoding="utf-8")
     with pytest.raises(RunError, match="the cross-validation is of dai2019-mel, λ 0"):
         export_model(hum_run, tmp_path / "no", crossval=tmp_path / "other")
-    elsewhere = [dataclasses.replace(r, meta=r.meta | {"corpora": [{"name": "ravdess"}]}) for r in runs]
+    elsewhere = [dataclasses.replace(r, meta=changed(r.meta, corpora=[{"name": "ravdess"}])) for r in runs]
     with pytest.raises(RunError, match=r"the cross-validation is of ravdess, .* learned from hum"):
         card.model_card(read_run(hum_run), summarise(elsewhere))
     assert not (tmp_path / "no").exists()
@@ -137,16 +138,16 @@ def test_the_card_tells_a_cross_validation_of_its_recipe(
 
 def test_the_card_names_the_corpora_of_the_run_that_the_weights_come_from(hum_run: Path) -> None:
     run = read_run(hum_run)
-    before = run.meta["corpora"][0] | {"name": "ravdess", "title": "RAVDESS", "licence": "CC BY-NC-SA 4.0"}
-    later = dataclasses.replace(run, meta=run.meta | {"earlier_corpora": [before, *run.meta["corpora"]]})
-    assert [c["name"] for c in later.learned_from] == ["hum", "ravdess"]
+    before = changed(run.meta.corpora[0], name="ravdess", title="RAVDESS", licence="CC BY-NC-SA 4.0")
+    later = dataclasses.replace(run, meta=changed(run.meta, earlier_corpora=[before, *run.meta.corpora]))
+    assert [c.name for c in later.learned_from] == ["hum", "ravdess"]
     _, header, text = card.model_card(later).split("---\n", 2)
     assert yaml.safe_load(header)["license_name"] == "not stated; CC BY-NC-SA 4.0"
     assert "- RAVDESS: 36 utterances of 6 speakers. Licence: CC BY-NC-SA 4.0." in text
 
 
 def test_the_card_tells_intervals_in_percent() -> None:
-    told = card._row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
+    told = card._score_row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
     assert told == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
 
 

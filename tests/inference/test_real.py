@@ -42,7 +42,7 @@ def test_a_trained_model_is_batch_invariant_on_real_speech(emodb: Pack, tmp_path
         "data.protocol=groups:5",
     ]
     run = train(emodb.folder, tmp_path / "run", "dai2019-mel", short)
-    assert run.scores["test"]["UA"] > 1 / 7
+    assert run.scores.test.ua > 1 / 7
     learner = Learner.load(tmp_path / "run" / "model").eval()
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(emodb), 12, replace=False)

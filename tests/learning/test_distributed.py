@@ -124,8 +124,8 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     about = json.loads((tmp_path / "together" / "meta.json").read_text())
     assert about["hardware"]["processes"] == 2
     scores = json.loads((tmp_path / "together" / "scores.json").read_text())
-    assert scores["selected_step"] == alone.scores["selected_step"]
-    assert scores["audit"] == alone.scores["audit"]
+    assert scores["selected_step"] == alone.scores.selected_step
+    assert scores["audit"] == alone.scores.audit
     shares = [name for name in alone.predictions() if name.startswith("p_")]
     together = pd.read_csv(tmp_path / "together" / "predictions.csv")
     assert shares

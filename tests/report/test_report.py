@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from emospec.cli.tables import OVERLAP_TITLES, print_summaries
-from emospec.config import load_settings
+from emospec.config import Settings, load_settings
 from emospec.data.audit import Audit, Finding
 from emospec.errors import RunError
 from emospec.evaluation.calibration import calibrate
@@ -35,6 +35,7 @@ from emospec.report.published import is_the_papers
 from emospec.report.section import Section
 from emospec.report.words import verdict
 from emospec.runs.record import RunRecord, read_run
+from fake_runs import changed
 
 CLASSES = ("neutral", "angry", "sad")
 DEPENDENT = {
@@ -146,7 +147,7 @@ def fake_run(
         "counts": counts,
         "parameters": 630000,
         "pack": {"folder": "packs/emodb", "digest": "d", "skipped": 0},
-        "audit": Audit(audit).to_dict(),
+        "audit": asdict(Audit(audit)),
     }
     logged = np.arange(11, steps + 1, 11)
     softmax = 1.4 * np.exp(-logged / (0.4 * steps)) + 0.2 + rng.normal(0, 0.03, len(logged))
@@ -188,7 +189,7 @@ def fake_run(
     write_json(folder / "meta.json", meta)
     (folder / "config.toml").write_text(
         f"name = {json.dumps(preset)}\n\n[data]\nclasses = {json.dumps(list(classes))}\n\n"
-        "[frontend]\nkind = 'log-mel'\n\n[loss]\n"
+        '[frontend]\nkind = "log-mel"\n\n[loss]\n'
         f"center_weight = {float(weight)}\ncenter_rate = {rate}\nwarmup_steps = 20\n\n"
         f"[training]\nsteps = {steps}\n"
     )
@@ -428,7 +429,7 @@ def test_curves_are_the_runs_and_their_mean(four: list[RunRecord]) -> None:
     histories = [run.history() for run in four[2:]]
     assert len(loss.lines) == 3
     assert np.allclose(loss.lines[2].get_ydata(), (histories[0]["loss"] + histories[1]["loss"]) / 2)
-    chosen = [(run.scores["selected_step"], run.scores["dev"]["UA"]) for run in four[2:]]
+    chosen = [(run.scores.selected_step, run.scores.dev.ua) for run in four[2:]]
     assert np.asarray(dev.lines[-1].get_xydata()).tolist() == [list(dot) for dot in chosen]
 
 
@@ -447,7 +448,7 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
         for fold in (1, 2)
     ]
     runs = [
-        replace(run, scores={**run.scores, "dev": {"UA": dev}})
+        replace(run, scores=changed(run.scores, dev={"UA": dev}))
         for run, dev in zip(runs, (0.9, 0.7, 0.6, 0.8, 0.5, 0.5), strict=True)
     ]
     page = Page(write_report(runs, tmp_path / "report"))
@@ -475,14 +476,14 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
 def test_only_the_papers_own_runs_compare_with_its_numbers(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", weight=0.3)
     four = ["neutral", "happy", "angry", "sad"]
-    settings = load_settings("dai2019-mel").model_dump()
-    meta = {**run.meta, "corpora": [{"name": "iemocap"}], "classes": four}
-    assert is_the_papers(replace(run, config=settings, meta=meta))
-    shorter = settings | {"training": settings["training"] | {"steps": 12}}
-    assert not is_the_papers(replace(run, config=shorter, meta=meta))
+    settings = Settings.model_validate(load_settings("dai2019-mel").model_dump())
+    meta = changed(run.meta, corpora=[{"name": "iemocap"}], classes=four)
+    assert is_the_papers(replace(run, settings=settings, meta=meta))
+    shorter = changed(settings, training=changed(settings.training, steps=12))
+    assert not is_the_papers(replace(run, settings=shorter, meta=meta))
     for change in ({"classes": ["neutral", "happy", "angry", "fearful"]}, {"corpora": [{"name": "emodb"}]},
-                   {"preset": "dai2019-mine"}, {"protocol": {**run.meta["protocol"], "name": "sessions"}}):  # fmt: skip
-        assert not is_the_papers(replace(run, config=settings, meta={**meta, **change}))
+                   {"preset": "dai2019-mine"}, {"protocol": changed(run.meta.protocol, name="sessions")}):  # fmt: skip
+        assert not is_the_papers(replace(run, settings=settings, meta=changed(meta, **change)))
 
 
 def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(tmp_path: Path) -> None:
@@ -496,10 +497,8 @@ def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(
     table.assign(corpus=np.where(nemo, "nemo", "emodb")).to_csv(
         tmp_path / "run" / "predictions.csv", index=False
     )
-    corpora = run.meta["corpora"]
-    write_json(
-        tmp_path / "run" / "meta.json", run.meta | {"corpora": [*corpora, {**corpora[0], "name": "nemo"}]}
-    )
+    corpora = run.meta.corpora
+    changed(run.meta, corpora=[*corpora, changed(corpora[0], name="nemo")]).write(run.files.meta)
     page = Page(write_report([read_run(tmp_path / "run")], tmp_path / "report"))
     [row] = page.table("setting", "emodb", "nemo", "plain mean")
     # emodb: neutral 3/3, angry 4/4; nemo: neutral 1/3, sad 2/2.
@@ -532,7 +531,7 @@ def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> No
         run = fake_run(
             tmp_path / str(weight), weight=weight, confusion=[[4 - wrong, wrong, 0], [0, 4, 0], [0, 0, 4]]
         )
-        runs.append(replace(run, scores={**run.scores, "dev": {**run.scores["dev"], "UA": dev}}))
+        runs.append(replace(run, scores=changed(run.scores, dev=changed(run.scores.dev, UA=dev))))
     [contrast] = Section(1, tuple(runs)).contrasts
     assert contrast.with_ is not None
     assert contrast.with_.runs == (runs[2],)  # the worst on test
@@ -567,9 +566,9 @@ def test_one_run_is_a_report(tmp_path: Path) -> None:
 
 
 def test_distances_are_means_over_runs(four: list[RunRecord], page: Page) -> None:
-    stored = [run.scores["distances"]["test"] for run in four[2:]]
-    within, between = (np.mean([d[key] for d in stored]) for key in ("within", "between"))
-    ratio = np.mean([d["within"] / d["between"] for d in stored])
+    stored = [run.scores.distances["test"] for run in four[2:]]
+    within, between = (np.mean([getattr(d, key) for d in stored]) for key in ("within", "between"))
+    ratio = np.mean([d.within / d.between for d in stored])
     assert ["dai2019-mel, λ 0", "test", f"{within:.2f}", f"{between:.2f}", f"{ratio:.2f}"] in page.table(
         "setting", "part"
     )

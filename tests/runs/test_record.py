@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 
 from emospec.errors import RunError
+from emospec.evaluation.metrics import predicted_confusion
 from emospec.evaluation.summary import Summary, evaluate, summarise, summarise_settings
-from emospec.runs.record import RunRecord, find_runs, predicted_confusion, read_run
-from fake_runs import fake_run
+from emospec.runs.record import RunRecord, find_runs, read_run
+from fake_runs import changed, fake_run
 
 
 def error(*runs: RunRecord) -> str:
@@ -32,8 +34,8 @@ def test_a_run_is_what_its_folder_says(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", ONE)
     assert run.folder == tmp_path / "run"
     assert run.classes == ("angry", "sad")
-    assert run.scores["test"]["confusion"] == ONE
-    assert run.config["loss"]["center_rate"] == 0.5
+    assert run.scores.test.confusion == ONE
+    assert run.settings.loss.center_rate == 0.5
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,9 @@ def test_settings_that_share_a_name_and_differ_are_refused(tmp_path: Path) -> No
         "one has {'training.steps': 1000}, " + f"{tmp_path / 'two'} has " + "{'training.steps': 900}"
     )
     plain = [fake_run(tmp_path / f"p{k}", ONE, weight=0.0, fold=k) for k in (1, 2)]
-    plain[1].config["loss"]["center_rate"] = 0.9  # without centre loss it means nothing
+    # Without centre loss, alpha means nothing.
+    loss = changed(plain[1].settings.loss, center_rate=0.9)
+    plain[1] = replace(plain[1], settings=changed(plain[1].settings, loss=loss))
     assert len(summarise(plain).runs) == 2
     patient = fake_run(tmp_path / "three", TWO, fold=2, checkpoint_seconds=600.0)
     assert summarise([one, patient]).runs == (one, patient)

@@ -4,8 +4,9 @@ import json
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +17,20 @@ import soundfile
 
 import emospec
 from conftest import SHORT
+from emospec.cli import run_command_line
 from emospec.data.corpora import read_corpus
 from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.experiments import spec as job
-from emospec.experiments.scoring import judge
-from emospec.files import alone_in
+from emospec.experiments.results import predict_pack
+from emospec.files import folder_lock
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
 from emospec.report.words import percent_sign
 from emospec.runs.provenance import commit
-from emospec.runs.record import RunRecord
+from emospec.runs.record import RunRecord, read_run
 
 CHECKS = [
     "speakers",
@@ -50,7 +52,7 @@ def honest(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> RunRecor
 
 
 def verdicts(run: RunRecord) -> dict[str, str]:
-    return {finding.check: finding.verdict for finding in run.audit.findings}
+    return {finding.check: finding.verdict for finding in run.meta.audit.findings}
 
 
 def test_an_honest_run_proves_it(honest: RunRecord) -> None:
@@ -58,30 +60,30 @@ def test_an_honest_run_proves_it(honest: RunRecord) -> None:
     # Hums are too short and steady to tell copies from one another by fingerprint.
     assert verdicts(honest)["near-duplicates"] in ("pass", "not applicable")
     assert {verdicts(honest)[check] for check in CHECKS[:5] if check != "near-duplicates"} == {"pass"}
-    assert honest.scores["audit"] == "audit: no leak"
-    words = {finding.check: finding.words for finding in honest.audit.findings}
+    assert honest.scores.audit == "audit: no leak"
+    words = {finding.check: finding.words for finding in honest.meta.audit.findings}
     assert words["standardiser"].startswith("fitted on the 12 training utterances and no other")
     assert words["selection"].startswith("made on the 12 dev utterances and no other")
 
 
 def test_protocol_and_hash_go_with_every_number(honest: RunRecord) -> None:
-    protocol = honest.meta["protocol"]
-    assert (protocol["name"], len(protocol["hash"])) == ("groups:3", 64)
-    assert honest.scores["protocol"] == protocol
+    protocol = honest.meta.protocol
+    assert (protocol.name, len(protocol.hash)) == ("groups:3", 64)
+    assert honest.scores.protocol == protocol
     table = honest.predictions()
     assert set(table["protocol"]) == {"groups:3"}
-    assert set(table["folds_sha256"]) == {protocol["hash"]}
+    assert set(table["folds_sha256"]) == {protocol.hash}
     state = json.loads(load_tensors(honest.folder / "checkpoint" / "state.safetensors")[1]["state"])
-    assert state["protocol"] == protocol
-    assert json.loads((honest.folder / "model" / "config.json").read_text())["protocol"] == protocol
+    assert state["protocol"] == protocol.to_dict()
+    assert json.loads((honest.folder / "model" / "config.json").read_text())["protocol"] == protocol.to_dict()
     card = (honest.folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"sha256 {protocol['hash']}" in card
+    assert f"sha256 {protocol.hash}" in card
     assert (
-        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent_sign(honest.scores['test']['UA'])} "
+        f"| groups:3, fold 1 of 3, repeat 0, speaker-independent | {percent_sign(honest.scores.test.ua)} "
         in card
     )
     assert "Audit: no leak" in card
-    assert honest.meta["command"].endswith("--fold 1 --strict")
+    assert honest.meta.command.endswith(", strict=True)")
 
 
 def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_selection_on_test_is_found(hum_pack: Pack, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(job, "TrainingTask", lambda **facts: honest_task(**{**facts, "dev": places}))
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["selection"] == "fail"
-    assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores["audit"]
+    assert "made on the utterances of test, not on the 12 dev utterances alone" in run.scores.audit
     with pytest.raises(
         ProtocolError, match=r"selection: made on .*Choose another split, or train without --strict"
     ):
@@ -105,13 +107,13 @@ def test_a_standardiser_fitted_on_all_is_found(
 ) -> None:
     def all_frames(self: training.Trainer) -> Iterator[object]:
         for index in range(len(hum_pack)):
-            self.fitted_on.append(index)
+            self.state.fitted_on.append(index)
             yield self.store.frames(index)
 
     monkeypatch.setattr(training.Trainer, "_frames_to_fit", all_frames)
     run = emospec.train(hum_pack.folder, tmp_path / "leaky", "dai2019-mel", SHORT)
     assert verdicts(run)["standardiser"] == "fail"
-    assert "fitted on the utterances of all" in run.scores["audit"]
+    assert "fitted on the utterances of all" in run.scores.audit
 
 
 @pytest.mark.full
@@ -142,7 +144,7 @@ def test_a_leak_travels_and_strict_refuses_it(
     pack, _ = prepare(utterances, tmp_path / "pack")
     runs = emospec.crossval(pack.folder, tmp_path / "runs", "dai2019-mel", SHORT, jobs=1)
     assert all(verdicts(run)["duplicates"] == "fail" for run in runs)
-    assert "hum/s0_angry_0" in runs[0].scores["audit"]
+    assert "hum/s0_angry_0" in runs[0].scores.audit
     card = (runs[0].folder / "model" / "README.md").read_text(encoding="utf-8")
     assert "Audit: 1 leak: duplicates: the same samples in two sets" in card
     with pytest.raises(ProtocolError, match="audit: 1 leak: duplicates"):
@@ -158,8 +160,8 @@ def test_speaker_dependent_runs_say_so(hum_pack: Pack, tmp_path: Path) -> None:
     settings = [*SHORT, "data.protocol=dai2019"]
     run = emospec.train(hum_pack.folder, tmp_path / "r", "dai2019-mel", settings)
     assert verdicts(run)["speakers"] == "fail"
-    assert "speaker-dependent, by design of dai2019" in run.scores["audit"]
-    assert run.audit.leaks[0].check == "speakers"
+    assert "speaker-dependent, by design of dai2019" in run.scores.audit
+    assert run.meta.audit.leaks[0].check == "speakers"
 
 
 def test_known_utterances_are_those_that_made_the_model(honest: RunRecord) -> None:
@@ -191,7 +193,7 @@ def test_a_start_that_knew_test_is_a_leak_also_at_second_hand(
     second = emospec.train(hum_pack.folder, tmp_path / "second", "dai2019-mel", more, fold=2)
     assert verdicts(second)["start"] == "fail"
     assert set(second.known_utterances()) == {u.id for u in hum_pack.utterances}
-    assert second.learned_from == second.meta["corpora"]
+    assert second.learned_from == [*second.meta.corpora]
     third = [*SHORT, f"training.start_from={second.folder}"]
     with pytest.raises(ProtocolError, match="12 of 12 test utterances"):
         emospec.train(hum_pack.folder, tmp_path / "third", "dai2019-mel", third, fold=3, strict=True)
@@ -211,9 +213,9 @@ def test_what_made_the_model_is_known_by_its_samples_under_another_name(
     assert own == other
     assert [own.count(part) for part in ("train", "dev", "")] == [12, 12, 12]
     test = [u.id for u, part in zip(renamed.utterances, other, strict=True) if not part]
-    assert judge(honest, renamed.folder).query("part == 'test'")["utterance"].tolist() == test
+    assert predict_pack(honest, renamed.folder).query("part == 'test'")["utterance"].tolist() == test
     earlier = honest.known.drop(columns="samples")  # as versions before wrote it
-    old = RunRecord(honest.folder, honest.config, honest.meta, honest.scores)
+    old = RunRecord(honest.folder, honest.settings, honest.meta, honest.scores)
     old.__dict__["known"] = earlier
     assert old.parts_of(hum_pack.utterances, hum_pack) == own
     assert set(old.parts_of(renamed.utterances, renamed)) == {""}
@@ -228,7 +230,7 @@ def test_corpora_of_ones_own_are_told_apart_by_their_samples(honest: RunRecord, 
     """Two CSVs may both have a speaker 1 and a file a.wav."""
     names = pd.Series(honest.known["utterance"])
     known = honest.known.assign(utterance="csv/" + names, samples="another")
-    run = RunRecord(honest.folder, honest.config, honest.meta, honest.scores)
+    run = RunRecord(honest.folder, honest.settings, honest.meta, honest.scores)
     run.__dict__["known"] = known
     mine = [replace(u, id=f"csv/{u.id}", corpus="csv") for u in hum_pack.utterances]
 
@@ -293,7 +295,7 @@ def test_a_resumption_with_other_settings_touches_nothing(hum_pack: Pack, tmp_pa
             emospec.crossval(hum_pack.folder, tmp_path, "dai2019-mel", others, resume=True)
         assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()} == before
         (out / "scores.json").unlink(missing_ok=True)
-    assert emospec.train(hum_pack.folder, out, "dai2019-mel", settings, resume=True).scores["test"]
+    assert emospec.train(hum_pack.folder, out, "dai2019-mel", settings, resume=True).scores.test
 
 
 def test_two_calls_do_not_train_one_run(
@@ -314,7 +316,7 @@ def test_two_calls_do_not_train_one_run(
     run = emospec.train(hum_pack.folder, tmp_path / "run", "dai2019-mel", SHORT, progress=once_more)
     assert all("another call trains it still" in words for words in tried)
     assert len(tried) == 2
-    assert run.scores["test"]
+    assert run.scores.test
 
 
 def test_what_another_call_made_while_this_one_waited_is_refused(
@@ -324,12 +326,12 @@ def test_what_another_call_made_while_this_one_waited_is_refused(
 
     @contextmanager
     def meanwhile(*_: object) -> Iterator[None]:
-        monkeypatch.setattr("emospec.experiments.run.alone_in", alone_in)
+        monkeypatch.setattr("emospec.experiments.run.folder_lock", folder_lock)
         emospec.train(hum_pack.folder, out, "dai2019-mel", SHORT, resume=True)
         yield
 
     for resume, words in ((True, "of other settings"), (False, "exists and is not empty")):
-        monkeypatch.setattr("emospec.experiments.run.alone_in", meanwhile)
+        monkeypatch.setattr("emospec.experiments.run.folder_lock", meanwhile)
         others = [*SHORT, "training.learning_rate=2e-3"]
         with pytest.raises(RunError, match=words):
             emospec.train(hum_pack.folder, out, "dai2019-mel", others, resume=resume)
@@ -344,21 +346,30 @@ def test_classes_may_be_numbers(make_utterances: Make, tmp_path: Path) -> None:
     pack, _ = prepare(read_corpus("csv:ravdess", tmp_path / "own.csv"), tmp_path / "pack", user_corpora=own)
     run = emospec.train(pack.folder, tmp_path / "run", "dai2019-mel", SHORT)
     assert run.classes == ("0", "1")
-    (corpus,) = run.meta["corpora"]
-    assert (corpus["name"], corpus["title"], corpus["licence"]) == ("ravdess", "ravdess", "CC0 1.0")
+    (corpus,) = run.meta.corpora
+    assert (corpus.name, corpus.title, corpus.licence) == ("ravdess", "ravdess", "CC0 1.0")
     card = (run.folder / "model" / "README.md").read_text()
     assert "- ravdess: 36 utterances of 6 speakers. Licence: CC0 1.0." in card
     assert set(run.predictions()["target"]) == {"0", "1"}
-    assert emospec.evaluate(run.folder)[0].ua == run.scores["test"]["UA"]
+    assert emospec.evaluate(run.folder)[0].ua == run.scores.test.ua
 
 
-def test_the_command_of_a_run_is_one_for_a_shell(hum_pack: Pack, tmp_path: Path) -> None:
-    chosen = 'data.classes=["angry", "sad"]'
-    run = emospec.train(hum_pack.folder, tmp_path / "a run", "dai2019-mel", [*SHORT, chosen])
-    words = shlex.split(run.meta["command"])
-    assert words[:5] == ["emospec", "train", str(hum_pack.folder), "--out", str(tmp_path / "a run")]
-    assert words[words.index(chosen) - 1] == "--set"
-    assert run.meta["command"] in (run.folder / "model" / "README.md").read_text()
+def test_a_run_records_the_call_that_asked_for_it(hum_pack: Pack, tmp_path: Path) -> None:
+    run = emospec.train(hum_pack.folder, tmp_path / "run", overrides=SHORT, fold=2, progress=lambda *_: None)
+    arguments = f"{str(hum_pack.folder)!r}, {str(run.folder)!r}, overrides={SHORT!r}, fold=2"
+    assert run.meta.command == f"emospec.train({arguments})"
+    assert run.meta.command in (run.files.model / "README.md").read_text()
+
+
+def test_a_run_records_the_command_line_as_given(
+    hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = [word for override in [*SHORT, 'data.classes=["angry", "sad"]'] for word in ("--set", override)]
+    words = ["emospec", "train", str(hum_pack.folder), *sets, "--out", str(tmp_path / "a run"), "--json"]
+    monkeypatch.setattr(sys, "argv", words)
+    with suppress(SystemExit):
+        run_command_line()
+    assert shlex.split(read_run(tmp_path / "a run").meta.command) == words
 
 
 def test_the_commit_is_emospecs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

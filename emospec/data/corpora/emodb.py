@@ -4,32 +4,15 @@
 """
 
 import re
-from pathlib import Path
+from functools import partial
 
 from emospec.data.corpora.corpus import Corpus, read_named
-from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<code>[WLEAFTN])[a-z]")
 EMOTIONS = {
     "W": "angry", "L": "bored", "E": "disgusted", "A": "fearful", "F": "happy", "T": "sad", "N": "neutral",
 }  # fmt: skip
 _MALE = frozenset({"03", "10", "11", "12", "15"})
-
-
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has an EMO-DB name.
-
-    The second release has each twice, in wav and, from the larynx, in laryngo: that in wav is taken.
-    """
-    return read_named(
-        root,
-        NAME,
-        corpus="emodb",
-        emotions=EMOTIONS,
-        is_female=lambda groups: groups["speaker"] not in _MALE,
-        language="de",
-    )
-
 
 CORPUS = Corpus(
     name="emodb",
@@ -41,7 +24,11 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="wav/03a01Fa.wav",
-    read=read,
+    read=partial(
+        read_named, pattern=NAME, corpus="emodb", emotions=EMOTIONS, language="de",
+        is_female=lambda groups: groups["speaker"] not in _MALE,
+    ),
+    # The second release has each recording twice, in wav and, from the larynx, in laryngo.
     preferred=("wav",),
     expected=535,
     classes={

@@ -5,29 +5,15 @@ Licence: free for research, as its authors say; ask them for any other use.
 """
 
 import re
-from pathlib import Path
+from functools import partial
 
 from emospec.data.corpora.corpus import Corpus, read_named
-from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<code>dis|gio|pau|rab|sor|tri|neu)-(?P<speaker>(?P<sex>[fm])[123])-(?P<text>[a-z]\d)")
 EMOTIONS = {
     "neu": "neutral", "rab": "angry", "gio": "happy", "tri": "sad", "pau": "fearful", "dis": "disgusted",
     "sor": "surprised",
 }  # fmt: skip
-
-
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has an EMOVO name."""
-    return read_named(
-        root,
-        NAME,
-        corpus="emovo",
-        emotions=EMOTIONS,
-        is_female=lambda groups: groups["sex"] == "f",
-        language="it",
-    )
-
 
 CORPUS = Corpus(
     name="emovo",
@@ -39,7 +25,14 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="f1/dis-f1-b1.wav",
-    read=read,
+    read=partial(
+        read_named,
+        pattern=NAME,
+        corpus="emovo",
+        emotions=EMOTIONS,
+        is_female=lambda groups: groups["sex"] == "f",
+        language="it",
+    ),
     expected=588,
     classes=dict.fromkeys(EMOTIONS.values(), 84),
     speakers=dict.fromkeys(("f1", "f2", "f3", "m1", "m2", "m3"), 98),

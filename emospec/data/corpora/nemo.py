@@ -4,10 +4,9 @@
 """
 
 import re
-from pathlib import Path
+from functools import partial
 
 from emospec.data.corpora.corpus import Corpus, read_named
-from emospec.data.utterances import Utterance
 
 NAME = re.compile(
     r"(?P<speaker>[A-Z]{2}\d)_(?P<code>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)"
@@ -17,19 +16,6 @@ EMOTIONS = {
     "surprised": "surprised",
 }  # fmt: skip
 FEMALE = frozenset({"EB0", "IC0", "KD0", "MK0"})
-
-
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has an nEMO name."""
-    return read_named(
-        root,
-        NAME,
-        corpus="nemo",
-        emotions=EMOTIONS,
-        is_female=lambda groups: groups["speaker"] in FEMALE,
-        language="pl",
-    )
-
 
 CORPUS = Corpus(
     name="nemo",
@@ -41,7 +27,10 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="samples/EB0_anger_1.wav",
-    read=read,
+    read=partial(
+        read_named, pattern=NAME, corpus="nemo", emotions=EMOTIONS, language="pl",
+        is_female=lambda groups: groups["speaker"] in FEMALE,
+    ),
     expected=4481,
     classes={"neutral": 809, "sad": 769, "angry": 749, "happy": 749, "fearful": 736, "surprised": 669},
     speakers={

@@ -5,23 +5,14 @@ Licence: free for research after registration; not for redistribution.
 """
 
 import re
-from pathlib import Path
+from functools import partial
 
 from emospec.data.corpora.corpus import Corpus, read_named
-from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>DC|JE|JK|KL)[_/](?P<text>(?P<code>sa|su|[adfhn])\d\d)")
 EMOTIONS = {
     "a": "angry", "d": "disgusted", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad", "su": "surprised",
 }  # fmt: skip
-
-
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has a SAVEE name."""
-    return read_named(
-        root, NAME, corpus="savee", emotions=EMOTIONS, is_female=lambda groups: False, language="en"
-    )
-
 
 CORPUS = Corpus(
     name="savee",
@@ -33,7 +24,14 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="AudioData/DC/a01.wav, or DC_a01.wav",
-    read=read,
+    read=partial(
+        read_named,
+        pattern=NAME,
+        corpus="savee",
+        emotions=EMOTIONS,
+        is_female=lambda groups: False,
+        language="en",
+    ),
     expected=480,
     classes={emotion: 120 if emotion == "neutral" else 60 for emotion in EMOTIONS.values()},
     speakers=dict.fromkeys(("DC", "JE", "JK", "KL"), 120),

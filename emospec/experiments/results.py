@@ -1,0 +1,194 @@
+"""What a model predicts, evaluated: of a run's own sets, as the files of its folder, and of another pack."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from emospec.data.audit import Audit
+from emospec.data.pack import Pack
+from emospec.data.splits import PARTS
+from emospec.data.utterances import Utterance
+from emospec.errors import RunError
+from emospec.evaluation.metrics import (
+    class_distances,
+    predicted_confusion,
+    recalls,
+    unweighted_accuracy,
+    weighted_accuracy,
+)
+from emospec.evaluation.overlap import speaker_overlap
+from emospec.experiments.spec import PreparedRun
+from emospec.files import write_bytes, write_text
+from emospec.inference.model import CARD
+from emospec.learning.task import TrainingResult
+from emospec.report.card import model_card
+from emospec.runs.meta import Meta
+from emospec.runs.record import RunRecord, read_settings
+from emospec.runs.scores import Scores, SetDistances, SetScores
+
+if TYPE_CHECKING:
+    from emospec.learning.learner import Learner, Outputs
+
+
+class NewScores(SetScores):
+    """The scores of a run's model on what is new to it in a pack.
+
+    Attributes:
+        left_out: utterances that made the model.
+        other_emotions: utterances of each emotion that is none of the model's classes.
+        speaker_overlap: whether speakers of the others made the model too; None where that is unknown.
+        overlap_words: the same in words.
+    """
+
+    left_out: int
+    other_emotions: dict[str, int]
+    speaker_overlap: bool | None
+    overlap_words: str
+
+
+def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
+    """Predict all utterances of a pack that are of a run's classes.
+
+    Args:
+        run: a finished run.
+        pack: any pack, such as one of another corpus.
+        out: where to write the predictions as CSV, if anywhere.
+
+    Returns:
+        The predictions, one row per utterance, columns as in `predictions.csv`; `part` is `test` for those
+        that the model was neither trained nor chosen on: they alone can be a result.
+
+    Raises:
+        RunError: the pack holds no utterance of the run's classes, or none that is new to the model.
+    """
+    from emospec.learning.frame_store import FrameStore
+    from emospec.learning.learner import Learner
+
+    opened = Pack(pack)
+    utterances = [u for u in opened.utterances if u.emotion in run.classes]
+    if not utterances:
+        raise RunError(f"{pack} holds no utterance of the run's classes: {', '.join(run.classes)}")
+    parts = [part or "test" for part in run.parts_of(utterances, opened)]
+    if "test" not in parts:
+        raise RunError(f"{pack} holds no utterance that is new to the model: all trained or selected it")
+    learner = Learner.load(run.files.model)
+    outputs = learner.forward_utterances(FrameStore(opened, learner.frontend), opened.places(utterances))
+    table = _table(utterances, parts, run.classes, outputs)
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    return table
+
+
+def evaluate_new(run: RunRecord, predictions: pd.DataFrame, pack: Path | str) -> NewScores:
+    """Evaluate what is new to a run's model among the predictions that `predict_pack` made of a pack."""
+    opened = Pack(pack)
+    others = Counter(u.emotion for u in opened.utterances if u.emotion not in run.classes)
+    new = predictions[predictions["part"] == "test"]
+    tested = set(new["utterance"])
+    overlap = speaker_overlap(run, opened, [u for u in opened.utterances if u.id in tested])
+    return NewScores(
+        **_evaluate(new, run.classes).to_dict(),
+        left_out=len(predictions) - len(new),
+        other_emotions=dict(sorted(others.items())),
+        speaker_overlap=overlap.verdict,
+        overlap_words=overlap.words,
+    )
+
+
+def write_results(
+    prepared: PreparedRun,
+    meta: Meta,
+    audit: Audit,
+    result: TrainingResult,
+    learner: "Learner",
+    outputs: "Mapping[str, Outputs]",
+) -> None:
+    """Write all that a run folder holds of a trained model; `scores.json` last, by which the run is finished.
+
+    Args:
+        prepared: the run.
+        meta: as written before the training.
+        audit: after it.
+        result: of the training.
+        learner: the chosen model.
+        outputs: of train, dev and test.
+    """
+    files, protocol = prepared.spec.files, prepared.protocol
+    precision = result.precision
+    new = {"audit": audit, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": precision}
+    meta = meta.model_copy(update=new)
+    meta.write(files.meta)
+    sets = {part: [prepared.utterances[i] for i in prepared.fold.part(part)] for part in PARTS}
+    labels = {part: [u.emotion for u in utterances] for part, utterances in sets.items()}
+    write_bytes(files.features, _features(sets, labels, outputs))
+    tables = {
+        part: _table(sets[part], [part] * len(sets[part]), prepared.classes, outputs[part])
+        for part in ("dev", "test")
+    }
+    predictions = pd.concat(tables.values()).assign(protocol=protocol.name, folds_sha256=protocol.hash)
+    write_text(files.predictions, predictions.to_csv(index=False))
+    distances = {part: class_distances(outputs[part].z, labels[part]) for part in PARTS}
+    scores = Scores(
+        classes=prepared.classes,
+        protocol=protocol,
+        distances={part: SetDistances(within=d.within, between=d.between) for part, d in distances.items()},
+        dev=_evaluate(tables["dev"], prepared.classes),
+        test=_evaluate(tables["test"], prepared.classes),
+        selected_step=result.selected_step,
+        audit=audit.summary,
+    )
+    settings = prepared.spec.settings
+    about = {"emospec": meta.emospec, "preset": settings.name, "protocol": protocol.to_dict()}
+    learner.cpu().save(files.model, about)
+    card = model_card(RunRecord(files.path, read_settings(files.config), meta, scores))
+    write_text(files.model / CARD, card)
+    files.pace.unlink(missing_ok=True)
+    scores.write(files.scores)
+
+
+def _features(
+    sets: Mapping[str, Sequence[Utterance]],
+    labels: Mapping[str, Sequence[str]],
+    outputs: "Mapping[str, Outputs]",
+) -> bytes:
+    """The content of `features.npz`."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        z=np.concatenate([outputs[part].z for part in sets]),
+        label=np.array([label for part in sets for label in labels[part]]),
+        utterance=np.array([u.id for utterances in sets.values() for u in utterances]),
+        part=np.array([part for part, utterances in sets.items() for _ in utterances]),
+    )
+    return buffer.getvalue()
+
+
+def _evaluate(predictions: pd.DataFrame, classes: Sequence[str]) -> SetScores:
+    confusion = predicted_confusion(predictions, classes)
+    return SetScores(
+        classes=tuple(classes),
+        ua=unweighted_accuracy(confusion),
+        wa=weighted_accuracy(confusion),
+        recall=dict(zip(classes, recalls(confusion).tolist(), strict=True)),
+        confusion=confusion.tolist(),
+        utterances=len(predictions),
+    )
+
+
+def _table(
+    utterances: Sequence[Utterance], parts: Sequence[str], classes: Sequence[str], outputs: "Outputs"
+) -> pd.DataFrame:
+    """Predictions as `predictions.csv` has them."""
+    probabilities = outputs.probabilities
+    columns: dict[str, Any] = {"utterance": [u.id for u in utterances], "part": parts}
+    for name in ("corpus", "speaker", "sex", "language", "text"):
+        columns[name] = [getattr(u, name) for u in utterances]
+    columns["target"] = [u.emotion for u in utterances]
+    columns["predicted"] = [classes[k] for k in probabilities.argmax(axis=1)]
+    columns |= {f"p_{name}": probabilities[:, k] for k, name in enumerate(classes)}
+    return pd.DataFrame(columns)
