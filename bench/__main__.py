@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from bench.measure import REPEATS, machine
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.processes import SAFE_PATH
 from emospec.runs.provenance import commit
 
@@ -71,5 +71,5 @@ def keep(section: str) -> None:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("bench"):
+    with exit_on_error("bench"):
         main()

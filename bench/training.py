@@ -77,7 +77,7 @@ def _ours(pack: str, kind: str):  # type: ignore[no-untyped-def]
 
 def _take_ours(pack: str, kind: str, step: int, steps: int) -> float:
     trainer = _ours(pack, kind)
-    trainer.step = step
+    trainer.state.step = step
     return seconds(lambda: [trainer.take_step() for _ in range(steps)])
 
 

@@ -1,4 +1,4 @@
-"""Presets and settings: TOML -> validated values; an unknown key names the nearest right one."""
+"""Presets and settings: TOML -> validated values. Mistakes are reported all at once, with the nearest right key."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emospec.errors import ConfigError, nearest
+from emospec.errors import ConfigError, did_you_mean
 
 # The settings that `--steps` replaces.
 _LENGTH = ("training.steps", "training.epochs", "training.min_steps", "training.steps_for")
@@ -27,26 +27,21 @@ class Data(_Table):
     """Which classes, and how the corpus is divided."""
 
     classes: str | list[str] = Field(
-        "default",
-        description="`default` is the corpus's own; `all`, a named class set, or a list of emotions",
+        "default", description="`default` is the corpus's own; `all`, a class set, or a list of emotions"
     )
-    protocol: str = Field(
-        "default", description="a split of `emospec.data.splits`; `default` is the corpus's own"
-    )
+    protocol: str = Field("default", description="see `emospec.data.splits`; `default` is the corpus's own")
 
 
 class Frontend(_Table):
-    """What the network sees."""
+    """The input of the network."""
 
     kind: Literal["log-mel", "log-stft"] = Field(description="128 Mel bands, or 513 bins of the spectrum")
-    max_frames: int = Field(
-        1400, ge=0, description="frames of 10 ms; longer utterances keep their centre; 0 keeps all"
-    )
+    max_frames: int = Field(1400, ge=0, description="of 10 ms, that longer utterances keep; 0 keeps all")
     own_mean: bool = Field(False, description="take each utterance's own mean per bin from its frames")
 
 
 class Network(_Table):
-    """What differs from the paper's network; by default nothing does."""
+    """Changes to the paper's network; by default there are none."""
 
     channels: list[Annotated[int, Field(ge=1)]] = Field(
         [48, 64, 80, 96], min_length=4, max_length=4, description="of the four convolutions"
@@ -58,17 +53,15 @@ class Network(_Table):
 
 
 class Augmentation(_Table):
-    """What happens to training utterances, drawn anew each time; 0 is nothing."""
+    """Changes to training utterances, drawn anew at each step; 0 is off."""
 
     speed: float = Field(0.0, ge=0, lt=1, description="time is stretched by up to this share")
     pitch: float = Field(0.0, ge=0, lt=1, description="frequencies are moved by up to this share")
-    gain_db: float = Field(
-        0.0, ge=0, description="the level is moved by up to so many dB; own_mean undoes it"
-    )
+    gain_db: float = Field(0.0, ge=0, description="the level moves by up to so many dB; own_mean undoes it")
     noise: float = Field(0.0, ge=0, le=1, description="share of utterances with noise of 0 to 30 dB SNR")
     telephone: float = Field(0.0, ge=0, le=1, description="share of utterances behind a telephone's filter")
     reverberation: float = Field(0.0, ge=0, le=1, description="share of utterances in a room of 0.1 to 0.8 s")
-    masks: int = Field(0, ge=0, description="so many stretches of time, and of frequency, are hidden")
+    masks: int = Field(0, ge=0, description="so many spans of time, and of frequency, are hidden")
 
 
 class Loss(_Table):
@@ -78,13 +71,10 @@ class Loss(_Table):
     center_rate: float = Field(0.5, ge=0, le=1, description="alpha, how far centres move per batch")
     warmup_steps: int = Field(20, ge=0, description="first steps with lambda 0 and alpha 1")
     weights: Literal["pool", "corpus"] = Field(
-        "pool",
-        description="classes are weighted by their frequency in all of training, or within each corpus",
+        "pool", description="by the classes' frequency in all of training, or within each corpus"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    teacher: str = Field(
-        "", description="a teacher's file (docs/method.md): vectors to distil; none if empty"
-    )
+    teacher: str = Field("", description="a file of a teacher's embeddings (docs/method.md); none if empty")
     teacher_weight: float = Field(1.0, ge=0, description="of the distillation loss")
 
 
@@ -94,31 +84,23 @@ class Training(_Table):
     epochs: float = Field(0.0, ge=0, description="passes over the training utterances, rounded to ten steps")
     min_steps: int = Field(1, ge=1, description="at least so many steps, however few the utterances")
     steps: int = Field(0, ge=0, description="exactly so many steps instead; 0 trains for `epochs`")
-    selection_start: float = Field(
-        0.0, ge=0, lt=1, description="share of the steps after which dev is evaluated"
-    )
+    selection_start: float = Field(0.0, ge=0, lt=1, description="share of the steps before dev is evaluated")
     evaluate_every: int = Field(11, ge=1, description="steps between evaluations of dev")
     batch_size: int = Field(32, ge=1, description="utterances per step")
-    window_gb: float = Field(
-        0.0, ge=0, description="shuffle within so many GB of frames, read one after the other; 0: within all"
-    )
+    window_gb: float = Field(0.0, ge=0, description="shuffle within so many GB of frames; 0: within all")
     learning_rate: float = Field(3e-4, gt=0, description="of Adam")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: from 0 up, then down to 0"
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient, as in AdamW")
     averaging: float = Field(
-        0.0, ge=0, lt=1, description="decay of the running mean of weights that is judged"
+        0.0, ge=0, lt=1, description="decay of the mean of weights that is kept; 0: none"
     )
-    start_from: str = Field(
-        "", description="a run whose network's weights are taken over, but for the last layer"
-    )
+    start_from: str = Field("", description="a run that gives the first weights, bar the last layer's")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="of the convolutions in training; auto is bfloat16 where the machine has it"
     )
-    checkpoint_seconds: float = Field(
-        30.0, ge=0, description="time between checkpoints; the result does not depend on it"
-    )
+    checkpoint_seconds: float = Field(30.0, ge=0, description="between checkpoints; no result depends on it")
 
     def plan(self, utterances: int) -> tuple[int, int]:
         """Return the steps for so many training utterances, and the step after which dev is evaluated.
@@ -172,7 +154,7 @@ class Training(_Table):
 
 
 class Settings(_Table):
-    """All settings of a run. `name` is the preset's."""
+    """All settings of a run."""
 
     name: str
     data: Data = Field(default_factory=Data)
@@ -183,23 +165,23 @@ class Settings(_Table):
     training: Training
 
 
-EXTENDS = (
+_EXTENDS = (
     '# Your own file may hold only what differs from a preset, below a first line: extends = "dai2019-mel"'
 )
 
 
 def preset_names() -> list[str]:
-    """The presets in the box."""
+    """Return the names of the presets in the box."""
     folder = resources.files("emospec") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
 def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) -> Settings:
-    """A preset with overrides.
+    """Return a preset with overrides.
 
     Args:
-        preset: the name of one in the box, or the path of a TOML file. A file may hold only what differs from
-            another preset or file, whose name or path, from the file's folder on, it gives as `extends`.
+        preset: the name of one in the box, or the path of a TOML file. A file may hold only the differences from
+            another preset or file, which it names as `extends`: a path is from the file's own folder.
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
         steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
 
@@ -283,7 +265,7 @@ def with_current_keys(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as TOML that `load_settings` reads back."""
+    """Return the settings as TOML that `load_settings` reads back."""
     values = settings.model_dump()
     lines = [f"name = {toml_value(values.pop('name'))}"]
     for table, content in values.items():
@@ -292,13 +274,13 @@ def to_toml(settings: Settings) -> str:
 
 
 def explain_preset(preset: str) -> str:
-    """All settings of a preset as TOML, each with what it is: the start of a preset of one's own.
+    """Return all settings of a preset as TOML, each with a description: the start of a user's own preset.
 
     Raises:
         ConfigError: there is no such preset.
     """
     settings = load_settings(preset)
-    lines = ["", EXTENDS]
+    lines = ["", _EXTENDS]
     for table in (name for name in type(settings).model_fields if name != "name"):
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
@@ -324,26 +306,23 @@ def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, An
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"preset {preset}: is not TOML ({error})") from error
     base = values.pop("extends", None)
-    own = {"name": Path(preset).stem if _is_file(preset) else preset} | values
+    values = {"name": Path(preset).stem if _is_file(preset) else preset} | values
     if base is None:
-        return own
+        return values
     if not isinstance(base, str) or not base.strip():
         raise ConfigError(
             f"preset {preset}: extends is {base!r}: it names one preset or .toml file, such as {preset_names()[0]!r}"
         )
-    if _is_file(base):  # beside the file that names it
+    if _is_file(base):
+        # A path is from the folder of the file that names it.
         base = os.path.join(os.path.dirname(preset), os.path.expanduser(base))
-    return _merge(_read_preset(base, (*extended_by, place)), own)
+    return _merge(_read_preset(base, (*extended_by, place)), values)
 
 
-def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return values over those of a base, table by table."""
-    both = {
-        key: _merge(base[key], value)
-        for key, value in own.items()
-        if isinstance(value, dict) and isinstance(base.get(key), dict)
-    }
-    return base | own | both
+    tables = [key for key in values if isinstance(values[key], dict) and isinstance(base.get(key), dict)]
+    return base | values | {key: _merge(base[key], values[key]) for key in tables}
 
 
 def _is_file(preset: str) -> bool:
@@ -354,14 +333,15 @@ def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
     prefix = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
     if _is_file(preset):
         try:
-            return Path(preset).read_text(encoding="utf-8-sig")  # as Windows' editors write it
+            # Windows' editors write a mark at the start.
+            return Path(preset).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"{prefix}preset file {preset}: cannot be read ({reason})") from error
     names = preset_names()
     if preset not in names:
         raise ConfigError(
-            f"{prefix}preset {preset!r} is not known{nearest(preset, names) or '.'} "
+            f"{prefix}preset {preset!r} is not known{did_you_mean(preset, names) or '.'} "
             f"Known: {', '.join(names)}, or the path of a .toml file"
         )
     return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
@@ -375,7 +355,7 @@ def _parse_value(text: str) -> Any:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML has it."""
+    """Return a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -388,7 +368,7 @@ def toml_value(value: Any) -> str:
 
 def _explain(key: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        hint = nearest(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
+        hint = did_you_mean(key, setting_keys()) or ". `emospec presets dai2019-mel` lists all"
         return f"setting {key!r} is not known{hint}"
     if error["type"] == "missing":
         return f"setting {key!r} is missing"

@@ -137,20 +137,20 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 """Usual words for what is called otherwise here; the first one that is known is meant."""
 
 
-def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return ", did you mean 'x'?" for an unknown word, or nothing where `nearest_word` finds none."""
-    found = nearest_word(word, known)
+def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """Return ", did you mean 'x'?" for an unknown word, or nothing where `closest_word` finds none."""
+    found = closest_word(word, known)
     return f", did you mean {found!r}?" if found else ""
 
 
-def nearest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
+def closest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """Return the known word that an unknown one is near, or is a usual word for; empty where there is none.
 
     Of a setting such as `loss.lambda` the last part counts: all settings of a table begin alike.
 
-    >>> nearest_word("praat", ("textgrid", "srt")), nearest_word("loss.lambda", ["loss.teacher", "loss.center_weight"])
+    >>> closest_word("praat", ("textgrid", "srt")), closest_word("loss.lambda", ["loss.teacher", "loss.center_weight"])
     ('textgrid', 'loss.center_weight')
-    >>> nearest_word("praat", ("srt", "csv"))
+    >>> closest_word("praat", ("srt", "csv"))
     ''
     """
     from difflib import SequenceMatcher
@@ -174,7 +174,7 @@ def nearest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
 
 
 @contextmanager
-def mistakes_in_one_line(program: str) -> Iterator[None]:
+def exit_on_error(program: str) -> Iterator[None]:
     """An error of the user's ends the program with one line on standard error, that begins with its name, and code 2."""
     try:
         yield

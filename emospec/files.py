@@ -20,20 +20,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     place = Path(os.path.realpath(path))  # a link stays one
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
-    with told_as_output(path):
+    with output_errors(path):
         if path.exists() and not (path.is_file() or path.is_dir()):  # such as /dev/stdout, a pipe
             path.write_bytes(content)
             return
         try:
             with open(part, "wb") as file:
                 file.write(content)
-            put_in_place(part, place)
+            fsync_and_rename(part, place)
         finally:
             with suppress(OSError):  # on a file system that has become read-only
                 part.unlink(missing_ok=True)
 
 
-def put_in_place(part: Path, path: Path) -> None:
+def fsync_and_rename(part: Path, path: Path) -> None:
     """Rename a finished file to its name, once the disk has it: a power cut does not leave an empty one there."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
@@ -49,7 +49,7 @@ _REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
 
 
 @contextmanager
-def told_as_output(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
     """What the system says while `path` is written, as an OutputError that names it."""
     try:
         yield
@@ -61,7 +61,7 @@ def told_as_output(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path, otherwise: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
+def folder_lock(folder: Path, otherwise: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder, so that no other call, such as cron's last, writes into it meanwhile.
 
     Args:
@@ -124,6 +124,6 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def as_text(name: str) -> str:
+def escape_undecodable(name: str) -> str:
     """A file's name as a cell of a table can hold it: only what is no UTF-8 is escaped."""
     return name.encode("utf-8", "backslashreplace").decode()

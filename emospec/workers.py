@@ -34,7 +34,7 @@ Workers = Callable[[Iterable[Any]], Iterator[Any]]
 """Takes calls, as `joblib.delayed` makes them; gives what they return, in the order of their ends."""
 
 
-def side_by_side(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContextManager[Workers]:
+def open_workers(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContextManager[Workers]:
     """Where tasks are done; they are had when it is entered.
 
     Args:
@@ -171,7 +171,7 @@ def _on_cluster(client: "Client", ahead: int) -> Workers:
     return work
 
 
-def leave_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End this process where it is a worker whose parent was killed, and could not end it; from now on, idle or at work."""
     if parent == os.getpid():
         return
@@ -188,7 +188,7 @@ def _leave_after(parent: int) -> None:
     os._exit(1)
 
 
-def refuse_unwanted() -> None:
+def check_task_wanted() -> None:
     """WorkersError in a task of a cluster for which nobody waits any more: its caller, or the scheduler, is gone."""
     from distributed import Status, get_worker
 

@@ -17,7 +17,7 @@ from bench.scores import pooled_score, score_cell
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
-from emospec.errors import RunError, mistakes_in_one_line
+from emospec.errors import RunError, exit_on_error
 from emospec.evaluation.statistics import Interval
 from emospec.evaluation.summary import rows_of_test, summarise
 from emospec.files import write_bytes
@@ -102,5 +102,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.baselines"):
+    with exit_on_error("studies.baselines"):
         main()

@@ -14,7 +14,7 @@ import numpy as np
 from bench.scores import pooled_score, score_cell
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.evaluation.statistics import Interval
 from emospec.experiments.parallel import run_specs
 from emospec.experiments.planning import Arm, plan
@@ -92,5 +92,5 @@ def _recall(tested: list[Utterance], predicted: list[str], emotion: str) -> Inte
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.enrolment"):
+    with exit_on_error("studies.enrolment"):
         main()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.experiments.parallel import run_specs
 from emospec.experiments.planning import Arm, plan
 from emospec.runs.record import RunRecord
@@ -164,5 +164,5 @@ def dev_cells(runs: dict[tuple[str, int, int], RunRecord]) -> str:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.recipe"):
+    with exit_on_error("studies.recipe"):
         main()

@@ -19,7 +19,7 @@ from scipy.signal import butter, fftconvolve, sosfilt
 from bench.scores import pooled_score, score_cell
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.data.pack import Pack
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.evaluation.summary import rows_of_test
 from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Prediction, Recognizer
@@ -131,5 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.robustness"):
+    with exit_on_error("studies.robustness"):
         main()

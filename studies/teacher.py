@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from emospec.audio.frames import HOP_SAMPLES, frame_count
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.pack import Pack
-from emospec.errors import mistakes_in_one_line
+from emospec.errors import exit_on_error
 from emospec.files import write_bytes
 from emospec.learning.spectrogram import MAX_FRAMES
 
@@ -81,5 +81,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with mistakes_in_one_line("studies.teacher"):
+    with exit_on_error("studies.teacher"):
         main()

@@ -2,20 +2,20 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from emospec.audio.kinds import OTHER_SUFFIXES, SUFFIXES, left_out_line
+from emospec.audio.kinds import OTHER_SUFFIXES, SUFFIXES
 from emospec.errors import AudioError
-from emospec.files import as_text
+from emospec.files import escape_undecodable
 
 
 def printable(name: str) -> str:
     """A file's name as one line that any terminal takes: what is no UTF-8 or breaks a line is escaped."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in as_text(name))
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in escape_undecodable(name))
 
 
-def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def find_files(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """All files under `root` with one of the suffixes (in any case), in a fixed order.
 
     Links are followed, to each folder once. Names that start with a dot are skipped: they are no recordings,
@@ -61,15 +61,15 @@ def find_recordings(place: Path, ffmpeg: bool = False) -> list[Path]:
             return [place]
     except OSError:  # a name too long, a folder closed to us: the reader says so of this one
         return [place]
-    found = sorted(walk(place, (*SUFFIXES, *OTHER_SUFFIXES) if ffmpeg else SUFFIXES))
+    found = sorted(find_files(place, (*SUFFIXES, *OTHER_SUFFIXES) if ffmpeg else SUFFIXES))
     if not found:
-        if others := left_out(place):
-            raise AudioError(f"{left_out_line(others, printable(str(place)))}. It holds no others")
+        if others := count_unsupported(place):
+            raise AudioError(f"{describe_unsupported(others, printable(str(place)))}. It holds no others")
         raise AudioError(f"{place}: holds no recordings ({', '.join(SUFFIXES)})")
     return found
 
 
-def left_out(place: Path) -> dict[str, int]:
+def count_unsupported(place: Path) -> dict[str, int]:
     """Return how many files of a folder are recordings of kinds that are not read here, by suffix, most first.
 
     Args:
@@ -83,4 +83,20 @@ def left_out(place: Path) -> dict[str, int]:
             return {}
     except OSError:  # as in `find_recordings`
         return {}
-    return dict(Counter(file.suffix.lower() for file in walk(place, OTHER_SUFFIXES)).most_common())
+    return dict(Counter(file.suffix.lower() for file in find_files(place, OTHER_SUFFIXES)).most_common())
+
+
+def describe_unsupported(counts: Mapping[str, int], place: str, with_option: bool = True) -> str:
+    """Return one line on the files that are left out of a folder: how many of which suffix, and what to do.
+
+    Args:
+        counts: files by suffix, at least one.
+        place: where they lie.
+        with_option: whether --ffmpeg is there to take them.
+    """
+    suffixes = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+    total, first = sum(counts.values()), next(iter(counts))
+    return (
+        f"{place}: {total} recording{' is' if total == 1 else 's are'} left out, of kinds that are not read here: {suffixes}. "
+        f"{'Take them by --ffmpeg, or convert' if with_option else 'Convert'} each: ffmpeg -i NAME{first} NAME.wav"
+    )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emospec.errors import AudioError, LongAudioError
 
 PROGRAM = "ffmpeg"
-LONGEST_SECONDS = 1e6  # some eleven days: no recording, but a file that makes ffmpeg go on for ever
+_LONGEST_SECONDS = 1e6  # some eleven days: no recording, but a file that makes ffmpeg go on for ever
 # Demuxers of one file each. Playlists and the like (hls, concat, dash, sdp) would open others.
 _FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,live_flv,loas,"
@@ -56,13 +56,13 @@ class FfmpegFile:
         self._source, self._name = source, name
         with self._decoding() as (samples, ended):
             frame_bytes = self.channels * _SAMPLE_BYTES
-            most = min(longest_seconds, LONGEST_SECONDS) * self.samplerate * frame_bytes
+            most = min(longest_seconds, _LONGEST_SECONDS) * self.samplerate * frame_bytes
             held, size = io.BytesIO(), 0
             while piece := samples.read(_READ_BYTES):
                 size += len(piece)
                 if size > most:
                     raise LongAudioError(
-                        f"{name}: is longer than the {min(longest_seconds, LONGEST_SECONDS):g} s that are allowed. Cut it into shorter ones"
+                        f"{name}: is longer than the {min(longest_seconds, _LONGEST_SECONDS):g} s that are allowed. Cut it into shorter ones"
                     )
                 if size <= _HELD_BYTES:
                     held.write(piece)

@@ -3,7 +3,6 @@
 Opens nothing, decodes nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -33,11 +32,11 @@ OTHER_SUFFIXES = (
 """Of recordings that are not read here, but by ffmpeg."""
 
 HEAD_BYTES = 4096
-"""The number of first bytes that `kind_of` needs."""
+"""The number of first bytes that `unsupported_kind` needs."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class UnsupportedKind:
     """A kind of file that is not read here.
 
     Attributes:
@@ -51,55 +50,58 @@ class Kind:
     advice: str = ""
 
 
-LFS_POINTER = Kind(
+LFS_POINTER = UnsupportedKind(
     "a Git LFS pointer of some bytes, not the recording",
     has_sound=False,
     advice="Install git-lfs and call `git lfs pull` in its folder",
 )
-_AAC, _MP2 = Kind("an AAC (ADTS) recording"), Kind("an MPEG layer I or II (mp2) recording")
-_MATROSKA, _WEBM = Kind("a Matroska (mka, mkv) file"), Kind("a WebM file")
+_AAC, _MP2 = (
+    UnsupportedKind("an AAC (ADTS) recording"),
+    UnsupportedKind("an MPEG layer I or II (mp2) recording"),
+)
+_MATROSKA, _WEBM = UnsupportedKind("a Matroska (mka, mkv) file"), UnsupportedKind("a WebM file")
 _MPEG_4, _QUICKTIME, _3GPP = (
-    Kind("an MPEG-4 (m4a, mp4) file"),
-    Kind("a QuickTime (mov) file"),
-    Kind("a 3GPP (3gp) file"),
+    UnsupportedKind("an MPEG-4 (m4a, mp4) file"),
+    UnsupportedKind("a QuickTime (mov) file"),
+    UnsupportedKind("a 3GPP (3gp) file"),
 )
 # fmt: off
-_MARKS: tuple[tuple[bytes, Kind], ...] = (
+_MARKS: tuple[tuple[bytes, UnsupportedKind], ...] = (
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
-    (b"0&\xb2u\x8ef\xcf\x11", Kind("a Windows Media (wma, wmv) file")),
-    (b"#!AMR", Kind("an AMR recording")),
-    (b"caff", Kind("a Core Audio (caf) recording")),
-    (b".snd", Kind("a Sun AU recording")),
-    (b"dns.", Kind("a Sun AU recording")),
-    (b"riff\x2e\x91\xcf\x11", Kind("a Sony Wave64 (w64) recording")),
-    (b"\x0bw", Kind("an AC-3 recording")),
-    (b"\x7f\xfe\x80\x01", Kind("a DTS recording")),
-    (b"ADIF", Kind("an AAC (ADIF) recording")),
-    (b"wvpk", Kind("a WavPack recording")),
-    (b"MAC ", Kind("a Monkey's Audio (ape) recording")),
-    (b"TTA1", Kind("a True Audio (tta) recording")),
-    (b"MPCK", Kind("a Musepack recording")),
-    (b"MP+", Kind("a Musepack recording")),
-    (b"ajkg", Kind("a Shorten recording")),
-    (b"DSD ", Kind("a DSD (dsf) recording")),
-    (b"FRM8", Kind("a DSD (dff) recording")),
-    (b"NIST_1A", Kind("a NIST SPHERE recording")),
-    (b"Creative Voice File", Kind("a Creative Voice (voc) recording")),
-    (b"FLV\x01", Kind("a Flash Video (flv) file")),
-    (b"\0\0\x01\xba", Kind("an MPEG program stream (mpg)")),
-    (b".RMF", Kind("a RealMedia file")),
-    (b".ra\xfd", Kind("a RealAudio recording")),
-    (b"#!SILK", Kind("a SILK recording")),
-    (b"\x02#!SILK", Kind("a SILK recording")),
-    (b"MThd", Kind("a MIDI file: notes, not sound", has_sound=False)),
-    (b"PK\x03\x04", Kind("a zip archive", has_sound=False, advice="Unpack it")),
-    (b"\x1f\x8b", Kind("a gzip archive", has_sound=False, advice="Unpack it")),
-    (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", has_sound=False, advice="Unpack it")),
-    (b"Rar!", Kind("a rar archive", has_sound=False, advice="Unpack it")),
-    (b"%PDF", Kind("a PDF document", has_sound=False)),
-    (b"\x89PNG", Kind("a PNG picture", has_sound=False)),
-    (b"\xff\xd8\xff", Kind("a JPEG picture", has_sound=False)),
-    (b"GIF8", Kind("a GIF picture", has_sound=False)),
+    (b"0&\xb2u\x8ef\xcf\x11", UnsupportedKind("a Windows Media (wma, wmv) file")),
+    (b"#!AMR", UnsupportedKind("an AMR recording")),
+    (b"caff", UnsupportedKind("a Core Audio (caf) recording")),
+    (b".snd", UnsupportedKind("a Sun AU recording")),
+    (b"dns.", UnsupportedKind("a Sun AU recording")),
+    (b"riff\x2e\x91\xcf\x11", UnsupportedKind("a Sony Wave64 (w64) recording")),
+    (b"\x0bw", UnsupportedKind("an AC-3 recording")),
+    (b"\x7f\xfe\x80\x01", UnsupportedKind("a DTS recording")),
+    (b"ADIF", UnsupportedKind("an AAC (ADIF) recording")),
+    (b"wvpk", UnsupportedKind("a WavPack recording")),
+    (b"MAC ", UnsupportedKind("a Monkey's Audio (ape) recording")),
+    (b"TTA1", UnsupportedKind("a True Audio (tta) recording")),
+    (b"MPCK", UnsupportedKind("a Musepack recording")),
+    (b"MP+", UnsupportedKind("a Musepack recording")),
+    (b"ajkg", UnsupportedKind("a Shorten recording")),
+    (b"DSD ", UnsupportedKind("a DSD (dsf) recording")),
+    (b"FRM8", UnsupportedKind("a DSD (dff) recording")),
+    (b"NIST_1A", UnsupportedKind("a NIST SPHERE recording")),
+    (b"Creative Voice File", UnsupportedKind("a Creative Voice (voc) recording")),
+    (b"FLV\x01", UnsupportedKind("a Flash Video (flv) file")),
+    (b"\0\0\x01\xba", UnsupportedKind("an MPEG program stream (mpg)")),
+    (b".RMF", UnsupportedKind("a RealMedia file")),
+    (b".ra\xfd", UnsupportedKind("a RealAudio recording")),
+    (b"#!SILK", UnsupportedKind("a SILK recording")),
+    (b"\x02#!SILK", UnsupportedKind("a SILK recording")),
+    (b"MThd", UnsupportedKind("a MIDI file: notes, not sound", has_sound=False)),
+    (b"PK\x03\x04", UnsupportedKind("a zip archive", has_sound=False, advice="Unpack it")),
+    (b"\x1f\x8b", UnsupportedKind("a gzip archive", has_sound=False, advice="Unpack it")),
+    (b"7z\xbc\xaf\x27\x1c", UnsupportedKind("a 7z archive", has_sound=False, advice="Unpack it")),
+    (b"Rar!", UnsupportedKind("a rar archive", has_sound=False, advice="Unpack it")),
+    (b"%PDF", UnsupportedKind("a PDF document", has_sound=False)),
+    (b"\x89PNG", UnsupportedKind("a PNG picture", has_sound=False)),
+    (b"\xff\xd8\xff", UnsupportedKind("a JPEG picture", has_sound=False)),
+    (b"GIF8", UnsupportedKind("a GIF picture", has_sound=False)),
 )
 _WAV_CODECS = {
     0x0045: "G.726", 0x0050: "MPEG layer I or II", 0x00FF: "AAC", 0x0160: "Windows Media", 0x0161: "Windows Media",
@@ -115,18 +117,18 @@ _RIFF = (b"RIFF", b"RIFX", b"RF64")
 _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
 
 
-def kind_of(head: bytes) -> Kind | None:
+def unsupported_kind(head: bytes) -> UnsupportedKind | None:
     r"""Return what a file is, by its first 4096 bytes or fewer; None where it is read here, or nobody knows.
 
     Example:
-        >>> kind_of(b"#!AMR\n").name
+        >>> unsupported_kind(b"#!AMR\n").name
         'an AMR recording'
-        >>> kind_of(b"RIFF....WAVEfmt ") is None
+        >>> unsupported_kind(b"RIFF....WAVEfmt ") is None
         True
     """
     if head[:3] == b"ID3" and len(head) >= 10:
         size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        return kind_of(head[size:]) if size < len(head) else None
+        return unsupported_kind(head[size:]) if size < len(head) else None
     for mark, kind in _MARKS:
         if head.startswith(mark):
             return kind
@@ -137,17 +139,19 @@ def kind_of(head: bytes) -> Kind | None:
     if head[:4] in _RIFF:
         return _riff(head)
     if head[:4] == b"OggS":
-        return next((Kind(f"an Ogg of {name}") for mark, name in _OGG_CODECS if mark in head[:200]), None)
+        return next(
+            (UnsupportedKind(f"an Ogg of {name}") for mark, name in _OGG_CODECS if mark in head[:200]), None
+        )
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
         return _AAC if head[1] & 0x06 == 0 else _MP2
     if len(head) > 188 and head[0] == head[188] == 0x47:
-        return Kind("an MPEG transport stream (ts)")
+        return UnsupportedKind("an MPEG transport stream (ts)")
     return _text(head)
 
 
-def is_read_here(head: bytes) -> bool:
+def is_supported(head: bytes) -> bool:
     """Whether a file, by its first 4096 bytes or fewer, is of a kind that is read without ffmpeg."""
-    if kind_of(head) is not None:
+    if unsupported_kind(head) is not None:
         return False
     is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
     return is_mpeg or head[:4] in (*_RIFF, b"FORM", b"fLaC", b"OggS") or head[:3] == b"ID3"
@@ -170,48 +174,32 @@ def stem_of(name: str | PurePath) -> str:
     return PurePath(without_suffix(name)).name
 
 
-def left_out_line(counts: Mapping[str, int], place: str, with_option: bool = True) -> str:
-    """Return one line on the files that are left out of a folder: how many of which suffix, and what to do.
-
-    Args:
-        counts: files by suffix, at least one.
-        place: where they lie.
-        with_option: whether --ffmpeg is there to take them.
-    """
-    suffixes = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
-    total, first = sum(counts.values()), next(iter(counts))
-    return (
-        f"{place}: {total} recording{' is' if total == 1 else 's are'} left out, of kinds that are not read here: {suffixes}. "
-        f"{'Take them by --ffmpeg, or convert' if with_option else 'Convert'} each: ffmpeg -i NAME{first} NAME.wav"
-    )
-
-
-def _mpeg_4(head: bytes) -> Kind:
+def _mpeg_4(head: bytes) -> UnsupportedKind:
     brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
     return _QUICKTIME if brand == b"qt  " else _3GPP if brand.startswith((b"3g", b"3G")) else _MPEG_4
 
 
-def _riff(head: bytes) -> Kind | None:
+def _riff(head: bytes) -> UnsupportedKind | None:
     """Return what a RIFF holds that is no WAV, or a WAV of a format that is not read here."""
     form = head[8:12]
     if form == b"AVI ":
-        return Kind("an AVI file")
+        return UnsupportedKind("an AVI file")
     if form == b"RMID":
-        return Kind("a MIDI file: notes, not sound", has_sound=False)
+        return UnsupportedKind("a MIDI file: notes, not sound", has_sound=False)
     at = head.find(b"fmt ")
     if form != b"WAVE" or at < 0:
         return None
     tag = int.from_bytes(head[at + 8 : at + 10], "big" if head[:4] == b"RIFX" else "little")
     if tag in _WAV_TAGS or len(head) < at + 10:
         return None
-    return Kind(f"a WAV of {_WAV_CODECS.get(tag, f'a format of number 0x{tag:04x}')}")
+    return UnsupportedKind(f"a WAV of {_WAV_CODECS.get(tag, f'a format of number 0x{tag:04x}')}")
 
 
-def _text(head: bytes) -> Kind | None:
+def _text(head: bytes) -> UnsupportedKind | None:
     """Return the kind of a file whose first bytes are printed words; None where they are not."""
     start = head[:256]
     if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
-        return Kind("a web page (HTML)", has_sound=False)
+        return UnsupportedKind("a web page (HTML)", has_sound=False)
     if len(start) < 8 or not all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
         return None
-    return Kind("a text file", has_sound=False)
+    return UnsupportedKind("a text file", has_sound=False)

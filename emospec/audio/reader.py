@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from emospec.audio import chunks, containers, mp3
 from emospec.audio.channels import ChannelMeter, check_channel
-from emospec.audio.discovery import find_recordings, printable, walk
+from emospec.audio.discovery import find_files, find_recordings, printable
 from emospec.audio.ffmpeg import FfmpegFile, decoded_by_ffmpeg
-from emospec.audio.kinds import HEAD_BYTES, SUFFIXES, Kind, is_read_here, kind_of
+from emospec.audio.kinds import HEAD_BYTES, SUFFIXES, UnsupportedKind, is_supported, unsupported_kind
 from emospec.audio.splices import spliced
 from emospec.audio.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
 from emospec.errors import AudioError, ConfigError, LongAudioError
@@ -29,16 +29,16 @@ __all__ = [
     "SUFFIXES",
     "Source",
     "decode",
+    "find_files",
     "find_recordings",
     "printable",
     "read_audio",
     "read_blocks",
     "read_part",
-    "walk",
 ]
 
 # libsndfile opens more, without a word where one of them is truncated.
-FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
+_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
 _READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
 # Where libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
 _NO_SEEK = ("MP3", "OGG")
@@ -309,8 +309,8 @@ def _opened(
                 raise AudioError(f"{name}: is empty (0 bytes)")
             stream.seek(0)
             head = stream.read(HEAD_BYTES)
-            kind = kind_of(head)
-            if ffmpeg and not is_read_here(head) and (kind is None or kind.has_sound):
+            kind = unsupported_kind(head)
+            if ffmpeg and not is_supported(head) and (kind is None or kind.has_sound):
                 containers.check_declared(stream, name)
                 file = stack.enter_context(decoded_by_ffmpeg(stream, name, longest_seconds))
             elif kind is not None:
@@ -353,7 +353,7 @@ def _open_here(
     counted = mp3.counted(stream) if uncounted else None
     if counted:
         file = stack.enter_context(_SoundFile(counted))
-    if file.format not in FORMATS or file.subtype.startswith("DWVW"):
+    if file.format not in _FORMATS or file.subtype.startswith("DWVW"):
         raise AudioError(f"{name}: is {file.format} of {file.subtype}, not {_ALLOWED}. Convert it")
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
@@ -364,7 +364,7 @@ def _open_here(
     return file
 
 
-def _of_another_kind(name: str, kind: Kind) -> AudioError:
+def _of_another_kind(name: str, kind: UnsupportedKind) -> AudioError:
     if not kind.has_sound:
         if kind.advice:
             return AudioError(f"{name}: is {kind.name}. {kind.advice}")

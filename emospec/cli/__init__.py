@@ -15,7 +15,7 @@ from emospec.cli.models import model_verbs
 from emospec.cli.results import result_verbs
 from emospec.cli.stopping import STOPPED, Verbs
 from emospec.cli.streams import flush, prepare_streams
-from emospec.errors import EmospecError, mistakes_in_one_line, nearest, nearest_word
+from emospec.errors import EmospecError, closest_word, did_you_mean, exit_on_error
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no public name
 
@@ -32,7 +32,7 @@ def run_command_line() -> None:
     """Run the command line; an error of the user's is one line and exit code 2."""
     try:
         prepare_streams()
-        with mistakes_in_one_line("emospec"):
+        with exit_on_error("emospec"):
             try:
                 sys.exit(_run())
             finally:
@@ -63,11 +63,11 @@ def _message_of(error: Any) -> str:
     if hasattr(error, "possibilities"):
         parameters = error.ctx.command.get_params(error.ctx)
         options = [name.lstrip("-") for parameter in parameters for name in parameter.opts]
-        near = nearest_word(error.option_name.lstrip("-"), options)
+        near = closest_word(error.option_name.lstrip("-"), options)
         return str(error.message) + (f", did you mean '--{near}'?" if near else _setting_for(error))
     message = str(error.format_message())
     if unknown := re.match(r"No such command '(.*?)'\.", message):
-        return unknown[0][:-1] + nearest(unknown[1], tuple(error.ctx.command.commands))
+        return unknown[0][:-1] + did_you_mean(unknown[1], tuple(error.ctx.command.commands))
     return message
 
 
@@ -78,7 +78,7 @@ def _setting_for(error: Any) -> str:
         return ""
     from emospec.config import setting_keys
 
-    key = nearest_word(option, setting_keys())
+    key = closest_word(option, setting_keys())
     if key == "training.steps":
         return ". --steps NUMBER trains exactly so many steps"
     return f". --set {key}=VALUE changes that setting" if key else ""

@@ -56,9 +56,7 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
 
 @_corpora_verbs.command("check", epilog="Example: emospec corpora check emodb ~/emodb")
 def _check(
-    name: Annotated[
-        str, Argument(help="A corpus that `emospec corpora` lists, such as emodb, csv or folders.")
-    ],
+    name: Annotated[str, Argument(help="A corpus of `emospec corpora`, such as emodb, csv or folders.")],
     root: Annotated[Path, Argument(help="Its folder.")],
     as_json: AsJson = False,
 ) -> None:
@@ -82,9 +80,7 @@ def _check(
 class _Choices:
     """Options of `emospec.prepare`, and the terms of the user's own corpora: TEXT, or NAME=TEXT."""
 
-    skip_bad: bool = Option(
-        False, "--skip-bad", help="Leave out recordings that cannot be used, and record why."
-    )
+    skip_bad: bool = Option(False, "--skip-bad", help="Leave out recordings that cannot be used; record why.")
     replace: bool = Option(False, "--replace", help="Take the place of a pack of other utterances.")
     licences: list[str] = Option(
         [],

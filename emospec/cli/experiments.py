@@ -28,9 +28,7 @@ _RunsFolder = Annotated[Path, Option(help="The folder that holds the run folders
 class _Training:
     """Each training's changed settings, and what to do where a run or a leak is there."""
 
-    overrides: list[str] = Option(
-        [], "--set", metavar="TABLE.KEY=VALUE", help="Change one setting; repeatable."
-    )
+    overrides: list[str] = Option([], "--set", metavar="TABLE.KEY=VALUE", help="Change settings; repeatable.")
     steps: int = Option(
         0,
         min=0,
@@ -47,9 +45,7 @@ class _Repeats:
 
     repeats: int = Option(1, min=1, help="How often the split is drawn anew.")
     jobs: int = Option(0, min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")
-    cluster: str = Option(
-        "", metavar="ADDRESS", help="Do the runs on a Dask cluster; its scheduler's address."
-    )
+    cluster: str = Option("", metavar="ADDRESS", help="Run on a Dask cluster; its scheduler's address.")
 
 
 @dataclass(frozen=True)

@@ -54,15 +54,14 @@ class _Reading:
 
     def report_left_out(self, names: list[str]) -> int:
         """Return how many recordings of folders are of kinds that are not read; print a line for each folder."""
-        from emospec.audio.discovery import left_out
-        from emospec.audio.kinds import left_out_line
+        from emospec.audio.discovery import count_unsupported, describe_unsupported
         from emospec.audio.reader import printable
 
         missed = 0
         for name in names:
-            if not self.ffmpeg and name != "-" and (counts := left_out(Path(name))):
+            if not self.ffmpeg and name != "-" and (counts := count_unsupported(Path(name))):
                 missed += sum(counts.values())
-                print(f"emospec: {left_out_line(counts, printable(name))}", file=sys.stderr)
+                print(f"emospec: {describe_unsupported(counts, printable(name))}", file=sys.stderr)
         return missed
 
 
@@ -74,9 +73,7 @@ class _Windows:
     hop: float = Option(1.0, help="Seconds from one window to the next.")
     smoothing: float = Option(1.0, help="Time constant of the mean over windows, in seconds; 0 is none.")
     abstain_below: _AbstainBelow = 0.0
-    no_speech_check: bool = Option(
-        False, "--no-speech-check", help="Predict windows in which nobody speaks, too."
-    )
+    no_speech_check: bool = Option(False, "--no-speech-check", help="Predict windows without speech, too.")
 
     def timing(self, minimum_seconds: float, *, speech: bool = False) -> "Timing":
         """Return the timing that the options ask for; TimelineError where one is out of range."""
@@ -104,9 +101,7 @@ class _TimelineFiles:
     )
     as_json: bool = Option(False, "--json", help="As --format json.")
     out: Path | None = Option(None, help="The file to write, or for several a folder; else standard output.")
-    plot: Path | None = Option(
-        None, help="Draw waveform, spectrogram and emotions: .png, .jpg, .svg or .pdf."
-    )
+    plot: Path | None = Option(None, help="Draw waveform, spectrogram, emotions: .png, .jpg, .svg or .pdf.")
 
 
 @dataclass(frozen=True)
@@ -191,9 +186,7 @@ def _listen(
     model: ModelOptions,
     windows: _Windows,
     device: Annotated[str, Option(help="The microphone's name or number; else the system's own.")] = "",
-    seconds: Annotated[
-        float, Option(min=0.0, callback=finite, help="How long to listen; 0 until Ctrl-C.")
-    ] = 0.0,
+    seconds: Annotated[float, Option(min=0.0, callback=finite, help="How long; 0 until Ctrl-C.")] = 0.0,
     as_json: Annotated[bool, Option("--json", help="Print a line of JSON per hop.")] = False,
 ) -> None:
     """Predict emotions from the microphone as they come, a line per hop."""

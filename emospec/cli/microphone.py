@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.errors import AudioError, EmospecError
+from emospec.cli.options import needs
+from emospec.errors import AudioError
 
 _CHUNK_SECONDS = 0.1
 _WAITING_SECONDS = 10.0  # of sound that may wait to be predicted
@@ -37,11 +38,8 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
         AudioError: the microphone cannot be opened, or gives no more chunks.
     """
     try:
-        import sounddevice
-    except ModuleNotFoundError as error:
-        raise EmospecError(
-            "a microphone needs the extra mic: in the sources, pip install '.[mic]'"
-        ) from error
+        with needs("mic"):
+            import sounddevice
     except OSError as error:
         raise AudioError("a microphone needs PortAudio; on Debian: apt-get install libportaudio2") from error
     waiting: queue.Queue[_Chunk] = queue.Queue(round(_WAITING_SECONDS / _CHUNK_SECONDS))

@@ -51,7 +51,7 @@ def _export(
 
 
 @dataclass(frozen=True)
-class _Listening:
+class _Server:
     """The address of a server, and the requests that it takes."""
 
     host: str = Option("127.0.0.1", help="The address to bind; by default this machine alone.")
@@ -64,33 +64,29 @@ class _Listening:
     )
     max_seconds: float = Option(3600.0, min=0.1, callback=finite, help="The longest recording.")
     max_megabytes: int = Option(100, min=1, help="The largest request, in 10^6 bytes.")
-    allow_origin: list[str] | None = Option(
-        None, help="Another site whose pages may send requests; repeatable."
-    )
-    root_path: str = Option(
-        "", help="The path under which a proxy has the server, such as /emo.", show_default=False
-    )
+    allow_origin: list[str] | None = Option(None, help="A site whose pages may send requests; repeatable.")
+    root_path: str = Option("", help="The path a proxy serves it under, such as /emo.", show_default=False)
 
 
 @model_verbs.verb("serve", "EMOSPEC_TOKEN=... emospec serve --host 0.0.0.0")
-def _serve(model: ModelOptions, listening: _Listening, ffmpeg: Ffmpeg = False) -> None:
+def _serve(model: ModelOptions, served: _Server, ffmpeg: Ffmpeg = False) -> None:
     """Serve a model over HTTP, with a page for people at /."""
     with needs("serve"):
         from emospec.serving.limits import MEGABYTE, Limits
         from emospec.serving.server import run_server
     from emospec.inference.model import DEFAULT
 
-    most = listening.max_megabytes * MEGABYTE
+    most = served.max_megabytes * MEGABYTE
     run_server(
         model.model or DEFAULT,
-        host=listening.host,
-        port=listening.port,
+        host=served.host,
+        port=served.port,
         int8=model.int8,
         threads=model.threads,
-        token=listening.token,
-        origins=tuple(listening.allow_origin or ()),
-        root_path=listening.root_path,
-        limits=Limits(bytes=most, seconds=listening.max_seconds, held_bytes=4 * most),
+        token=served.token,
+        origins=tuple(served.allow_origin or ()),
+        root_path=served.root_path,
+        limits=Limits(bytes=most, seconds=served.max_seconds, held_bytes=4 * most),
         ffmpeg=ffmpeg,
         notes=() if model.model else (default_terms(),),
     )

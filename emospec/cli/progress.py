@@ -49,11 +49,7 @@ def run_progress(quiet: bool) -> Iterator["RunProgress"]:
 
 
 class RunLines:
-    """Prints a line on standard error about every tenth of a run, or every 30 seconds; none in the first 10.
-
-    Args:
-        clock: gives seconds; they need not be of day.
-    """
+    """Prints a line on standard error about every tenth of a run, or every 30 seconds; none in the first 10."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,12 +58,9 @@ class RunLines:
         self._last: dict[str, tuple[float, int, str]] = {}
 
     def update(self, name: str, done: int, total: int, word: str) -> None:
-        """Print the progress of a run where a line is due.
+        """Print the steps of a run, and a word on its state, where a line is due.
 
-        Args:
-            name: of the run.
-            done, total: its steps.
-            word: its state; the first one is printed at once, and so is the end of what had a line before.
+        The first word is printed at once, and so is the end of a run that had a line before.
         """
         now = self._clock()
         first = self._first.setdefault(name, (now, done))
@@ -78,11 +71,8 @@ class RunLines:
             left = ""
             if "about" not in word and first[1] < done < total:
                 left = f"about {roughly((total - done) * (now - first[0]) / (done - first[1]))} left"
-            print(
-                ", ".join(filter(None, (f"{name}: {done} of {total}", word, left))),
-                file=sys.stderr,
-                flush=True,
-            )
+            line = ", ".join(filter(None, (f"{name}: {done} of {total}", word, left)))
+            print(line, file=sys.stderr, flush=True)
             self._last[name] = now, done, word
 
 
@@ -196,11 +186,11 @@ def _stated_seconds(recording: "Recording") -> float | None:
     """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
     import soundfile
 
-    from emospec.audio.kinds import HEAD_BYTES, is_read_here
+    from emospec.audio.kinds import HEAD_BYTES, is_supported
 
     try:
         with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:
-            if not is_read_here(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
+            if not is_supported(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
                 return None
             file.seek(0)
             info = soundfile.info(file)

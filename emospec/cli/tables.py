@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emospec.cli.streams import print_json
+from emospec.report.words import OVERLAP_LABELS, count, percent
 
 if TYPE_CHECKING:
     from emospec.evaluation.comparison import Pair
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
 _MOST_LEAKS = 5
-# The title of a table says what an overlap of speakers between training and test makes of its numbers.
-OVERLAP_TITLES = {
-    False: "speaker-independent",
-    True: "speaker-DEPENDENT: test speakers are also in training or dev",
-    None: "speakers unknown",
-}
+# The title of a table warns of an overlap of speakers, which makes its numbers no measure of new ones.
+OVERLAP_TITLES = OVERLAP_LABELS | {True: "speaker-DEPENDENT: test speakers are also in training or dev"}
 
 
 def print_summaries(
@@ -90,7 +87,7 @@ def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
     table = _folding_table("UA % [95%] by corpus", "setting", "split", *corpora, "plain mean")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
-        table.add_row(escape(name), s.runs[0].meta.protocol.name, *cells, _percent(s.corpora_mean))
+        table.add_row(escape(name), s.runs[0].meta.protocol.name, *cells, percent(s.corpora_mean))
     return table
 
 
@@ -111,13 +108,13 @@ def _print_leaks(console: Console, named: "_Named") -> None:
 def _print_choice(console: Console, sweep: "Sweep") -> None:
     """Print the value that dev chooses in a sweep: test of all values, which the table shows, is no ground to choose."""
     dev = ", ".join(
-        f"{value} {_percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
+        f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
     )
     run = sweep.summaries[0].runs[0]
     where = f"{'+'.join(run.corpora)}, {run.meta.protocol.name}"
     words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
     if sweep.by_dev:
-        ua = f"{_percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
+        ua = f"{percent(sweep.by_dev.ua)} {_ends(sweep.by_dev.intervals['UA'])}"
         words += f"; choosing by dev in each fold gives UA {ua}"
     _print_line(console, words)
 
@@ -177,7 +174,6 @@ def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
 
 def print_comparison(pair: "Pair", as_json: bool) -> None:
     """Print one setting less another, with the interval by speaker and the p of the permutation test."""
-    from emospec.report.words import count
     from emospec.runs.record import share_changes
 
     if as_json:
@@ -191,7 +187,7 @@ def print_comparison(pair: "Pair", as_json: bool) -> None:
     table = _folding_table(title, "", *pair.comparisons, *by_corpus)
     for name, s in named:
         shares = (s.ua, s.wa, *(s.by_corpus[corpus].estimate for corpus in pair.by_corpus))
-        table.add_row(escape(name), *map(_percent, shares))
+        table.add_row(escape(name), *map(percent, shares))
     table.add_row("difference, points", *(f"{100 * c.difference:+.1f}" for c in comparisons))
     table.add_row("95% interval", *(escape(_ends(c.interval)) for c in comparisons))
     table.add_row("p", *("n/a" if c.p is None else f"{c.p:.4f}" for c in comparisons))
@@ -250,8 +246,8 @@ def print_scores(scores: "NewScores") -> None:
     """Print UA, WA and recall by class of one set of predictions."""
     classes = map(escape, scores.classes)
     table = Table("UA %", "WA %", "utterances", *classes, title=OVERLAP_TITLES[scores.speaker_overlap])
-    recalls = (_percent(value) for value in scores.recall.values())
-    table.add_row(_percent(scores.ua), _percent(scores.wa), str(scores.utterances), *recalls)
+    recalls = (percent(value) for value in scores.recall.values())
+    table.add_row(percent(scores.ua), percent(scores.wa), str(scores.utterances), *recalls)
     console = _console()
     console.print(table)
     _print_line(console, scores.overlap_words)
@@ -271,7 +267,7 @@ def print_scored(facts: dict[str, Any], out: Path, as_json: bool) -> None:
     table = Table("", "files", "% of all", box=SIMPLE_HEAD, pad_edge=False)
     failures = {f"failed: {kind}": files for kind, files in facts["failures"].items()}
     for label, files in (facts["emotions"] | failures).items():
-        table.add_row(escape(label), str(files), _percent(files / facts["files"]))
+        table.add_row(escape(label), str(files), percent(files / facts["files"]))
     console.print(table)
     hours, last = facts["audio_seconds"] / 3600, facts["last_call"]
     console.print(
@@ -302,7 +298,7 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
         if crossval := m.about.get("crossval"):
             protocol, overlap = crossval["protocol"], OVERLAP_TITLES[crossval["speaker_overlap"]]
             scores = "; ".join(
-                f"{name} {_percent(ua)} [{_percent(low)}, {_percent(high)}]"
+                f"{name} {percent(ua)} [{percent(low)}, {percent(high)}]"
                 for name, (ua, low, high) in crossval["UA"].items()
             )
             _print_line(console, f"  UA, {protocol}, {overlap}: {scores}")
@@ -310,17 +306,12 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
     console.print("One on your own data: emospec prepare, emospec train, emospec export (docs/using.md)")
 
 
-def _percent(value: float | None) -> str:
-    """Return a share as percent with one digit; n/a where there is none."""
-    return "n/a" if value is None or value != value else f"{100 * value:.1f}"
-
-
 def _ends(interval: "Interval") -> str:
-    return f"[{_percent(interval.low)}, {_percent(interval.high)}]"
+    return f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
 def _with_interval(value: float, interval: "Interval") -> str:
-    return escape(f"{_percent(value)} {_ends(interval)}")
+    return escape(f"{percent(value)} {_ends(interval)}")
 
 
 def _bounds(interval: "Interval") -> list[float]:

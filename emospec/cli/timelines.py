@@ -11,7 +11,7 @@ from emospec.cli.progress import timeline_progress
 from emospec.cli.stopping import stopped
 from emospec.cli.targets import STDIN, Output, picture_form
 from emospec.errors import AudioError
-from emospec.files import told_as_output
+from emospec.files import output_errors
 
 if TYPE_CHECKING:
     from emospec.audio.waveform import Waveform
@@ -75,7 +75,7 @@ def _write(timeline: "Timeline", outputs: Sequence[Output]) -> str:
         if output.path is None:
             text += render(output.form, timeline)
             continue
-        with told_as_output(output.path):
+        with output_errors(output.path):
             output.path.parent.mkdir(exist_ok=True)
         write(output.form, timeline, output.path)
     return text

@@ -45,7 +45,7 @@ from emospec.data.pack_index import (
 from emospec.data.shards import Shards, ShardWriter
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError, PackError
-from emospec.files import alone_in, told_as_output
+from emospec.files import folder_lock, output_errors
 from emospec.progress import Progress
 
 _INT16_SCALE = 32768.0  # libsndfile's: float = integer / 2^15
@@ -182,13 +182,13 @@ def prepare(
     place = folder.resolve()  # a link to a pack stays a link
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
-    with told_as_output(folder):
+    with output_errors(folder):
         work.mkdir(parents=True, exist_ok=True)
-    with alone_in(
+    with folder_lock(
         work, PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
     ):
         try:
-            with told_as_output(folder):
+            with output_errors(folder):
                 _put_back(old, place)
                 for left in work.iterdir():  # by a killed call
                     shutil.rmtree(left) if left.is_dir() else left.unlink()

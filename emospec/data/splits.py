@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from emospec.data.utterances import Utterance
-from emospec.errors import ProtocolError, nearest
+from emospec.errors import ProtocolError, did_you_mean
 from emospec.files import write_text
 
 _Key = TypeVar("_Key", int, str, tuple[str, ...])
@@ -110,7 +110,7 @@ def make_split(
         "one-corpus-out": lambda: _one_corpus_out(utterances, rng),
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
-        hint = nearest(name, tuple(makers)) if name not in makers else ""
+        hint = did_you_mean(name, tuple(makers)) if name not in makers else ""
         raise ProtocolError(
             f"split {protocol!r} is not known{hint or '.'} "
             "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"

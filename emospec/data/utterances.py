@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 from emospec.vocabulary import EMOTIONS, common_emotion
 
 Sex = Literal["f", "m", ""]
@@ -81,7 +81,7 @@ def select_classes(
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
             sets = ("all", *CLASS_SETS)
-            hint = nearest(classes, sets) or "."
+            hint = did_you_mean(classes, sets) or "."
             raise CorpusError(
                 f"class set {classes!r} is not known{hint} Known: {', '.join(sets)}, or a list of emotions"
             )

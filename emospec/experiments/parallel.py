@@ -36,7 +36,7 @@ def run_specs(
     import joblib
     import torch
 
-    from emospec.workers import side_by_side
+    from emospec.workers import open_workers
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -53,7 +53,7 @@ def run_specs(
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()
     # A cluster may grow: it gets all of the runs at once.
-    with side_by_side(jobs if cluster else at_once, cluster, ahead=len(specs) if cluster else 1) as work:
+    with open_workers(jobs if cluster else at_once, cluster, ahead=len(specs) if cluster else 1) as work:
         _prepare_frames(specs, progress)
         follower = RunFollower(specs, progress, at_once) if progress else None
         try:
@@ -96,14 +96,14 @@ def _run_safely(spec: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
         folder: where the caller is, so that relative paths mean the same here.
         parent: the caller's process; 0 on a cluster.
     """
-    from emospec.workers import leave_with, refuse_unwanted
+    from emospec.workers import check_task_wanted, exit_with_parent
 
     def stay_wanted(*_: object) -> None:
         # One that went on would meet --resume in its run's folder.
         if parent:
-            leave_with(parent)
+            exit_with_parent(parent)
         else:
-            refuse_unwanted()
+            check_task_wanted()
 
     try:
         os.chdir(folder)

@@ -11,7 +11,7 @@ from emospec.config import load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
-from emospec.errors import ConfigError, TrainingError, WorkersError, nearest
+from emospec.errors import ConfigError, TrainingError, WorkersError, did_you_mean
 from emospec.experiments.parallel import run_specs
 from emospec.experiments.planning import Arm, plan
 from emospec.experiments.progress import RunProgress, stage
@@ -184,7 +184,7 @@ def reproduce(
     """
     if unknown := [part for part in parts if part not in PAPER]:
         raise ConfigError(
-            f"part {unknown[0]!r} is not known{nearest(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
+            f"part {unknown[0]!r} is not known{did_you_mean(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
         )
     keys = {override.partition("=")[0].strip() for override in overrides}
     if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):

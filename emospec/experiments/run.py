@@ -15,7 +15,7 @@ from emospec.experiments.planning import changed_settings
 from emospec.experiments.progress import RunProgress, TrainingReports, stage
 from emospec.experiments.results import write_results, write_start
 from emospec.experiments.spec import PreparedRun, RunSpec, doubt_of, prepare_run
-from emospec.files import alone_in, told_as_output
+from emospec.files import folder_lock, output_errors
 from emospec.runs.folder import refuse_existing
 from emospec.runs.provenance import hardware, records_call
 from emospec.runs.record import RunRecord, read_run
@@ -146,10 +146,10 @@ def _folder_held(prepared: PreparedRun, ranks: "Ranks", resume: bool) -> Iterato
         yield
         return
     out = prepared.spec.out
-    with told_as_output(out):
+    with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     held = RunError(f"{out}: another call trains it still. Wait for it, or name another folder")
-    with alone_in(out, held, _LEAVING_SECONDS):
+    with folder_lock(out, held, _LEAVING_SECONDS):
         # Another call may have filled it while this one waited.
         refuse_existing(out, resume)
         prepared.refuse_another()

@@ -1,13 +1,10 @@
-"""Front end and network restated in operations that export well: what the ONNX graph is made of.
+"""Front end and network restated in operations that export well. `LogSpectrogram` and `EmotionNetwork` define them.
 
-`LogSpectrogram` and `EmotionNetwork` stay the definition; `export` compares. What is otherwise here:
-
-- **The DFT is two matrix products.** onnxruntime's STFT operator takes some twenty times as long,
-  a convolution with all cosines and sines twice as long.
-- **The convolutions see the padded batch**, not one strip: unpadded, no valid step reads past its
-  own frames, so both are the same.
-- **The GRU is one node that is told the valid steps of each utterance.** `nn.GRU` does not export
-  with a dynamic time axis. ONNX orders the gates z, r, n where torch has r, z, n.
+- The DFT is two matrix products. onnxruntime's STFT operator takes some twenty times as long, a convolution with all
+  cosines and sines twice as long.
+- The convolutions see the padded batch, not strips: unpadded, no valid step reads past its own frames.
+- The GRU is one node that takes the valid steps of each utterance: `nn.GRU` does not export with a dynamic time axis.
+  ONNX orders the gates z, r, n; torch has r, z, n.
 """
 
 import numpy as np
@@ -33,7 +30,7 @@ OPSET = 18
 _HALF = WINDOW_SAMPLES // 2
 
 
-class FrontEnd(nn.Module):
+class GraphFrontend(nn.Module):
     """`LogSpectrogram` in operations that export well and run fast.
 
     With x_n the sample n places from the centre of a frame (n from -320 to 319), w the window
@@ -42,8 +39,8 @@ class FrontEnd(nn.Module):
         Re = x_0 + sum_{n=1}^{320} w_n cos(phi) (x_n + x_{-n}),  x_320 = 0,
         Im =       sum_{n=1}^{320} w_n sin(phi) (x_n - x_{-n}):
 
-    half the products of a plain DFT. The factors are made in the graph, in float64, from one
-    period of a cosine: they would be a third of the file. onnxruntime makes them once, at loading.
+    half the products of a plain DFT. The factors would be a third of the file: the graph makes them in float64 from
+    one period of a cosine, once, as onnxruntime loads it.
     """
 
     filters: Tensor
@@ -63,9 +60,9 @@ class FrontEnd(nn.Module):
         self.register_buffer("half_window", window[:, None].clone())
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised frames (batch, time, bins), at least 49, and their counts (batch,)."""
-        inside = torch.arange(waveforms.shape[1]) < lengths[:, None]
-        power = self._power(torch.where(inside, waveforms, 0.0))
+        """Return standardised frames (batch, time, bins), at least 49, and their counts (batch,)."""
+        mask = torch.arange(waveforms.shape[1]) < lengths[:, None]
+        power = self._power(torch.where(mask, waveforms, 0.0))
         power = power @ self.filters if self.frontend.kind == "log-mel" else power + STFT_OFFSET
         decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
         counts = frame_count(lengths)
@@ -74,7 +71,7 @@ class FrontEnd(nn.Module):
         return self._crop(torch.maximum(decibels, top - DYNAMIC_RANGE_DB), counts)
 
     def _power(self, waveforms: Tensor) -> Tensor:
-        """|X|^2 (batch, time, bins) of centred frames, zeros beyond both ends."""
+        """Return |X|^2 (batch, time, bins) of centred frames, with zeros beyond both ends."""
         batch, samples = waveforms.shape
         frames = 1 + samples // HOP_SAMPLES
         hops = (batch, frames + 1, HOP_SAMPLES)
@@ -90,7 +87,7 @@ class FrontEnd(nn.Module):
         return real * real + imaginary * imaginary
 
     def _factors(self) -> tuple[Tensor, Tensor]:
-        """w_n cos(phi) and w_n sin(phi): (320, bins) each, n from 1."""
+        """Return w_n cos(phi) and w_n sin(phi), (320, bins) each, n from 1."""
         turns = self.get_buffer("places") * self.get_buffer("numbers")
         cosines, sines = (
             self.get_buffer("cosine").index_select(0, (turns + shift).flatten() % DFT_LENGTH)
@@ -101,7 +98,7 @@ class FrontEnd(nn.Module):
         return cosines.float(), sines.float()
 
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """The central `max_frames`, at least 49, standardised: rows are picked by number, once."""
+        """Return the central `max_frames`, at least 49, standardised: `central_frames` on tensors, rows picked once."""
         batch, time = frames.shape[:2]
         most = self.frontend.max_frames
         kept = torch.sym_min(time, most) if most else time  # type: ignore[no-untyped-call]
@@ -113,16 +110,15 @@ class FrontEnd(nn.Module):
         return self.frontend.standardise(picked, counts.clamp(max=most) if most else counts)
 
 
-class Network(nn.Module):
-    """`EmotionNetwork` on a padded batch, with the ONNX GRU node."""
+class GraphNetwork(nn.Module):
+    """`EmotionNetwork` on a padded batch, with ONNX's GRU node."""
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList([_plain(network, n) for n in range(len(network.convolutions))])
         self.network = network
-        weights = {
-            name: _onnx_gates(parameter.detach()) for name, parameter in network.gru.named_parameters()
-        }
+        gru = network.gru.named_parameters()
+        weights = {name: _onnx_gates(parameter.detach()) for name, parameter in gru}
 
         def both(name: str) -> Tensor:
             return torch.stack([weights[f"{name}_l0"], weights[f"{name}_l0_reverse"]])
@@ -132,7 +128,7 @@ class Network(nn.Module):
         self.register_buffer("biases", torch.cat([both("bias_ih"), both("bias_hh")], dim=1))
 
     def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Z (batch, 64) and logits (batch, classes) of standardised frames."""
+        """Return z (batch, 64) and logits (batch, classes) of standardised frames."""
         maps = functional.relu(self.convolutions[0](frames[:, None]))
         for convolution in list(self.convolutions)[1:]:
             # ReLU before the pool, unlike in training: onnxruntime fuses it into the convolution.
@@ -151,13 +147,13 @@ class Network(nn.Module):
         if self.network.design.pooling == "last":
             utterance = last.transpose(0, 1).flatten(1)
         else:
-            valid = torch.arange(steps.shape[0]) < lengths[:, None]
-            utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), valid)
+            mask = torch.arange(steps.shape[0]) < lengths[:, None]
+            utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), mask)
         return self.network.classify(utterance)
 
 
 def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:
-    """A convolution with the normalisation after it folded in."""
+    """Return a convolution with the normalisation after it folded in."""
     weight, bias = (parameter.detach() for parameter in network.folded(layer))
     plain = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=1 if layer else 2)
     plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
@@ -165,23 +161,20 @@ def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:
 
 
 def _onnx_gates(weights: Tensor) -> Tensor:
-    """Rows of a GRU's gates from torch's order r, z, n to ONNX's z, r, n."""
+    """Return the rows of a GRU's gates in ONNX's order z, r, n, from torch's r, z, n."""
     reset, update, candidate = weights.chunk(3)
     return torch.cat([update, reset, candidate])
 
 
 class Graph(nn.Module):
-    """What is exported; run outside of the exporter, its GRU is a stub.
-
-    The names of its two parts become those of the graph's nodes.
-    """
+    """The module that is exported; the names of its parts become those of the nodes. Its GRU runs in ONNX only."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
-        self.frontend = FrontEnd(learner.frontend)
-        self.network = Network(learner.network)
+        self.frontend = GraphFrontend(learner.frontend)
+        self.network = GraphNetwork(learner.network)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities, logits, z."""
+        """Return probabilities, logits and z."""
         z, logits = self.network(*self.frontend(waveforms, lengths))
         return logits.softmax(dim=1), logits, z

@@ -20,10 +20,11 @@ from emospec.inference.model import CARD, CONFIG, GRAPH, INT8_GRAPH, MODEL_FORMA
 from emospec.report.card import model_card
 from emospec.runs.record import RunRecord, find_runs, read_run
 
-CLOUD_POINTS = 600
-CALIBRATION_UTTERANCES = 64  # at most
+_CLOUD_POINTS = 600
+# At most.
+_CALIBRATION_UTTERANCES = 64
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 def export_model(
@@ -35,7 +36,7 @@ def export_model(
     crossval: Path | str | None = None,
     notes: str = "",
 ) -> Model:
-    """Make a model folder of a finished run: weights, graph, card, and what use needs to know of z.
+    """Make a model folder of a finished run: weights, graph, card, and the facts about z that prediction needs.
 
     The temperatures are fitted on dev, the centres and the plane on training utterances; test has no part.
 
@@ -43,13 +44,10 @@ def export_model(
         run: the run folder.
         out: the model folder, made here.
         int8: the run's pack; some of its training utterances set the ranges of an int8 graph, written too.
-        float16: store the graphs' weights in 16 bits: about half the files, computed as before. How far int8 moves
-            probabilities is told from before that.
-        crossval: a folder of runs that cross-validate the same recipe; the card then tells their scores too.
+        float16: store the graphs' weights in 16 bits: about half the files, computed as before. `int8_deviation` is
+            from before that.
+        crossval: a folder of runs that cross-validate the same recipe; the card then gives their scores too.
         notes: Markdown for the card's Limits, such as a table of scores on worse recordings.
-
-    Returns:
-        The model, read back.
 
     Raises:
         ModelError: `out` exists.
@@ -97,7 +95,7 @@ def export_model(
 
 
 def _config(run: RunRecord) -> dict[str, Any]:
-    """What `inference.model` reads of a run."""
+    """Return what `inference.model` reads of a run."""
     features = run.features()
     z, labels = features["z"].astype(np.float64), features["label"]
     train, dev = (features["part"] == part for part in ("train", "dev"))
@@ -138,29 +136,31 @@ def _config(run: RunRecord) -> dict[str, Any]:
 
 
 def _crossval(whole: Summary) -> dict[str, Any]:
-    """What a cross-validation of the recipe gave: UA with the ends of its interval."""
-    judged = {"all": whole.intervals["UA"]} | whole.by_corpus
+    """Return the result of a cross-validation of the recipe: UA with the ends of its interval."""
+    intervals = {"all": whole.intervals["UA"]} | whole.by_corpus
     return {
         "protocol": whole.runs[0].meta.protocol.name,
         "speaker_overlap": whole.speaker_overlap,
-        "UA": {name: [found.estimate, found.low, found.high] for name, found in judged.items()},
+        "UA": {name: [ua.estimate, ua.low, ua.high] for name, ua in intervals.items()},
     }
 
 
-def _distance_temperature(z: Floats, centers: Floats, targets: NDArray[np.int64]) -> float:
-    """T of softmax(-||z - c||^2 / T), fitted on dev."""
+def _distance_temperature(z: _Floats, centers: _Floats, targets: NDArray[np.int64]) -> float:
+    """Return T of softmax(-||z - c||^2 / T), fitted on dev."""
     squared = np.square(z[:, None] - centers).sum(axis=2)
-    scale = float(squared.min(axis=1).mean()) or 1.0  # near T, so that no probability underflows
+    # A scale near T, so that no probability underflows.
+    scale = float(squared.min(axis=1).mean()) or 1.0
     odds = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / scale)
     return scale * fit_temperature(odds / odds.sum(axis=1, keepdims=True), targets)
 
 
-def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
-    """The two principal axes of training z and a thinned cloud on them."""
+def _plane(z: _Floats, labels: list[int]) -> dict[str, Any]:
+    """Return the two principal axes of training z and a thinned cloud on them."""
     mean = z.mean(axis=0)
     axes = np.linalg.svd(z - mean, full_matrices=False)[2][:2]
-    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]  # a sign that repeats
-    kept = np.sort(np.random.default_rng(0).permutation(len(z))[:CLOUD_POINTS])
+    # The same sign each time: that of the largest component.
+    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
+    kept = np.sort(np.random.default_rng(0).permutation(len(z))[:_CLOUD_POINTS])
     return {
         "mean": _rounded(mean),
         "axes": _rounded(axes),
@@ -170,9 +170,9 @@ def _plane(z: Floats, labels: list[int]) -> dict[str, Any]:
 
 
 def _calibration(run: RunRecord, pack: Pack) -> list[NDArray[np.float32]]:
-    """Waveforms of some training utterances, spread over the fold."""
+    """Return waveforms of some training utterances, spread over the fold."""
     train = [name for name, part in run.known_utterances().items() if part == "train"]
-    chosen = set(train[:: max(1, math.ceil(len(train) / CALIBRATION_UTTERANCES))])
+    chosen = set(train[:: max(1, math.ceil(len(train) / _CALIBRATION_UTTERANCES))])
     places = [i for i, utterance in enumerate(pack.utterances) if utterance.id in chosen]
     if len(places) < len(chosen):
         raise ModelError(
@@ -181,6 +181,6 @@ def _calibration(run: RunRecord, pack: Pack) -> list[NDArray[np.float32]]:
     return [pack.waveform(i) for i in places]
 
 
-def _rounded(values: Floats, digits: int = 8) -> Any:
-    """Lists of numbers with so many significant digits."""
+def _rounded(values: _Floats, digits: int = 8) -> Any:
+    """Return lists of numbers with so many significant digits."""
     return np.vectorize(lambda v: float(f"{v:.{digits}g}"))(values).tolist() if values.size else []

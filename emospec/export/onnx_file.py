@@ -1,23 +1,19 @@
-"""A learner as one ONNX graph: waveforms in; probabilities, logits and z out. Its int8 variant; weights in 16 bits.
+"""A learner as one ONNX file, front end included: written, compared with the learner, quantised, halved.
 
-The front end is inside, so that use cannot differ from training. The graph is compared with the
-learner before it is written.
-
-Opset 18 is the lowest that torch's exporter writes by itself, and all operators stand in it; with
-IR version 8, its contemporary, runtimes from 2023 on should read the file. The exporter's optimiser
-stays off: it takes 1e-8 for zero and so drops the log-STFT's offset. Only small constants are folded,
-sizes and shapes, which are nearly half of the nodes; onnxruntime does the rest when it loads the file.
+Opset 18 is the lowest that torch's exporter writes by itself; with IR version 8, its contemporary, runtimes from 2023
+on should read the file. The exporter's optimiser stays off: it takes 1e-8 for zero and so drops the log-STFT's offset.
+Only sizes and shapes are folded, nearly half of the nodes; onnxruntime does the rest when it loads the file.
 """
 
 import copy
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -33,34 +29,31 @@ from emospec.export.graph import OPSET, Graph
 from emospec.files import write_bytes
 from emospec.learning.learner import Learner
 
-Rows = NDArray[np.float32]
+_Rows = NDArray[np.float32]
 
-IR_VERSION = 8
-INPUTS = ("waveforms", "lengths")
-OUTPUTS = ("probabilities", "logits", "z")
-FOLDED = 64  # numbers, of a constant
-TOLERANCE = 1e-4  # between graph and learner: of a probability, and of z (where |z| > 1, relative)
-# (samples, level): single sample, silence, faint noise, more than 1400 frames.
+_IR_VERSION = 8
+_INPUTS, _OUTPUTS = ("waveforms", "lengths"), ("probabilities", "logits", "z")
+# The largest constant that is folded, in numbers.
+_FOLDED = 64
+# Allowed between graph and learner: of a probability, and of z (where |z| > 1, relative).
+_TOLERANCE = 1e-4
+# (samples, level) of noise: single sample, usual, silence, faint, more than 1400 frames.
 _CHECKED = ((1, 0.05), (1_600, 0.05), (8_000, 0.0), (48_000, 1e-4), (230_000, 0.05))
 _QUANTISED = ("Conv", "Relu", "MaxPool")
-_HALVED = 1024  # numbers, of a matrix, from which 16 bits are worth a node more
+# The smallest matrix for which 16 bits are worth a node more, in numbers.
+_HALVED = 1024
 
 
 def export(learner: Learner, path: Path) -> None:
     """Write a learner as one self-contained ONNX file, after comparing it with the learner.
 
-    Inputs: `waveforms` (batch, samples) float32 at 16 kHz and `lengths` (batch,) int64, the samples
-    of each, from 1 to `samples`; what lies past a length is ignored. Outputs, float32:
-    `probabilities` (batch, classes), the softmax of `logits` (batch, classes), and `z` (batch, 64).
-    The same learner gives the same bytes.
-
-    Args:
-        learner: left as it is.
-        path: of the file; its folder exists.
+    Inputs: `waveforms` (batch, samples) float32 at 16 kHz and `lengths` (batch,) int64, the samples of each, from 1 to
+    `samples`; what lies past a length is ignored. Outputs, float32: `probabilities` (batch, classes), the softmax of
+    `logits` (batch, classes), and `z` (batch, 64). The same learner gives the same bytes.
 
     Raises:
-        ExportError: the graph fixes a size it should not, or gives other probabilities or features
-            than the learner. Nothing is written then.
+        ExportError: the graph fixes a size, or gives other probabilities or features than the learner. Nothing is
+            written then.
     """
     learner = copy.deepcopy(learner).cpu().eval()
     model = _traced(learner)
@@ -77,19 +70,12 @@ def _traced(learner: Learner) -> onnx.ModelProto:
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
     with _quiet_exporter():
         program = torch.onnx.export(
-            Graph(learner).eval(),
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            optimize=False,
-            external_data=False,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
+            Graph(learner).eval(), example, dynamo=True, opset_version=OPSET, optimize=False, external_data=False,
+            input_names=_INPUTS, output_names=_OUTPUTS, verbose=False,
             dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
-            verbose=False,
-        )
+        )  # fmt: skip
         # The kernels of the DFT are larger: they stay the few numbers that they are made of.
-        fold_constants(program.model, input_size_limit=FOLDED, output_size_limit=FOLDED)  # type: ignore[union-attr]
+        fold_constants(program.model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)  # type: ignore[union-attr]
         remove_unused_nodes(program.model)  # type: ignore[union-attr]
     model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
     return model
@@ -97,7 +83,7 @@ def _traced(learner: Learner) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without what torch's exporter says of itself and of packages that are not needed."""
+    """Silence what torch's exporter logs about itself and about packages that are not needed."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)
@@ -111,11 +97,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _tidy(model: onnx.ModelProto) -> None:
-    """Name the nodes by their part, drop all that tells of this machine, check the sizes.
-
-    Raises:
-        ExportError: an input's size is fixed.
-    """
+    """Name the nodes by their part and drop all traces of this machine; ExportError where an input's size is fixed."""
     numbers = count()
     for node in model.graph.node:
         scopes = {p.key: p.value for p in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
@@ -129,7 +111,7 @@ def _tidy(model: onnx.ModelProto) -> None:
     del model.graph.metadata_props[:], model.metadata_props[:]
     model.graph.ClearField("doc_string")
     model.ClearField("doc_string")
-    model.ir_version = IR_VERSION
+    model.ir_version = _IR_VERSION
     for value in model.graph.input:
         sizes = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if not all(isinstance(size, str) for size in sizes):
@@ -143,14 +125,23 @@ def _open(content: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _listen(session: onnxruntime.InferenceSession, waveform: NDArray[np.float32]) -> Sequence[Rows]:
-    """(1, classes) probabilities and (1, 64) z of one recording."""
-    feed = {"waveforms": waveform[None], "lengths": np.array([len(waveform)])}
-    return cast(Sequence[Rows], session.run(["probabilities", "z"], feed))
+def _feed(waveform: _Rows) -> dict[str, NDArray[Any]]:
+    return {"waveforms": waveform[None], "lengths": np.array([len(waveform)])}
 
 
-def _noise() -> tuple[Rows, NDArray[np.int64]]:
-    """(batch, samples) seeded noise of several lengths and levels, and the samples of each."""
+def _forward(session: onnxruntime.InferenceSession, waveform: _Rows) -> Sequence[_Rows]:
+    """Return probabilities (1, classes) and z (1, 64) of one recording."""
+    return cast(Sequence[_Rows], session.run(["probabilities", "z"], _feed(waveform)))
+
+
+def _deviation(before: bytes, after: bytes, waveforms: Iterable[_Rows]) -> float:
+    """Return the greatest difference of a probability between two graphs."""
+    exact, rounded = _open(before), _open(after)
+    return float(max(np.abs(_forward(exact, w)[0] - _forward(rounded, w)[0]).max() for w in waveforms))
+
+
+def _noise() -> tuple[_Rows, NDArray[np.int64]]:
+    """Return seeded noise (batch, samples) of several lengths and levels, and the samples of each."""
     rng = np.random.default_rng(0)
     lengths = np.array([samples for samples, _ in _CHECKED])
     levels = np.array([level for _, level in _CHECKED])
@@ -158,42 +149,35 @@ def _noise() -> tuple[Rows, NDArray[np.int64]]:
 
 
 def _compare(learner: Learner, content: bytes) -> None:
-    """Seeded noise of several lengths and levels, alone and padded, through graph and learner.
-
-    Raises:
-        ExportError: a probability or a feature differs by more than 1e-4.
-    """
+    """Compare graph and learner on seeded noise, alone and padded; ExportError where they differ by more than 1e-4."""
     session = _open(content)
     batch, lengths = _noise()
     z, probabilities = learner.forward_waveforms(torch.from_numpy(batch), torch.from_numpy(lengths))
     padded = session.run(["probabilities", "z"], {"waveforms": batch, "lengths": lengths})
-    alone = [_listen(session, row[:n]) for row, n in zip(batch, lengths, strict=True)]
+    alone = [_forward(session, row[:n]) for row, n in zip(batch, lengths, strict=True)]
     for k, (name, expected) in enumerate((("probabilities", probabilities.numpy()), ("z", z.numpy()))):
-        for found in (padded[k], np.concatenate([outputs[k] for outputs in alone])):
-            difference = np.abs(found - expected).max(axis=1) / max(1.0, float(np.abs(expected).max()))
-            if not (difference <= TOLERANCE).all():
+        for values in (padded[k], np.concatenate([outputs[k] for outputs in alone])):
+            difference = np.abs(values - expected).max(axis=1) / max(1.0, float(np.abs(expected).max()))
+            if not (difference <= _TOLERANCE).all():
                 worst = int(difference.argmax())
                 raise ExportError(
                     f"the exported graph's {name} are {difference[worst]:.2g} from the learner's at "
-                    f"{lengths[worst]} samples ({TOLERANCE:g} is allowed); nothing was written: report this"
+                    f"{lengths[worst]} samples ({_TOLERANCE:g} is allowed); nothing was written: report this"
                 )
 
 
 def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]]) -> float:
-    """Write the int8 variant of an exported graph.
+    """Write the int8 variant of an exported graph; return the greatest difference of a probability that this makes.
 
-    The network's convolutions, ReLUs and pools compute in 8 bits (activations per tensor, ranges
-    from the calibration; weights per channel). Front end, GRU and dense layers stay float32: the
-    first spans 80 dB and more, onnxruntime has no int8 GRU, and the last gained no time. Weights
-    have 7 bits: with 8, sums saturate on processors without VNNI, which would answer otherwise.
+    The network's convolutions, ReLUs and pools compute in 8 bits (activations per tensor, ranges from the calibration;
+    weights per channel). Front end, GRU and dense layers stay float32: the first spans 80 dB and more, onnxruntime has
+    no int8 GRU, and the last gained no time. Weights have 7 bits: with 8, sums saturate on processors without VNNI,
+    which would answer otherwise.
 
     Args:
         source: a file of `export`.
         target: the file to write.
-        waveforms: (samples,) float32 at 16 kHz each: some 20 real recordings, as varied as its use.
-
-    Returns:
-        The greatest difference of a probability from `source`, over `waveforms`.
+        waveforms: (samples,) float32 at 16 kHz each: some 20 real recordings, as varied as the model's use.
 
     Raises:
         ExportError: `source` is no graph of `export`, or there are no waveforms.
@@ -209,37 +193,26 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "int8.onnx"
         quantize_static(
-            model,
-            written,
-            _Calibration(waveforms),
-            quant_format=QuantFormat.QDQ,
-            nodes_to_quantize=nodes,
-            op_types_to_quantize=_QUANTISED,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+            model, written, _Calibration(waveforms), quant_format=QuantFormat.QDQ, nodes_to_quantize=nodes,
+            op_types_to_quantize=_QUANTISED, per_channel=True, reduce_range=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
         rounded_model = onnx.load(written)
     del rounded_model.metadata_props[:]
     content = rounded_model.SerializeToString(deterministic=True)
-    exact, rounded = _open(source.read_bytes()), _open(content)
-    deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in waveforms]
+    deviation = _deviation(source.read_bytes(), content, waveforms)
     write_bytes(target, content)
-    return float(max(deviations))
+    return deviation
 
 
 def halve(path: Path) -> float:
-    """Store the network's weights in an exported graph as float16, in place: about half the file.
+    """Store the network's weights as float16, in place: about half the file.
 
-    They become float32 again as the graph is loaded, so that everything computes as before, just as
-    fast, with weights rounded to 11 bits.
+    They become float32 again as the graph is loaded: everything computes as fast as before, with weights rounded to 11
+    bits. Returned is the greatest difference of a probability that this makes, over seeded noise.
 
     Args:
         path: a file of `export` or `quantise`.
-
-    Returns:
-        The greatest difference of a probability that this makes, over seeded noise.
 
     Raises:
         ExportError: a weight is beyond float16's range. The file stays as it was.
@@ -257,24 +230,21 @@ def halve(path: Path) -> float:
             raise ExportError(f"weights of {tensor.name} are too large for 16 bits: export without --float16")
         name, stored = tensor.name, f"{tensor.name}.float16"
         tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), stored))
-        casts.append(
-            helper.make_node("Cast", [stored], [name], name=f"network/Cast_{name}", to=onnx.TensorProto.FLOAT)
-        )
+        float32 = onnx.TensorProto.FLOAT
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"network/Cast_{name}", to=float32))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
-    exact, rounded = _open(before), _open(content)
-    heard = [row[:samples] for row, samples in zip(*_noise(), strict=True)]
-    deviations = [np.abs(_listen(exact, w)[0] - _listen(rounded, w)[0]).max() for w in heard]
+    deviation = _deviation(before, content, (row[:samples] for row, samples in zip(*_noise(), strict=True)))
     write_bytes(path, content)
-    return float(max(deviations))
+    return deviation
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, waveforms: Sequence[NDArray[np.float32]]) -> None:
-        self.feeds = iter({"waveforms": w[None], "lengths": np.array([len(w)])} for w in waveforms)
+        self.feeds = map(_feed, waveforms)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self.feeds, None)

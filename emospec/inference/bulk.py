@@ -26,13 +26,13 @@ import emospec
 from emospec.audio.reader import printable
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
-from emospec.files import alone_in, put_in_place, told_as_output, write_json
+from emospec.files import folder_lock, fsync_and_rename, output_errors, write_json
 from emospec.inference.manifest import Manifest, ManifestRow, location
 from emospec.inference.recognizer import Recognizer
 from emospec.inference.shard import ShardSettings, model_digest, score_shard, shard_path
 from emospec.inference.streaming import Timing
 from emospec.table_cells import FILE
-from emospec.workers import Workers, side_by_side
+from emospec.workers import Workers, open_workers
 
 _PLAN, _SUMMARY, _ERRORS = "plan.json", "summary.json", "errors.parquet"
 _PLAN_FORMAT = 1
@@ -91,7 +91,7 @@ def score(
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
     started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep, ffmpeg)
-    workers = side_by_side(jobs, cluster, ahead=2)
+    workers = open_workers(jobs, cluster, ahead=2)
     recognizer = Recognizer(model, int8=int8, threads=1, ffmpeg=ffmpeg)
     recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing fails now, not in every row
     settings = ShardSettings(
@@ -111,13 +111,13 @@ def score(
     plan = _plan(settings, manifest, shard_files)
     _make_folder(out)
     busy = ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
-    with alone_in(out, busy):
+    with folder_lock(out, busy):
         _keep_plan(out, plan)
         left = [k for k in range(len(plan["shards"])) if not shard_path(out, k).is_file()]
         if left or not (out / _SUMMARY).is_file():
             files = _score_shards(settings, manifest, plan, left, workers, progress)
             last_call = {"files": files, "seconds": time.perf_counter() - started}
-            with told_as_output(out):
+            with output_errors(out):
                 _finish(settings, plan, last_call, manifest.left_out)
         return _read(out / _SUMMARY)
 
@@ -153,7 +153,7 @@ def _make_folder(out: Path) -> None:
         return
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {_PLAN}. Name a new folder")
-    with told_as_output(out):
+    with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
 
 
@@ -231,7 +231,7 @@ def _finish(
                 failures.update(errors["kind"].to_pylist())
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
-    put_in_place(unfinished, settings.out / _ERRORS)
+    fsync_and_rename(unfinished, settings.out / _ERRORS)
     summary = {
         "files": plan["files"],
         "failed": failures.total(),

@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
 from emospec.audio.kinds import stem_of
-from emospec.errors import TimelineError, nearest
+from emospec.errors import TimelineError, did_you_mean
 from emospec.files import to_json, write_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def format_named(name: str) -> Format:
     """Return the format of a name; TimelineError where there is none."""
     if name not in FORMATS:
         raise TimelineError(
-            f"format {name!r} is not known{nearest(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
+            f"format {name!r} is not known{did_you_mean(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
         )
     return FORMATS[name]
 

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from emospec.audio.discovery import left_out
+from emospec.audio.discovery import count_unsupported
 from emospec.audio.reader import find_recordings
-from emospec.errors import ScoringError, nearest
+from emospec.errors import ScoringError, did_you_mean
 from emospec.table_cells import FILE, cell_text, header_of, known_columns, other_separator, portable_name
 
 # Arrow reads some thirty blocks of a CSV ahead.
@@ -44,7 +44,7 @@ class Manifest:
     def __init__(self, source: Path | str, keep: Sequence[str] = (), ffmpeg: bool = False) -> None:
         self.source = Path(source)
         self._files = find_recordings(self.source, ffmpeg) if self.source.is_dir() else None
-        self.left_out: dict[str, int] = {} if ffmpeg else left_out(self.source)
+        self.left_out: dict[str, int] = {} if ffmpeg else count_unsupported(self.source)
         if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
             raise ScoringError(
                 f"{source} is no folder, no .csv and no .parquet. `emospec predict` takes single recordings"
@@ -63,7 +63,7 @@ class Manifest:
         places += [_places(names, column) or _places(known, column) for column in kept]
         for column, matches in zip([FILE, *kept], places, strict=True):
             if len(matches) != 1:
-                hint, found = nearest(column, names), ", ".join(names) or "none"
+                hint, found = did_you_mean(column, names), ", ".join(names) or "none"
                 raise ScoringError(
                     f"{self.source}: it must have one column {column!r}{hint}; its columns: {found}"
                 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emospec.errors import ModelError, nearest
+from emospec.errors import ModelError, did_you_mean
 from emospec.files import write_json
 
 MODEL_FORMAT = 1
@@ -234,7 +234,7 @@ def _find(source: Path | str) -> Path:
         )
     if str(source) in bundled():
         return _home() / source
-    hint = nearest(str(source), bundled()) or "."
+    hint = did_you_mean(str(source), bundled()) or "."
     known = f", or one that comes with emospec: {', '.join(bundled())}" if bundled() else ""
     raise ModelError(f"there is no model {str(source)!r}{hint} Name a model folder{known}")
 

@@ -24,13 +24,13 @@ from pyarrow import parquet
 from emospec.audio.reader import printable
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
-from emospec.files import as_text, write_bytes
+from emospec.files import escape_undecodable, write_bytes
 from emospec.inference.manifest import ManifestRow, is_url, location
 from emospec.inference.model import Model, load_model
 from emospec.inference.recognizer import Failure, Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
-from emospec.workers import leave_with
+from emospec.workers import exit_with_parent
 
 # Recordings of a worker at a time: one is decoded, or fetched, while the graph computes another.
 _FILES_AT_ONCE, _URLS_AT_ONCE = 2, 16
@@ -113,7 +113,7 @@ def score_shard(
     with ThreadPoolExecutor(at_once) as pool:
         places = [location(settings.base, row[0]) for row in rows]
         results = list(pool.map(partial(_predict, settings, recognizer), places))
-    keys = [{"row": first + k, "recording": as_text(row[0])} for k, row in enumerate(rows)]
+    keys = [{"row": first + k, "recording": escape_undecodable(row[0])} for k, row in enumerate(rows)]
     if settings.timing is not None:
         timelines = [timeline for _, timeline in results]
         _write(shard_path(settings.out, shard, "timelines"), _timeline_table(model.names, keys, timelines))
@@ -154,7 +154,7 @@ def _predict(
     settings: ShardSettings, recognizer: Recognizer, place: str
 ) -> tuple[Prediction | Failure, Timeline | None]:
     if settings.parent:
-        leave_with(settings.parent)
+        exit_with_parent(settings.parent)
     timing, channel = settings.timing, settings.channel
     try:
         with _local_file(place) as file:

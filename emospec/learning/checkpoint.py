@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +14,41 @@ from emospec.learning.learner import load_tensors, save_tensors
 from emospec.learning.task import HistoryRow
 
 
-@dataclass(frozen=True)
-class CheckpointState:
+@dataclass
+class TrainingState:
     """The state of a training beside its tensors.
 
     Attributes:
-        step: how many steps are taken.
         precision: of the convolutions, by its name in torch.
-        best_ua, best_step: of the best model so far; None and 0 before the first.
-        seconds: spent, over all resumptions.
         protocol: its name, the hash of its fold lists and so on.
-        fitted_on, selected_on: as in `TrainingResult`: utterances that made the statistics and the choice here.
+        step: how many steps are taken.
+        best_ua, best_step: of the best model so far.
+        seconds: spent up to the last row, over all resumptions.
+        fitted_on, selected_on: as in `TrainingResult`: utterances that made the statistics and the choice.
         rows: of the history.
     """
 
-    step: int
     precision: str
-    best_ua: float | None
-    best_step: int
-    seconds: float
     protocol: Mapping[str, Any]
-    fitted_on: list[int]
-    selected_on: list[int]
-    rows: list[HistoryRow]
+    step: int = 0
+    best_ua: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+    fitted_on: list[int] = field(default_factory=list)
+    selected_on: list[int] = field(default_factory=list)
+    rows: list[HistoryRow] = field(default_factory=list)
 
 
 def save_checkpoint(
-    path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: CheckpointState, settings_hash: str
+    path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: TrainingState, settings_hash: str
 ) -> None:
-    """Write the checkpoint; its folder is made where it is missing.
-
-    Args:
-        path: of the file.
-        parts: tensors by name, of the learner, the optimiser and so on.
-        state: everything else.
-        settings_hash: of the training; `load_checkpoint` takes no other.
-    """
+    """Write the tensors of each part, by name, and the state; `load_checkpoint` takes the same settings hash only."""
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     path.parent.mkdir(exist_ok=True)
     save_tensors(path, tensors, {"state": json.dumps({"fingerprint": settings_hash} | asdict(state))})
 
 
-def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str, Tensor]], CheckpointState]:
+def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str, Tensor]], TrainingState]:
     """Return the parts and the state of a checkpoint.
 
     Raises:
@@ -75,8 +68,7 @@ def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str,
     for key, tensor in tensors.items():
         part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = tensor
-    rows = [HistoryRow(**row) for row in state.pop("rows")]
-    return parts, CheckpointState(rows=rows, **state)
+    return parts, TrainingState(**state | {"rows": [HistoryRow(**row) for row in state["rows"]]})
 
 
 def saved_step(path: Path) -> int:

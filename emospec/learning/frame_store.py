@@ -20,7 +20,7 @@ from emospec.audio.buckets import buckets
 from emospec.audio.frames import MIN_FRAMES, frame_count
 from emospec.data.pack import Pack
 from emospec.data.shards import SHARD_BYTES, Shards
-from emospec.files import put_in_place, told_as_output
+from emospec.files import fsync_and_rename, output_errors
 from emospec.learning.device import has_room, to_device
 from emospec.learning.sampling import ShardWindows
 from emospec.learning.spectrogram import LogSpectrogram
@@ -128,7 +128,7 @@ class FrameStore:
     ) -> None:
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            with told_as_output(path):
+            with output_errors(path):
                 rows = self._shards.create(shard, part)
             row = 0
             for i in range(*self._shards.firsts[shard : shard + 2].tolist()):
@@ -141,8 +141,8 @@ class FrameStore:
                     progress(i + 1, len(pack))
             # The mapping writes what is left as it ends.
             del rows
-            with told_as_output(path):
-                put_in_place(part, path)
+            with output_errors(path):
+                fsync_and_rename(part, path)
         finally:
             part.unlink(missing_ok=True)
 

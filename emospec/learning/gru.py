@@ -15,16 +15,12 @@ from emospec.learning.device import to_device
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a bidirectional GRU of one layer over sequences, each from first states of 0.
+    """Return a GRU's outputs (batch, longest, 2 * units), 0 past the end of a sequence, and their mask.
 
     Args:
-        gru: owns the weights.
+        gru: of one layer and two directions.
         inputs: (rows, features); each sequence is a run of rows.
-        starts: (batch,) the first row of each sequence, on the CPU.
-        lengths: (batch,) steps of each, on the CPU.
-
-    Returns:
-        outputs (batch, longest, 2 * units), 0 past the end of a sequence, and their mask (batch, longest).
+        starts, lengths: (batch,) the first row of each sequence and its steps, on the CPU.
     """
     device, batch, longest = inputs.device, len(lengths), int(lengths.max())
     # Packed here, by places worked out on the CPU: torch would wait for an accelerator.
@@ -62,14 +58,7 @@ class _States(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor, sizes: Tensor) -> Tensor:
-        """Return h (2, rows, units).
-
-        Args:
-            ctx: torch's, for `backward`.
-            inputs: i (2, rows, 3 * units).
-            weights, biases: W (2, 3 * units, units) and b (2, 3 * units).
-            sizes: (steps,) rows of each step.
-        """
+        """Return h (2, rows, units) of i (2, rows, 3 * units), W (2, 3 * units, units), b, and the rows of each step."""
         units = weights.shape[2]
         reverse = _reversing(sizes)
         # Holds i, and step by step r, z and n in its place.

@@ -65,10 +65,6 @@ class CenterLoss(nn.Module):
     The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a weighted mean
     and without its 1/2. The centres are state, not parameters: no gradient reaches them, and `update` moves them.
 
-    Args:
-        classes: how many classes.
-        features: the dimensions of z.
-
     Attributes:
         centers: (classes, features), 0 at first, in the state dict.
     """

@@ -4,20 +4,11 @@ Of a corpus larger than memory, utterances are shuffled among those of a few sha
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-
-
-class _Epoch(NamedTuple):
-    """An epoch's order, where in it each window ends, and each window's shards."""
-
-    order: Indices
-    ends: Indices
-    windows: list[Indices]
 
 
 class ShardWindows:
@@ -45,24 +36,25 @@ class ShardWindows:
 
     def order(self, epoch: int) -> Indices:
         """Return the utterances (utterances,) in the order in which an epoch sees them."""
-        return self._epoch(epoch).order
+        return self._epoch(epoch)[0]
 
     def shards_to_read(self, place: int) -> list[int]:
         """Return the shards to read at a place of the stream of utterances: its window's and the next's, each once."""
         number, position = divmod(place, len(self._shards))
-        ends = self._epoch(number).ends
+        _, ends, _ = self._epoch(number)
         window = int(np.searchsorted(ends, position, "right"))
         following = (number, window + 1) if window + 1 < len(ends) else (number + 1, 0)
         new = [key for key in ((number, window), following) if key not in self._announced]
         self._announced = {(number, window), following}
-        return [int(shard) for number, window in new for shard in self._epoch(number).windows[window]]
+        return [int(shard) for number, window in new for shard in self._epoch(number)[2][window]]
 
-    def _shuffle_epoch(self, epoch: int) -> _Epoch:
+    def _shuffle_epoch(self, epoch: int) -> tuple[Indices, Indices, list[Indices]]:
+        """Return an epoch's order, where in it each window ends, and each window's shards."""
         rng = np.random.default_rng([self._seed, epoch])
         shards = rng.permutation(self._used)
         windows = [shards[k : k + self._width] for k in range(0, len(shards), self._width)]
         orders = [rng.permutation(np.flatnonzero(np.isin(self._shards, window))) for window in windows]
-        return _Epoch(np.concatenate(orders), np.cumsum([len(order) for order in orders]), windows)
+        return np.concatenate(orders), np.cumsum([len(order) for order in orders]), windows
 
 
 def batch_indices(

@@ -21,24 +21,16 @@ from emospec.learning.device import to_device
 
 Kind = Literal["log-mel", "log-stft"]
 
-WINDOW_SAMPLES = 640
-"""40 ms, periodic Hamming."""
-DFT_LENGTH = 1024
+# A periodic Hamming window of 40 ms; Mel bands from 0 to 8000 Hz.
+WINDOW_SAMPLES, DFT_LENGTH, MEL_BANDS = 640, 1024, 128
 STFT_BINS = DFT_LENGTH // 2 + 1
-MEL_BANDS = 128
-"""From 0 to 8000 Hz."""
-POWER_FLOOR = 1e-10
-"""The least power that is taken to dB."""
-STFT_OFFSET = 1e-8
-"""Added to the log-STFT's power."""
-DYNAMIC_RANGE_DB = 80.0
-"""Below the utterance's own maximum."""
+# The least power that is taken to dB; what is added to the log-STFT's power; the range below an utterance's maximum.
+POWER_FLOOR, STFT_OFFSET, DYNAMIC_RANGE_DB = 1e-10, 1e-8, 80.0
+# 14 s.
 MAX_FRAMES = 1400
-"""14 s: longer utterances keep their central frames."""
 
-# Of an utterance: their spectra stay near a core's cache, and there are few calls.
-_FRAMES_AT_ONCE = 1024
-_BANDS_AT_ONCE = 16
+# Frames whose spectra stay near a core's cache, with few calls; bands of a product with the filters.
+_FRAMES_AT_ONCE, _BANDS_AT_ONCE = 1024, 16
 
 
 class FrontendConfig(TypedDict):
@@ -84,10 +76,7 @@ def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
 
 @cache
 def _mel_blocks() -> tuple[tuple[slice, slice], ...]:
-    """Return groups of neighbouring bands, each with the rows of `filters` that it reads.
-
-    Group by group, the product with the filters costs an eighth of the whole one.
-    """
+    """Return groups of bands, each with the rows of `filters` that it reads: an eighth of the whole product."""
     filters = mel_filters().repeat(2, axis=0)
     blocks = []
     for first in range(0, MEL_BANDS, _BANDS_AT_ONCE):

@@ -21,13 +21,7 @@ _STRIP_FRAMES = 4096
 
 
 class Layout(NamedTuple):
-    """Where utterances lie.
-
-    Attributes:
-        strips: how many strips there are.
-        frames: the length of each.
-        starts: (batch,) the first frame of each utterance, counted strip after strip.
-    """
+    """A number of strips, their length, and the first frame of each utterance (batch,), counted strip after strip."""
 
     strips: int
     frames: int
@@ -49,7 +43,7 @@ def round_up_length(frames: int) -> int:
 
 
 def lay_out(slots: Tensor, most: int) -> Layout:
-    """Lay utterances end to end in one or more strips, the longest first, each onto the shortest strip.
+    """Lay utterances end to end, the longest first, each onto the shortest strip.
 
     Args:
         slots: (batch,) frames that each utterance takes, multiples of `TIME_STRIDE`.

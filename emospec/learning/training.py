@@ -25,7 +25,7 @@ from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
 from emospec.learning.batches import Batches
-from emospec.learning.checkpoint import CheckpointState, load_checkpoint, save_checkpoint, saved_step
+from emospec.learning.checkpoint import TrainingState, load_checkpoint, save_checkpoint, saved_step
 from emospec.learning.device import keep_float32_whole, reuse_freed_memory, training_device
 from emospec.learning.distillation import Distillation, take_weights
 from emospec.learning.distributed import Ranks
@@ -51,11 +51,11 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def _precision_on(device: torch.device, training: Training) -> torch.dtype:
-    """Return the precision of the convolutions in training and in dev evaluation."""
+def _precision_on(device: torch.device, training: Training) -> str:
+    """Return the precision of the convolutions in training and in dev evaluation, by its name in torch."""
     if training.precision == "auto":
-        return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
-    return torch.bfloat16 if training.precision == "bfloat16" else torch.float32
+        return "bfloat16" if bfloat16_is_fast(device) else "float32"
+    return training.precision
 
 
 def fit(
@@ -89,17 +89,17 @@ def fit(
     keep_float32_whole()
     log = _tensorboard_log(RunFolder(folder).tensorboard) if tensorboard and Ranks().main else None
     trainer = Trainer(learner, store, task, folder, training_device())
-    if resume and trainer.checkpoint.is_file():
+    if resume and trainer.folder.checkpoint.is_file():
         trainer.restore()
-    begun, timed_from = trainer.step, 0.0
-    while trainer.step < trainer.steps:
+    begun, timed_from = trainer.state.step, 0.0
+    while (step := trainer.state.step) < trainer.steps:
         trainer.take_step()
         # The first step is slower than the others: libraries choose their kernels.
-        if pace and trainer.step == begun + 1:
+        if pace and step == begun:
             timed_from = trainer.seconds_when_done()
-        elif pace and trainer.step == begun + 1 + _TIMED_STEPS:
-            pace(trainer.step, (trainer.seconds_when_done() - timed_from) / _TIMED_STEPS)
-        if trainer.step % task.training.evaluate_every == 0 or trainer.step == trainer.steps:
+        elif pace and step == begun + _TIMED_STEPS:
+            pace(step + 1, (trainer.seconds_when_done() - timed_from) / _TIMED_STEPS)
+        if (step + 1) % task.training.evaluate_every == 0 or step + 1 == trainer.steps:
             row = trainer.close_row()
             if log:
                 _log_row(log, row)
@@ -111,7 +111,7 @@ def fit(
 
 
 class Trainer:
-    """The state of a training: all that a checkpoint holds."""
+    """A training between two steps: learner, teacher, optimiser, and the state that a checkpoint holds."""
 
     def __init__(
         self, learner: Learner, store: FrameStore, task: TrainingTask, folder: Path, device: torch.device
@@ -120,8 +120,7 @@ class Trainer:
         self.ranks, self.folder = Ranks(), RunFolder(folder)
         _refuse_unequal(self.ranks.count, task.training.batch_size, learner)
         self.steps, self.select_after = task.training.plan(len(task.train))
-        self.fitted_on: list[int] = []
-        self.selected_on: set[int] = set()
+        self.state = TrainingState(_precision_on(device, task.training), task.protocol)
         learner.frontend.fit(self._frames_to_fit())
         learner.train()
         self.teacher: Distillation | None = None
@@ -133,7 +132,7 @@ class Trainer:
         if task.training.start_from:
             take_weights(learner, Path(task.training.start_from))
         learner.to(device)
-        learner.network.precision = _precision_on(device, task.training)
+        learner.network.precision = getattr(torch, self.state.precision)
         self.batches = Batches(store, task, learner, self.ranks, device)
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
         self.optimizer = Adam(trained, task.training.weight_decay)
@@ -141,51 +140,33 @@ class Trainer:
         if task.training.averaging:
             # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
             self.average = copy.deepcopy(learner).to(device)
-        self.step = 0
-        self.rows: list[HistoryRow] = []
         self.best: dict[str, Tensor] = {}
-        self.best_ua, self.best_step = -math.inf, 0
-        self.earlier_seconds, self.started = 0.0, time.monotonic()
+        # Of loss, softmax loss and centre loss, since the last row.
         self.sums, self.steps_in_row = torch.zeros(3, device=device), 0
-        self.saved_at = time.monotonic()
+        self.started = self.saved_at = time.monotonic()
 
     def _frames_to_fit(self) -> Iterator[NDArray[np.float32]]:
         """Yield the frames of the training utterances, and note each: the audit asks."""
         for index in self.task.train:
-            self.fitted_on.append(index)
+            self.state.fitted_on.append(index)
             yield self.store.frames(index)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, over all resumptions."""
-        return self.earlier_seconds + time.monotonic() - self.started
-
     def seconds_when_done(self) -> float:
-        """Return `seconds` once an accelerator has done what it was asked for."""
+        """Return the seconds of training once an accelerator has done what it was asked for."""
         self.sums.sum().item()
-        return self.seconds
-
-    @property
-    def precision(self) -> str:
-        """The precision of the convolutions, by its name."""
-        return str(self.learner.network.precision).removeprefix("torch.")
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file of the checkpoint."""
-        return self.folder.checkpoint
+        return time.monotonic() - self.started
 
     def take_step(self) -> None:
         """Take one step: losses of a batch, gradients, Adam, then the centres."""
         settings = self.task.loss
         # Warm-up: without the centre loss, the centres follow the features.
-        warming_up = self.step < settings.warmup_steps
+        warming_up = self.state.step < settings.warmup_steps
         center_weight, center_rate = (
             (0.0, 1.0) if warming_up else (settings.center_weight, settings.center_rate)
         )
 
         # Forward: frames -> z, logits.
-        batch = self.batches.batch(self.step)
+        batch = self.batches.batch(self.state.step)
         outputs, mask = self.learner.network.encode(batch.frames, batch.counts)
         utterance = self.learner.network.pool(outputs, mask)
         z, logits = self.learner.network.classify(utterance)
@@ -208,7 +189,7 @@ class Trainer:
         if self.average:
             self._update_average(self.average)
         self.sums += torch.stack([loss, softmax_loss, center_loss]).detach()
-        self.step += 1
+        self.state.step += 1
         self.steps_in_row += 1
 
     @torch.no_grad()
@@ -217,7 +198,7 @@ class Trainer:
 
         torch's AveragedModel would wait for the accelerator at every step: it counts on the CPU.
         """
-        share = 1 - self.task.training.averaging if self.step else 1.0
+        share = 1 - self.task.training.averaging if self.state.step else 1.0
         for mean, new in zip(average.state_dict().values(), self.learner.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(new, share)
@@ -229,8 +210,8 @@ class Trainer:
         if self.task.training.schedule == "constant":
             return rate
         warm = max(1, round(0.05 * self.steps))
-        done = self.step / self.steps
-        return rate * min(1.0, (self.step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
+        done = self.state.step / self.steps
+        return rate * min(1.0, (self.state.step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
 
     @property
     def candidate(self) -> Learner:
@@ -239,25 +220,29 @@ class Trainer:
 
     def close_row(self) -> HistoryRow:
         """Evaluate dev where it is due, keep the best model, write history and checkpoint."""
+        state, settings = self.state, self.task.training
         loss, softmax_loss, center_loss = (self.ranks.sum(self.sums) / self.steps_in_row).tolist()
         if not math.isfinite(loss):
-            first = self.step - self.steps_in_row
-            raise TrainingError(f"the loss is {loss} between steps {first} and {self.step}; {self._kept()}")
+            first = state.step - self.steps_in_row
+            raise TrainingError(f"the loss is {loss} between steps {first} and {state.step}; {self._kept()}")
         dev_ua = dev_wa = None
-        if self.step > self.select_after and self.step % self.task.training.evaluate_every == 0:
+        if state.step > self.select_after and state.step % settings.evaluate_every == 0:
             dev_ua, dev_wa = self._evaluate_dev()
-            if dev_ua > self.best_ua:
-                self.best_ua, self.best_step = dev_ua, self.step
+            if state.best_ua is None or dev_ua > state.best_ua:
+                state.best_ua, state.best_step = dev_ua, state.step
                 self.best = {name: tensor.clone() for name, tensor in self.candidate.state_dict().items()}
-        epoch = self.step * self.task.training.batch_size / len(self.task.train)
-        row = HistoryRow(self.step, epoch, loss, softmax_loss, center_loss, self.seconds, dev_ua, dev_wa)
-        self.rows.append(row)
+        epoch = state.step * settings.batch_size / len(self.task.train)
+        state.seconds = time.monotonic() - self.started
+        row = HistoryRow(
+            state.step, epoch, loss, softmax_loss=softmax_loss, center_loss=center_loss,
+            seconds=state.seconds, dev_ua=dev_ua, dev_wa=dev_wa,
+        )  # fmt: skip
+        state.rows.append(row)
         self.sums.zero_()
         self.steps_in_row = 0
         if self.ranks.main:
-            write_text(self.folder.history, _to_csv(self.rows))
-            due = time.monotonic() - self.saved_at >= self.task.training.checkpoint_seconds
-            if due or self.step == self.steps:
+            write_text(self.folder.history, _to_csv(state.rows))
+            if time.monotonic() - self.saved_at >= settings.checkpoint_seconds or state.step == self.steps:
                 self.save()
         return row
 
@@ -265,9 +250,11 @@ class Trainer:
         """Return UA over the classes present in dev, and WA, at training's precision."""
         dev, precision = list(self.task.dev), self.learner.network.precision
         outputs = self.ranks.forward_utterances(self.candidate, self.store, dev, precision)
-        self.selected_on.update(dev)
+        self.state.selected_on = sorted({*self.state.selected_on, *dev})
         if not np.isfinite(outputs.probabilities).all():
-            raise TrainingError(f"the network's output for dev is NaN at step {self.step}; {self._kept()}")
+            raise TrainingError(
+                f"the network's output for dev is NaN at step {self.state.step}; {self._kept()}"
+            )
         predicted, classes = outputs.probabilities.argmax(axis=1), len(self.learner.classes)
         confusion = confusion_matrix(self.task.targets[dev], predicted, classes)
         return unweighted_accuracy(confusion), weighted_accuracy(confusion)
@@ -279,27 +266,16 @@ class Trainer:
         parts |= {"best": self.best, "adam": dict(self.optimizer.state())}
         # The last step's loss was checked before its update.
         if not all(tensor.isfinite().all() for part in parts.values() for tensor in part.values()):
-            raise TrainingError(f"a weight is not finite after step {self.step}; {self._kept()}")
-        state = CheckpointState(
-            step=self.step,
-            precision=self.precision,
-            best_ua=self.best_ua if self.best else None,
-            best_step=self.best_step,
-            seconds=self.seconds,
-            protocol=dict(self.task.protocol),
-            fitted_on=self.fitted_on,
-            selected_on=sorted(self.selected_on),
-            rows=self.rows,
-        )
-        save_checkpoint(self.checkpoint, parts, state, self.task.settings_hash)
+            raise TrainingError(f"a weight is not finite after step {self.state.step}; {self._kept()}")
+        save_checkpoint(self.folder.checkpoint, parts, self.state, self.task.settings_hash)
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Go on from the checkpoint."""
-        parts, state = load_checkpoint(self.checkpoint, self.task.settings_hash)
+        parts, self.state = load_checkpoint(self.folder.checkpoint, self.task.settings_hash)
         self.learner.load_state_dict(parts["learner"])
         # Another machine's "auto" may be another precision; half a training of each would be neither.
-        self.learner.network.precision = getattr(torch, state.precision)
+        self.learner.network.precision = getattr(torch, self.state.precision)
         self.best = {name: tensor.to(self.device) for name, tensor in parts.get("best", {}).items()}
         if self.average:
             self.average.load_state_dict(parts["average"])
@@ -307,37 +283,29 @@ class Trainer:
             self.teacher.load_state_dict(parts["teacher"])
         for name, tensor in self.optimizer.state():
             tensor.copy_(parts["adam"][name])
-        self.step, self.rows = state.step, state.rows
-        self.best_ua = -math.inf if state.best_ua is None else state.best_ua
-        self.best_step, self.earlier_seconds = state.best_step, state.seconds
-        self.fitted_on, self.selected_on = state.fitted_on, set(state.selected_on)
+        self.started = time.monotonic() - self.state.seconds
         if self.ranks.main:
-            write_text(self.folder.history, _to_csv(self.rows))
+            write_text(self.folder.history, _to_csv(self.state.rows))
 
     def _kept(self) -> str:
         """Return in words what is left after a training that broke down, and what to do."""
         kept = "no checkpoint was due yet"
-        if self.checkpoint.is_file():
-            kept = f"the checkpoint of step {saved_step(self.checkpoint)} is kept"
+        if self.folder.checkpoint.is_file():
+            kept = f"the checkpoint of step {saved_step(self.folder.checkpoint)} is kept"
         return (
             f"{kept}. Lower training.learning_rate or loss.center_weight, or set training.precision=float32"
         )
 
     def finish(self) -> TrainingResult:
         """Make the learner the best model, in float32."""
-        precision = self.precision
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
+        state = self.state
         return TrainingResult(
-            steps=self.steps,
-            selected_step=self.best_step,
-            dev_ua=self.best_ua,
-            seconds=self.seconds,
-            precision=precision,
-            fitted_on=tuple(self.fitted_on),
-            selected_on=tuple(sorted(self.selected_on)),
-        )
+            self.steps, state.best_step, state.best_ua or 0.0, time.monotonic() - self.started,
+            precision=state.precision, fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
+        )  # fmt: skip
 
 
 def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 if TYPE_CHECKING:
     from emospec.evaluation.comparison import Contrast
     from emospec.evaluation.statistics import Interval
@@ -70,6 +68,8 @@ def signed_ends(interval: "Interval") -> str:
 
 
 def _missing(reason: str) -> str:
+    from markupsafe import Markup  # of the extra `train`, which the command line's tables do without
+
     return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
 
 

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
-from emospec.audio.kinds import HEAD_BYTES, is_read_here
+from emospec.audio.kinds import HEAD_BYTES, is_supported
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, LongAudioError
 from emospec.inference.recordings import DecodedRecording, RecordingReader
@@ -147,7 +147,7 @@ class Decoder:
             self._process.kill()
 
     def _ask(self, content: bytes, job: str, **options: Any) -> Generator[Waveform, None, None]:
-        if self._reader.ffmpeg and not self._runs_ffmpeg and not is_read_here(content[:HEAD_BYTES]):
+        if self._reader.ffmpeg and not self._runs_ffmpeg and not is_supported(content[:HEAD_BYTES]):
             yield from self._ask_ffmpeg(content, job, **options)
             return
         try:

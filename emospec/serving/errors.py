@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from starlette.responses import JSONResponse
 
-from emospec.errors import AudioError, EmospecError, LongAudioError, ServingError, nearest
+from emospec.errors import AudioError, EmospecError, LongAudioError, ServingError, did_you_mean
 
 _RETRY = "wait as long as Retry-After says and send it again"
 ERROR_KINDS: dict[str, tuple[int, str, str]] = {
@@ -89,7 +89,7 @@ def check_query(names: Iterable[str], allowed: Collection[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name not in allowed:
-            hint = nearest(name, [*allowed])
+            hint = did_you_mean(name, [*allowed])
             fix = f"the address takes {', '.join(allowed)}" if allowed else "the address takes none"
             raise ApiError("invalid", f"there is no query parameter {name[:80]!r}{hint}", fix)
         if name in seen:

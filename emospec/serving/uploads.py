@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from emospec.audio.reader import printable
-from emospec.errors import nearest
+from emospec.errors import did_you_mean
 from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits
 
@@ -61,7 +61,7 @@ class _InMemoryParser(MultiPartParser):
             fix = f"put it into the address, as ?{name}=..."
             raise _FormError(f"the field {name!r} is a query parameter", fix)
         if name not in _FILE_FIELDS:
-            hint = nearest(name, [*_FILE_FIELDS, *self.parameters])
+            hint = did_you_mean(name, [*_FILE_FIELDS, *self.parameters])
             raise _FormError(f"there is no field {name[:80]!r}{hint}", f"send files as {FILE_FIELD!r}")
 
 

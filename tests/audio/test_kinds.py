@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from emospec.audio.discovery import find_recordings, left_out
+from emospec.audio.discovery import count_unsupported, describe_unsupported, find_recordings
 from emospec.audio.kinds import (
     OTHER_SUFFIXES,
     SUFFIXES,
-    is_read_here,
-    kind_of,
-    left_out_line,
+    is_supported,
     stem_of,
+    unsupported_kind,
     without_suffix,
 )
 from emospec.audio.reader import read_audio
@@ -51,10 +50,10 @@ OTHERS = {
 def test_a_recording_of_another_kind_is_told_by_its_kind(name: str, tmp_path: Path) -> None:
     file = tmp_path / "call.wav"
     file.write_bytes(OTHERS[name] + bytes(300))
-    kind = kind_of(OTHERS[name])
+    kind = unsupported_kind(OTHERS[name])
     assert kind is not None
     assert name in kind.name
-    assert not is_read_here(OTHERS[name])
+    assert not is_supported(OTHERS[name])
     for recording in (file, str(file), file.read_bytes()):
         with pytest.raises(AudioError) as caught:
             read_audio(recording)
@@ -74,8 +73,8 @@ def test_a_recording_of_another_kind_is_told_by_its_kind(name: str, tmp_path: Pa
 def test_what_is_read_here_is_of_no_other_kind(kind: tuple[str, str]) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros(8000), 8000, kind[1], format=kind[0])
-    assert kind_of(file.getvalue()[:4096]) is None
-    assert is_read_here(file.getvalue()[:4096])
+    assert unsupported_kind(file.getvalue()[:4096]) is None
+    assert is_supported(file.getvalue()[:4096])
 
 
 def test_a_name_keeps_what_is_no_suffix_of_a_recording() -> None:
@@ -96,11 +95,11 @@ def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("a.wav", "b.m4a", "deep/c.M4A", "d.webm", "e.txt", ".f.m4a"):
         (tmp_path / name).touch()
-    assert left_out(tmp_path) == {".m4a": 2, ".webm": 1}
-    assert left_out(tmp_path / "a.wav") == {}
+    assert count_unsupported(tmp_path) == {".m4a": 2, ".webm": 1}
+    assert count_unsupported(tmp_path / "a.wav") == {}
     assert find_recordings(tmp_path) == [tmp_path / "a.wav"]
     assert len(find_recordings(tmp_path, ffmpeg=True)) == 4
-    said = left_out_line(left_out(tmp_path), "calls")
+    said = describe_unsupported(count_unsupported(tmp_path), "calls")
     assert said.startswith(
         "calls: 3 recordings are left out, of kinds that are not read here: 2 .m4a, 1 .webm."
     )

@@ -354,6 +354,17 @@ def test_prepare_needs_no_training_extra(
     assert len(Pack(tmp_path / "pack")) == 36
 
 
+def test_models_are_listed_without_the_training_extra() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'pandas', 'joblib', 'scipy', 'markupsafe'): sys.modules[name] = None\n"
+        "sys.argv = ['emospec', 'models']\n"
+        "from emospec.cli import run_command_line; run_command_line()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "learned from" in ended.stdout
+
+
 def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) -> None:
     program = (
         "import sys\n"

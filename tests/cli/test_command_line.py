@@ -16,7 +16,7 @@ from typer.main import get_command
 from emospec.cli import app, run_command_line
 from emospec.config import load_settings, preset_names
 from emospec.data.corpora import CORPORA
-from emospec.errors import ConfigError, nearest
+from emospec.errors import ConfigError, did_you_mean
 from emospec.inference.formats import FORMATS
 
 WITHOUT_JSON = {"serve": "it answers in JSON itself"}
@@ -112,7 +112,7 @@ def test_the_shell_completes_verbs() -> None:
     ],
 )  # fmt: skip
 def test_hints_name_near_or_usual_words_only(word: str, known: Any, hint: str) -> None:
-    assert nearest(word, tuple(known)) == (f", did you mean {hint!r}?" if hint else "")
+    assert did_you_mean(word, tuple(known)) == (f", did you mean {hint!r}?" if hint else "")
 
 
 @pytest.mark.parametrize(

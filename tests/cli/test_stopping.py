@@ -90,14 +90,14 @@ def test_workers_are_deaf_to_ctrl_c_and_end_with_their_call() -> None:
     program = """
 import os, sys, time
 from joblib import delayed
-from emospec.workers import side_by_side
+from emospec.workers import open_workers
 
 def at_work():
     time.sleep(0.2)
     return os.getpid()
 
 try:
-    with side_by_side(2) as work:
+    with open_workers(2) as work:
         for pid in work(delayed(at_work)() for _ in range(100)):
             print(pid, flush=True)
 except KeyboardInterrupt:

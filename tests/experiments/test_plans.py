@@ -237,14 +237,14 @@ def test_idle_workers_leave_with_a_killed_parent_too() -> None:
     program = """
 import os, sys, time
 from joblib import delayed
-from emospec.workers import leave_with, side_by_side
+from emospec.workers import exit_with_parent, open_workers
 
 def at_work(parent):
-    leave_with(parent)
+    exit_with_parent(parent)
     time.sleep(0.5)
     return os.getpid()
 
-with side_by_side(2) as work:
+with open_workers(2) as work:
     print(*set(work(delayed(at_work)(os.getpid()) for _ in range(4))), flush=True)
     time.sleep(100)
 """

@@ -13,7 +13,7 @@ from clusters import cluster, wait_for
 from conftest import SHORT
 from emospec.data.pack import Pack
 from emospec.errors import WorkersError
-from emospec.workers import side_by_side
+from emospec.workers import open_workers
 
 LONGER = [*SHORT, "training.steps=100", "training.evaluate_every=5", "training.checkpoint_seconds=0"]
 FOLDS = 3
@@ -104,7 +104,7 @@ def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
     with (
         cluster(tmp_path, 1, threads=2) as (address, *_),
         pytest.raises(WorkersError, match=r"has 2 threads\. Start workers with --nthreads 1"),
-        side_by_side(0, address),
+        open_workers(0, address),
     ):
         pass
 

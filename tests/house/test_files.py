@@ -12,7 +12,7 @@ import pytest
 
 from emospec.cores import cores
 from emospec.errors import OutputError
-from emospec.files import to_json, told_as_output, write_bytes, write_json, write_text
+from emospec.files import output_errors, to_json, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_failure_leaves_the_old_file_and_no_part(
     ],
 )
 def test_what_helps_is_told(number: int, words: str) -> None:
-    with pytest.raises(OutputError) as caught, told_as_output(Path("out")):
+    with pytest.raises(OutputError) as caught, output_errors(Path("out")):
         raise OSError(number, os.strerror(number))
     assert (
         str(caught.value)

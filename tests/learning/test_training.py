@@ -126,7 +126,7 @@ def test_weights_that_are_not_finite_are_not_kept(
 
     def overflow(trainer: Trainer) -> None:
         step(trainer)
-        if trainer.step == 6:
+        if trainer.state.step == 6:
             with torch.no_grad():
                 learner.network.fc2.bias.fill_(float("inf"))
 
@@ -278,7 +278,7 @@ def test_a_step_waits_for_no_accelerator(
     trainer.take_step()
     with pytest.raises(NotImplementedError, match="meta"):
         trainer.close_row()
-    assert trainer.step == 1
+    assert trainer.state.step == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
@@ -369,7 +369,7 @@ def test_the_cosine_schedule_rises_and_ends_near_nothing(hum_pack: Pack, tmp_pat
     learner, store, task = make_task(hum_pack, "training.schedule=cosine", "training.steps=100")
     trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
     rates = []
-    for trainer.step in range(100):
+    for trainer.state.step in range(100):
         rates.append(trainer._learning_rate())
     assert rates[0] == pytest.approx(1e-3 / 5)
     assert max(rates) == pytest.approx(1e-3, rel=0.02)

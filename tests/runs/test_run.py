@@ -25,7 +25,7 @@ from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, RunError, TrainingError
 from emospec.experiments import spec as job
 from emospec.experiments.results import predict_pack
-from emospec.files import alone_in
+from emospec.files import folder_lock
 from emospec.learning import training
 from emospec.learning.learner import load_tensors, save_tensors
 from emospec.report.words import percent_sign
@@ -107,7 +107,7 @@ def test_a_standardiser_fitted_on_all_is_found(
 ) -> None:
     def all_frames(self: training.Trainer) -> Iterator[object]:
         for index in range(len(hum_pack)):
-            self.fitted_on.append(index)
+            self.state.fitted_on.append(index)
             yield self.store.frames(index)
 
     monkeypatch.setattr(training.Trainer, "_frames_to_fit", all_frames)
@@ -326,12 +326,12 @@ def test_what_another_call_made_while_this_one_waited_is_refused(
 
     @contextmanager
     def meanwhile(*_: object) -> Iterator[None]:
-        monkeypatch.setattr("emospec.experiments.run.alone_in", alone_in)
+        monkeypatch.setattr("emospec.experiments.run.folder_lock", folder_lock)
         emospec.train(hum_pack.folder, out, "dai2019-mel", SHORT, resume=True)
         yield
 
     for resume, words in ((True, "of other settings"), (False, "exists and is not empty")):
-        monkeypatch.setattr("emospec.experiments.run.alone_in", meanwhile)
+        monkeypatch.setattr("emospec.experiments.run.folder_lock", meanwhile)
         others = [*SHORT, "training.learning_rate=2e-3"]
         with pytest.raises(RunError, match=words):
             emospec.train(hum_pack.folder, out, "dai2019-mel", others, resume=resume)

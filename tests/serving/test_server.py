@@ -26,7 +26,7 @@ from bench.measure import family
 from conftest import error_of, tone
 from emospec.inference.model import DEFAULT, load_model
 from emospec.serving.server import bind
-from emospec.workers import side_by_side
+from emospec.workers import open_workers
 from served import CLIP, check_error, multipart, until, wav
 
 ROOT = Path(__file__).parents[2]
@@ -317,7 +317,7 @@ def test_the_current_folder_is_not_on_a_workers_path(tmp_path: Path, monkeypatch
     get_reusable_executor().shutdown(wait=True)  # of an earlier test, from another folder
     monkeypatch.chdir(folder)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    with side_by_side(2) as work:
+    with open_workers(2) as work:
         assert sorted(work(joblib.delayed(abs)(k) for k in range(4))) == [0, 1, 2, 3]
     assert "PYTHONSAFEPATH" not in os.environ
     assert not (folder / "marker").exists(), (folder / "marker").read_text()

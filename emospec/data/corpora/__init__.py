@@ -10,9 +10,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from emospec.audio.discovery import left_out
-from emospec.audio.kinds import left_out_line
-from emospec.audio.reader import walk
+from emospec.audio.discovery import count_unsupported, describe_unsupported
+from emospec.audio.reader import find_files
 from emospec.data.corpora import (
     crema_d,
     demo,
@@ -31,7 +30,7 @@ from emospec.data.corpora.copies import without_copies
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.user import USER_READERS, UserCorpus, split_name
 from emospec.data.utterances import Utterance
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 
 __all__ = [
     "CORPORA",
@@ -58,7 +57,7 @@ def get_corpus(name: str) -> Corpus:
     """
     reader, corpus_name = split_name(name)
     if reader not in CORPORA:
-        hint = nearest(name, tuple(CORPORA)) or "."
+        hint = did_you_mean(name, tuple(CORPORA)) or "."
         raise CorpusError(f"no corpus is called {name!r}{hint} Known: {', '.join(CORPORA)}")
     return replace(CORPORA[reader], name=corpus_name)
 
@@ -120,8 +119,8 @@ def corpus_remarks(name: str, root: str | Path) -> list[str]:
 
 def _unread_recordings(name: str, root: str | Path) -> list[str]:
     """Return a line on recordings of kinds that are not read; none for a CSV, which names its files."""
-    counts = {} if split_name(name)[0] == "csv" else left_out(_absolute(root))
-    return [left_out_line(counts, "its folder", with_option=False)] if counts else []
+    counts = {} if split_name(name)[0] == "csv" else count_unsupported(_absolute(root))
+    return [describe_unsupported(counts, "its folder", with_option=False)] if counts else []
 
 
 def _absolute(root: str | Path) -> Path:
@@ -130,7 +129,7 @@ def _absolute(root: str | Path) -> Path:
 
 
 def _audio_below(root: Path) -> str:
-    if files := walk(root):
+    if files := find_files(root):
         return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"
-    others = ", ".join(f"{count} {suffix}" for suffix, count in left_out(root).items())
+    others = ", ".join(f"{count} {suffix}" for suffix, count in count_unsupported(root).items())
     return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"

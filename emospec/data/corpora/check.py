@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emospec.audio.chunks import check_samples
 from emospec.audio.discovery import printable
-from emospec.audio.kinds import HEAD_BYTES, LFS_POINTER, is_read_here, kind_of
+from emospec.audio.kinds import HEAD_BYTES, LFS_POINTER, is_supported, unsupported_kind
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError
@@ -122,12 +122,12 @@ def _no_sound(file: Path) -> str:
             head = stream.read(HEAD_BYTES)
             if not size:
                 return "are empty (0 bytes): copy them again"
-            kind = kind_of(head)
+            kind = unsupported_kind(head)
             if kind is LFS_POINTER:
                 return "are Git LFS pointers, not recordings: install git-lfs and call `git lfs pull` in their folder"
             if kind is not None:
                 return f"are of another kind, each {kind.name}" + (": convert them" if kind.has_sound else "")
-            if is_read_here(head):
+            if is_supported(head):
                 check_samples(stream, "")
             # Some MP3 begin with silence of other makes.
             elif file.suffix.lower() != ".mp3" or not any(head):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emospec.audio.reader import walk
+from emospec.audio.reader import find_files
 from emospec.data.utterances import Utterance
 
 
@@ -64,7 +64,7 @@ def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict
     Yields:
         The file, its stem (`folder_stem` where the folder was needed), and the pattern's named groups.
     """
-    for file in walk(root):
+    for file in find_files(root):
         match = pattern.fullmatch(file.stem) or pattern.fullmatch(f"{file.parent.name}/{file.stem}")
         if match:
             yield file, match.group().replace("/", "_"), match.groupdict()

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora.corpus import Corpus, read_named
 from emospec.data.utterances import Utterance
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 from emospec.files import write_bytes
 from emospec.progress import Progress
 
@@ -342,7 +342,7 @@ def utterance(speaker: int, emotion: str, index: int, seed: int = 0) -> NDArray[
         True
     """
     if emotion not in EMOTIONS:
-        hint = nearest(emotion, EMOTIONS) or "."
+        hint = did_you_mean(emotion, EMOTIONS) or "."
         raise CorpusError(f"the demo corpus has no {emotion!r}{hint} Known: {', '.join(EMOTIONS)}")
     voice = draw_voice(speaker % 2 == 1, default_rng(SeedSequence(seed, spawn_key=(speaker,))))
     rng = default_rng(SeedSequence(seed, spawn_key=(speaker, EMOTIONS.index(emotion), index)))

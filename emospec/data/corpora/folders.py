@@ -7,11 +7,11 @@ deeper ones mean nothing. Without speakers no split can keep them apart: use `cs
 from pathlib import Path, PurePath
 
 from emospec.audio.kinds import without_suffix
-from emospec.audio.reader import walk
+from emospec.audio.reader import find_files
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
-from emospec.files import as_text
+from emospec.files import escape_undecodable
 from emospec.vocabulary import common_emotion
 
 
@@ -21,11 +21,11 @@ def read(root: Path) -> list[Utterance]:
     Raises:
         CorpusError: a recording lies in no class folder.
     """
-    return [_utterance(root, file) for file in walk(root)]
+    return [_utterance(root, file) for file in find_files(root)]
 
 
 def _utterance(root: Path, file: Path) -> Utterance:
-    place = PurePath(as_text(str(file.relative_to(root))))
+    place = PurePath(escape_undecodable(str(file.relative_to(root))))
     folders = place.parts[:-1]
     if not folders:
         raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")

@@ -9,7 +9,7 @@ without its label line, is left out: the counts show it.
 import re
 from pathlib import Path
 
-from emospec.audio.reader import walk
+from emospec.audio.reader import find_files
 from emospec.data.corpora.corpus import Corpus, scan
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
@@ -60,7 +60,7 @@ def read(root: Path) -> list[Utterance]:
 def _labels(root: Path) -> dict[str, str]:
     """Return utterance -> consensus code, from the files right in the EmoEvaluation folders."""
     labels = {}
-    for file in walk(root, {".txt"}):
+    for file in find_files(root, {".txt"}):
         if file.parent.name != "EmoEvaluation":
             continue
         # Latin-1 decodes any byte: labels are ASCII, and the evaluators' remarks beside them are not read.

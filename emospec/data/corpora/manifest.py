@@ -15,7 +15,7 @@ from pathlib import Path
 from emospec.audio.kinds import without_suffix
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Sex, Utterance
-from emospec.errors import CorpusError, nearest
+from emospec.errors import CorpusError, did_you_mean
 from emospec.table_cells import (
     COLUMNS,
     OPTIONAL_COLUMNS,
@@ -74,7 +74,7 @@ def remarks(root: Path) -> list[str]:
     names = _columns(path, lines[0][1])
     unused = [name for name in OPTIONAL_COLUMNS if name not in names]
     others = [
-        f"{name!r} ({hint.removeprefix(', ')})" if (hint := nearest(name, unused)) else repr(name)
+        f"{name!r} ({hint.removeprefix(', ')})" if (hint := did_you_mean(name, unused)) else repr(name)
         for name in dict.fromkeys(names)
         if name and name not in COLUMNS
     ]
@@ -124,7 +124,7 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
     if missing := [name for name in REQUIRED_COLUMNS if name not in columns]:
         present = ", ".join(filter(None, columns)) or "none"
         others = dict.fromkeys(name for name in columns if name and name not in COLUMNS)
-        hints = [f" ({name!r}{hint})" for name in others if (hint := nearest(name, missing))]
+        hints = [f" ({name!r}{hint})" for name in others if (hint := did_you_mean(name, missing))]
         raise CorpusError(
             f"{path}:1: no column {', '.join(missing)}. Found: {present}{''.join(hints)}. "
             f"Required: {', '.join(REQUIRED_COLUMNS)}"

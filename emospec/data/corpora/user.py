@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from emospec.errors import CorpusError, PackError, nearest
+from emospec.errors import CorpusError, PackError, did_you_mean
 from emospec.files import write_json
 
 USER_CORPORA_FILE = "corpora.json"
@@ -86,7 +86,7 @@ def _name_and_text(licence: str, names: Sequence[str]) -> tuple[str, str]:
         name, text = "", licence
     elif name not in names:
         raise CorpusError(
-            f"--licence {licence!r}: no corpus of your own is called {name!r}{nearest(name, list(names)) or '.'} "
+            f"--licence {licence!r}: no corpus of your own is called {name!r}{did_you_mean(name, list(names)) or '.'} "
             f"Named: {', '.join(names)}"
         )
     if not (text := " ".join(text.split())):
