@@ -18,7 +18,8 @@ FEATURE_SETS = {"eGeMAPSv02": 1e-2, "ComParE_2016": 1e-4}
 
 def extractor(name: str) -> "opensmile.Smile":
     """Return openSMILE's extractor of one vector per file, on one thread."""
-    import opensmile  # is no dependency: pip install opensmile
+    # Imported here, as it is no dependency: `pip install opensmile`.
+    import opensmile
 
     features, level = opensmile.FeatureSet[name], opensmile.FeatureLevel.Functionals
     return opensmile.Smile(features, level, num_workers=1, verbose=False)

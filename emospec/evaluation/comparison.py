@@ -9,7 +9,7 @@ import numpy as np
 
 from emospec.errors import RunError
 from emospec.evaluation.statistics import ACCURACIES, Comparison, Metric, paired
-from emospec.evaluation.summary import Summary, evaluate, speaker_counts, sum_up
+from emospec.evaluation.summary import Summary, evaluate, grouped, speaker_counts, sum_up
 from emospec.runs.record import RATE, WEIGHT, RunRecord
 
 
@@ -178,11 +178,8 @@ class Contrast:
 
 def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     """Return one contrast per group of settings that differ in centre loss alone, in order of appearance."""
-    groups: dict[frozenset[tuple[str, str]], list[Summary]] = {}
-    for summary in summaries:
-        groups.setdefault(summary.runs[0].but_for(WEIGHT, RATE), []).append(summary)
     results = []
-    for group in groups.values():
+    for group in grouped(summaries, lambda summary: summary.runs[0].but_for(WEIGHT, RATE)):
         without = [s for s in group if not s.runs[0].settings.loss.center_weight]
         with_ = [s for s in group if s.runs[0].settings.loss.center_weight]
         best = max(with_, key=partial(dev_ua_on, shared_places(with_))) if with_ else None

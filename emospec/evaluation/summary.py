@@ -1,10 +1,10 @@
 """Summary: the test scores of several runs of one setting, summed up as their protocol asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from emospec.evaluation.statistics import (
     interval,
 )
 from emospec.runs.record import RunRecord, find_runs
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,15 @@ def _differing(run: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[s
 
 def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
     """Sum up each setting, protocol, corpora and classes among the runs, in order of appearance."""
-    groups: dict[tuple[object, ...], list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault((run.but_for(), *run.section), []).append(run)
-    return [summarise(group) for group in groups.values()]
+    return [summarise(group) for group in grouped(runs, lambda run: (run.but_for(), *run.section))]
+
+
+def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
+    """Return the items in groups of equal keys, in order of appearance."""
+    groups: dict[Hashable, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
 
 
 def rows_of_test(runs: Sequence[RunRecord]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 from emospec.errors import RunError
 from emospec.evaluation.comparison import choose_by_dev, dev_ua_on, pair_up, shared_places
 from emospec.evaluation.statistics import Comparison, holm
-from emospec.evaluation.summary import Summary
+from emospec.evaluation.summary import Summary, grouped
 from emospec.runs.record import RATE, WEIGHT
 
 SYMBOLS = {WEIGHT: "λ", RATE: "α"}
@@ -111,10 +111,8 @@ def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
     A sweep is of one protocol, on the same corpora and classes. Without centre loss alpha means nothing, so
     lambda 0 belongs to a sweep of lambda at any alpha.
     """
-    sections: dict[tuple[object, ...], list[Summary]] = {}
-    for summary in summaries:
-        sections.setdefault(summary.runs[0].section, []).append(summary)
-    return [sweep for alike in sections.values() for sweep in _sweeps_of(alike)]
+    sections = grouped(summaries, lambda summary: summary.runs[0].section)
+    return [sweep for section in sections for sweep in _sweeps_of(section)]
 
 
 def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:

@@ -1,12 +1,13 @@
-"""The figures of a report: confusion matrices, learning curves, PCA panels of z, recall, sweeps.
+"""Figures of a report: confusion matrices, learning curves, PCA panels of z, recall, sweeps, reliability.
 
-Every function returns a `matplotlib.figure.Figure` made without pyplot, so that nothing global is
-left behind. Only this room imports matplotlib; what a figure means is said by report.py.
+Every function returns a `matplotlib.figure.Figure` made without pyplot, so that no global state is left behind.
+report.html.j2 has the captions.
 """
 
 import io
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -28,22 +30,24 @@ from emospec.evaluation.summary import Summary
 from emospec.evaluation.sweeps import SYMBOLS, Sweep
 from emospec.files import write_bytes
 from emospec.palette import FAINT, INK, RULE, class_colors
-from emospec.report.published import WHERE, published
+from emospec.report.published import PUBLISHED_ON, published
+from emospec.report.words import percent
 from emospec.runs.record import RunRecord
 
-CLASS_MARKERS = "os^DvPX*"
-SETTING_COLORS = ("#8a97a6", "#0b6e8f", "#c8641b", "#5d4aa3", "#3f8f4f", "#b03060", "#7a5c2e", "#2f4b7c")
-SHARES = LinearSegmentedColormap.from_list("shares", ["#f5f8fa", "#a9cfdd", "#3d8fae", "#0a4a63"])
-DOTS_PER_INCH = 160
-LETTERS_PER_INCH = 12  # about, at 9.5 points
-MOST_LETTERS = 16
-MOST_VECTOR_POINTS = 1000
-"""A panel with more points than this draws them as an image inside the SVG."""
+_CLASS_MARKERS = "os^DvPX*"
+_SETTING_COLORS = ("#8a97a6", "#0b6e8f", "#c8641b", "#5d4aa3", "#3f8f4f", "#b03060", "#7a5c2e", "#2f4b7c")
+_SHARES = LinearSegmentedColormap.from_list("shares", ["#f5f8fa", "#a9cfdd", "#3d8fae", "#0a4a63"])
+_DOTS_PER_INCH = 160
+# About, at 9.5 points.
+_LETTERS_PER_INCH = 12
+_MOST_LETTERS = 16
+# A panel with more points than this draws them as an image inside the SVG.
+_MOST_VECTOR_POINTS = 1000
 
-# Labels come from corpora and presets: "$" in one is a dollar sign, not mathematics.
-HOUSE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
+    # Labels come from corpora and presets: "$" in one is a dollar sign, not mathematics.
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": RULE,
@@ -65,14 +69,15 @@ HOUSE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "figure.constrained_layout.h_pad": 0.09,
     "figure.constrained_layout.w_pad": 0.09,
-    "svg.fonttype": "path",  # the only text that looks the same where the font is not installed
-    "svg.hashsalt": "emospec",  # with no date, the same run gives the same bytes
+    # Paths look the same where the font is not installed; with the salt, the same run gives the same bytes.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "emospec",
 }
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def confusion_figure(summary: Summary) -> Figure:
-    """Row-normalised confusion matrix: percent of each true class, with the count below.
+    """Draw the row-normalised confusion matrix: percent of each true class, with the count below.
 
     A class without test samples has a row of "n/a".
     """
@@ -82,7 +87,7 @@ def confusion_figure(summary: Summary) -> Figure:
     side = 1.7 + 0.62 * len(classes)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(np.nan_to_num(shares), cmap=SHARES, vmin=0, vmax=1)
+    axes.imshow(np.nan_to_num(shares), cmap=_SHARES, vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares):
         if math.isnan(share):
             axes.text(j, i, "n/a", ha="center", va="center", color=FAINT)
@@ -90,10 +95,8 @@ def confusion_figure(summary: Summary) -> Figure:
         color = "white" if share > 0.5 else INK
         axes.text(j, i - 0.1, f"{100 * share:.0f} %", ha="center", va="center", color=color, weight="bold")
         axes.text(j, i + 0.2, str(counts[i, j]), ha="center", va="center", color=color, size=7.5, alpha=0.85)
-    slant: dict[str, Any] = (
-        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if len(classes) > 5 else {}
-    )
-    axes.set_xticks(range(len(classes)), classes, **slant)
+    slanted: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(classes)), classes, **(slanted if len(classes) > 5 else {}))
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xticks(np.arange(1, len(classes)) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, len(classes)) - 0.5, minor=True)
@@ -105,9 +108,9 @@ def confusion_figure(summary: Summary) -> Figure:
     return figure
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def learning_curves(summaries: Sequence[Summary]) -> Figure:
-    """Training loss L and dev UA over steps: runs thin, their mean thick, chosen steps as dots.
+    """Draw training loss L and dev UA over steps: runs thin, their mean thick, chosen steps as dots.
 
     Where lambda > 0 the softmax part L_s of the mean loss is dotted. The mean covers the steps
     that all runs of the setting have.
@@ -123,28 +126,26 @@ def learning_curves(summaries: Sequence[Summary]) -> Figure:
         if summary.runs[0].settings.loss.center_weight:
             _curves(loss_axes, [history["softmax_loss"] for history in histories], color, part=True)
         chosen = [(run.scores.selected_step, run.scores.dev.ua) for run in summary.runs]
-        dev_axes.plot(
-            *np.array(chosen, np.float64).T, "o", color=color, markersize=6, markeredgecolor="white"
-        )
+        steps, scores = np.array(chosen, np.float64).T
+        dev_axes.plot(steps, scores, "o", color=color, markersize=6, markeredgecolor="white")
         handles.append(Line2D([], [], color=color, linewidth=2, label=summary.setting))
-    handles.append(
-        Line2D([], [], color=FAINT, linewidth=1.3, linestyle=":", label="softmax part of the loss")
-    )
+    softmax = "softmax part of the loss"
+    handles.append(Line2D([], [], color=FAINT, linewidth=1.3, linestyle=":", label=softmax))
     handles.append(Line2D([], [], color=FAINT, marker="o", linestyle="", label="chosen step"))
     loss_axes.set(xlabel="step", title="Training loss")
     loss_axes.set_ylim(bottom=0)
     dev_axes.set(xlabel="step", title="UA on dev")
-    dev_axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    _in_percent(dev_axes.yaxis)
     _legend(figure, handles)
     return figure
 
 
 def _curves(axes: Axes, series: "Sequence[pd.Series[float]]", color: str, part: bool = False) -> None:
-    """Draw each series over its steps, thin, and their mean, thick; of a part, the mean alone, dotted."""
-    series = [one.dropna() for one in series]
+    """Draw each series over its steps, thin, and their mean, thick; of a part of the loss only the mean, dotted."""
+    series = [values.dropna() for values in series]
     if len(series) > 1 and not part:
-        for one in series:
-            axes.plot(one.index, one, color=color, linewidth=0.7, alpha=0.35)
+        for values in series:
+            axes.plot(values.index, values, color=color, linewidth=0.7, alpha=0.35)
     mean = pd.concat(series, axis=1, join="inner").mean(axis=1).sort_index()
     axes.plot(mean.index, mean, color=color, linewidth=1.3 if part else 2, linestyle=":" if part else "-")
 
@@ -168,9 +169,9 @@ def principal_plane(z: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArr
     return coordinates, plane.explained_variance_ratio_
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def pca_panels(*runs: RunRecord) -> Figure:
-    """Training and test z in two dimensions, a row of two panels per run, one PCA per panel.
+    """Draw training and test z in two dimensions, a row of two panels per run, one PCA per panel.
 
     `pca_panels(without, with_)` gives the four panels of Dai et al. 2019; one run gives two.
     The scales of different panels do not compare.
@@ -185,80 +186,68 @@ def pca_panels(*runs: RunRecord) -> Figure:
             chosen = features["part"] == part
             axes.set_title(f"{title}, {center}")
             _pca_panel(axes, features["z"][chosen], features["label"][chosen], run.classes)
-    colors = class_colors(runs[0].classes)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colors[i],
-            marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
-            linestyle="",
-            label=name,
-        )
-        for i, name in enumerate(_short(runs[0].classes))
-    ]
-    _legend(figure, handles)
+    looks = zip(_short(runs[0].classes), class_colors(runs[0].classes), cycle(_CLASS_MARKERS), strict=False)
+    _legend(figure, [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, c, m in looks])
     return figure
 
 
 def _legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """One legend below the panels, of as many columns as the figure has room for."""
-    room = LETTERS_PER_INCH * figure.get_figwidth()
+    """Add one legend below the panels, of as many columns as the figure has room for."""
+    room = _LETTERS_PER_INCH * figure.get_figwidth()
     widths = [len(str(handle.get_label())) + 7 for handle in handles]
     columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Class names cut to a length that leaves room for the panel."""
-    return [name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…" for name in names]
+    """Return class names cut to a length that leaves room for the panel."""
+    return [name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…" for name in names]
 
 
 def _setting_color(summaries: Sequence[Summary], number: int) -> str:
-    """The color of one of several settings; the first, grey, is kept for lambda 0."""
+    """Return the colour of one of several settings; the first, grey, is kept for lambda 0."""
     shift = int(summaries[0].runs[0].settings.loss.center_weight > 0)
-    return SETTING_COLORS[(number + shift) % len(SETTING_COLORS)]
+    return _SETTING_COLORS[(number + shift) % len(_SETTING_COLORS)]
 
 
-def _pca_panel(
-    axes: Axes, z: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]
-) -> list[PathCollection]:
+def _in_percent(*axes: Axis) -> None:
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _bars_in_percent(axes: Axes) -> None:
+    _in_percent(axes.yaxis)
+    axes.grid(visible=False, axis="x")
+    axes.tick_params(length=0)
+
+
+def _pca_panel(axes: Axes, z: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> None:
     """Scatter z (utterances, dimensions) on its own principal plane: one collection per class."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     if len(z) < 3 or not np.ptp(z, axis=0).any():
         reason = "fewer than 3 utterances" if len(z) < 3 else "all z are equal"
         axes.text(0.5, 0.5, f"n/a: {reason}", transform=axes.transAxes, ha="center", va="center", color=FAINT)
-        return []
+        return
     coordinates, explained = principal_plane(z)
     axes.set(xlabel=f"PC 1 ({100 * explained[0]:.1f} %)", ylabel=f"PC 2 ({100 * explained[1]:.1f} %)")
     axes.set_aspect("equal", adjustable="datalim")
     size = float(np.clip(4000 / len(z), 5, 26))
-    colors = class_colors(classes)
-    return [
+    for name, color, marker in zip(classes, class_colors(classes), cycle(_CLASS_MARKERS), strict=False):
+        points = coordinates[labels == name]
         axes.scatter(
-            coordinates[labels == name, 0],
-            coordinates[labels == name, 1],
-            s=size,
-            color=colors[i],
-            marker=CLASS_MARKERS[i % len(CLASS_MARKERS)],
-            alpha=0.7,
-            linewidths=0,
-            label=name,
-            rasterized=len(z) > MOST_VECTOR_POINTS,
-        )
-        for i, name in enumerate(classes)
-    ]
+            points[:, 0], points[:, 1], s=size, color=color, marker=marker, alpha=0.7, linewidths=0,
+            label=name, rasterized=len(z) > _MOST_VECTOR_POINTS,
+        )  # fmt: skip
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def recall_bars(summaries: Sequence[Summary]) -> Figure:
-    """Recall of each class, one bar per setting; "n/a" for a class without test samples."""
+    """Draw the recall of each class, one bar per setting; "n/a" for a class without test samples."""
     classes = summaries[0].classes
     width = min(0.5, 0.8 / len(summaries))
-    figure = Figure(
-        figsize=(max(8.6, 1.2 + 0.36 * len(classes) * (len(summaries) + 1)), 3.7), layout="constrained"
-    )
+    inches = max(8.6, 1.2 + 0.36 * len(classes) * (len(summaries) + 1))
+    figure = Figure(figsize=(inches, 3.7), layout="constrained")
     axes = figure.subplots()
     for number, summary in enumerate(summaries):
         places = np.arange(len(classes)) + (number - (len(summaries) - 1) / 2) * width
@@ -266,80 +255,71 @@ def recall_bars(summaries: Sequence[Summary]) -> Figure:
         color = _setting_color(summaries, number)
         axes.bar(places, np.nan_to_num(values), width * 0.9, color=color, label=summary.setting)
         for place, value in zip(places, values, strict=True):
-            words = "n/a" if math.isnan(value) else f"{100 * value:.0f}"
-            axes.text(
-                place, np.nan_to_num(value) + 0.012, words, ha="center", va="bottom", size=7.5, color=FAINT
-            )
+            words, top = "n/a" if math.isnan(value) else f"{100 * value:.0f}", np.nan_to_num(value) + 0.012
+            axes.text(place, top, words, ha="center", va="bottom", size=7.5, color=FAINT)
     chance = axes.axhline(1 / len(classes), color=FAINT, linewidth=1, linestyle="--", label="chance")
     axes.set_xticks(range(len(classes)), _short(classes))
     axes.set_ylim(0, 1.08)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.grid(visible=False, axis="x")
-    axes.tick_params(length=0)
+    _bars_in_percent(axes)
     axes.set_title("Recall by class")
     _legend(figure, [*axes.containers, chance])
     return figure
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def sweep_bars(sweep: Sweep) -> Figure:
-    """UA and WA over the values of one key, and the paper's numbers where it has them."""
+    """Draw UA and WA over the values of one key, and the paper's numbers where it has them."""
     places = np.arange(len(sweep.summaries))
     figure = Figure(figsize=(max(5.0, 1.6 + 0.9 * len(places)), 3.5), layout="constrained")
     axes = figure.subplots()
     beside = [published(s) if sweep.key in SYMBOLS else None for s in sweep.summaries]
     highest, bars = 0.0, []
-    for shift, name, color in ((-0.2, "ua", SETTING_COLORS[1]), (0.2, "wa", SETTING_COLORS[0])):
+    for shift, name, color in ((-0.2, "ua", _SETTING_COLORS[1]), (0.2, "wa", _SETTING_COLORS[0])):
         values = np.array([getattr(summary, name) for summary in sweep.summaries])
         spread = np.nan_to_num([getattr(summary, f"{name}_deviation") for summary in sweep.summaries])
         bars.append(axes.bar(places + shift, values, 0.37, color=color, label=name.upper()))
         axes.errorbar(places + shift, values, spread, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
         for place, value in zip(places + shift, values, strict=True):
-            words = "n/a" if math.isnan(value) else f"{100 * value:.1f}"
-            axes.text(place, 0.015, words, ha="center", va="bottom", size=7.5, color="white", weight="bold")
+            axes.text(
+                place, 0.015, percent(value), ha="center", va="bottom", size=7.5, color="white", weight="bold"
+            )
         highest = max(highest, float(np.nanmax(values + spread)))
         theirs = np.array([getattr(paper, name) if paper else np.nan for paper in beside])
         marks = axes.scatter(
             places + shift, theirs, 22, marker="D", facecolor="white", edgecolor=INK, linewidth=1, zorder=3,
-            label=f"published, {WHERE}",
+            label=f"published, {PUBLISHED_ON}",
         )  # fmt: skip
     axes.set_xticks(places, sweep.values)
     axes.set_ylim(0, max(highest, *(paper.ua for paper in beside if paper), 0) + 0.1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.grid(visible=False, axis="x")
-    axes.tick_params(length=0)
-    axes.set_xlabel(
-        {"λ": "weight of the centre loss λ", "α": "rate of the centres α"}.get(sweep.symbol, sweep.key)
-    )
+    _bars_in_percent(axes)
+    labels = {"λ": "weight of the centre loss λ", "α": "rate of the centres α"}
+    axes.set_xlabel(labels.get(sweep.symbol, sweep.key))
     _legend(figure, [*bars, *([marks] if any(beside) else [])])
     return figure
 
 
-@rc_context(HOUSE)
+@rc_context(_STYLE)
 def reliability_figure(calibration: Calibration, setting: str) -> Figure:
-    """Accuracy by confidence on test, before and after the temperature; the diagonal is believable.
+    """Draw accuracy by confidence on test, before and after the temperature.
 
-    The size of a dot is the share of utterances in its bin.
+    On the diagonal the probabilities are calibrated. The size of a dot is the share of utterances in its bin.
     """
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
-    drawn = (
-        ("before", calibration.before, SETTING_COLORS[0]),
-        ("after", calibration.after, SETTING_COLORS[1]),
-    )
-    for name, found, color in drawn:
-        full = found.counts > 0
-        sizes = 20 + 300 * found.counts[full] / found.counts.sum()
-        axes.plot(found.confidence[full], found.accuracy[full], color=color, linewidth=1.2)
-        label = f"{name}: ECE {100 * found.error:.1f} %"
-        axes.scatter(
-            found.confidence[full], found.accuracy[full], sizes, color=color, linewidths=0, label=label
+    stages = ("before", calibration.before), ("after", calibration.after)
+    for (name, bins), color in zip(stages, _SETTING_COLORS, strict=False):
+        full = bins.counts > 0
+        confidence, accuracy = bins.confidence[full], bins.accuracy[full]
+        axes.plot(confidence, accuracy, color=color, linewidth=1.2)
+        sizes, label = (
+            20 + 300 * bins.counts[full] / bins.counts.sum(),
+            f"{name}: ECE {percent(bins.error)} %",
         )
+        axes.scatter(confidence, accuracy, sizes, color=color, linewidths=0, label=label)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    _in_percent(axes.xaxis, axes.yaxis)
     axes.set_title(fill(setting, 40))
     legend = axes.legend(loc="upper left")
     for handle in legend.legend_handles:
@@ -349,11 +329,11 @@ def reliability_figure(calibration: Calibration, setting: str) -> Figure:
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write `stem`.png (160 dots per inch) and `stem`.svg, each whole or not at all: their paths."""
+    """Write `stem`.png (160 dots per inch) and `stem`.svg, each whole or not at all, and return their paths."""
     paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".svg")
-    with rc_context(HOUSE):
+    with rc_context(_STYLE):
         for path, metadata in zip(paths, ({"Software": None}, {"Date": None}), strict=True):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
-            write_bytes(path, drawn.getvalue())
+            content = io.BytesIO()
+            figure.savefig(content, format=path.suffix[1:], dpi=_DOTS_PER_INCH, metadata=metadata)
+            write_bytes(path, content.getvalue())
     return paths

@@ -1,4 +1,4 @@
-"""The results that the paper published, to stand beside ours, marked with their corpus and protocol."""
+"""Published numbers: the results of the paper, to stand beside ours, marked with their corpus and protocol."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from emospec.data.utterances import CLASS_SETS
 from emospec.evaluation.summary import Summary
 from emospec.runs.record import RunRecord
 
-PRESETS = ("dai2019-mel", "dai2019-stft")
-WHERE = "IEMOCAP, 4 classes, dai2019 (speaker-dependent)"
-"""What all published numbers are from: means over 5 folds x 5 repeats."""
+PUBLISHED_ON = "IEMOCAP, 4 classes, dai2019 (speaker-dependent)"
+"""Corpus, classes and protocol of all published numbers, which are means over 5 folds x 5 repeats."""
+_PRESETS = ("dai2019-mel", "dai2019-stft")
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,29 @@ log-mel  0.3   0.9  66.41 64.71
 log-stft 0     0.5  60.97 58.93
 log-stft 0.3   0.5  65.13 62.96
 """
-PUBLISHED = {
+_PUBLISHED = {
     (kind, float(weight), float(rate)): Published(float(ua) / 100, float(wa) / 100)
     for kind, weight, rate, ua, wa in map(str.split, _RESULTS.strip().splitlines())
 }
 
 
 def published(summary: Summary) -> Published | None:
-    """What the paper has for a setting's spectrogram, lambda and alpha, where its preset is the paper's.
+    """Return the paper's numbers for a setting's spectrogram, lambda and alpha; None where it has none.
 
-    The setting may have further overrides: its name says so, and `is_the_papers` knows.
+    The preset must be the paper's. Further overrides are allowed: the setting's name shows them, and
+    `is_the_papers` tells whether the numbers compare.
     """
-    settings = summary.runs[0].settings
-    if summary.runs[0].meta.preset not in PRESETS:
+    run = summary.runs[0]
+    if run.meta.preset not in _PRESETS:
         return None
-    weight = settings.loss.center_weight
-    return PUBLISHED.get((settings.frontend.kind, weight, settings.loss.center_rate if weight else 0.5))
+    weight, rate = run.settings.loss.center_weight, run.settings.loss.center_rate
+    return _PUBLISHED.get((run.settings.frontend.kind, weight, rate if weight else 0.5))
 
 
 def is_the_papers(run: RunRecord) -> bool:
-    """Whether a run's corpus, classes, protocol and settings, but for lambda and alpha, are the paper's."""
+    """Return whether a run's corpus, classes, protocol and settings, but for lambda and alpha, are the paper's."""
     preset, loss = run.meta.preset, run.settings.loss
-    if preset not in PRESETS:
+    if preset not in _PRESETS:
         return False
     center = [f"loss.{key}={getattr(loss, key)}" for key in ("center_weight", "center_rate")]
     theirs = load_settings(preset, center).model_dump(

@@ -1,6 +1,7 @@
-"""One section of a report: all runs of one protocol, and what can be said of them.
+"""Section of a report: the facts, figures and limits of all runs of one protocol, corpora and classes.
 
-Facts and figures only, from what the run folders hold; report.html.j2 lays them out.
+The facts come from the run folders alone. A new table takes its numbers from emospec.evaluation, as a property here,
+and its rows and caption in report.html.j2.
 """
 
 import base64
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from emospec.data.splits import PARTS, any_overlap
@@ -19,7 +19,7 @@ from emospec.evaluation.calibration import Calibration, calibrate
 from emospec.evaluation.comparison import Contrast, Pair, contrasts
 from emospec.evaluation.groups import GROUP_COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
-from emospec.evaluation.summary import Summary, summarise_settings
+from emospec.evaluation.summary import Summary, rows_of_test, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
@@ -27,14 +27,21 @@ from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
 from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
 
-FEW_UTTERANCES = 30
-"""A recall from fewer test utterances than this moves by more than 3 points with a single one."""
-HEAVY_SVG_BYTES = 400_000
+# A recall from fewer test utterances than this moves by more than 3 points with a single one.
+_FEW_UTTERANCES = 30
+# A figure whose SVG is larger is put into the page as PNG.
+_LARGEST_SVG_BYTES = 400_000
 
 
 @dataclass(frozen=True)
 class Section:
-    """All runs of one protocol, on the same corpora and classes; `shared` are overrides that all of them have."""
+    """All runs of one protocol, on the same corpora and classes.
+
+    Attributes:
+        number: of the section in the report, from 1.
+        runs: in any order.
+        shared: overrides that all runs have, which their names leave out.
+    """
 
     number: int
     runs: tuple[RunRecord, ...]
@@ -42,61 +49,60 @@ class Section:
 
     @cached_property
     def summaries(self) -> list[Summary]:
-        """By preset, in order of appearance; then by lambda and alpha."""
+        """The settings: by preset, in order of appearance; then by lambda and alpha."""
         presets = distinct(run.meta.preset for run in self.runs)
 
         def order(summary: Summary) -> tuple[int, float, float]:
-            loss = summary.runs[0].settings.loss
-            return presets.index(summary.runs[0].meta.preset), loss.center_weight, loss.center_rate
+            run, loss = summary.runs[0], summary.runs[0].settings.loss
+            return presets.index(run.meta.preset), loss.center_weight, loss.center_rate
 
         return sorted(summarise_settings(self.runs), key=order)
 
     @property
     def protocol(self) -> Protocol:
-        """As the first run tells it; `told` knows where others differ."""
+        """The protocol of the first run; `protocol_values` has the values of all."""
         return self.runs[0].meta.protocol
+
+    def protocol_values(self, key: str) -> list[str]:
+        """Return the different values of a key of the runs' protocols."""
+        return distinct(str(getattr(run.meta.protocol, key)) for run in self.runs)
 
     @property
     def corpora(self) -> tuple[CorpusFacts, ...]:
-        """Name, title, licence, citation, utterances and speakers of each."""
+        """The facts of each corpus."""
         return self.runs[0].meta.corpora
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In the order of the confusion matrix."""
+        """The classes, in the order of the confusion matrix."""
         return self.runs[0].classes
 
     @property
     def speaker_overlap(self) -> bool | None:
-        """Whether any run's test speakers were trained on; None where that is unknown."""
+        """Whether any run's test speakers are in its training or dev; None where that is unknown."""
         return any_overlap(summary.speaker_overlap for summary in self.summaries)
-
-    @cached_property
-    def calibrations(self) -> list[tuple[Summary, Calibration]]:
-        """Of each setting."""
-        return [(summary, calibrate(summary.runs)) for summary in self.summaries]
-
-    def groups(self, summary: Summary) -> list[tuple[str, list[Group]]]:
-        """Scores by what is known of the utterances: the column, and its groups, worst first."""
-        tables = [run.predictions() for run in summary.runs]
-        test = pd.concat([table[table["part"] == "test"] for table in tables])
-        found = ((column, by_group(test, column, self.classes)) for column in GROUP_COLUMNS)
-        return [(column, groups) for column, groups in found if groups]
 
     @property
     def overlap_words(self) -> str:
-        """Whether test speakers are in training or dev; of many folds, the first of the section's verdict."""
-        words = self.told("overlap_words")
-        if len(words) <= 2:
-            return "; ".join(words)
-        told = (run.meta.protocol for run in self.runs)
-        first = next(p.overlap_words for p in told if p.speaker_overlap is self.speaker_overlap)
-        alike = len({run.meta.protocol.speaker_overlap for run in self.runs}) == 1
+        """The sentences on speaker overlap; of more than two, the first that agrees with the whole section's."""
+        sentences = self.protocol_values("overlap_words")
+        if len(sentences) <= 2:
+            return "; ".join(sentences)
+        protocols = [run.meta.protocol for run in self.runs]
+        first = next(p.overlap_words for p in protocols if p.speaker_overlap is self.speaker_overlap)
+        alike = len({p.speaker_overlap for p in protocols}) == 1
         return f"{first}; and so in {'the other' if alike else 'some of the other'} folds"
 
-    def told(self, key: str) -> list[str]:
-        """The different values of a key of the runs' protocols."""
-        return distinct(str(getattr(run.meta.protocol, key)) for run in self.runs)
+    @cached_property
+    def calibrations(self) -> list[tuple[Summary, Calibration]]:
+        """The calibration of each setting."""
+        return [(summary, calibrate(summary.runs)) for summary in self.summaries]
+
+    def groups(self, summary: Summary) -> list[tuple[str, list[Group]]]:
+        """Return the columns that tell test utterances apart, each with the scores of its groups, worst first."""
+        rows = rows_of_test(summary.runs)
+        columns = ((column, by_group(rows, column, self.classes)) for column in GROUP_COLUMNS)
+        return [(column, groups) for column, groups in columns if groups]
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
@@ -110,11 +116,10 @@ class Section:
 
     @property
     def here(self) -> str:
-        """What this section's numbers are from, to stand beside numbers from elsewhere."""
-        return (
-            f"{' + '.join(corpus.title for corpus in self.corpora)}, {len(self.classes)} classes, "
-            f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"
-        )
+        """The source of this section's numbers, to stand beside numbers from elsewhere."""
+        titles = " + ".join(corpus.title for corpus in self.corpora)
+        protocol = f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"
+        return f"{titles}, {len(self.classes)} classes, {protocol}"
 
     @cached_property
     def is_the_papers(self) -> bool:
@@ -124,11 +129,11 @@ class Section:
     @property
     def published(self) -> list[tuple[Summary, Published]]:
         """The settings that the paper has too, with its numbers."""
-        return [(s, beside) for s in self.summaries if (beside := published(s))]
+        return [(s, paper) for s in self.summaries if (paper := published(s))]
 
     @property
     def published_gains(self) -> list[tuple[Pair, float, float]]:
-        """What centre loss gains at the paper's lambda and alpha: ours in pairs, then its UA and WA."""
+        """The gain of centre loss at the paper's lambda and alpha: ours in pairs, then its UA and WA."""
         gains = []
         for contrast in contrasts([s for s, _ in self.published if _is_plain_or_center(s)]):
             before, after = (s and published(s) for s in (contrast.without, contrast.with_))
@@ -141,55 +146,55 @@ class Section:
         """Check, verdict and words over the runs; a verdict that is not that of all runs is counted."""
         rows = []
         for check in distinct(finding.check for run in self.runs for finding in run.meta.audit.findings):
-            found = [f for run in self.runs for f in run.meta.audit.findings if f.check == check]
-            verdicts = Counter(f.verdict for f in found)
-            if len(verdicts) == 1 and len(found) == len(self.runs):
-                verdict = str(found[0].verdict)
-            else:
-                verdict = ", ".join(
-                    f"{v} in {n} of {count(len(self.runs), 'run')}" for v, n in verdicts.items()
-                )
+            findings = [f for run in self.runs for f in run.meta.audit.findings if f.check == check]
+            verdicts = Counter(str(f.verdict) for f in findings)
+            runs = count(len(self.runs), "run")
+            verdict = ", ".join(f"{v} in {n} of {runs}" for v, n in verdicts.items())
+            if len(verdicts) == 1 and len(findings) == len(self.runs):
+                verdict = str(findings[0].verdict)
             worst = "fail" if "fail" in verdicts else "pass"
-            first = sorted(found, key=lambda f: f.verdict != worst)
-            rows.append((check, verdict, distinct(f.words for f in first)))
+            worst_first = sorted(findings, key=lambda f: f.verdict != worst)
+            rows.append((check, verdict, distinct(f.words for f in worst_first)))
         return rows
 
     @property
     def leaks(self) -> list[str]:
-        """What failed in the audit of any run, each once; that speakers are shared is told by `overlap_words`."""
+        """The failed checks of all audits, each once; `overlap_words` says whether speakers are shared."""
         leaks = (leak for run in self.runs for leak in run.meta.audit.leaks if leak.check != "speakers")
         return distinct(f"{leak.check}: {leak.words}" for leak in leaks)
 
     @property
     def counts(self) -> list[tuple[str, list[str]]]:
-        """Utterances by class and part, as "98" or, where runs differ, "98-103"; then all classes."""
+        """Utterances by class and part, as "98" or, where runs differ, "98–103"; then all classes."""
         rows = []
         for name, chosen in (*((c, (c,)) for c in self.classes), ("all", self.classes)):
-            sums = [[sum(r.meta.counts[part].get(c, 0) for c in chosen) for r in self.runs] for part in PARTS]
-            rows.append((name, [str(min(s)) if min(s) == max(s) else f"{min(s)}–{max(s)}" for s in sums]))
+            cells = []
+            for part in PARTS:
+                sums = [sum(run.meta.counts[part].get(c, 0) for c in chosen) for run in self.runs]
+                cells.append("–".join(map(str, sorted({min(sums), max(sums)}))))
+            rows.append((name, cells))
         return rows
 
     def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
-        """Means over a setting's runs: distances of z within and between classes, and their ratio."""
+        """Return means over a setting's runs: distances of z within and between classes, and their ratio."""
         stored = [run.scores.distances[part] for run in summary.runs]
         numbers = np.array([(d.within, d.between) for d in stored], np.float64)  # null is NaN
-        each = [Distances(*row) for row in numbers.tolist()]
-        within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in each], axis=0)
+        of_runs = [Distances(*row) for row in numbers.tolist()]
+        within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in of_runs], axis=0)
         return float(within), float(between), float(ratio)
 
     @property
     def limits(self) -> list[str]:
-        """What the numbers of this section do not cover, each sentence from a fact of the runs."""
+        """Sentences on what the numbers of this section do not cover, each from a fact of the runs."""
         return [*_limits_of_speech(self), *_limits_of_counts(self), *_limits_of_runs(self)]
 
     def pictures(self, folder: Path) -> dict[str, Any]:
-        """Draw this section's figures into a folder: data URIs, with the summaries or runs they show."""
+        """Draw this section's figures into a folder; return data URIs, with the summaries or runs they show."""
         folder.mkdir(parents=True, exist_ok=True)
 
         def draw(figure: Figure, name: str) -> str:
-            return _data_uri(
-                *figures.save(figure, folder / slug(f"{self.number}-{self.protocol.name}-{name}"))
-            )
+            stem = folder / slug(f"{self.number}-{self.protocol.name}-{name}")
+            return _data_uri(*figures.save(figure, stem))
 
         panels = [
             c.run_pairs[0] if c.run_pairs else (min(c.either.runs, key=lambda run: run.place),)
@@ -200,8 +205,8 @@ class Section:
                 (s, draw(figures.confusion_figure(s), f"confusion-{s.setting}")) for s in self.summaries
             ],
             "reliability": [
-                draw(figures.reliability_figure(found, s.setting), f"reliability-{s.setting}")
-                for s, found in self.calibrations
+                draw(figures.reliability_figure(calibration, s.setting), f"reliability-{s.setting}")
+                for s, calibration in self.calibrations
             ],
             "recall": draw(figures.recall_bars(self.summaries), "recall"),
             "curves": draw(figures.learning_curves(self.summaries), "curves"),
@@ -214,28 +219,27 @@ class Section:
 
 
 def _is_plain_or_center(summary: Summary) -> bool:
-    """Whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
+    """Return whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
     loss = summary.runs[0].settings.loss
     return loss.center_weight == 0 or (loss.center_weight, loss.center_rate) == (0.3, 0.5)
 
 
 def _data_uri(png: Path, svg: Path) -> str:
-    """The figure itself as an address, so that the page needs no file beside it."""
-    path, kind = (svg, "svg+xml") if svg.stat().st_size <= HEAVY_SVG_BYTES else (png, "png")
+    """Return the figure itself as an address, so that the page needs no file beside it."""
+    path, kind = (svg, "svg+xml") if svg.stat().st_size <= _LARGEST_SVG_BYTES else (png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _limits_of_speech(section: Section) -> list[str]:
-    test = [rows[rows["part"] == "test"] for rows in (run.predictions() for run in section.runs)]
-    languages = sorted({str(value) for rows in test for value in rows["language"].unique()} - {""})
-    speakers = {
-        pair for rows in test for pair in zip(rows["corpus"], rows["speaker"], strict=True) if pair[1]
-    }
+    rows = rows_of_test(section.runs)
+    languages = sorted({str(value) for value in rows["language"].unique()} - {""})
+    speakers = {pair for pair in zip(rows["corpus"], rows["speaker"], strict=True) if pair[1]}
     who = count(len(speakers), "speaker") if speakers else "unknown speakers"
     covered = f"Tested on {who} of {' and '.join(corpus.title for corpus in section.corpora)}"
-    covered += f" (language: {', '.join(languages)})" if languages else ""
-    styles = distinct(corpus.speech for corpus in section.corpora if corpus.speech)
-    covered += f", {' and '.join(styles)} speech" if styles else ""
+    if languages:
+        covered += f" (language: {', '.join(languages)})"
+    if styles := distinct(corpus.speech for corpus in section.corpora if corpus.speech):
+        covered += f", {' and '.join(styles)} speech"
     overlap = {
         True: "Test speakers were also heard in training or dev: the numbers say nothing about unknown speakers.",
         False: "No test speaker was heard in training or dev.",
@@ -249,28 +253,24 @@ def _limits_of_speech(section: Section) -> list[str]:
 
 
 def _limits_of_counts(section: Section) -> list[str]:
-    judged = pd.concat([run.predictions() for run in section.summaries[0].runs]).query("part == 'test'")
-    found_of = judged.drop_duplicates("utterance")["target"].value_counts()  # not once a repeat
-    totals = {name: int(found_of.get(name, 0)) for name in section.classes}
-    few = [f"{name} ({n})" for name, n in totals.items() if 0 < n < FEW_UTTERANCES]
-    none = [name for name, n in totals.items() if n == 0]
-    found = []
-    if few:
-        found.append(f"Recall rests on few test utterances for {', '.join(few)}.")
+    # An utterance that several repeats test counts once.
+    tested = rows_of_test(section.summaries[0].runs).drop_duplicates("utterance")["target"].value_counts()
+    totals = {name: int(tested.get(name, 0)) for name in section.classes}
+    few = [f"{name} ({n})" for name, n in totals.items() if 0 < n < _FEW_UTTERANCES]
+    none = ", ".join(name for name, n in totals.items() if n == 0)
+    limits = [f"Recall rests on few test utterances for {', '.join(few)}."] if few else []
     if none:
-        found.append(
-            f"No test utterance of {', '.join(none)}: no recall there, and UA is the mean of the others."
-        )
-    return found
+        limits.append(f"No test utterance of {none}: no recall there, and UA is the mean of the others.")
+    return limits
 
 
 def _limits_of_runs(section: Section) -> list[str]:
-    found = []
+    limits = []
     single = [s.setting for s in section.summaries if len(s.runs) == 1]
     if single:
-        found.append(f"A single run each of {'; '.join(single)}: how far the numbers vary is not known.")
+        limits.append(f"A single run each of {'; '.join(single)}: how far the numbers vary is not known.")
     if len(single) < len(section.summaries):
-        found.append(
+        limits.append(
             "Deviations are over runs whose training sets overlap: they are no confidence intervals."
         )
     partial: dict[str, list[str]] = {}
@@ -279,9 +279,9 @@ def _limits_of_runs(section: Section) -> list[str]:
         asked = section.protocol.folds * len({repeat for repeat, _ in done})
         if len(done) < asked:
             partial.setdefault(f"{len(done)} of {asked} folds were run of", []).append(summary.setting)
-    found += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
+    limits += [f"{words} {'; '.join(settings)}." for words, settings in partial.items()]
     seeds = distinct(str(run.meta.seed) for run in section.runs)
     starts = [(run.setting, run.meta.protocol.hash, run.place[1]) for run in section.runs]
     if len(seeds) == 1 and len(set(starts)) == len(starts):
-        found.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
-    return found
+        limits.append(f"One seed ({seeds[0]}): no fold was trained from a second random start.")
+    return limits
