@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -140,21 +139,18 @@ def audit_fold(
     try:
         places = {part: pack.places(chosen) for part, chosen in parts.items()}
     except KeyError as error:
-        missing = error.args[0]
-        raise ProtocolError(
-            f"{pack.folder} does not hold {missing}. Prepare it from the same corpus"
-        ) from error
+        words = f"{pack.folder} does not hold {error.args[0]}. Prepare it from the same corpus"
+        raise ProtocolError(words) from error
     same = list(dict.fromkeys([*_same_samples(pack, places), *_overlapping_parts(parts, places)]))
-    return Audit(
-        (
-            _speakers(parts, protocol),
-            _duplicates(pack, same),
-            _near_duplicates(pack, places, {pair for _, _, pair in same}),
-            *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
-            _sentences(parts),
-            _repeats(pack, places),
-        )
+    findings = (
+        _speakers(parts, protocol),
+        _duplicates(pack, same),
+        _near_duplicates(pack, places, {pair for _, _, pair in same}),
+        *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
+        _sentences(parts),
+        _repeats(pack, places),
     )
+    return Audit(findings)
 
 
 def audit_lists(
@@ -185,19 +181,17 @@ def audit_start(
         shared_voices: those of test's speakers who made it, as `Utterance.voice`.
         unsure: why nobody can say whether others of them did; empty where none did.
     """
-    check, known = "start", set(known)
-    test = [utterances[i] for i in fold.test]
-    if shared := sorted(u.id for u in test if u.id in known):
-        words = (
-            f"{run}, from which the weights come, was made with {len(shared)} of {len(test)} test utterances"
-        )
+    check, source, known = "start", f"{run}, from which the weights come,", set(known)
+    test = [utterances[i].id for i in fold.test]
+    if shared := sorted(name for name in test if name in known):
+        words = f"{source} was made with {len(shared)} of {len(test)} test utterances"
         return _finding(check, "fail", words, [(name,) for name in shared])
     if shared_voices:
-        words = f"{run}, from which the weights come, was made with {len(shared_voices)} of the test speakers"
+        words = f"{source} was made with {len(shared_voices)} of the test speakers"
         return _finding(check, "fail", words, [(voice,) for voice in shared_voices])
     if unsure:
         return _finding(check, "not applicable", unsure)
-    return _finding(check, "pass", f"{run}, from which the weights come, knows no test utterance or speaker")
+    return _finding(check, "pass", f"{source} knows no test utterance or speaker")
 
 
 def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Finding:
@@ -226,19 +220,18 @@ def _duplicates(pack: Pack, pairs: _Pairs) -> Finding:
 
 def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> _Pairs:
     """Return the pairs of utterances whose samples are equal, in order of `_SET_PAIRS`."""
-    pairs = []
+    pairs, hashes = [], pack.entries.sha256
     for first, second in _SET_PAIRS:
-        by_hash = _by_hash(pack, places[second])
-        pairs += [
-            (first, second, (i, j)) for i in places[first] for j in by_hash.get(pack.entries.sha256[i], ())
-        ]
+        others = _by_hash(pack, places[second])
+        pairs += [(first, second, (i, j)) for i in places[first] for j in others.get(hashes[i], ())]
     return pairs
 
 
 def _by_hash(pack: Pack, places: Sequence[int]) -> dict[bytes, list[int]]:
+    hashes = pack.entries.sha256
     by_hash: dict[bytes, list[int]] = defaultdict(list)
     for place in places:
-        by_hash[pack.entries.sha256[place]].append(place)
+        by_hash[hashes[place]].append(place)
     return by_hash
 
 
@@ -250,8 +243,7 @@ def _overlapping_parts(
     for part in PARTS:
         for u, place in zip(parts[part], places[part], strict=True):
             end = math.inf if u.end is None else u.end
-            name = os.path.normpath(Path(u.file))  # of a copy: a path keeps its string
-            by_file[name].append((u.start, end, part, place))
+            by_file[os.path.normpath(u.file)].append((u.start, end, part, place))
     pairs: list[dict[str, int]] = []
     for spans in by_file.values():
         begun: list[tuple[float, float, str, int]] = []

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,9 +145,9 @@ def prepare(
 ) -> tuple[Pack, bool]:
     """Decode a corpus once into a pack; do nothing where the pack is valid already.
 
-    A pack is valid when it was made of the same utterances from files of the same size and time. Where their
-    files have changed, or it is damaged, it is made anew; one of other utterances only stays or is replaced.
-    It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
+    A pack is valid when it was made of the same utterances from files of the same size and time. It is made anew
+    where the files have changed or it is damaged. It is written beside its place and renamed when whole: an
+    interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
@@ -167,7 +167,11 @@ def prepare(
         OutputError: there is no room for it, or no right to write it.
     """
     folder = Path(folder)
-    _refuse_same_ids(utterances)
+    if not utterances:
+        raise PackError("there are no utterances to prepare")
+    identity, times = Counter(u.id for u in utterances).most_common(1)[0]
+    if times > 1:
+        raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
     sources = np.array([_source_stamp(u.file) for u in utterances], np.int64)
     if folder.exists():
         _refuse_other_folder(folder)
@@ -178,7 +182,8 @@ def prepare(
             return Pack(folder), False
         if not replace:
             _refuse_other_utterances(folder, utterances)
-            user_corpora = tuple(merge_user_corpora(_earlier_user_corpora(folder), user_corpora).values())
+            with suppress(PackError):  # terms that are damaged are stated anew
+                user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
     place = folder.resolve()  # a link to a pack stays a link
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
@@ -211,14 +216,6 @@ def _put_back(old: Path, place: Path) -> None:
         os.replace(old, place)
 
 
-def _refuse_same_ids(utterances: Sequence[Utterance]) -> None:
-    if not utterances:
-        raise PackError("there are no utterances to prepare")
-    identity, times = Counter(u.id for u in utterances).most_common(1)[0]
-    if times > 1:
-        raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
-
-
 def _refuse_other_folder(folder: Path) -> None:
     """Refuse a folder that holds anything but a pack: a pack that is out of date is deleted."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -241,23 +238,13 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
         return
     asked = {u.id for u in utterances}
     gone, new = len(present - asked), len(asked - present)
-    differ = (
-        f"{gone} of its {len(present)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
-        if gone or new
-        else "their files, labels, speakers, stretches or order differ from those asked for"
-    )
+    differ = "their files, labels, speakers, times or order differ from those asked for"
+    if gone or new:
+        differ = f"{gone} of its {len(present)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
     raise PackError(
         f"{folder} is a pack of other utterances: {differ}. Name another folder, or replace the pack: "
         "`emospec prepare` with --replace"
     )
-
-
-def _earlier_user_corpora(folder: Path) -> dict[str, UserCorpus]:
-    """Return the terms that are known of a pack that is made anew, whatever else of it is damaged."""
-    try:
-        return read_user_corpora(folder)
-    except PackError:
-        return {}
 
 
 class _Decoded(NamedTuple):

@@ -17,7 +17,8 @@ import emospec
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.config import Settings
 from emospec.data.audit import Audit, Finding, audit_fold, audit_lists, audit_start, hash_ids
-from emospec.data.corpora import CORPORA, Corpus
+from emospec.data.corpora import CORPORA
+from emospec.data.corpora.corpus import Corpus
 from emospec.data.pack import Pack
 from emospec.data.splits import PARTS, Fold, Split, make_split
 from emospec.data.utterances import Utterance, select_classes

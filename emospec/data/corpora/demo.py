@@ -171,9 +171,8 @@ class Voice:
 def draw_voice(female: bool, rng: Generator) -> Voice:
     """Draw a speaker: men near 115 Hz, women near 205 Hz with formants 16% higher."""
     decay_samples = rng.uniform(0.10, 0.35) * SAMPLE_RATE
-    room = rng.standard_normal(int(decay_samples)) * 1000.0 ** (
-        -np.arange(int(decay_samples)) / decay_samples
-    )
+    samples = int(decay_samples)
+    room = rng.standard_normal(samples) * 1000.0 ** (-np.arange(samples) / decay_samples)
     room *= 10 ** (rng.uniform(-24, -12) / 20) / np.sqrt(np.sum(room**2))
     room[0] = 1.0
     return Voice(
@@ -323,19 +322,13 @@ def record(voice: Voice, speech: _Floats, rng: Generator) -> _Floats:
 
 
 def utterance(speaker: int, emotion: str, index: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return one utterance, a function of its arguments alone.
+    """Return an utterance, (samples,) in [-1, 1] at 16 kHz, 0.8 to 3 s; a function of its arguments alone.
 
     Args:
         speaker: 1 or more; odd numbers are women.
-        emotion: one of `EMOTIONS`.
+        emotion: one of `EMOTIONS`, else a CorpusError.
         index: 0 or more.
         seed: 0 or more; another seed gives other speakers.
-
-    Returns:
-        (samples,) in [-1, 1] at 16 kHz, 0.8 to 3 s.
-
-    Raises:
-        CorpusError: there is no such emotion.
 
     Example:
         >>> bool((utterance(1, "sad", 1) == utterance(1, "sad", 1)).all())
@@ -356,7 +349,7 @@ def synthesise(
     per_class: int = _PER_CLASS,
     progress: Progress | None = None,
 ) -> int:
-    """Write the corpus as `root/S01_happy_03.flac`: 16 kHz, 16 bits, mono.
+    """Write the corpus as `root/S01_happy_03.flac`: 16 kHz, 16 bits, mono; return the number of files.
 
     Each file depends on the seed and its own name alone: a rerun after an interruption, or a larger corpus
     of the same seed, gives the same bits. A file that holds them already is not touched.
@@ -368,19 +361,14 @@ def synthesise(
         per_class: utterances of each speaker and emotion, 1 to 99.
         progress: called with the number of files done and of all.
 
-    Returns:
-        The number of files.
-
     Raises:
         CorpusError: a number is out of range.
     """
-    for name, number, least, words in (
-        ("seed", seed, 0, "0 or more"),
-        ("speakers", speakers, 1, "1 to 99"),
-        ("per_class", per_class, 1, "1 to 99"),
-    ):
-        if number < least or (name != "seed" and number > 99):
-            raise CorpusError(f"{name} is {number}: choose {words}")
+    if seed < 0:
+        raise CorpusError(f"seed is {seed}: choose 0 or more")
+    for name, number in (("speakers", speakers), ("per_class", per_class)):
+        if not 1 <= number <= 99:
+            raise CorpusError(f"{name} is {number}: choose 1 to 99")
     root.mkdir(parents=True, exist_ok=True)
     plan = list(product(range(1, speakers + 1), EMOTIONS, range(1, per_class + 1)))
     for done, (speaker, emotion, index) in enumerate(plan, start=1):
