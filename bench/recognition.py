@@ -1,4 +1,4 @@
-"""The recogniser on files: speed, memory and accuracy beside openSMILE and a support vector machine."""
+"""The recogniser on files: speed, memory and accuracy against openSMILE with a support vector machine."""
 
 import statistics
 import tempfile
@@ -24,15 +24,15 @@ TIMED_FILES, MANY_FILES = 60, 10_000
 
 
 def models(runs: Path, folder: Path) -> dict[str, Path]:
-    """The models of a one-speaker-out cross-validation on EMO-DB, by test speaker, with their int8 graphs."""
+    """Export the models of a one-speaker-out cross-validation on EMO-DB, with int8 graphs, by test speaker."""
     pack, _ = prepare(read_corpus("emodb", EMODB), folder / "pack")
-    made = {}
+    exported = {}
     for run in find_runs([runs]):
         predictions = run.predictions()
         (speaker,) = set(predictions.loc[predictions["part"] == "test", "speaker"])
         export_model(run.folder, folder / speaker, int8=pack.folder)
-        made[speaker] = folder / speaker
-    return made
+        exported[speaker] = folder / speaker
+    return exported
 
 
 @cache
@@ -58,61 +58,64 @@ def _time_peer(name: str, files: list[Path]) -> float:
 
 
 def _memory(model: Path, files: list[Path]) -> list[int]:
-    """Anonymous memory after each tenth of many files."""
+    """Return the anonymous memory after each tenth of many files."""
     recognizer = Recognizer(model, threads=1)
-    held = []
+    memory = []
     for done, _ in enumerate(recognizer.predict_many(islice(cycle(files), MANY_FILES)), start=1):
         if done % (MANY_FILES // 10) == 0:
-            held.append(anonymous_bytes())
-    return held
+            memory.append(anonymous_bytes())
+    return memory
 
 
-def accuracy(made: dict[str, Path]) -> dict[str, Interval]:
-    """UA over the pooled test predictions of all speakers: float, int8, and the peers on the same folds."""
+def accuracy(exported: dict[str, Path]) -> dict[str, Interval]:
+    """Return the UA over all speakers' test predictions: float, int8, and the peers on the same folds."""
     utterances = read_corpus("emodb", EMODB)
-    names = list(Recognizer(next(iter(made.values()))).model.names)
+    names = list(Recognizer(next(iter(exported.values()))).model.names)
     targets = np.array([names.index(u.emotion) for u in utterances])
     speakers = np.array([u.speaker for u in utterances])
     files = [u.file for u in utterances]
-    said = {
+    predicted = {
         name: np.zeros(len(files), np.int64) for name in ("emospec, float", "emospec, int8", *FEATURE_SETS)
     }
     features = {name: functionals(extractor(name), files) for name in FEATURE_SETS}
-    for speaker, model in made.items():
+    for speaker, model in exported.items():
         test = np.flatnonzero(speakers == speaker)
         for int8 in (False, True):
             results = Recognizer(model, int8=int8).predict([files[i] for i in test])
-            found = [names.index(r.emotion or "") for r in results if isinstance(r, Prediction)]
-            said["emospec, int8" if int8 else "emospec, float"][test] = found
+            classes = [names.index(r.emotion or "") for r in results if isinstance(r, Prediction)]
+            predicted["emospec, int8" if int8 else "emospec, float"][test] = classes
         for name in FEATURE_SETS:
             train = speakers != speaker
             fitted = linear_machine(FEATURE_SETS[name]).fit(features[name][train], targets[train])
-            said[name][test] = fitted.predict(features[name][test])
-    tested = np.flatnonzero(np.isin(speakers, list(made)))
-    judged = [utterances[i] for i in tested]
-    return {name: pooled_score(judged, [names[chosen[i]] for i in tested]) for name, chosen in said.items()}
+            predicted[name][test] = fitted.predict(features[name][test])
+    tested = np.flatnonzero(np.isin(speakers, list(exported)))
+    test_utterances = [utterances[i] for i in tested]
+    return {
+        name: pooled_score(test_utterances, [names[classes[i]] for i in tested])
+        for name, classes in predicted.items()
+    }
 
 
 def main(runs: Path) -> str:
-    """The section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
+    """Return the section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
     with tempfile.TemporaryDirectory() as name, worker(1) as ours, worker(1) as theirs:
-        made = models(runs, Path(name))
-        model = next(iter(made.values()))
+        exported = models(runs, Path(name))
+        model = next(iter(exported.values()))
         files = sorted((EMODB / "audio").iterdir())[:TIMED_FILES]
         audio = sum(len(read_audio(file)) for file in files) / 16000
-        ways = {
+        timed = {
             "float": lambda: ours.submit(_time_ours, model, False, files).result(),
             "int8": lambda: ours.submit(_time_ours, model, True, files).result(),
         } | {peer: lambda peer=peer: theirs.submit(_time_peer, peer, files).result() for peer in FEATURE_SETS}  # type: ignore[misc]
-        took = in_turn(ways)
-        held = ours.submit(_memory, model, files).result()
-        scores = accuracy(made)
-    speed = {way: f"{audio / statistics.median(times):.0f} s/s" for way, times in took.items()}
+        times = in_turn(timed)
+        memory = ours.submit(_memory, model, files).result()
+        scores = accuracy(exported)
+    speed = {way: f"{audio / statistics.median(seconds_):.0f} s/s" for way, seconds_ in times.items()}
     rows = [
         Ratio(
             f"log-Mel model, {kind}",
             peer,
-            ratios_of(took[peer], took[kind]),
+            ratios_of(times[peer], times[kind]),
             speed[kind],
             speed[peer],
             target=5.0 if peer == "eGeMAPSv02" and kind == "int8" else None,
@@ -128,9 +131,9 @@ openSMILE's functionals and a linear support vector machine. Seconds of audio pe
 
 {table(rows)}
 
-Anonymous memory after each tenth of {MANY_FILES} files, MiB: {", ".join(f"{b / 2**20:.0f}" for b in held)}.
+Anonymous memory after each tenth of {MANY_FILES} files, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}.
 
-UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(made)} speakers. The linear machines learn from training and dev speakers,
+UA on EMO-DB, 7 classes, one speaker out (speaker-independent), {len(exported)} speakers. The linear machines learn from training and dev speakers,
 emospec from training speakers alone.
 
 | what | UA % [95%] |

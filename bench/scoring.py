@@ -32,7 +32,7 @@ MIB = 2**20
 
 
 def recordings(folder: Path, files: int) -> float:
-    """Synthesised utterances, under hard links as many as are wanted; their mean length in seconds."""
+    """Synthesise utterances and hard-link them to as many files; return their mean length in seconds."""
     (folder / "few").mkdir(parents=True)
     few, total = [], 0
     for speaker, emotion in itertools.product(range(1, SPEAKER_COUNT + 1), EMOTIONS):
@@ -48,19 +48,19 @@ def recordings(folder: Path, files: int) -> float:
 
 
 def command(source: Path, model: Path, out: Path, files: int, *more: str) -> list[str]:
-    """The command line that scores them."""
-    asked = ["score", source, "--model", model, "--out", out, "--z", "--shard-files", max(1, files // SHARDS)]
-    return [sys.executable, "-m", "emospec", *map(str, asked), *more]
+    """Return the command line that scores them."""
+    args = ["score", source, "--model", model, "--out", out, "--z", "--shard-files", max(1, files // SHARDS)]
+    return [sys.executable, "-m", "emospec", *map(str, args), *more]
 
 
 def _done(out: Path) -> int:
     return len(list(out.glob("part-*.parquet")))
 
 
-def watched(asked: Sequence[str], out: Path) -> list[int]:
-    """Run it; the most anonymous memory that it and its workers held during each tenth of the way."""
+def watched(args: Sequence[str], out: Path) -> list[int]:
+    """Run it; return the most anonymous memory of it and its workers in each tenth of the way."""
     peaks = [0] * 10
-    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         while running.poll() is None:
             tenth = min(9, 10 * _done(out) // SHARDS)
             try:
@@ -70,21 +70,21 @@ def watched(asked: Sequence[str], out: Path) -> list[int]:
             peaks[tenth] = max(peaks[tenth], held)
             time.sleep(0.1)
     if running.returncode:
-        raise RuntimeError(f"{' '.join(asked)} ended with {running.returncode}")
+        raise RuntimeError(f"{' '.join(args)} ended with {running.returncode}")
     return peaks
 
 
-def killed(asked: Sequence[str], out: Path, took: float) -> int:
-    """Kill it at random moments, then let it end; how many shards there were at each kill, at the last."""
+def killed(args: Sequence[str], out: Path, whole_seconds: float) -> int:
+    """Kill it at random times, then let it end; return the number of shards at the last kill."""
     rng = random.Random(0)  # noqa: S311
     for _ in range(KILLS):
-        with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-            time.sleep(rng.uniform(0.05, 0.95) * took / KILLS)
+        with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            time.sleep(rng.uniform(0.05, 0.95) * whole_seconds / KILLS)
             if running.poll() is not None:
                 raise RuntimeError(f"there was nothing to kill: it had ended with {running.returncode}")
             running.send_signal(signal.SIGKILL)
     left = _done(out)
-    subprocess.run(asked, check=True, capture_output=True)
+    subprocess.run(args, check=True, capture_output=True)
     return left
 
 
@@ -99,12 +99,12 @@ def same(out: Path, other: Path, files: int) -> bool:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[tuple[str, "ClusterWorkers"]]:
-    """A scheduler's address, and the workers to start there."""
+    """Yield a scheduler's address, and what starts workers there."""
     with ExitStack() as stack:
         about = folder / "scheduler.json"
         about.unlink(missing_ok=True)
-        asked = ["distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104
-        _start(stack, [sys.executable, "-m", *asked, "--scheduler-file", str(about)])
+        args = ["distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104
+        _start(stack, [sys.executable, "-m", *args, "--scheduler-file", str(about)])
         while not about.is_file() or not about.stat().st_size:
             time.sleep(0.05)
         port = json.loads(about.read_text())["address"].rpartition(":")[2]
@@ -112,7 +112,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, "ClusterWorkers"]]:
 
 
 class ClusterWorkers:
-    """Starts workers, each on a core of its own; `within` is a command that runs them elsewhere.
+    """Workers, each on its own core; `within` is a command that runs them elsewhere.
 
     A worker decodes beside the graph: alone on two cores it would take more than one of them.
     """
@@ -121,14 +121,14 @@ class ClusterWorkers:
         self.stack, self.port, self.cores = stack, port, itertools.cycle(sorted(os.sched_getaffinity(0)))
 
     def start(self, host: str = "127.0.0.1", within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """One more."""
+        """Start one more."""
         within = ("taskset", "-c", str(next(self.cores)), *within)
-        asked = ["distributed.cli.dask_worker", f"tcp://{host}:{self.port}", "--nthreads", "1", "--no-nanny"]
-        return _start(self.stack, [*within, sys.executable, "-m", *asked, "--no-dashboard"])
+        args = ["distributed.cli.dask_worker", f"tcp://{host}:{self.port}", "--nthreads", "1", "--no-nanny"]
+        return _start(self.stack, [*within, sys.executable, "-m", *args, "--no-dashboard"])
 
 
-def _start(stack: ExitStack, asked: Sequence[str]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _start(stack: ExitStack, args: Sequence[str]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     stack.callback(process.wait)
     stack.callback(process.kill)
     return process
@@ -136,7 +136,7 @@ def _start(stack: ExitStack, asked: Sequence[str]) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def namespace() -> Iterator[tuple[str, tuple[str, ...]] | None]:
-    """A network of its own: the address of this one seen from there, and how to run there. None where not allowed."""
+    """Yield the address of this machine in a network namespace, and how to run there; None where not allowed."""
     name, here, there = f"emospec{os.getpid()}", "10.213.7.1", "10.213.7.2"
     ends = f"es{os.getpid()}a", f"es{os.getpid()}b"
     inside = ("ip", "netns", "exec", name)
@@ -153,23 +153,23 @@ def namespace() -> Iterator[tuple[str, tuple[str, ...]] | None]:
     try:
         for step in steps:
             subprocess.run(step, check=True, capture_output=True)
-        made = True
+        is_made = True
     except (OSError, subprocess.CalledProcessError):
-        made = False
+        is_made = False
     try:
-        yield (here, inside) if made else None
+        yield (here, inside) if is_made else None
     finally:
         with suppress(OSError):
             subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
 
 
 def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:
-    """Score on two workers, one of them behind a network of its own if that may be; one is killed half-way."""
+    """Score on two workers, one in a network namespace if allowed; one is killed half-way."""
     with namespace() as elsewhere, cluster(out.parent) as (address, workers):
         first = workers.start()
         workers.start(*elsewhere) if elsewhere else workers.start()
-        asked = command(source, model, out, files, "--cluster", address)
-        with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        args = command(source, model, out, files, "--cluster", address)
+        with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             while running.poll() is None and _done(out) < SHARDS // 2:
                 time.sleep(0.05)
             if running.poll() is not None:
@@ -181,8 +181,8 @@ def one_lost(source: Path, model: Path, out: Path, files: int) -> bool:
 
 
 def efficiency(source: Path, model: Path, folder: Path, files: int) -> list[float]:
-    """Seconds with one worker over twice the seconds with two, in turn."""
-    took: dict[int, list[float]] = {1: [], 2: []}
+    """Return the seconds with one worker over twice the seconds with two, in turn."""
+    times: dict[int, list[float]] = {1: [], 2: []}
     for repeat in range(REPEATS):
         for count in (1, 2) if repeat % 2 else (2, 1):
             with cluster(folder) as (address, workers):
@@ -192,14 +192,14 @@ def efficiency(source: Path, model: Path, folder: Path, files: int) -> list[floa
                 warm = command(source.parent / "few", model, folder / f"warm{count}{repeat}", SHARDS)
                 subprocess.run([*warm, "--cluster", address], check=True, capture_output=True)
                 out = folder / f"out{count}{repeat}"
-                asked = command(source, model, out, files, "--cluster", address)
-                subprocess.run(asked, check=True, capture_output=True)
-                took[count].append(json.loads((out / "summary.json").read_text())["last_call"]["seconds"])
-    return [one / (2 * two) for one, two in zip(took[1], took[2], strict=True)]
+                args = command(source, model, out, files, "--cluster", address)
+                subprocess.run(args, check=True, capture_output=True)
+                times[count].append(json.loads((out / "summary.json").read_text())["last_call"]["seconds"])
+    return [alone / (2 * pair) for alone, pair in zip(times[1], times[2], strict=True)]
 
 
 def cost_of_calls(model: Path, folder: Path) -> float:
-    """Processor seconds, of all processes, for an hour of audio in recordings of ten minutes, with timelines."""
+    """Return the processor seconds, of all processes, for an hour of audio in recordings of ten minutes, with timelines."""
     spoken = np.concatenate(
         [utterance(speaker, emotion, 1) for speaker in range(1, SPEAKER_COUNT + 1) for emotion in EMOTIONS]
     )
@@ -209,25 +209,25 @@ def cost_of_calls(model: Path, folder: Path) -> float:
     for k in range(CALLS):
         waveform = np.resize(np.roll(spoken, -k * SAMPLE_RATE), length)
         soundfile.write(calls / f"{k}.flac", waveform, SAMPLE_RATE, subtype="PCM_16")
-    asked = ["score", calls, "--model", model, "--out", folder / "called", "--timelines", "--shard-files", 1]
+    args = ["score", calls, "--model", model, "--out", folder / "called", "--timelines", "--shard-files", 1]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "emospec", *map(str, asked)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "emospec", *map(str, args)], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return used / (CALLS * CALL_MINUTES / 60)
 
 
 def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> str:
-    """The section of the report; the model is that of the first of `runs`."""
-    busy = os.getloadavg()[0]
+    """Return the section of the report; the model is that of the first of `runs`."""
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model, many, few = folder / "model", folder / "a", folder / "b"
         export_model(find_runs([runs])[0].folder, model)
         length = recordings(many, files)
         recordings(few, cluster_files)
-        asked = command(many / "many", model, folder / "whole", files)
-        peaks = watched(asked, folder / "whole")
+        args = command(many / "many", model, folder / "whole", files)
+        peaks = watched(args, folder / "whole")
         last = json.loads((folder / "whole" / "summary.json").read_text())["last_call"]
         out = folder / "killed"
         left = killed(command(many / "many", model, out, files), out, last["seconds"])
@@ -245,14 +245,14 @@ def main(runs: Path, files: int = FILES, cluster_files: int = CLUSTER_FILES) -> 
     return f"""## Bulk scoring
 
 `emospec score` of {files} synthesised files of {length:.1f} s on average, with z, in {SHARDS} shards, on the {CORES} cores of this machine;
-the load was {busy:.1f} when it began. Memory is RssAnon of the call and its workers together.
+the load was {load:.1f} when it began. Memory is RssAnon of the call and its workers together.
 
 {last["files_per_second"]:.0f} files/s, {last["files_per_second"] * length * 60 / 3600:.1f} hours of audio a minute. The most memory in each tenth of the way, MiB:
 {", ".join(f"{peak / MIB:.0f}" for peak in peaks)}: from 10 % of the way to the end it grows {growth:.3f}x (at most 1.05x: {_verdict(growth <= 1.05)}).
 
 Killed with -9, {KILLS} times at random moments ({left} of {SHARDS} shards were there at the last), then called again: {_verdict(equal, "the same bytes, every row once", "**other rows**")}.
 
-A Dask cluster of two worker processes, each on a core{", one in a network namespace of its own" * apart}, on {cluster_files} files, one of them killed half-way:
+A Dask cluster of two worker processes, each on a core{", one in a network namespace of its own" if apart else ""}, on {cluster_files} files, one of them killed half-way:
 {_verdict(lost, "the same bytes", "**other rows**")}. Efficiency of two workers against one, {REPEATS} times in turn: median {middle:.2f}, {min(efficient):.2f} to {max(efficient):.2f} (at least 0.85: {_verdict(middle >= 0.85)}).
 
 {CALLS} recordings of {CALL_MINUTES} minutes with timelines: {cost:.0f} processor seconds for an hour of audio, all processes and their start included.

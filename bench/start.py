@@ -1,4 +1,4 @@
-"""From nothing to an answer: a new process that judges one recording, against one that imports what that needs."""
+"""Cold start: a new process that predicts one recording, against one that only imports the same libraries."""
 
 import os
 import resource
@@ -16,7 +16,7 @@ from emospec.export.model_folder import export_model
 from emospec.runs.record import find_runs
 
 REPEATS = 11
-MOST = 2.5
+LARGEST_RATIO = 2.5
 IMPORTS = "import numpy, onnxruntime, soundfile"
 
 
@@ -36,20 +36,20 @@ def _processor(command: list[str]) -> float:
 
 
 def _row(words: str, measure: Callable[[list[str]], float], ours: list[str], theirs: list[str]) -> str:
-    took = in_turn({"ours": partial(measure, ours), "theirs": partial(measure, theirs)}, REPEATS)
-    ratios = ratios_of(took["ours"], took["theirs"])
+    times = in_turn({"ours": partial(measure, ours), "theirs": partial(measure, theirs)}, REPEATS)
+    ratios = ratios_of(times["ours"], times["theirs"])
     middle = statistics.median(ratios)
-    verdict = "reached" if middle <= MOST else "missed"
-    medians = (f"{statistics.median(took[way]):.2f} s" for way in ("ours", "theirs"))
+    verdict = "reached" if middle <= LARGEST_RATIO else "missed"
+    medians = (f"{statistics.median(times[way]):.2f} s" for way in ("ours", "theirs"))
     return (
         f"| {words} | {' | '.join(medians)} | **{middle:.2f}x** | {min(ratios):.2f} to {max(ratios):.2f} "
-        f"| {MOST:g}x: {verdict} |"
+        f"| {LARGEST_RATIO:g}x: {verdict} |"
     )
 
 
 def main(runs: Path) -> str:
-    """The section of the report; the model is that of the first of `runs`, on EMO-DB."""
-    busy = os.getloadavg()[0]
+    """Return the section of the report; the model is that of the first of `runs`, on EMO-DB."""
+    load = os.getloadavg()[0]
     recording = min((EMODB / "audio").iterdir())
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
@@ -63,7 +63,7 @@ def main(runs: Path) -> str:
     return f"""## Cold start
 
 `emospec predict` of one recording of EMO-DB in a new process, against a new process that does no more than `{IMPORTS}`;
-{REPEATS} repetitions. The load was {busy:.1f} on {CORES} cores when it began.
+{REPEATS} repetitions. The load was {load:.1f} on {CORES} cores when it began.
 
 | seconds | predict | the imports | ratio, median | spread | at most |
 |---|---|---|---|---|---|

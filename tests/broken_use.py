@@ -1,4 +1,4 @@
-"""A recogniser for `broken_audio.run`: whatever it says of a broken recording is finite. `bench/broken.py` asks it too."""
+"""A recogniser for `broken_audio.run` and `bench/broken.py`: its answers about broken recordings are finite."""
 
 import os
 from functools import cache
@@ -17,9 +17,11 @@ def _recognizer() -> Recognizer:
 
 
 def predicted(path: str) -> Prediction:
-    one = _recognizer().predict(path)
-    assert np.isfinite([one.confidence, *one.probabilities.values(), *one.z, *one.span]).all(), one
-    return one
+    prediction = _recognizer().predict(path)
+    assert np.isfinite(
+        [prediction.confidence, *prediction.probabilities.values(), *prediction.z, *prediction.span]
+    ).all(), prediction
+    return prediction
 
 
 def over_time(path: str) -> Timeline:

@@ -115,7 +115,7 @@ def score(
         _keep_plan(out, plan)
         left = [k for k in range(len(plan["shards"])) if not shard_path(out, k).is_file()]
         if left or not (out / _SUMMARY).is_file():
-            files = _score_shards(settings, manifest, plan, left, workers, progress)
+            files = _score_shards(settings, manifest, plan, left, workers=workers, progress=progress)
             last_call = {"files": files, "seconds": time.perf_counter() - started}
             with output_errors(out):
                 _finish(settings, plan, last_call, manifest.left_out)
@@ -185,6 +185,7 @@ def _score_shards(
     manifest: Manifest,
     plan: dict[str, Any],
     left: Sequence[int],
+    *,
     workers: AbstractContextManager[Workers],
     progress: ScoringProgress | None,
 ) -> int:

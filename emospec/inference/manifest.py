@@ -45,13 +45,14 @@ class Manifest:
         self.source = Path(source)
         self._files = find_recordings(self.source, ffmpeg) if self.source.is_dir() else None
         self.left_out: dict[str, int] = {} if ffmpeg else count_unsupported(self.source)
-        if self._files is None and self.source.suffix.lower() not in (".csv", ".parquet"):
+        suffix = self.source.suffix.lower()
+        if self._files is None and suffix not in (".csv", ".parquet"):
             raise ScoringError(
                 f"{source} is no folder, no .csv and no .parquet. `emospec predict` takes single recordings"
             )
         if self._files is None and not self.source.is_file():
             raise ScoringError(f"{source}: there is no such file")
-        self._is_parquet = self.source.suffix.lower() == ".parquet"
+        self._is_parquet = suffix == ".parquet"
         self.base = Path.cwd() if self._files is not None else self.source.absolute().parent
         self.kept = self._fields(keep)
 
@@ -63,9 +64,9 @@ class Manifest:
         places += [_places(names, column) or _places(known, column) for column in kept]
         for column, matches in zip([FILE, *kept], places, strict=True):
             if len(matches) != 1:
-                hint, found = did_you_mean(column, names), ", ".join(names) or "none"
+                hint, listed = did_you_mean(column, names), ", ".join(names) or "none"
                 raise ScoringError(
-                    f"{self.source}: it must have one column {column!r}{hint}; its columns: {found}"
+                    f"{self.source}: it must have one column {column!r}{hint}; its columns: {listed}"
                 )
         self._columns = [names[k] for (k,) in places]
         fields = [_in_microseconds(schema.field(k)) for (k,) in places[1:]]

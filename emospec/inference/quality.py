@@ -1,14 +1,19 @@
-"""Quality warnings of a recording in words: level, clipping, bandwidth, length. Knows no model."""
+"""Quality of a recording: warnings of level, clipping, bandwidth and length, and the part with most sound.
 
-from collections.abc import Iterator
+Knows no model.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
+from emospec.inference.windows import Window
 
 # A peak below this, re full scale, is silence.
-SILENT_DB = -60.0
+_SILENT_DB = -60.0
 _LEAST_AMPLITUDE = 1e-10
 _CLIPPED_LEVEL, _CLIPPED_SHARE, _UNSCALED_PEAK = 0.99, 0.001, 2.0
 # Speech has far more than -50 dB of its energy above 4 kHz, but not behind a telephone's filter.
@@ -16,6 +21,10 @@ _BAND_HZ, _BAND_DB = 4000.0, -50.0
 # The network's shortest input, 0.48 s.
 _SHORT_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
 _FAR_LONGER = 2.0
+# 0.1 s each; so many are kept around sound.
+_STEP_SAMPLES, _MARGIN_STEPS = 1600, 2
+# Speech rarely has so low a peak, re full scale; room noise is so far below speech.
+_FAINT_DB, _BELOW_LOUDEST_DB = -40.0, 40.0
 
 
 def quality_warnings(
@@ -30,9 +39,9 @@ def quality_warnings(
         usual_seconds: 99 % of the training utterances are no longer.
         moved: the span is not the recording's middle, which is silent.
     """
-    peak = peak_of(waveform)
-    if decibels(peak) < SILENT_DB:
-        yield f"nearly silent: its peak is {decibels(peak):.0f} dB re full scale"
+    peak = _peak(waveform)
+    if _decibels(peak) < _SILENT_DB:
+        yield f"nearly silent: its peak is {_decibels(peak):.0f} dB re full scale"
     else:
         # Resampling rings past full scale; far beyond it the samples are unscaled integers.
         largest = float(np.abs(waveform).max())
@@ -54,17 +63,17 @@ def quality_warnings(
         yield f"far longer than training: {seconds:.1f} s, where 99 % there are within {usual_seconds:.1f} s"
 
 
-def peak_of(waveform: Waveform) -> float:
+def _peak(waveform: Waveform) -> float:
     """Return the largest deviation of (samples,) from their mean, 0 of none."""
-    return float(np.abs(centred(waveform)).max(initial=0.0))
+    return float(np.abs(_centred(waveform)).max(initial=0.0))
 
 
-def centred(waveform: Waveform) -> Waveform:
+def _centred(waveform: Waveform) -> Waveform:
     """Return (samples,) less their mean: the constant that sound cards add is no sound."""
     return waveform - np.float32(waveform.mean(dtype=np.float64)) if waveform.size else waveform
 
 
-def decibels(amplitude: float) -> float:
+def _decibels(amplitude: float) -> float:
     """Return an amplitude in dB re full scale, at least -200."""
     return float(20 * np.log10(max(amplitude, _LEAST_AMPLITUDE)))
 
@@ -76,3 +85,75 @@ def _high_band_db(waveform: Waveform) -> float:
     power = np.square(np.abs(np.fft.rfft(waveform, size)))
     edge = int(np.ceil(_BAND_HZ * size / SAMPLE_RATE))
     return float(10 * np.log10(max(float(power[edge:].sum()) / max(float(power.sum()), 1e-30), 1e-10)))
+
+
+def may_be_quiet(waveform: Waveform, span: Window) -> bool:
+    """Whether a span of (samples,) at 16 kHz is so quiet that the whole recording is worth a look."""
+    part = waveform[span.start : span.end]
+    return _decibels(_peak(part)) < _FAINT_DB or is_quiet(part, waveform)
+
+
+def is_quiet(waveform: Waveform, other: Waveform) -> bool:
+    """Whether a waveform is silent, or its loudest second 40 dB below that of another."""
+    if _decibels(_peak(waveform)) < _SILENT_DB:
+        return True
+    return _loudest_second(waveform) < _loudest_second(other) * 10 ** (-_BELOW_LOUDEST_DB / 10)
+
+
+def loudest_part(blocks: Iterable[Waveform], longest: int) -> Window | None:
+    """Return the part of a recording with most sound, without the silence at its ends, in bounded memory.
+
+    A step of 0.1 s has sound where its power is at most 40 dB below that of the loudest. Of all parts of
+    `longest` samples, the one with most such steps is best; of several the one with most energy, then the first.
+
+    Args:
+        blocks: the recording, (samples,) each, 16 kHz.
+        longest: of the part, in samples; a second or more.
+
+    Returns:
+        None where all of the recording is silent.
+    """
+    powers, peak, samples = _steps(blocks)
+    if _decibels(peak) < _SILENT_DB:
+        return None
+    loud = powers >= powers.max() * 10 ** (-_BELOW_LOUDEST_DB / 10)
+    size = max(1, min(longest // _STEP_SAMPLES, len(powers)))
+    counts, energies = _moving_sums(loud.astype(np.int64), size), _moving_sums(powers, size)
+    first = int(np.argmax(np.where(counts == counts.max(), energies, -1.0)))
+    sounding = first + np.flatnonzero(loud[first : first + size])
+    start = max(0, int(sounding[0]) - _MARGIN_STEPS)
+    end = min(len(powers), int(sounding[-1]) + 1 + _MARGIN_STEPS)
+    if end - start > size:
+        start, end = first, first + size
+    return Window(start * _STEP_SAMPLES, min(samples, end * _STEP_SAMPLES))
+
+
+def _steps(blocks: Iterable[Waveform]) -> tuple[NDArray[np.float64], float, int]:
+    """Return the mean power of each step, the last one padded; the largest sample; the number of samples."""
+    powers, peak, samples, rest = [np.zeros(0)], 0.0, 0, np.zeros(0, np.float32)
+    for block in blocks:
+        samples, peak = samples + len(block), max(peak, _peak(block))
+        held = np.concatenate([rest, block])
+        whole = len(held) // _STEP_SAMPLES * _STEP_SAMPLES
+        powers.append(_powers(held[:whole]))
+        rest = held[whole:]
+    if len(rest):
+        powers.append(_powers(np.pad(rest, (0, _STEP_SAMPLES - len(rest)), mode="edge")))
+    return np.concatenate(powers), peak, samples
+
+
+def _powers(waveform: Waveform) -> NDArray[np.float64]:
+    """Return the mean power of each step, about its mean."""
+    return np.asarray(waveform.reshape(-1, _STEP_SAMPLES).var(axis=1, dtype=np.float64))
+
+
+def _moving_sums(values: NDArray[np.generic], size: int) -> NDArray[np.float64]:
+    """Return the sums of `size` neighbours, from each place."""
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return np.asarray(total[size:] - total[:-size])
+
+
+def _loudest_second(waveform: Waveform) -> float:
+    """Return the highest mean power of a second."""
+    seconds = np.pad(_centred(waveform), (0, -len(waveform) % SAMPLE_RATE)).reshape(-1, SAMPLE_RATE)
+    return float(np.square(seconds, dtype=np.float64).mean(axis=1).max(initial=0.0))

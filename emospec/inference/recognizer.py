@@ -25,13 +25,7 @@ from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.model import DEFAULT, Class, Model, load_model
 from emospec.inference.prediction import Failure as Failure
 from emospec.inference.prediction import Prediction as Prediction
-from emospec.inference.recordings import (
-    DecodedRecording,
-    Recording,
-    RecordingReader,
-    name_of,
-    recording_input,
-)
+from emospec.inference.recordings import DecodedRecording, Recording, RecordingReader, as_input, name_of
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.streaming import Stream, Timing
 from emospec.inference.timeline import Segment, Timeline
@@ -255,7 +249,7 @@ class Recognizer:
             AudioError: the recording cannot be used.
             TimelineError: the timing is out of range.
         """
-        source = recording_input(recording, sample_rate)
+        source = as_input(recording, sample_rate)
 
         def blocks() -> Iterator[Waveform]:
             for block in self.reader.blocks(source.content, source.sample_rate, channel):

@@ -5,7 +5,7 @@ Knows two numbers of a model and no graph, so that a separate process can decode
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emospec.audio.channels import ChannelMeter
-from emospec.audio.frames import HOP_SAMPLES, frame_count
+from emospec.audio.frames import HOP_SAMPLES, central_frames, frame_count
 from emospec.audio.reader import printable, read_blocks, read_part
 from emospec.audio.samples import from_samples, is_array_like
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError
-from emospec.inference.quality import quality_warnings
-from emospec.inference.sound_span import is_quiet, loudest_part, may_be_quiet
+from emospec.inference.quality import is_quiet, loudest_part, may_be_quiet, quality_warnings
 from emospec.inference.vad import speech_seconds
 from emospec.inference.windows import Window, cut_windows
 
@@ -119,23 +118,16 @@ class RecordingReader:
         Where the central crop is silent and the rest is not, the part with most sound takes its place.
 
         Args:
-            recording: as of `Recognizer.predict`.
-            sample_rate: Hz, of samples.
-            channel: use this one, from 1; None uses the mean over all.
+            recording, sample_rate, channel: as of `Recognizer.predict`.
             check_speech: look for speech in the span, and warn where there is none.
 
         Raises:
             AudioError: it cannot be used.
         """
-        source = replace(recording_input(recording, sample_rate), channel=channel)
-        meter, measured_from = ChannelMeter(), 0.0
-        if source.is_samples:
-            whole = source.waveform(meter)
-            first, last = self._middle(len(whole))
-            waveform, seconds, start = whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
-        else:
-            waveform, seconds, start = self._part(source, self._middle, meter)
-            measured_from = start
+        source, meter = as_input(recording, sample_rate, channel), ChannelMeter()
+        waveform, seconds, start = self._part(source, self._middle, meter)
+        # The meter measures all of samples in memory, but only the part that is read of a file.
+        measured_from = 0.0 if source.is_samples else start
         first, last = self._crop(len(waveform))
         loudest = None
         # Training cropped long utterances to their middle too, but none of them is silent there.
@@ -155,21 +147,20 @@ class RecordingReader:
         speech = speech_seconds(used) if check_speech else None
         if speech == 0:
             warnings.append(_NO_SPEECH)
-        return DecodedRecording(source.name, waveform, seconds, span, tuple(warnings), speech)
+        return DecodedRecording(
+            source.name, waveform, seconds, span, warnings=(*warnings,), speech_seconds=speech
+        )
 
     def blocks(
         self, recording: Recording, sample_rate: int | None = None, channel: int | None = None
     ) -> Iterator[Waveform]:
         """Return all of a recording, or one channel of it, at 16 kHz, block by block; AudioError as of `read`."""
-        return self._blocks(replace(recording_input(recording, sample_rate), channel=channel))
+        return self._blocks(as_input(recording, sample_rate, channel))
 
     def channel_warnings(self, recording: Recording, sample_rate: int | None = None) -> list[str]:
         """Return warnings where the channels of a recording cancel or differ in its middle; AudioError as of `read`."""
-        source, meter = recording_input(recording, sample_rate), ChannelMeter()
-        if source.is_samples:
-            source.waveform(meter)
-        else:
-            self._part(source, self._middle, meter)
+        meter = ChannelMeter()
+        self._part(as_input(recording, sample_rate), self._middle, meter)
         return list(meter.warnings(0.0, np.inf))
 
     def _blocks(self, source: RecordingInput) -> Iterator[Waveform]:
@@ -183,6 +174,11 @@ class RecordingReader:
     def _part(
         self, source: RecordingInput, choose: Callable[[int], tuple[int, int]], meter: ChannelMeter
     ) -> tuple[Waveform, float, float]:
+        """Return the chosen samples, and the length and their start in seconds."""
+        if source.is_samples:
+            whole = source.waveform(meter)
+            first, last = choose(len(whole))
+            return whole[first:last], len(whole) / SAMPLE_RATE, first / SAMPLE_RATE
         longest, channel = self.longest_seconds, source.channel
         return read_part(source.content, choose, longest, channel=channel, ffmpeg=self.ffmpeg, meter=meter)
 
@@ -194,18 +190,10 @@ class RecordingReader:
         (waveform,) = cut_windows(self._blocks(source), [part])
         return (part.start / SAMPLE_RATE, waveform) if is_quiet(crop, waveform) else None
 
-    def _crop_frames(self, samples: int) -> tuple[int, int]:
-        """Return the first and the last (excluded) frame that the graph's crop keeps."""
-        frames, most = frame_count(samples), self.max_frames
-        if not most or frames <= most:
-            return 0, frames
-        first = (frames - most) // 2
-        return first, first + most
-
-    def _crop(self, samples: int) -> tuple[int, int]:
-        """Return the samples that lie under those frames."""
-        first, last = self._crop_frames(samples)
-        return first * HOP_SAMPLES, min(samples, last * HOP_SAMPLES)
+    def _crop(self, samples: int, margin: int = 0) -> tuple[int, int]:
+        """Return the samples under the frames that the graph's crop keeps, and under a margin of frames around."""
+        kept = central_frames(frame_count(samples), self.max_frames)
+        return max(0, kept.start - margin) * HOP_SAMPLES, min(samples, (kept.stop + margin) * HOP_SAMPLES)
 
     def _middle(self, samples: int) -> tuple[int, int]:
         """Return the samples to keep of a recording: the crop, with a margin on both sides.
@@ -213,35 +201,35 @@ class RecordingReader:
         The crop of the middle is then that of the whole, and the floor of 80 dB below the loudest frame refers
         to a minute, not to hours.
         """
-        first, last = self._crop_frames(samples)
-        if not self.max_frames or first <= _MARGIN_FRAMES:
-            return 0, samples
-        return (first - _MARGIN_FRAMES) * HOP_SAMPLES, min(samples, (last + _MARGIN_FRAMES) * HOP_SAMPLES)
+        first, last = self._crop(samples, _MARGIN_FRAMES)
+        return (first, last) if first > 0 else (0, samples)
 
 
-def recording_input(recording: Recording | Any, sample_rate: int | None = None) -> RecordingInput:
+def as_input(
+    recording: Recording | Any, sample_rate: int | None = None, channel: int | None = None
+) -> RecordingInput:
     """Return a recording of any kind as a path, bytes or samples; an open file is read from its beginning.
 
     Raises:
         AudioError: it is none, or a dict whose rate is not `sample_rate`.
 
-    >>> recording_input({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
+    >>> as_input({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
     'a.wav'
     """
     name = name_of(recording)
     if isinstance(recording, Mapping):
         recording, sample_rate = _content_of_dict(recording, sample_rate)
         if isinstance(recording, (list, tuple)):  # datasets without a format give lists of samples
-            return RecordingInput(recording, sample_rate, name)
+            return RecordingInput(recording, sample_rate, name, channel)
     is_array = is_array_like(recording) and not isinstance(recording, Number)
     if isinstance(recording, (str, Path, bytes)) or is_array:
-        return RecordingInput(recording, sample_rate, name)
+        return RecordingInput(recording, sample_rate, name, channel)
     if isinstance(recording, os.PathLike):
-        return RecordingInput(Path(os.fsdecode(recording)), sample_rate, name)
+        return RecordingInput(Path(os.fsdecode(recording)), sample_rate, name, channel)
     if isinstance(recording, (bytearray, memoryview)):
-        return RecordingInput(bytes(recording), sample_rate, name)
+        return RecordingInput(bytes(recording), sample_rate, name, channel)
     if hasattr(recording, "read"):
-        return RecordingInput(_bytes_of_file(recording, name), sample_rate, name)
+        return RecordingInput(_bytes_of_file(recording, name), sample_rate, name, channel)
     raise AudioError(f"{type(recording).__name__} is no kind of recording. Give {_ALLOWED}")
 
 

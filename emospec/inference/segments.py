@@ -5,7 +5,7 @@ Owns smoothing and segmenting, both causal and of constant memory, so that a fil
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Smoother:
 
 @dataclass(slots=True)
 class _Run:
-    """Neighbouring tiles that make one segment: samples, emotion, sum of probabilities, number of windows."""
+    """Neighbouring tiles of one segment: samples, emotion, sum of probabilities, number of windows."""
 
     start: int
     end: int
@@ -237,12 +237,12 @@ class Segmenter:
 
     def _merged(self, run: _Run) -> _Run:
         """Return waiting runs as one, with the emotion of their mean."""
-        return _Run(run.start, run.end, self._emotion(run.mean), run.sum, run.count)
+        return replace(run, emotion=self._emotion(run.mean))
 
     def _segment(self, run: _Run) -> Segment:
         emotion = None if run.emotion is None else self._classes[run.emotion]
-        mean = tuple(map(float, run.mean))
-        return Segment(run.start / SAMPLE_RATE, run.end / SAMPLE_RATE, emotion, run.confidence, mean)
+        start, end, mean = run.start / SAMPLE_RATE, run.end / SAMPLE_RATE, tuple(map(float, run.mean))
+        return Segment(start, end, emotion, confidence=run.confidence, probabilities=mean)
 
 
 def speech_segments(

@@ -6,6 +6,7 @@ A window's prediction is that of a recording of its own, and never changes.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,28 +52,13 @@ class Timing:
 
     @classmethod
     def from_request(
-        cls,
-        *,
-        speech: bool = False,
-        window_seconds: float = 3.0,
-        hop_seconds: float = 1.0,
-        smoothing_seconds: float = 1.0,
-        minimum_seconds: float = 1.0,
-        abstain_below: float = 0.0,
-        check_speech: bool = True,
+        cls, *, speech: bool = False, window_seconds: float = 3.0, hop_seconds: float = 1.0, **others: Any
     ) -> "Timing":
-        """Return the timing that a user's options ask for, the same on the command line and over HTTP.
+        """Return the timing of a user's options, the same on the command line and over HTTP; raises as the class.
 
-        Args:
-            speech: score segments of speech instead of windows. They have no hop, so a hop that is longer than the
-                window is no mistake then.
-            window_seconds, hop_seconds, smoothing_seconds, minimum_seconds, abstain_below, check_speech: as of the class.
-
-        Raises:
-            TimelineError: a value is out of range.
+        Segments of speech have no hop: with `speech`, a hop longer than the window is no mistake.
         """
-        hop = min(hop_seconds, window_seconds) if speech else hop_seconds
-        return cls(window_seconds, hop, smoothing_seconds, minimum_seconds, abstain_below, check_speech)
+        return cls(window_seconds, min(hop_seconds, window_seconds) if speech else hop_seconds, **others)
 
     @property
     def latency_seconds(self) -> float:
@@ -108,12 +94,8 @@ class Stream:
     Args:
         forward: returns calibrated probabilities (n, classes) of waveforms at 16 kHz; other streams may share it.
         classes: their names, in order.
-        sample_rate: Hz of what is pushed.
+        sample_rate: Hz of what is pushed; AudioError where it is out of range.
         timing: windows, smoothing, segments.
-
-    Raises:
-        AudioError: the rate is out of range.
-        TimelineError: the timing is.
 
     Example:
         >>> stream = recognizer.stream(48_000)  # doctest: +SKIP
@@ -144,10 +126,7 @@ class Stream:
         return self._samples / SAMPLE_RATE
 
     def push(self, samples: ArrayLike) -> list[WindowPrediction]:
-        """Take the next samples; return the predictions of the windows that they complete.
-
-        Args:
-            samples: of any number, as of `Recognizer.predict`: (samples,) or (samples, channels).
+        """Take the next (samples,) or (samples, channels); return the predictions of the windows that they complete.
 
         Raises:
             AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
@@ -206,7 +185,7 @@ class Stream:
         self._smoother.skip()
         closed = tuple(self._segmenter.silence(self.grid.tile_end(window)))
         start, end = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE
-        return WindowPrediction(start, end, {}, {}, None, None, closed)
+        return WindowPrediction(start, end, {}, {}, emotion=None, confidence=None, segments=closed)
 
     def _prediction(self, window: Window, probabilities: NDArray[np.float64]) -> WindowPrediction:
         smoothed = self._smoother.push(probabilities)

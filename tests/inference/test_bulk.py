@@ -1,4 +1,4 @@
-"""Bulk scoring says what the recogniser says, in the manifest's order, whatever was killed and whoever worked."""
+"""Bulk scoring gives the recogniser's predictions in the manifest's order, whatever was killed and whoever worked."""
 
 import json
 import os
@@ -37,9 +37,9 @@ def calls(hum_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of 36 recordings, each named by its path, a missing one, and one that is no audio."""
     folder = tmp_path_factory.mktemp("calls")
     lines = ["call,file"]
-    for k, one in enumerate(hum_pack.utterances):
-        (folder / one.file.name).hardlink_to(one.file)
-        lines.append(f"{k:03},{one.file.name}")
+    for k, utterance in enumerate(hum_pack.utterances):
+        (folder / utterance.file.name).hardlink_to(utterance.file)
+        lines.append(f"{k:03},{utterance.file.name}")
     lines[6:6] = ["900,missing.wav", '901,"no, audio.wav"']
     (folder / "no, audio.wav").write_bytes(b"not audio")
     (folder / "calls.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -62,8 +62,8 @@ def whole(calls: Path, hum_model: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def again(calls: Path, out: Path, model: Path, **others: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {"keep": ["call"], "z": True, "timing": TIMING, "shard_files": 7, "jobs": 1}
-    return score(calls, out, model, **asked | others)
+    arguments: dict[str, Any] = {"keep": ["call"], "z": True, "timing": TIMING, "shard_files": 7, "jobs": 1}
+    return score(calls, out, model, **arguments | others)
 
 
 def test_rows_are_the_recognisers_in_the_manifests_order(
@@ -77,24 +77,24 @@ def test_rows_are_the_recognisers_in_the_manifests_order(
         if row["error"]:
             assert row["emotion"] is row["confidence"] is row["z"] is None
             continue
-        said = recognizer.predict(calls.parent / row["recording"])
-        assert {name: row[f"p_{name}"] for name in said.probabilities} == said.probabilities
+        prediction = recognizer.predict(calls.parent / row["recording"])
+        assert {name: row[f"p_{name}"] for name in prediction.probabilities} == prediction.probabilities
         for name in ("emotion", "confidence", "typicality", "seconds"):
-            assert row[name] == getattr(said, name)
-        assert (row["span_start"], row["span_end"]) == said.span
-        assert tuple(row["warnings"]) == said.warnings
-        np.testing.assert_array_equal(np.float32(row["z"]), said.z)
-    heard = recognizer.timeline(calls.parent / rows[0]["recording"], timing=TIMING)
-    told = [row for row in rows_of(whole, "timelines") if row["row"] == 0]
-    assert [(t["start"], t["end"], t["emotion"], t["confidence"]) for t in told] == [
-        (s.start_seconds, s.end_seconds, s.emotion, s.confidence) for s in heard.segments
+            assert row[name] == getattr(prediction, name)
+        assert (row["span_start"], row["span_end"]) == prediction.span
+        assert tuple(row["warnings"]) == prediction.warnings
+        np.testing.assert_array_equal(np.float32(row["z"]), prediction.z)
+    timeline = recognizer.timeline(calls.parent / rows[0]["recording"], timing=TIMING)
+    segments = [row for row in rows_of(whole, "timelines") if row["row"] == 0]
+    assert [(t["start"], t["end"], t["emotion"], t["confidence"]) for t in segments] == [
+        (s.start_seconds, s.end_seconds, s.emotion, s.confidence) for s in timeline.segments
     ]
-    assert [tuple(t[f"p_{name}"] for name in heard.classes) for t in told] == [
-        s.probabilities for s in heard.segments
+    assert [tuple(t[f"p_{name}"] for name in timeline.classes) for t in segments] == [
+        s.probabilities for s in timeline.segments
     ]
 
 
-def test_a_timeline_has_no_emotion_where_nobody_speaks(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+def test_a_timeline_has_no_emotion_without_speech(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "one"
     folder.mkdir()
     soundfile.write(folder / "hum.wav", tone(300, 1.0), 16_000)
@@ -118,12 +118,12 @@ def test_the_summary_and_the_error_table(whole: Path, calls: Path, hum_model: Pa
     ]  # fmt: skip
     assert all(e["error"] == rows[e["row"]]["error"] for e in errors)
     # It is a manifest of its own.
-    found = score(whole / "errors.parquet", tmp_path / "retried", hum_model, keep=["kind"], jobs=1)
-    assert found["failures"] == facts["failures"]
+    summary = score(whole / "errors.parquet", tmp_path / "retried", hum_model, keep=["kind"], jobs=1)
+    assert summary["failures"] == facts["failures"]
     assert [r["kind"] for r in rows_of(tmp_path / "retried")] == [e["kind"] for e in errors]
 
 
-def test_a_finished_folder_is_told_again_and_a_missing_shard_is_made_again(
+def test_a_finished_folder_is_summarised_again_and_a_missing_shard_is_made_again(
     whole: Path, calls: Path, hum_model: Path
 ) -> None:
     before, summary = bytes_of(whole), (whole / "summary.json").read_bytes()
@@ -132,9 +132,9 @@ def test_a_finished_folder_is_told_again_and_a_missing_shard_is_made_again(
     (whole / "part-00002.parquet").unlink()
     (whole / "part-00004.parquet.77.part").write_bytes(b"half")
     seen: list[tuple[int, int]] = []
-    found = again(calls, whole, hum_model, progress=lambda done, total, _: seen.append((done, total)))
+    summary = again(calls, whole, hum_model, progress=lambda done, total, _: seen.append((done, total)))
     assert seen == [(31, 38), (38, 38)]
-    assert found["last_call"]["files"] == 7
+    assert summary["last_call"]["files"] == 7
     assert bytes_of(whole) == before
     assert not list(whole.glob("*.part"))
 
@@ -214,8 +214,8 @@ def test_mistaken_options_are_refused(calls: Path, hum_model: Path, tmp_path: Pa
 def test_a_folder_and_a_parquet_manifest(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"no utf-8 \xff")
     shutil.copytree(calls.parent, folder)
-    found = score(folder, tmp_path / "folder", hum_model, shard_files=10, jobs=2)
-    assert (found["files"], found["failures"]) == (37, {"cannot be decoded as audio": 1})
+    summary = score(folder, tmp_path / "folder", hum_model, shard_files=10, jobs=2)
+    assert (summary["files"], summary["failures"]) == (37, {"cannot be decoded as audio": 1})
     rows = rows_of(tmp_path / "folder")
     assert [row["recording"] for row in rows] == [
         printable(str(file)) for file in sorted(folder.glob("*.wav"))
@@ -234,8 +234,8 @@ def test_a_folder_and_a_parquet_manifest(calls: Path, hum_model: Path, tmp_path:
     assert stamped["at"].cast(pa.int64()).to_pylist() == [1_700_000_000_123_456, None]
     assert stamped.column_names.count("n") == 1
     assert kept["n"].to_pylist() == [7, None]
-    for own, first in zip(kept.to_pylist(), rows[1:], strict=False):
-        assert all(own[name] == first[name] for name in first if name not in ("row", "recording"))
+    for row, first in zip(kept.to_pylist(), rows[1:], strict=False):
+        assert all(row[name] == first[name] for name in first if name not in ("row", "recording"))
 
 
 def test_urls_are_fetched(calls: Path, hum_model: Path, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_urls_are_fetched(calls: Path, hum_model: Path, tmp_path: Path) -> None:
         memory.pipe_file(f"/calls/{name}", (calls.parent / name).read_bytes())
     urls = [*(f"memory://calls/{name}" for name in names), "memory://calls/none.wav"]
     parquet.write_table(pa.table({"file": urls}), tmp_path / "urls.parquet")
-    found = score(tmp_path / "urls.parquet", tmp_path / "out", hum_model, jobs=1)
-    assert found["failures"] == {"cannot be decoded as audio": 1, "cannot be fetched": 1}
+    summary = score(tmp_path / "urls.parquet", tmp_path / "out", hum_model, jobs=1)
+    assert summary["failures"] == {"cannot be decoded as audio": 1, "cannot be fetched": 1}
     first, second, third = rows_of(tmp_path / "out")
     assert first["confidence"] == Recognizer(hum_model, threads=1).predict(calls.parent / names[0]).confidence
     assert second["error"].startswith(f"{urls[1]}: cannot be decoded")
@@ -257,15 +257,15 @@ def test_urls_are_fetched(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     assert errors["file"].to_pylist() == urls[1:]
 
 
-def test_a_name_is_told_as_it_was_given(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+def test_a_name_stays_as_it_was_given(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     names = ["wide\u3000space.wav", "no-break\u00a0space.wav"]
     shutil.copy(next(calls.parent.glob("*.wav")), tmp_path / names[0])
     (tmp_path / "m.csv").write_text("\n".join(["file", *names]), encoding="utf-8")
     score(tmp_path / "m.csv", tmp_path / "out", hum_model, jobs=1)
     assert [row["recording"] for row in rows_of(tmp_path / "out")] == names
     shutil.copy(next(calls.parent.glob("*.wav")), tmp_path / names[1])
-    found = score(tmp_path / "out" / "errors.parquet", tmp_path / "again", hum_model, jobs=1)
-    assert (found["files"], found["failed"]) == (1, 0)
+    summary = score(tmp_path / "out" / "errors.parquet", tmp_path / "again", hum_model, jobs=1)
+    assert (summary["files"], summary["failed"]) == (1, 0)
 
 
 def test_a_damaged_shard_is_named(calls: Path, hum_model: Path, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_damaged_shard_is_named(calls: Path, hum_model: Path, tmp_path: Path) 
         again(calls, tmp_path / "out", hum_model)
 
 
-def test_damage_inside_a_shard_is_told_as_such(calls: Path, hum_model: Path, tmp_path: Path) -> None:
+def test_damage_inside_a_shard_is_named(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     again(calls, tmp_path / "out", hum_model)
     part = tmp_path / "out" / "part-00001.parquet"
     place = parquet.ParquetFile(part).metadata.row_group(0)
@@ -292,9 +292,7 @@ def test_damage_inside_a_shard_is_told_as_such(calls: Path, hum_model: Path, tmp
         again(calls, tmp_path / "out", hum_model)
 
 
-def test_two_calls_at_once_do_not_tidy_each_others_files(
-    calls: Path, hum_model: Path, tmp_path: Path
-) -> None:
+def test_two_calls_at_once_keep_each_others_files(calls: Path, hum_model: Path, tmp_path: Path) -> None:
     tried: list[str] = []
 
     def once_more(*_: object) -> None:
@@ -303,9 +301,9 @@ def test_two_calls_at_once_do_not_tidy_each_others_files(
                 again(calls, tmp_path / "out", hum_model)
             tried.append(str(caught.value))
 
-    found = again(calls, tmp_path / "out", hum_model, progress=once_more)
+    summary = again(calls, tmp_path / "out", hum_model, progress=once_more)
     assert "another call scores into it still" in tried[0]
-    assert again(calls, tmp_path / "out", hum_model) == found
+    assert again(calls, tmp_path / "out", hum_model) == summary
 
 
 def test_kinds_hold_no_names_and_no_numbers() -> None:
@@ -313,25 +311,26 @@ def test_kinds_hold_no_names_and_no_numbers() -> None:
     assert error_kind("s3://a/b: cannot be fetched (404)", "s3://a/b") == "cannot be fetched"
 
 
-def test_the_verb(whole: Path, calls: Path, hum_model: Path, tmp_path: Path) -> None:
-    asked = ["score", calls, "--model", hum_model, "--out", tmp_path / "out", "--jobs", 1, "--shard-files", 7]
-    told = CliRunner().invoke(app, [*map(str, asked), "--keep", "call", "--z"], catch_exceptions=False)
-    assert told.exit_code == 1
-    assert "failed: there is no such file" in told.stdout
-    assert "38 of 38 files" in told.stderr
+def test_the_command_line(whole: Path, calls: Path, hum_model: Path, tmp_path: Path) -> None:
+    arguments = ["score", calls, "--model", hum_model, "--out", tmp_path / "out"]
+    arguments += ["--jobs", 1, "--shard-files", 7]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--keep", "call", "--z"], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "failed: there is no such file" in result.stdout
+    assert "38 of 38 files" in result.stderr
     for name, content in bytes_of(tmp_path / "out").items():
         assert (whole / name).read_bytes() == content
-    told = CliRunner().invoke(app, [*map(str, asked), "--keep", "call", "--z", "--json"])
-    assert json.loads(told.stdout)["failed"] == 2
-    told = CliRunner().invoke(app, [*map(str, asked), "--cluster", "tcp://127.0.0.1:1"])
-    assert isinstance(told.exception, WorkersError)
-    assert "Name one" in str(told.exception)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--keep", "call", "--z", "--json"])
+    assert json.loads(result.stdout)["failed"] == 2
+    result = CliRunner().invoke(app, [*map(str, arguments), "--cluster", "tcp://127.0.0.1:1"])
+    assert isinstance(result.exception, WorkersError)
+    assert "Name one" in str(result.exception)
 
 
 COMMAND = [sys.executable, "-m", "emospec", "score"]
 
 
-def asked_of(calls: Path, model: Path, out: Path, *more: object) -> list[str]:
+def command_for(calls: Path, model: Path, out: Path, *more: object) -> list[str]:
     return [*COMMAND, *map(str, [calls, "--model", model, "--out", out, "--keep", "call", "--z", *more])]
 
 
@@ -346,9 +345,9 @@ def many(calls: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(many: Path, hum_model: Path) -> dict[str, bytes]:
-    """What a call that nobody disturbs says of it."""
+    """The files of a call that nobody disturbs."""
     out = many.with_name("undisturbed")
-    subprocess.run(asked_of(many, hum_model, out, "--shard-files", 25), check=False, capture_output=True)
+    subprocess.run(command_for(many, hum_model, out, "--shard-files", 25), check=False, capture_output=True)
     return bytes_of(out)
 
 
@@ -360,29 +359,29 @@ def test_killed_at_any_moment_the_same_call_goes_on(
     out, rng = tmp_path / "killed", np.random.default_rng(0)
     for _ in range(5):
         before = len(list(out.glob("part-*")))
-        with subprocess.Popen(asked_of(many, hum_model, out, *more), stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command_for(many, hum_model, out, *more), stderr=subprocess.DEVNULL) as process:
             wait_for(lambda before=before: len(list(out.glob("part-*.parquet"))) > before)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.6))
             process.send_signal(signal.SIGKILL)
     assert not (out / "summary.json").exists()
-    told = subprocess.run(asked_of(many, hum_model, out, *more), check=False, capture_output=True)
-    assert told.returncode == 1
+    result = subprocess.run(command_for(many, hum_model, out, *more), check=False, capture_output=True)
+    assert result.returncode == 1
     assert [row["row"] for row in rows_of(out)] == list(range(38 * 20))
     assert bytes_of(out) == undisturbed
 
 
 @pytest.mark.full
-def test_a_worker_that_is_killed_is_told_in_a_line(many: Path, hum_model: Path, tmp_path: Path) -> None:
-    asked = asked_of(many, hum_model, tmp_path / "out", "--shard-files", 25, "--jobs", 2)
-    with subprocess.Popen(asked, stderr=subprocess.PIPE) as process:
+def test_a_worker_that_is_killed_is_named_in_a_line(many: Path, hum_model: Path, tmp_path: Path) -> None:
+    arguments = command_for(many, hum_model, tmp_path / "out", "--shard-files", 25, "--jobs", 2)
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
         wait_for(lambda: len(list((tmp_path / "out").glob("part-*.parquet"))) > 2)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         workers = [pid for pid in children if b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(int(workers[0]), signal.SIGKILL)
-        _, told = process.communicate(timeout=120)
+        _, printed = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert told.startswith(b"emospec: a worker was lost")
-    assert told.count(b"\n") == 1
+    assert printed.startswith(b"emospec: a worker was lost")
+    assert printed.count(b"\n") == 1
 
 
 @pytest.mark.full
@@ -390,12 +389,12 @@ def test_on_a_cluster_whose_worker_dies_the_rows_are_the_same(
     many: Path, undisturbed: dict[str, bytes], hum_model: Path, tmp_path: Path
 ) -> None:
     with cluster(tmp_path, 2) as (address, _, workers):
-        asked = asked_of(many, hum_model, tmp_path / "out", "--shard-files", 25, "--cluster", address)
-        with subprocess.Popen(asked, stderr=subprocess.PIPE) as process:
+        arguments = command_for(many, hum_model, tmp_path / "out", "--shard-files", 25, "--cluster", address)
+        with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
             wait_for(lambda: len(list((tmp_path / "out").glob("part-*.parquet"))) >= 5)
             os.kill(workers[0].pid, signal.SIGKILL)
-            _, told = process.communicate(timeout=300)
-        assert process.returncode == 1, told.decode()
+            _, printed = process.communicate(timeout=300)
+        assert process.returncode == 1, printed.decode()
         assert len(list((tmp_path / "out").glob("part-*"))) == 31
     assert bytes_of(tmp_path / "out") == undisturbed
 

@@ -24,9 +24,9 @@ from emospec.inference.timeline import Segment, Timeline
 
 RATE = 16_000
 Entry = tuple[float, float, str]
-"""Start and end in seconds, label; an empty label where the format writes stretches without an emotion."""
+"""Start and end in seconds, label; an empty label where the format writes segments without an emotion."""
 
-HEARD = Timeline(
+TIMELINE = Timeline(
     "an interview.wav",
     7.25,
     ("calm", "angry"),
@@ -116,7 +116,7 @@ EXACT, WITH_EMPTY = ("csv", "json"), ("csv", "json", "textgrid")
 
 
 def expected_label(name: str, label: str) -> str:
-    """What is promised of a label, said another way: character by character."""
+    """Return a label by the rule of the format, character by character."""
     if name in EXACT:
         return label
     plain = "".join(
@@ -167,7 +167,7 @@ def test_every_format_has_a_reader() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_timeline_is_read_back(name: str, tmp_path: Path) -> None:
-    check(name, HEARD, tmp_path / f"a{FORMATS[name].suffix}")
+    check(name, TIMELINE, tmp_path / f"a{FORMATS[name].suffix}")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -276,7 +276,7 @@ def test_an_eaf_has_the_structure_of_its_schema(timeline: Timeline) -> None:
 
 
 def test_a_table_has_all_probabilities() -> None:
-    table = pd.read_csv(io.StringIO(render("csv", HEARD)))
+    table = pd.read_csv(io.StringIO(render("csv", TIMELINE)))
     assert list(table) == [
         "recording", "start_seconds", "end_seconds", "emotion", "confidence", "p_calm", "p_angry",
     ]  # fmt: skip
@@ -286,28 +286,28 @@ def test_a_table_has_all_probabilities() -> None:
 
 
 def test_json_is_the_timeline() -> None:
-    content = json.loads(render("json", HEARD))
+    content = json.loads(render("json", TIMELINE))
     found = tuple(
         Segment(**{**s, "probabilities": tuple(s["probabilities"])}) for s in content.pop("segments")
     )
-    assert Timeline(**{**content, "classes": tuple(content["classes"])}, segments=found) == HEARD
+    assert Timeline(**{**content, "classes": tuple(content["classes"])}, segments=found) == TIMELINE
 
 
 def test_rttm_has_no_spaces_but_between_its_ten_fields() -> None:
-    heard = Timeline("a talk, 2.wav", 1.0, ("very sad",), (Segment(0.0, 1.0, "very sad", 0.5),))
-    assert render("rttm", heard) == "SPEAKER a_talk,_2 1 0.000 1.000 <NA> <NA> very_sad 0.500 <NA>\n"
+    timeline = Timeline("a talk, 2.wav", 1.0, ("very sad",), (Segment(0.0, 1.0, "very sad", 0.5),))
+    assert render("rttm", timeline) == "SPEAKER a_talk,_2 1 0.000 1.000 <NA> <NA> very_sad 0.500 <NA>\n"
 
 
 def test_long_recordings_keep_two_digits_and_more() -> None:
-    heard = Timeline("x", 400_000.0, ("sad",), (Segment(10_799.9996, 360_000.5, "sad", 1.0),))
-    assert "03:00:00,000 --> 100:00:00,500" in render("srt", heard)
-    assert "03:00:00.000 --> 100:00:00.500" in render("vtt", heard)
+    timeline = Timeline("x", 400_000.0, ("sad",), (Segment(10_799.9996, 360_000.5, "sad", 1.0),))
+    assert "03:00:00,000 --> 100:00:00,500" in render("srt", timeline)
+    assert "03:00:00.000 --> 100:00:00.500" in render("vtt", timeline)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_half_a_surrogate_pair_can_be_written(name: str, tmp_path: Path) -> None:
-    heard = Timeline("a\udcff.wav", 1.0, ("s\ud800d",), (Segment(0.0, 1.0, "s\ud800d", 0.5),))
-    write(name, heard, tmp_path / "x")
+    timeline = Timeline("a\udcff.wav", 1.0, ("s\ud800d",), (Segment(0.0, 1.0, "s\ud800d", 0.5),))
+    write(name, timeline, tmp_path / "x")
     assert "s?d" in (tmp_path / "x").read_text(encoding="utf-8")
 
 
@@ -316,5 +316,5 @@ def test_half_a_surrogate_pair_can_be_written(name: str, tmp_path: Path) -> None
 )
 def test_an_unknown_format_names_the_nearest(word: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(TimelineError, match=f"format '{word}' is not known.*{hint}"):
-        write(word, HEARD, tmp_path / "x")
+        write(word, TIMELINE, tmp_path / "x")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The model folder: what it says of itself, where it comes from, and what is refused."""
+"""The model folder: its contents, its sources, and what is refused."""
 
 import dataclasses
 import hashlib
@@ -59,25 +59,25 @@ def test_the_folder_says_what_it_is(hum_model: Path, hum_run: Path) -> None:
 
 
 @pytest.mark.full
-def test_exported_in_16_bits_it_says_nearly_the_same(
+def test_exported_in_16_bits_it_predicts_nearly_the_same(
     hum_model: Path, recognizer: Recognizer, hum_run: Path, hum_pack: Pack, files: list[Path], tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes.md"
     notes.write_text("Fails on ferries.\n", encoding="utf-8")
-    asked = ["export", hum_run, "--out", tmp_path / "half", "--int8", hum_pack.folder, "--float16"]
-    asked += ["--notes", notes]
-    told = CliRunner().invoke(app, [*map(str, asked)], catch_exceptions=False)
-    assert told.exit_code == 0, told.output
-    assert "float16: probabilities of noise move by at most" in told.output
+    arguments = ["export", hum_run, "--out", tmp_path / "half", "--int8", hum_pack.folder, "--float16"]
+    arguments += ["--notes", notes]
+    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "float16: probabilities of noise move by at most" in result.output
     assert "Fails on ferries." in (tmp_path / "half" / "README.md").read_text(encoding="utf-8")
     for graph, exact in (("model.onnx", recognizer), ("model.int8.onnx", Recognizer(hum_model, int8=True))):
         assert (tmp_path / "half" / graph).stat().st_size < 0.7 * (hum_model / graph).stat().st_size
         half = Recognizer(tmp_path / "half", int8="int8" in graph, threads=1)
         for file in files[:6]:
-            expected, said = exact.predict(file), half.predict(file)
-            assert said.emotion == expected.emotion
+            expected, prediction = exact.predict(file), half.predict(file)
+            assert prediction.emotion == expected.emotion
             np.testing.assert_allclose(
-                list(said.probabilities.values()), list(expected.probabilities.values()), atol=2e-3
+                list(prediction.probabilities.values()), list(expected.probabilities.values()), atol=2e-3
             )
 
 
@@ -94,14 +94,14 @@ def test_the_card_is_one_that_the_hub_reads(hum_model: Path) -> None:
     facts = yaml.safe_load(header)
     assert facts["library_name"] == "emospec"
     assert (facts["license"], facts["license_name"]) == ("other", "not stated")
-    judged = facts["model-index"][0]["results"][0]
-    assert "speaker-independent" in judged["dataset"]["name"]
-    assert [m["type"] for m in judged["metrics"]] == ["recall", "accuracy"]
+    results = facts["model-index"][0]["results"][0]
+    assert "speaker-independent" in results["dataset"]["name"]
+    assert [m["type"] for m in results["metrics"]] == ["recall", "accuracy"]
     assert "must not be used to judge" in text
 
 
 @pytest.mark.full
-def test_the_card_tells_a_cross_validation_of_its_recipe(
+def test_the_card_gives_a_cross_validation_of_its_recipe(
     hum_run: Path, hum_pack: Pack, tmp_path: Path
 ) -> None:
     runs = emospec.crossval(hum_pack.folder, tmp_path / "runs", overrides=SHORT, jobs=1)
@@ -146,9 +146,9 @@ def test_the_card_names_the_corpora_of_the_run_that_the_weights_come_from(hum_ru
     assert "- RAVDESS: 36 utterances of 6 speakers. Licence: CC BY-NC-SA 4.0." in text
 
 
-def test_the_card_tells_intervals_in_percent() -> None:
-    told = card._score_row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
-    assert told == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
+def test_the_card_gives_intervals_in_percent() -> None:
+    result = card._score_row("x", {"UA": Interval(0.5, 0.25, 0.75, 4, "speakers")})
+    assert result == "| x | 50.0\u00a0% [25.0, 75.0] |  |"
 
 
 def test_the_models_in_the_box(
@@ -162,13 +162,13 @@ def test_the_models_in_the_box(
     assert load_model("base").folder == base
     with pytest.raises(ModelError, match="there is no model 'bass', did you mean 'base'"):
         load_model("bass")
-    said = [
+    runs = [
         CliRunner().invoke(app, ["predict", str(files[0]), "--json", *named], catch_exceptions=False)
         for named in ([], ["--model", "all"])
     ]
-    assert said[0].stdout == said[1].stdout
-    assert said[1].stderr == ""
-    assert said[0].stderr == (
+    assert runs[0].stdout == runs[1].stdout
+    assert runs[1].stderr == ""
+    assert runs[0].stderr == (
         "model base: angry, sad; learned from hum; licence of its weights: not stated. "
         "`emospec models` tells more, --model names another\n"
     )
@@ -256,14 +256,16 @@ def test_a_model_from_the_hub(
             env=os.environ | home, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
-    said = ask(Hub.commit)
-    assert said.stdout, said.stderr
-    assert float(said.stdout) == pytest.approx(recognizer.predict(files[0]).confidence, abs=1e-5), said.stderr
+    prediction = ask(Hub.commit)
+    assert prediction.stdout, prediction.stderr
+    assert float(prediction.stdout) == pytest.approx(recognizer.predict(files[0]).confidence, abs=1e-5), (
+        prediction.stderr
+    )
     assert "ModelError" in ask("f" * 40).stderr
     server.shutdown()
     server.server_close()
     again = ask(Hub.commit)
-    assert again.stdout == said.stdout, again.stderr
+    assert again.stdout == prediction.stdout, again.stderr
 
 
 def test_a_damaged_model_is_refused(copied: Path, hum_run: Path, tmp_path: Path) -> None:

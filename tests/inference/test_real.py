@@ -30,17 +30,13 @@ def emodb(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     return prepare(read_corpus("emodb", SHARED / "emodb"), tmp_path_factory.mktemp("emodb") / "pack")[0]
 
 
-def test_a_pack_holds_what_prediction_hears(emodb: Pack) -> None:
+def test_a_pack_holds_the_waveforms_of_prediction(emodb: Pack) -> None:
     for i in range(0, len(emodb), 50):
         np.testing.assert_array_equal(emodb.waveform(i), read_audio(emodb.utterances[i].file))
 
 
 def test_a_trained_model_is_batch_invariant_on_real_speech(emodb: Pack, tmp_path: Path) -> None:
-    short = [
-        "training.steps=60",
-        "training.select_after=10",
-        "data.protocol=groups:5",
-    ]
+    short = ["training.steps=60", "training.select_after=10", "data.protocol=groups:5"]
     run = train(emodb.folder, tmp_path / "run", "dai2019-mel", short)
     assert run.scores.test.ua > 1 / 7
     learner = Learner.load(tmp_path / "run" / "model").eval()
@@ -95,13 +91,14 @@ def test_default_classes_are_all_of_emodb(emodb: Pack) -> None:
     assert classes == ("neutral", "angry", "happy", "sad", "fearful", "disgusted", "bored")
 
 
-def test_the_model_that_comes_along_knows_what_it_learned_from(emodb: Pack) -> None:
+def test_the_bundled_model_knows_its_training_corpus(emodb: Pack) -> None:
     """Front end, graph and weights still agree: on recordings most of which trained it, it is far above chance."""
     recognizer = Recognizer("base")
     names = recognizer.model.names
-    heard = [u for u in emodb.utterances if u.emotion in names]
-    said = [one.emotion for one in recognizer.predict([u.file for u in heard])]
+    utterances = [u for u in emodb.utterances if u.emotion in names]
+    predicted = [result.emotion for result in recognizer.predict([u.file for u in utterances])]
     targets, guesses = (
-        np.array([names.index(word) for word in words]) for words in ([u.emotion for u in heard], said)
+        np.array([names.index(word) for word in words])
+        for words in ([u.emotion for u in utterances], predicted)
     )
     assert unweighted_accuracy(confusion_matrix(targets, guesses, len(names))) > 0.75

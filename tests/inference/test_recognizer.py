@@ -1,4 +1,4 @@
-"""A model at work: what it says of a recording alone is what it says in any company, and what the network says."""
+"""A model in use: a prediction is the network's, the same alone and in any batch."""
 
 import json
 import shutil
@@ -30,42 +30,44 @@ def files(hum_pack: Pack) -> list[Path]:
     return [u.file for u in hum_pack.utterances]
 
 
-def test_it_says_what_the_network_says(recognizer: Recognizer, hum_run: Path, files: list[Path]) -> None:
+def test_predictions_are_those_of_the_network(
+    recognizer: Recognizer, hum_run: Path, files: list[Path]
+) -> None:
     learner = Learner.load(hum_run / "model")
     temperature = recognizer.model.temperature
     for file in files[:6]:
         waveform = torch.from_numpy(read_audio(file))
         z, probabilities = learner.forward_waveforms(waveform[None], torch.tensor([len(waveform)]))
         expected = (probabilities[0].log() / temperature).softmax(0)
-        said = recognizer.predict(file)
-        np.testing.assert_allclose(list(said.probabilities.values()), expected, atol=1e-4)
-        np.testing.assert_allclose(said.z, z[0], atol=1e-4)
-        assert said.emotion == learner.classes[int(expected.argmax())]
-        assert said.confidence == pytest.approx(float(expected.max()), abs=1e-4)
-        assert said.span == (0.0, said.seconds)
+        prediction = recognizer.predict(file)
+        np.testing.assert_allclose(list(prediction.probabilities.values()), expected, atol=1e-4)
+        np.testing.assert_allclose(prediction.z, z[0], atol=1e-4)
+        assert prediction.emotion == learner.classes[int(expected.argmax())]
+        assert prediction.confidence == pytest.approx(float(expected.max()), abs=1e-4)
+        assert prediction.span == (0.0, prediction.seconds)
 
 
 def test_alone_in_a_list_and_shuffled_are_the_same(recognizer: Recognizer, files: list[Path]) -> None:
     alone = [recognizer.predict(file) for file in files[:12]]
     order = np.random.default_rng(0).permutation(12)
     together = recognizer.predict([files[i] for i in order])
-    for place, found in zip(order, together, strict=True):
-        assert isinstance(found, Prediction)
-        assert found.recording == alone[place].recording
-        np.testing.assert_allclose(found.z, alone[place].z, atol=1e-5)
-        assert found.probabilities == pytest.approx(alone[place].probabilities, abs=1e-5)
+    for place, result in zip(order, together, strict=True):
+        assert isinstance(result, Prediction)
+        assert result.recording == alone[place].recording
+        np.testing.assert_allclose(result.z, alone[place].z, atol=1e-5)
+        assert result.probabilities == pytest.approx(alone[place].probabilities, abs=1e-5)
 
 
-def test_bytes_and_samples_are_heard_as_their_file_is(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_bytes_and_samples_are_predicted_as_their_file(recognizer: Recognizer, tmp_path: Path) -> None:
     stereo = (np.stack([tone(400, 1.0, 48_000), tone(900, 1.0, 48_000)], axis=1) * 32767).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", stereo, 48_000)
-    said = recognizer.predict(tmp_path / "a.wav")
+    prediction = recognizer.predict(tmp_path / "a.wav")
     for other in (
         recognizer.predict((tmp_path / "a.wav").read_bytes()),
         recognizer.predict(stereo, 48_000),
         recognizer.predict(stereo / 32768, 48_000),
     ):
-        assert other.probabilities == pytest.approx(said.probabilities, abs=1e-6)
+        assert other.probabilities == pytest.approx(prediction.probabilities, abs=1e-6)
     with pytest.raises(AudioError, match="sample_rate"):
         recognizer.predict(stereo)
     with pytest.raises(AudioError, match="complex64"):
@@ -90,39 +92,39 @@ def test_a_bad_recording_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("seconds", [20.0, 100.0])
-def test_of_a_long_recording_the_central_part_is_judged(
+def test_of_a_long_recording_the_central_part_is_used(
     recognizer: Recognizer, seconds: float, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(1)
     waveform = rng.normal(0, 0.01, int(seconds * 16_000)).astype(np.float32)
     waveform[len(waveform) // 2 :][:32_000] += tone(500, 2.0)
     soundfile.write(tmp_path / "long.wav", waveform, 16_000, subtype="FLOAT")
-    said = recognizer.predict(tmp_path / "long.wav")
-    assert said.seconds == seconds
-    assert said.span[1] - said.span[0] == pytest.approx(14.0)
-    assert sum(said.span) / 2 == pytest.approx(seconds / 2, abs=0.02)
-    assert any("central part" in words and "timeline" in words for words in said.warnings)
+    prediction = recognizer.predict(tmp_path / "long.wav")
+    assert prediction.seconds == seconds
+    assert prediction.span[1] - prediction.span[0] == pytest.approx(14.0)
+    assert sum(prediction.span) / 2 == pytest.approx(seconds / 2, abs=0.02)
+    assert any("central part" in words and "timeline" in words for words in prediction.warnings)
     whole, _ = recognizer.forward([waveform])
-    np.testing.assert_allclose(list(said.probabilities.values()), whole[0], atol=1e-5)
-    assert recognizer.predict(waveform, 16_000).span == said.span
+    np.testing.assert_allclose(list(prediction.probabilities.values()), whole[0], atol=1e-5)
+    assert recognizer.predict(waveform, 16_000).span == prediction.span
 
 
 def test_abstaining(recognizer: Recognizer, files: list[Path]) -> None:
-    file = min(files, key=lambda one: recognizer.predict(one).confidence)
-    said = recognizer.predict(file)
-    assert recognizer.predict(file, abstain_below=said.confidence + 1e-6).emotion is None
-    assert recognizer.predict(file, abstain_below=said.confidence - 1e-6).emotion == said.emotion
+    file = min(files, key=lambda clip: recognizer.predict(clip).confidence)
+    prediction = recognizer.predict(file)
+    assert recognizer.predict(file, abstain_below=prediction.confidence + 1e-6).emotion is None
+    assert recognizer.predict(file, abstain_below=prediction.confidence - 1e-6).emotion == prediction.emotion
     for beyond in (1.1, -0.1, float("nan")):
-        for asked in (files[0], files[:2]):
+        for arguments in (files[0], files[:2]):
             with pytest.raises(ModelError, match=f"abstain_below is {beyond:g}: choose 0"):
-                recognizer.predict(asked, abstain_below=beyond)
+                recognizer.predict(arguments, abstain_below=beyond)
 
 
 def test_windows_too_short_to_split_speech_by(recognizer: Recognizer) -> None:
-    heard = tone(300, 2.0)
+    waveform = tone(300, 2.0)
     with pytest.raises(TimelineError, match=r"a window of 0\.1 s is too short to split long speech by"):
-        recognizer.timeline(heard, 16_000, timing=Timing(0.1, 0.1), speech=True)
-    recognizer.timeline(heard, 16_000, timing=Timing(0.2, 0.2), speech=True)
+        recognizer.timeline(waveform, 16_000, timing=Timing(0.1, 0.1), speech=True)
+    recognizer.timeline(waveform, 16_000, timing=Timing(0.2, 0.2), speech=True)
 
 
 @pytest.mark.parametrize("verb", ["timeline", "embed"])
@@ -134,9 +136,9 @@ def test_a_recording_is_not_written_over(
     recording.write_bytes(files[0].read_bytes())
     (tmp_path / "link.wav").symlink_to(recording)
     named = recording if verb == "timeline" else recording.parent
-    asked = [verb, str(named), "--out", str(tmp_path / "link.wav"), "--model", str(hum_model)]
+    arguments = [verb, str(named), "--out", str(tmp_path / "link.wav"), "--model", str(hum_model)]
     with pytest.raises(EmospecError, match=r"link\.wav is the recording itself\. Name another file"):
-        CliRunner().invoke(app, asked, catch_exceptions=False)
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert recording.read_bytes() == files[0].read_bytes()
 
 
@@ -145,32 +147,32 @@ def test_typicality_is_the_share_of_dev_that_lies_farther(
 ) -> None:
     features = read_run(hum_run).features()
     for file in files[:6]:
-        said = recognizer.predict(file)
-        assert said.emotion is not None
-        own = features["label"] == said.emotion
-        center = features["z"][own & (features["part"] == "train")].mean(axis=0)
-        dev = features["z"][own & (features["part"] == "dev")]
-        farther = [np.linalg.norm(z - center) >= np.linalg.norm(said.z - center) - 1e-6 for z in dev]
-        assert said.typicality == pytest.approx(np.mean(farther), abs=1.01 / len(dev))
+        prediction = recognizer.predict(file)
+        assert prediction.emotion is not None
+        of_class = features["label"] == prediction.emotion
+        center = features["z"][of_class & (features["part"] == "train")].mean(axis=0)
+        dev = features["z"][of_class & (features["part"] == "dev")]
+        farther = [np.linalg.norm(z - center) >= np.linalg.norm(prediction.z - center) - 1e-6 for z in dev]
+        assert prediction.typicality == pytest.approx(np.mean(farther), abs=1.01 / len(dev))
 
 
 def test_a_class_by_example(hum_model: Path, tmp_path: Path) -> None:
     recognizer = Recognizer(hum_model, threads=1)
     clips = [tone(hz, 0.7, level=0.2) for hz in (2900, 3000, 3100)]
     recognizer.enroll("whistling", clips, 16_000)
-    said = recognizer.predict(tone(3050, 0.6), 16_000)
+    prediction = recognizer.predict(tone(3050, 0.6), 16_000)
     centers = {c.name: c.center for c in recognizer.model.classes}
-    nearest = min(centers, key=lambda name: np.linalg.norm(said.z - centers[name]))
-    assert said.emotion == nearest == "whistling"
-    assert sum(said.probabilities.values()) == pytest.approx(1.0)
-    assert list(said.probabilities) == [*load_model(hum_model).names, "whistling"]
+    nearest = min(centers, key=lambda name: np.linalg.norm(prediction.z - centers[name]))
+    assert prediction.emotion == nearest == "whistling"
+    assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+    assert list(prediction.probabilities) == [*load_model(hum_model).names, "whistling"]
 
     recognizer.model.save(str(tmp_path / "more"))
     assert {p.name for p in tmp_path.iterdir()} == {"more"}
     with pytest.raises(ModelError, match="exists"):
         recognizer.model.save(tmp_path / "more")
     again = Recognizer(tmp_path / "more", threads=1)
-    assert again.predict(tone(3050, 0.6), 16_000).probabilities == pytest.approx(said.probabilities)
+    assert again.predict(tone(3050, 0.6), 16_000).probabilities == pytest.approx(prediction.probabilities)
     again.enroll("humming", [tone(700, 0.6)], 16_000)
     again.model.save(tmp_path / "more")
     assert load_model(tmp_path / "more").names == again.model.names
@@ -205,7 +207,7 @@ def test_a_class_that_is_added_meanwhile_waits(
     assert recognizer.timeline(tone(300, 9.0), 16_000, speech=speech).classes == ("angry", "sad")
 
 
-def test_int8_says_nearly_the_same(hum_model: Path, recognizer: Recognizer, files: list[Path]) -> None:
+def test_int8_predicts_nearly_the_same(hum_model: Path, recognizer: Recognizer, files: list[Path]) -> None:
     rounded = Recognizer(hum_model, int8=True, threads=1)
     for file in files[:6]:
         assert rounded.predict(file).probabilities == pytest.approx(
@@ -230,36 +232,36 @@ def test_warnings() -> None:
     assert "far longer than training: 12.0 s" in warned(np.tile(speechlike, 6), usual=4.0)
 
 
-def test_the_command_line_says_the_same(
+def test_the_command_line_predicts_the_same(
     hum_model: Path, recognizer: Recognizer, files: list[Path], tmp_path: Path
 ) -> None:
     for file in files[:3]:
         shutil.copy(file, tmp_path)
     expected = {str(tmp_path / f.name): recognizer.predict(f) for f in files[:3]}
-    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--json"])
-    assert told.exit_code == 0, told.output
-    rows = json.loads(told.stdout)
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
     assert [row["recording"] for row in rows] == sorted(expected)
     for row in rows:
         assert row["probabilities"] == pytest.approx(expected[row["recording"]].probabilities, abs=1e-5)
 
     (tmp_path / "bad.wav").write_bytes(b"no")
-    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--csv"])
-    assert told.exit_code == 1
-    head, *lines = told.stdout.splitlines()
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(hum_model), "--csv"])
+    assert result.exit_code == 1
+    head, *lines = result.stdout.splitlines()
     assert head == "recording,emotion,confidence,typicality,seconds,start,end,p_angry,p_sad,warnings,error"
     assert len(lines) == 4
-    assert "bad.wav: cannot be decoded" in told.stderr
+    assert "bad.wav: cannot be decoded" in result.stderr
 
     content = files[0].read_bytes()
-    told = CliRunner().invoke(app, ["predict", "-", "--model", str(hum_model)], input=content)
-    assert told.exit_code == 0
-    assert "stdin" in told.stdout
-    told = CliRunner().invoke(app, ["predict", str(tmp_path / "bad.wav"), "--model", str(hum_model)])
-    assert told.exit_code == 2
+    result = CliRunner().invoke(app, ["predict", "-", "--model", str(hum_model)], input=content)
+    assert result.exit_code == 0
+    assert "stdin" in result.stdout
+    result = CliRunner().invoke(app, ["predict", str(tmp_path / "bad.wav"), "--model", str(hum_model)])
+    assert result.exit_code == 2
 
     out = tmp_path / "z.npz"
-    told = CliRunner().invoke(app, ["embed", str(files[0]), "--out", str(out), "--model", str(hum_model)])
-    assert told.exit_code == 0
+    result = CliRunner().invoke(app, ["embed", str(files[0]), "--out", str(out), "--model", str(hum_model)])
+    assert result.exit_code == 0
     with np.load(out, allow_pickle=False) as stored:
         np.testing.assert_allclose(stored["z"][0], recognizer.predict(files[0]).z, atol=1e-5)

@@ -25,7 +25,7 @@ Rows = NDArray[np.float64]
 def grid_segments(
     rows: Iterable[Rows], grid: Grid, samples: int, segmenter: Segmenter, smoother: Smoother
 ) -> Iterator[Segment]:
-    """A whole recording at once: what a stream does push by push."""
+    """Segment a whole recording at once, as a stream does push by push."""
     for window, row in zip(grid.windows(samples), rows, strict=True):
         yield from segmenter.push(grid.tile_end(window), smoother.push(row))
     yield from segmenter.finish(samples)
@@ -115,7 +115,7 @@ def test_short_runs_are_absorbed(tiles: str, expected: list[tuple[str | None, fl
     assert words(run(segmenter, rows_of(tiles))) == expected
 
 
-def test_short_runs_that_last_the_minimum_together_are_judged_by_their_mean() -> None:
+def test_short_runs_that_last_the_minimum_together_take_the_emotion_of_their_mean() -> None:
     rows = rows_of("cccasaccc")
     rows[3:6] = [(0.1, 0.5, 0.4), (0.0, 0.0, 1.0), (0.1, 0.5, 0.4)]  # angry, sad, angry; sad in the mean
     found = run(Segmenter(CLASSES, minimum_seconds=1.5), rows)
@@ -174,7 +174,7 @@ def test_without_a_minimum_segments_are_the_runs(case: tuple[int, int, float, in
 
 @settings(max_examples=60, deadline=None)
 @given(SCORES, st.integers(0, 2**32 - 1), st.integers(0, 40))
-def test_what_was_given_does_not_depend_on_what_follows(
+def test_closed_segments_do_not_depend_on_what_follows(
     case: tuple[int, int, float, int], other_seed: int, cut: int
 ) -> None:
     count, seed, threshold, tiles = case
@@ -234,7 +234,7 @@ def test_silence_stands_between_speech_and_absorbs_nothing() -> None:
     assert found[3].probabilities == pytest.approx(rows_of("a.").mean(0))
 
 
-def test_abstaining_and_silence_are_told_apart() -> None:
+def test_abstaining_and_silence_differ() -> None:
     found = list(speech_segments([Window(0, 8_000)], rows_of("."), 16_000, Segmenter(CLASSES, 0.4)))
     assert words(found) == [(None, 0.5), (None, 1.0)]
     assert [len(s.probabilities) for s in found] == [3, 0]
@@ -261,7 +261,7 @@ def test_settings_of_segments_out_of_range_are_refused(settings: tuple[float, fl
         Segmenter(CLASSES, *settings)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_probabilities_and_tiles_that_do_not_fit_are_refused() -> None:
     segmenter = Segmenter(CLASSES)
     segmenter.push(TILE, rows_of("a")[0])
     with pytest.raises(TimelineError, match="3 classes need as many probabilities"):
@@ -292,7 +292,7 @@ def test_what_does_not_fit_is_refused() -> None:
         (("x", 1.0, ("a",), (Segment(0.0, 1.0, "a", 1.0, (0.5, 0.5)),)), "2 probabilities for 1 classes"),
     ],
 )
-def test_a_timeline_holds_what_it_says(
+def test_a_timeline_refuses_mistaken_segments(
     timeline: tuple[str, float, tuple[str, ...], tuple[Segment, ...]], message: str
 ) -> None:
     with pytest.raises(TimelineError, match=message):

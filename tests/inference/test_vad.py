@@ -1,4 +1,4 @@
-"""Where nobody speaks there is no emotion, in a file as in a stream; and the detector takes one thread."""
+"""Without speech there is no emotion, in a file as in a stream; and the detector takes one thread."""
 
 import csv
 import subprocess
@@ -57,21 +57,21 @@ def test_what_is_no_speech_has_no_emotion(
     recognizer: Recognizer, name: str, sound: NDArray[np.float32]
 ) -> None:
     assert speech_seconds(sound) == 0.0, name
-    heard = recognizer.timeline(sound, RATE)
-    assert [(s.start_seconds, s.end_seconds) for s in heard.segments] == [(0.0, 4.0)]
-    assert [(s.emotion, s.confidence, s.probabilities) for s in heard.segments] == [(None, None, ())]
-    assert not heard.has_speech
-    judged = recognizer.timeline(sound, RATE, timing=Timing(check_speech=False))
-    assert judged.segments[0].emotion is not None
+    timeline = recognizer.timeline(sound, RATE)
+    assert [(s.start_seconds, s.end_seconds) for s in timeline.segments] == [(0.0, 4.0)]
+    assert [(s.emotion, s.confidence, s.probabilities) for s in timeline.segments] == [(None, None, ())]
+    assert not timeline.has_speech
+    unchecked = recognizer.timeline(sound, RATE, timing=Timing(check_speech=False))
+    assert unchecked.segments[0].emotion is not None
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_synthetic_speech_is_speech(recognizer: Recognizer, emotion: str) -> None:
     speech = utterance(2, emotion, 1).astype(np.float32)
-    said = recognizer.predict(speech, RATE, check_speech=True)
-    assert said.speech_seconds is not None
-    assert 0.1 < said.speech_seconds <= said.seconds
-    assert not any(NO_SPEECH in words for words in said.warnings)
+    prediction = recognizer.predict(speech, RATE, check_speech=True)
+    assert prediction.speech_seconds is not None
+    assert 0.1 < prediction.speech_seconds <= prediction.seconds
+    assert not any(NO_SPEECH in words for words in prediction.warnings)
     assert recognizer.timeline(speech, RATE).has_speech
 
 
@@ -99,14 +99,15 @@ def test_how_much_speech_is_said_where_it_is_asked(recognizer: Recognizer) -> No
 
 def test_windows_without_speech_are_passed_over(recognizer: Recognizer) -> None:
     speech, silence = babble(6.0), np.zeros(6 * RATE, np.float32)
-    heard = recognizer.timeline(np.concatenate([silence, speech, silence, speech]), RATE)
-    assert [s.emotion is None for s in heard.segments if s.end_seconds - s.start_seconds > 2][::2] == [
+    timeline = recognizer.timeline(np.concatenate([silence, speech, silence, speech]), RATE)
+    assert [s.emotion is None for s in timeline.segments if s.end_seconds - s.start_seconds > 2][::2] == [
         True
     ] * 2
-    assert heard.segments[0].probabilities == ()
-    assert heard.segments[-1].emotion is not None
+    assert timeline.segments[0].probabilities == ()
+    assert timeline.segments[-1].emotion is not None
     assert all(
-        a.end_seconds == b.start_seconds for a, b in zip(heard.segments, heard.segments[1:], strict=False)
+        a.end_seconds == b.start_seconds
+        for a, b in zip(timeline.segments, timeline.segments[1:], strict=False)
     )
 
 
@@ -114,29 +115,29 @@ def test_windows_without_speech_are_passed_over(recognizer: Recognizer) -> None:
 def test_a_stream_finds_speech_where_its_file_has_it(recognizer: Recognizer, size: int) -> None:
     sound = np.concatenate([np.zeros(5 * RATE, np.float32), babble(5.3), tone(300, 5.0)])
     stream = recognizer.stream(RATE)
-    moments: list[WindowPrediction] = []
+    predictions: list[WindowPrediction] = []
     for place in range(0, len(sound), size):
-        moments += stream.push(sound[place : place + size])
+        predictions += stream.push(sound[place : place + size])
     last, rest = stream.finish()
-    moments += last
+    predictions += last
     log = SpeechLog()
     log.push(sound)
-    for moment in moments:
-        window = Window(round(moment.start_seconds * RATE), round(moment.end_seconds * RATE))
-        assert bool(moment.probabilities) == (moment.confidence is not None) == log.has_speech(window)
-    streamed = [s for moment in moments for s in moment.segments] + rest
-    heard = recognizer.timeline(sound, RATE)
+    for prediction in predictions:
+        window = Window(round(prediction.start_seconds * RATE), round(prediction.end_seconds * RATE))
+        assert bool(prediction.probabilities) == (prediction.confidence is not None) == log.has_speech(window)
+    streamed = [s for prediction in predictions for s in prediction.segments] + rest
+    timeline = recognizer.timeline(sound, RATE)
     assert [(s.start_seconds, s.end_seconds, s.emotion) for s in streamed] == [
-        (s.start_seconds, s.end_seconds, s.emotion) for s in heard.segments
+        (s.start_seconds, s.end_seconds, s.emotion) for s in timeline.segments
     ]
-    assert moments[0].emotion is None
-    assert any(moment.emotion for moment in moments)
+    assert predictions[0].emotion is None
+    assert any(prediction.emotion for prediction in predictions)
 
 
 def test_short_windows_of_speech_are_judged(recognizer: Recognizer) -> None:
-    heard = recognizer.timeline(babble(3.0), RATE, timing=Timing(0.1, 0.1, 0.0, 0.0))
-    spoken = sum(s.end_seconds - s.start_seconds for s in heard.segments if s.emotion)
-    assert spoken > 2.0
+    timeline = recognizer.timeline(babble(3.0), RATE, timing=Timing(0.1, 0.1, 0.0, 0.0))
+    speech_time = sum(s.end_seconds - s.start_seconds for s in timeline.segments if s.emotion)
+    assert speech_time > 2.0
 
 
 def test_the_mean_forgets_over_a_pause() -> None:

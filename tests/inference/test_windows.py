@@ -1,4 +1,4 @@
-"""Windows and pieces of speech: where they lie, that a stream sees the same, that nothing is lost."""
+"""Windows of a grid and of speech: their places, the same for a stream, and nothing is lost."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_tiles_cover_the_recording_and_lie_in_their_windows(grid: Grid, samples:
 
 
 @pytest.mark.parametrize("lengths", [(1.0, 0.0), (1.0, 1.5), (0.0, 0.0), (1.0, -1.0), (1.0, 1e-6)])
-def test_a_hop_that_leaves_speech_unheard_is_refused(lengths: tuple[float, float]) -> None:
+def test_a_hop_that_leaves_speech_out_is_refused(lengths: tuple[float, float]) -> None:
     with pytest.raises(TimelineError, match="hop must be at least one sample"):
         Grid.of_seconds(*lengths)
 
@@ -69,8 +69,8 @@ def test_times_are_finite(seconds: float) -> None:
         speech_windows([(0.0, seconds)], 1.0, 1.0, 0.1)
 
 
-def seconds(pieces: list[Window]) -> list[tuple[float, float]]:
-    return [(piece.start / RATE, piece.end / RATE) for piece in pieces]
+def seconds(windows: list[Window]) -> list[tuple[float, float]]:
+    return [(window.start / RATE, window.end / RATE) for window in windows]
 
 
 @pytest.mark.parametrize(
@@ -93,45 +93,47 @@ def seconds(pieces: list[Window]) -> list[tuple[float, float]]:
         ([(0.0, 9.0)], [(0.0, 3.0), (3.0, 6.0), (6.0, 9.0)]),
     ],
 )
-def test_pieces_of_speech(speech: list[tuple[float, float]], expected: list[tuple[float, float]]) -> None:
+def test_windows_of_speech(speech: list[tuple[float, float]], expected: list[tuple[float, float]]) -> None:
     assert seconds(speech_windows(speech, 10.0, max_seconds=4.0, min_seconds=0.5)) == expected
 
 
-STRETCHES = st.lists(
+SEGMENTS = st.lists(
     st.tuples(st.integers(0, 3000), st.integers(1, 900)).map(lambda s: (s[0] / 100, (s[0] + s[1]) / 100)),
     max_size=12,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(STRETCHES, st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([2.0, 3.7]))
-def test_pieces_have_their_length_and_lose_no_long_speech(
+@given(SEGMENTS, st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([2.0, 3.7]))
+def test_windows_of_speech_have_their_length_and_lose_no_long_speech(
     speech: list[tuple[float, float]], shortest: float, longest: float
 ) -> None:
-    pieces = speech_windows(speech, 31.0, longest, shortest, join_seconds=0.3)
-    heard = bytearray(31 * 100)
-    for k, piece in enumerate(pieces):
-        length = piece.end - piece.start
+    windows = speech_windows(speech, 31.0, longest, shortest, join_seconds=0.3)
+    covered = bytearray(31 * 100)
+    for k, window in enumerate(windows):
+        length = window.end - window.start
         assert round(shortest * RATE) <= length <= round(longest * RATE)
-        assert piece.start >= 0
-        assert piece.end <= 31 * RATE
-        assert k == 0 or pieces[k - 1].end <= piece.start
+        assert window.start >= 0
+        assert window.end <= 31 * RATE
+        assert k == 0 or windows[k - 1].end <= window.start
         # Speech begins and ends at whole 160 samples; cuts within it may lie between.
-        heard[piece.start // 160 : -(-piece.end // 160)] = b"\1" * (-(-piece.end // 160) - piece.start // 160)
-    spoken = bytearray(31 * 100)
+        covered[window.start // 160 : -(-window.end // 160)] = b"\1" * (
+            -(-window.end // 160) - window.start // 160
+        )
+    speech_frames = bytearray(31 * 100)
     for start, end in speech:
         first, last = round(start * 100), min(3100, round(end * 100))
-        spoken[first:last] = b"\1" * max(0, last - first)
-    for stretch in bytes(spoken).split(b"\0"):
-        if len(stretch) >= max(1, shortest * 100):
-            where = bytes(spoken).find(stretch)
-            assert all(heard[where : where + len(stretch)])
-    for pause in bytes(heard[k] and not spoken[k] for k in range(3100)).split(b"\0"):
+        speech_frames[first:last] = b"\1" * max(0, last - first)
+    for segment in bytes(speech_frames).split(b"\0"):
+        if len(segment) >= max(1, shortest * 100):
+            where = bytes(speech_frames).find(segment)
+            assert all(covered[where : where + len(segment)])
+    for pause in bytes(covered[k] and not speech_frames[k] for k in range(3100)).split(b"\0"):
         assert len(pause) <= 30
 
 
 @pytest.mark.parametrize("lengths", [(1.0, 0.6, 0.3), (0.0, 0.0, 0.3), (1.0, -0.1, 0.3), (1.0, 0.1, -0.3)])
-def test_lengths_of_pieces_out_of_range_are_refused(lengths: tuple[float, float, float]) -> None:
+def test_lengths_of_windows_out_of_range_are_refused(lengths: tuple[float, float, float]) -> None:
     with pytest.raises(TimelineError, match="at least twice min_seconds"):
         speech_windows([(0.0, 1.0)], 2.0, *lengths)
 
