@@ -105,7 +105,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "alpha": ("loss.center_rate",),
     "α": ("loss.center_rate", "alpha"),
     "lr": ("training.learning_rate",),
-    "epochs": ("training.steps",),
     "max_steps": ("training.steps",),
     "batch": ("training.batch_size",),
     "optimizer": ("training.learning_rate",),

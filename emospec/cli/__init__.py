@@ -79,8 +79,6 @@ def _setting_for(error: Any) -> str:
     from emospec.config import setting_keys
 
     key = closest_word(option, setting_keys())
-    if key == "training.steps":
-        return ". --steps NUMBER trains exactly so many steps"
     return f". --set {key}=VALUE changes that setting" if key else ""
 
 

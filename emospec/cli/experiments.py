@@ -1,9 +1,11 @@
 """The verbs of experiments: `presets`, `demo`, `train`, `crossval`, `sweep`, `reproduce`. They need the extra `train`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -13,6 +15,9 @@ from emospec.cli.options import AsJson, command_line, needs
 from emospec.cli.progress import run_progress
 from emospec.cli.streams import print_json
 from emospec.cli.verbs import Panel
+
+if TYPE_CHECKING:
+    from emospec.experiments.progress import RunProgress
 
 experiment_verbs = Panel("Training")
 
@@ -40,6 +45,16 @@ class _Training:
 
 
 @dataclass(frozen=True)
+class _SingleRun:
+    """The fold of a single training, and what only that takes."""
+
+    fold: int = Option(1, min=1, help="Which fold of the split.")
+    repeat: int = Option(0, min=0, help="Which repeat of a split that draws.")
+    threads: int = Option(0, min=0, help="Threads; 0 takes all cores.")
+    tensorboard: bool = Option(False, "--tensorboard", help="Log to OUT/tensorboard too.")
+
+
+@dataclass(frozen=True)
 class _Repeats:
     """The repeats of a cross-validation, and where its runs are done."""
 
@@ -53,6 +68,21 @@ class _Folds(_Repeats):
     """The folds of each of several cross-validations."""
 
     folds: int = Option(0, min=0, help="Only the first so many folds; 0 is all.")
+
+
+@dataclass(frozen=True)
+class _Reporting:
+    """The progress of an experiment, and the command line that its runs record."""
+
+    progress: "RunProgress"
+    command: str
+
+
+@contextmanager
+def _reporting(as_json: bool) -> Iterator[_Reporting]:
+    """Show the progress of an experiment; where the extra `train` is missing, say so."""
+    with needs("train"), run_progress(as_json) as progress:
+        yield _Reporting(progress, command_line())
 
 
 @experiment_verbs.verb("presets", "emospec presets dai2019-mel > mine.toml")
@@ -80,10 +110,10 @@ def _demo(
     """Synthesise a corpus, train without and with centre loss, evaluate, and write a report."""
     from emospec.cli.tables import print_summaries
 
-    with needs("train"), run_progress(as_json) as progress:
+    with _reporting(as_json) as reporting:
         from emospec.experiments.plans import demo
 
-        report = demo(out, seed=seed, progress=progress, command=command_line())
+        report = demo(out, seed=seed, **vars(reporting))
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
 
 
@@ -92,21 +122,15 @@ def _train(
     pack: _PackFolder,
     out: Annotated[Path, Option(help="The run folder to make.")],
     training: _Training,
+    single: _SingleRun,
     preset: _Preset = "dai2019-mel",
-    fold: Annotated[int, Option(min=1, help="Which fold of the split.")] = 1,
-    repeat: Annotated[int, Option(min=0, help="Which repeat of a split that draws.")] = 0,
-    threads: Annotated[int, Option(min=0, help="Threads; 0 takes all cores.")] = 0,
-    tensorboard: Annotated[bool, Option("--tensorboard", help="Log to OUT/tensorboard too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate one model, on one fold."""
     from emospec.cli.tables import print_summaries
 
-    with needs("train"), run_progress(as_json) as progress:
-        emospec.train(
-            pack, out, preset, fold=fold, repeat=repeat, threads=threads, tensorboard=tensorboard,
-            **vars(training), progress=progress, command=command_line(),
-        )  # fmt: skip
+    with _reporting(as_json) as reporting:
+        emospec.train(pack, out, preset, **vars(training), **vars(single), **vars(reporting))
     # Of several processes that train together, the first one prints.
     if os.environ.get("RANK", "0") == "0":
         print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
@@ -126,10 +150,8 @@ def _crossval(
     """Train and evaluate one setting on all folds of its split, side by side."""
     from emospec.cli.tables import print_summaries
 
-    with needs("train"), run_progress(as_json) as progress:
-        emospec.crossval(
-            pack, out, preset, **vars(training), **vars(repeats), progress=progress, command=command_line()
-        )
+    with _reporting(as_json) as reporting:
+        emospec.crossval(pack, out, preset, **vars(training), **vars(repeats), **vars(reporting))
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -149,20 +171,11 @@ def _sweep(
     """Train and evaluate a preset at several values of one key."""
     from emospec.cli.tables import print_summaries
 
-    with needs("train"), run_progress(as_json) as progress:
+    with _reporting(as_json) as reporting:
         from emospec.experiments.plans import sweep, sweep_values
 
-        options = vars(training) | vars(folds)
-        sweep(
-            pack,
-            out,
-            key,
-            sweep_values(values),
-            preset=preset,
-            **options,
-            progress=progress,
-            command=command_line(),
-        )
+        options = vars(training) | vars(folds) | vars(reporting)
+        sweep(pack, out, key, sweep_values(values), preset=preset, **options)
     print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
 
 
@@ -188,15 +201,13 @@ def _reproduce(
     from emospec.cli.tables import print_summaries
 
     summaries: dict[str, str] = {}
-    with needs("train"), run_progress(as_json) as progress:
+    with _reporting(as_json) as reporting:
         from emospec.experiments.plans import reproduce
 
         if corpora:
-            prepared = prepare_corpora(corpora, pack, progress)
+            prepared = prepare_corpora(corpora, pack, reporting.progress)
             summaries = prepared.summaries
             if not as_json:
                 print_prepared(prepared)
-        report = reproduce(
-            pack, out, parts, **vars(training), **vars(folds), progress=progress, command=command_line()
-        )
+        report = reproduce(pack, out, parts, **vars(training), **vars(folds), **vars(reporting))
     print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)

@@ -55,8 +55,8 @@ def test_presets_are_listed_and_explained(
 ) -> None:
     listed = CliRunner().invoke(app, ["presets"], catch_exceptions=False)
     assert listed.stdout.split() == preset_names()
-    one = CliRunner().invoke(app, ["presets", "dai2019-stft"], catch_exceptions=False)
-    assert one.stdout == explain_preset("dai2019-stft")
+    explained = CliRunner().invoke(app, ["presets", "dai2019-stft"], catch_exceptions=False)
+    assert explained.stdout == explain_preset("dai2019-stft")
     assert "did you mean 'dai2019-mel'" in error_of(monkeypatch, capsys, "presets", "dai2019-ml")
 
 
@@ -64,19 +64,19 @@ def test_a_run_folder_is_whole_and_readable(two_runs: Path, hum_pack: Pack) -> N
     folder = two_runs / "center"
     for name in (*RUN_FILES, "model/config.json", "model/model.safetensors", "checkpoint/state.safetensors"):
         assert (folder / name).is_file(), name
-    one = read_run(folder)
-    assert one.meta.protocol.name == "groups:3"
-    assert one.meta.protocol.speaker_overlap is False
-    assert one.meta.counts == {part: {"angry": 6, "sad": 6} for part in ("train", "dev", "test")}
-    table = one.predictions()
+    record = read_run(folder)
+    assert record.meta.protocol.name == "groups:3"
+    assert record.meta.protocol.speaker_overlap is False
+    assert record.meta.counts == {part: {"angry": 6, "sad": 6} for part in ("train", "dev", "test")}
+    table = record.predictions()
     test = table[table["part"] == "test"]
     confusion = pd.crosstab(test["target"], test["predicted"]).reindex(
-        index=one.classes, columns=one.classes, fill_value=0
+        index=record.classes, columns=record.classes, fill_value=0
     )
-    assert one.scores.test.confusion == confusion.to_numpy().tolist()
-    assert one.scores.test.ua == pytest.approx(unweighted_accuracy(confusion.to_numpy()))
+    assert record.scores.test.confusion == confusion.to_numpy().tolist()
+    assert record.scores.test.ua == pytest.approx(unweighted_accuracy(confusion.to_numpy()))
     np.testing.assert_allclose(table[["p_angry", "p_sad"]].sum(axis=1), 1.0, atol=1e-5)
-    features = one.features()
+    features = record.features()
     assert features["z"].shape == (36, 64)
     assert sorted(features["utterance"]) == sorted(u.id for u in hum_pack.utterances)
     folds = pd.read_csv(folder / "folds.csv")
@@ -109,10 +109,10 @@ def test_crossval_evaluate_and_report(hum_pack: Pack, tmp_path: Path) -> None:
 def test_python_and_the_command_line_give_the_same_numbers(
     two_runs: Path, hum_pack: Pack, tmp_path: Path
 ) -> None:
-    own = emospec.train(hum_pack.folder, tmp_path / "own", "dai2019-mel", SHORT)
-    assert own.scores == read_run(two_runs / "center").scores
+    trained = emospec.train(hum_pack.folder, tmp_path / "own", "dai2019-mel", SHORT)
+    assert trained.scores == read_run(two_runs / "center").scores
     shown = run("evaluate", two_runs / "center")["settings"][0]
-    assert shown["UA"] == own.scores.test.ua
+    assert shown["UA"] == trained.scores.test.ua
 
 
 def test_both_spectrograms_train(hum_pack: Pack, tmp_path: Path) -> None:
@@ -164,14 +164,14 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
 
 
 def test_compare_two_runs(two_runs: Path) -> None:
-    found = run("compare", two_runs / "center", two_runs / "plain")
+    compared = run("compare", two_runs / "center", two_runs / "plain")
     center, plain = (read_run(two_runs / name).scores.test for name in ("center", "plain"))
-    assert found["UA"]["difference"] == pytest.approx(center["UA"] - plain["UA"])
-    assert (found["UA"]["clusters"], found["UA"]["p"]) == (2, None)
-    assert "below 6 speakers no p can reach 0.05" in found["UA"]["reason"]
+    assert compared["UA"]["difference"] == pytest.approx(center.ua - plain.ua)
+    assert (compared["UA"]["clusters"], compared["UA"]["p"]) == (2, None)
+    assert "below 6 speakers no p can reach 0.05" in compared["UA"]["reason"]
     shown = CliRunner().invoke(app, ["compare", str(two_runs / "center"), str(two_runs / "plain")])
     assert "groups:3, speaker-independent" in shown.stdout
-    assert f"{100 * (center['UA'] - plain['UA']):+.1f}" in shown.stdout
+    assert f"{100 * (center.ua - plain.ua):+.1f}" in shown.stdout
 
 
 def test_a_leak_is_shown_with_the_table(hum_pack: Pack, tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def test_evaluate_on_another_pack(two_runs: Path, hum_pack: Pack, tmp_path: Path
     # Its own pack holds what trained and selected it: only its own test set is new to it.
     assert (scores["utterances"], scores["left_out"]) == (12, 24)
     assert scores["UA"] == run_itself.scores.test.ua
-    own = run_itself.predictions().set_index("utterance")
+    at_home = run_itself.predictions().set_index("utterance")
     there = pd.read_csv(tmp_path / "p.csv").set_index("utterance")
     assert len(there) == len(hum_pack)
-    there = there.loc[own.index]
-    assert there["part"].tolist() == own["part"].tolist()
-    np.testing.assert_allclose(there["p_sad"], own["p_sad"], atol=1e-5)
+    there = there.loc[at_home.index]
+    assert there["part"].tolist() == at_home["part"].tolist()
+    np.testing.assert_allclose(there["p_sad"], at_home["p_sad"], atol=1e-5)
 
 
 def test_evaluate_on_a_pack_of_other_emotions_too(two_runs: Path, hum_pack: Pack, tmp_path: Path) -> None:
@@ -383,13 +383,13 @@ def test_without_the_training_extra_the_verbs_say_how_to_get_it(tmp_path: Path) 
     [["crossval"], ["sweep", "--key", "loss.center_weight", "--values", "0,1"], ["reproduce"]],
     ids=str,
 )
-def test_a_cluster_that_is_not_there_is_told_before_anything_is_trained(
+def test_a_cluster_that_is_not_there_is_refused_before_anything_is_trained(
     verb: list[str], hum_pack: Pack, tmp_path: Path
 ) -> None:
     asked = [verb[0], str(hum_pack.folder), "--out", str(tmp_path / "out"), *verb[1:], *SETS]
-    told = CliRunner().invoke(app, [*asked, "--cluster", "nonsense://127.0.0.1:1"])
-    assert isinstance(told.exception, WorkersError)
-    assert "is not the address of a Dask scheduler" in str(told.exception)
+    refused = CliRunner().invoke(app, [*asked, "--cluster", "nonsense://127.0.0.1:1"])
+    assert isinstance(refused.exception, WorkersError)
+    assert "is not the address of a Dask scheduler" in str(refused.exception)
     assert not (tmp_path / "out").exists()
     both = CliRunner().invoke(app, [*asked, "--cluster", "tcp://127.0.0.1:1", "--jobs", "2"])
     assert isinstance(both.exception, WorkersError)

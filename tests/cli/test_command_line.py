@@ -32,9 +32,9 @@ def verbs(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_verb_has_json() -> None:
-    found = dict(verbs())
-    assert {"presets", "corpora check", "embed", "timeline", "score", "listen"} <= set(found)
-    lacking = {name for name, verb in found.items() if not any("--json" in p.opts for p in verb.params)}
+    by_name = dict(verbs())
+    assert {"presets", "corpora check", "embed", "timeline", "score", "listen"} <= set(by_name)
+    lacking = {name for name, verb in by_name.items() if not any("--json" in p.opts for p in verb.params)}
     assert lacking == set(WITHOUT_JSON)
 
 
@@ -122,7 +122,8 @@ def test_hints_name_near_or_usual_words_only(word: str, known: Any, hint: str) -
         ("lambda", "loss.center_weight"),
         ("loss.alpha", "loss.center_rate"),
         ("training.lr", "training.learning_rate"),
-        ("training.epochs", "training.steps"),
+        ("training.max_epochs", "training.epochs"),
+        ("training.max_steps", "training.steps"),
         ("training.batch", "training.batch_size"),
         ("center_weight", "loss.center_weight"),
         ("loss.centre_weight", "loss.center_weight"),
@@ -142,11 +143,12 @@ def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("train x --out y --lambda 3", "--set loss.center_weight=VALUE changes that setting"),
         ("train x --out y --learning-rate 1", "--set training.learning_rate=VALUE changes that setting"),
-        ("crossval x --out y --epochs 3", "--steps NUMBER trains exactly so many steps"),
+        ("crossval x --out y --epochs 3", "--set training.epochs=VALUE changes that setting"),
+        ("crossval x --out y --max-steps 3", "did you mean '--steps'?"),
         ("sweep x --out y --key lambda --values 0,1", "did you mean 'loss.center_weight'"),
         ("sweep x --out y --key training.momentum --values 0,1", "`emospec presets dai2019-mel` lists all"),
         ("presets dai2019", "did you mean 'dai2019-mel'"),
@@ -164,13 +166,17 @@ def test_hints_for_settings_look_at_their_last_part(key: str, hint: str) -> None
         ("corpora chek emodb x", "No such command 'chek', did you mean 'check'? `emospec corpora --help`"),
         ("predict --json=3 x", "Option '--json' does not take a value. `emospec"),
         ("export cv --out y", "It holds runs: name one, such as cv/r0-f1"),
-        ("predict a.wav --model cv/r0-f1", "`emospec export cv/r0-f1 --out MODEL` makes a model of it"),
+        ("predict a.wav --model cv/r0-f1", "`emospec export cv/r0-f1 --out MODEL` makes one of it"),
         ("predict a.wav --model cv", "`emospec export RUN --out MODEL` makes one of a finished run"),
     ],
     ids=str,
 )  # fmt: skip
 def test_mistakes_say_what_to_do(
-    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cv" / "r0-f1").mkdir(parents=True)
@@ -180,16 +186,16 @@ def test_mistakes_say_what_to_do(
     with pytest.raises(SystemExit) as stop:
         run_command_line()
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["cv"]
 
 
 def test_settings_and_names_of_presets_are_there_for_machines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    for words, found in (
+    for words, expected in (
         (["presets"], preset_names()),
         (["presets", "demo"], load_settings("demo").model_dump()),
     ):
         monkeypatch.setattr(sys, "argv", ["emospec", *words, "--json"])
         with pytest.raises(SystemExit):
             run_command_line()
-        assert json.loads(capsys.readouterr().out) == found
+        assert json.loads(capsys.readouterr().out) == expected

@@ -1,4 +1,4 @@
-"""Standard output as it may be found: without a character, closed, full, or read by nobody."""
+"""Standard output in every state: without a character, closed, full, or without a reader."""
 
 import csv
 import io

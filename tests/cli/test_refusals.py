@@ -1,4 +1,4 @@
-"""What a study's verbs refuse, warn of and say before any work is done."""
+"""The refusals and warnings of the experiments' verbs, before any work is done."""
 
 import logging
 import shutil
@@ -54,14 +54,14 @@ def test_steps_from_which_no_model_could_be_chosen_are_refused_before_any_work(
 def test_a_short_run_has_exactly_its_steps_and_says_how_long_it_takes(
     hum_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    news: list[tuple[str, int, int, str]] = []
+    updates: list[tuple[str, int, int, str]] = []
     with caplog.at_level(logging.WARNING):
         run = train(
             hum_pack.folder,
             tmp_path / "r",
             overrides=GROUPS,
             steps=6,
-            progress=lambda *told: news.append(told),
+            progress=lambda *update: updates.append(update),
         )
     assert [record.getMessage() for record in caplog.records] == [
         "lambda never acts: training ends at step 6, within the first 20 (loss.warmup_steps) that do without it. "
@@ -72,7 +72,7 @@ def test_a_short_run_has_exactly_its_steps_and_says_how_long_it_takes(
     assert (run.meta.steps, run.scores.selected_step) == (6, 6)
     assert "steps=6" in run.meta.command
     assert "training.steps=6" in run.meta.changed_settings
-    _, step, steps, word = next(row for row in news if row[0] == "r")
+    _, step, steps, word = next(row for row in updates if row[0] == "r")
     assert (step, steps) == (4, 6)
     assert word.startswith("about ")
     assert " for 2 steps at " in word
@@ -90,10 +90,10 @@ def test_any_number_of_steps_can_choose_a_model(preset: str, steps: int) -> None
 
 
 def test_overrides_stand_above_a_short_run(hum_pack: Pack) -> None:
-    found = load_settings(
+    settings = load_settings(
         "dai2019-mel", ["training.selection_start=0.25", "training.evaluate_every=5"], 40
     ).training
-    assert (found.plan(1), found.evaluate_every) == ((40, 10), 5)
+    assert (settings.plan(1), settings.evaluate_every) == ((40, 10), 5)
 
 
 def test_a_start_that_failed_does_not_block_the_next(
@@ -126,9 +126,7 @@ def test_files_of_others_are_not_taken_for_a_failed_start(hum_pack: Pack, tmp_pa
         assert (tmp_path / name).read_text() == "mine"
 
 
-def test_what_holds_something_else_is_no_place_for_runs(
-    hum_pack: Pack, hum_run: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_another_kind_is_no_place_for_runs(hum_pack: Pack, hum_run: Path, tmp_path: Path) -> None:
     runs, model = tmp_path / "cv", tmp_path / "model"
     model.mkdir()
     (model / "model.onnx").write_bytes(b"")
@@ -185,7 +183,7 @@ def test_the_error_of_a_folder_without_runs_says_what_it_is(hum_run: Path, tmp_p
 
 
 @pytest.mark.parametrize("verb", ["train", "crossval", "demo"])
-def test_a_file_where_a_folder_is_to_be_made_is_told_before_any_work(
+def test_a_file_where_a_folder_is_to_be_made_is_refused_before_any_work(
     verb: str, hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     (tmp_path / "notes").touch()

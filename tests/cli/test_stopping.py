@@ -35,9 +35,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "at", "told"), CASES, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("words", "at", "state"), CASES, ids=lambda value: str(value)[:30])
 def test_a_stopped_verb_ends_in_one_line(
-    words: tuple[str, ...], at: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], at: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -52,7 +52,7 @@ def test_a_stopped_verb_ends_in_one_line(
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("model base")]
     assert len(lines) == 1
     assert lines[0].startswith("emospec: stopped. ")
-    assert told in lines[0]
+    assert state in lines[0]
     assert not list(tmp_path.iterdir())
 
 
@@ -86,7 +86,7 @@ def test_every_verb_says_what_is_left_of_it() -> None:
     assert set(AFTER_STOP) == set(get_command(app).commands)  # type: ignore[attr-defined]
 
 
-def test_workers_are_deaf_to_ctrl_c_and_end_with_their_call() -> None:
+def test_workers_ignore_ctrl_c_and_end_with_their_call() -> None:
     program = """
 import os, sys, time
 from joblib import delayed
@@ -110,8 +110,8 @@ except KeyboardInterrupt:
         assert process.stdout is not None
         assert process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate(timeout=60)
-    assert said == "stopped\n"
+        _, stderr = process.communicate(timeout=60)
+    assert stderr == "stopped\n"
 
 
 @pytest.mark.full
@@ -129,9 +129,9 @@ def test_a_cross_validation_that_is_stopped_leaves_no_traceback_and_does_not_blo
             assert process.poll() is None
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("emospec: stopped. The same command with --resume")
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("emospec: stopped. The same command with --resume")
     for run in (tmp_path / "cv").iterdir():
         refuse_existing(run, resume=False)  # nothing is lost with them, so the same call may begin anew

@@ -1,4 +1,4 @@
-"""Timelines of many recordings, in the formats that were named; and what is left after Ctrl-C."""
+"""Timelines of many recordings, in the formats that are named, and the results that remain after Ctrl-C."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Segment, Timeline
 
-HEARD = Timeline(
+TIMELINE = Timeline(
     "a.wav", 3.0, ("calm", "sad"), (Segment(0.0, 1.5, None, None), Segment(1.5, 3.0, "sad", 0.8, (0.2, 0.8)))
 )
 
@@ -52,17 +52,19 @@ def run(hum_model: Path) -> Callable[..., Result]:
 
 
 def test_a_folder_in_several_formats(run: Callable[..., Result], folder: Path, tmp_path: Path) -> None:
-    told = run("timeline", folder, "--format", "csv", "--format", "textgrid", "--out", tmp_path / "out")
-    assert told.exit_code == 1
-    assert "bad.wav: cannot be decoded" in told.stderr
+    result = run("timeline", folder, "--format", "csv", "--format", "textgrid", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "bad.wav: cannot be decoded" in result.stderr
     stems = ["one-call", "talk", "two-call"]
     expected = sorted(f"{stem}{suffix}" for stem in stems for suffix in (".csv", ".TextGrid"))
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == expected
     rows = list(csv.DictReader((tmp_path / "out" / "talk.csv").read_text().splitlines()))
     assert {row["recording"] for row in rows} == {"talk.flac"}
     assert (tmp_path / "out" / "talk.TextGrid").read_text().startswith('File type = "ooTextFile"')
-    told = run("timeline", folder / "two" / "bad.wav", folder / "two" / "bad.wav", "--out", tmp_path / "none")
-    assert told.exit_code == 2
+    result = run(
+        "timeline", folder / "two" / "bad.wav", folder / "two" / "bad.wav", "--out", tmp_path / "none"
+    )
+    assert result.exit_code == 2
     assert not (tmp_path / "none").exists()
 
 
@@ -122,8 +124,8 @@ def test_a_picture_is_what_its_suffix_says(
     run: Callable[..., Result], folder: Path, tmp_path: Path, suffix: str, begin: bytes
 ) -> None:
     picture = tmp_path / f"x.{suffix}"
-    told = run("timeline", folder / "one" / "call.wav", "--plot", picture)
-    assert told.exit_code == 0, told.output
+    result = run("timeline", folder / "one" / "call.wav", "--plot", picture)
+    assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(begin)
 
 
@@ -147,38 +149,38 @@ def test_a_hop_longer_than_the_window_is_refused_unless_speech_is_segmented() ->
 
 def test_names_are_unique() -> None:
     paths = ["a/call.wav", "b/call.wav", "b/CALL.mp3", "c/a-call", "call.001", "call.002", "x.wav", "x.wav"]
-    found = unique_names([*map(Path, paths), b"", b""])
-    assert len({name.casefold() for name in found}) == len(found)
-    assert found[4:] == ["call.001", "call.002", "x-1", "x-2", "stdin-1", "stdin-2"]
+    unique = unique_names([*map(Path, paths), b"", b""])
+    assert len({name.casefold() for name in unique}) == len(unique)
+    assert unique[4:] == ["call.001", "call.002", "x-1", "x-2", "stdin-1", "stdin-2"]
     assert unique_names([Path("a/one.wav"), Path("b/two.flac")]) == ["one", "two"]
 
 
-def test_a_recording_without_speech_is_told_once(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_recording_without_speech_is_reported_once(run: Callable[..., Result], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "hum.wav", tone(200, 4.0), 16_000)
-    told = run("timeline", tmp_path / "hum.wav", "--plot", tmp_path / "a.png")
-    assert told.exit_code == 0
-    assert told.stderr.count("no speech found in hum.wav") == 1
-    (row,) = csv.DictReader(told.stdout.splitlines())
+    result = run("timeline", tmp_path / "hum.wav", "--plot", tmp_path / "a.png")
+    assert result.exit_code == 0
+    assert result.stderr.count("no speech found in hum.wav") == 1
+    (row,) = csv.DictReader(result.stdout.splitlines())
     assert (row["emotion"], row["confidence"], row["p_sad"]) == ("", "", "")
-    told = run("timeline", tmp_path / "hum.wav", "--no-speech-check")
-    assert "no speech" not in told.stderr
+    result = run("timeline", tmp_path / "hum.wav", "--no-speech-check")
+    assert "no speech" not in result.stderr
 
 
 def test_a_timeline_writes_itself(tmp_path: Path) -> None:
-    HEARD.write(tmp_path / "x.TextGrid")
-    HEARD.write(str(tmp_path / "x.lab"), "audacity")
+    TIMELINE.write(tmp_path / "x.TextGrid")
+    TIMELINE.write(str(tmp_path / "x.lab"), "audacity")
     assert (tmp_path / "x.TextGrid").read_text().startswith('File type = "ooTextFile"')
     assert (tmp_path / "x.lab").read_text() == "1.500000\t3.000000\tsad\n"
     for path, form in (("x.docx", None), ("x", None), ("x.srt", "csv"), ("x.csv", "cvs")):
         with pytest.raises(TimelineError):
-            HEARD.write(tmp_path / path, form)
+            TIMELINE.write(tmp_path / path, form)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.TextGrid", "x.lab"]
     assert format_for(Path("a.EAF")) == "elan"
 
 
 def test_a_timeline_becomes_rows() -> None:
     pandas = pytest.importorskip("pandas")
-    table = pandas.DataFrame(HEARD.rows())
+    table = pandas.DataFrame(TIMELINE.rows())
     assert list(table.columns) == [
         *("recording", "start_seconds", "end_seconds", "emotion", "confidence", "p_calm", "p_sad")
     ]
@@ -213,24 +215,24 @@ def stopping(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, folder: Pa
 
 
 @pytest.mark.parametrize("form", ["--json", "--csv", ""])
-def test_after_ctrl_c_what_was_judged_is_printed(
+def test_after_ctrl_c_the_predictions_are_printed(
     run: Callable[..., Result], stopping: list[Path], form: str
 ) -> None:
-    told = run("predict", *stopping, *([form] if form else []))
-    assert told.exit_code == 130
-    assert "emospec: stopped. 2 of 3 recordings were predicted" in told.stderr
+    result = run("predict", *stopping, *([form] if form else []))
+    assert result.exit_code == 130
+    assert "emospec: stopped. 2 of 3 recordings were predicted" in result.stderr
     if form == "--json":
-        assert [row["recording"] for row in json.loads(told.stdout)] == list(map(str, stopping[:2]))
+        assert [row["recording"] for row in json.loads(result.stdout)] == list(map(str, stopping[:2]))
     else:
-        assert len(told.stdout.splitlines()) == 3
+        assert len(result.stdout.splitlines()) == 3
 
 
-def test_after_ctrl_c_what_was_embedded_is_written(
+def test_after_ctrl_c_the_features_are_written(
     run: Callable[..., Result], stopping: list[Path], tmp_path: Path
 ) -> None:
-    told = run("embed", *stopping, "--out", tmp_path / "z.npz")
-    assert told.exit_code == 130
-    assert "emospec: stopped. z of 2 of 3 recordings is written" in told.stderr
+    result = run("embed", *stopping, "--out", tmp_path / "z.npz")
+    assert result.exit_code == 130
+    assert "emospec: stopped. z of 2 of 3 recordings is written" in result.stderr
     with np.load(tmp_path / "z.npz") as kept:
         assert kept["z"].shape == (2, 64)
 
@@ -238,9 +240,9 @@ def test_after_ctrl_c_what_was_embedded_is_written(
 def test_after_ctrl_c_the_timelines_that_were_made_are_there(
     run: Callable[..., Result], stopping: list[Path], tmp_path: Path
 ) -> None:
-    told = run("timeline", *stopping, "--out", tmp_path / "out")
-    assert told.exit_code == 130
-    assert "emospec: stopped. 2 of 3 timelines were made" in told.stderr
+    result = run("timeline", *stopping, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "emospec: stopped. 2 of 3 timelines were made" in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
@@ -251,9 +253,9 @@ def test_a_bulk_that_is_stopped_says_that_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("emospec.inference.bulk.score", stop)
-    told = run("score", folder, "--out", tmp_path / "out")
-    assert told.exit_code == 130
-    assert "emospec: stopped. Nothing was written" in told.stderr
+    result = run("score", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "emospec: stopped. Nothing was written" in result.stderr
     (tmp_path / "out").mkdir()
     assert "the same command goes on" in run("score", folder, "--out", tmp_path / "out").stderr
 
@@ -317,7 +319,7 @@ def test_a_bar_on_the_terminal_takes_nothing_of_the_output(
     ]
     ours, theirs = os.openpty()
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             [*command, "--model", str(hum_model)], stdout=subprocess.PIPE, stderr=theirs, check=True
         )
         os.set_blocking(ours, False)
@@ -325,6 +327,6 @@ def test_a_bar_on_the_terminal_takes_nothing_of_the_output(
     finally:
         os.close(theirs)
         os.close(ours)
-    assert told.stdout.count(b"call.wav") == 1
+    assert result.stdout.count(b"call.wav") == 1
     assert b"call.wav" not in bar
     assert b"%" in bar or b"2/2" in bar
