@@ -14,7 +14,7 @@ from emospec.cli.verbs import Panel
 from emospec.errors import CorpusError
 
 if TYPE_CHECKING:
-    from emospec.data.corpora import CorpusCheck
+    from emospec.data.corpora.check import CorpusCheck
     from emospec.data.pack import Pack
     from emospec.experiments.progress import RunProgress
 
@@ -149,7 +149,8 @@ def prepare_corpora(
         skip_bad, replace: as in `emospec.prepare`.
         licences: TEXT, or NAME=TEXT, for corpora of the user's own.
     """
-    from emospec.data.corpora import check_counts, corpus_remarks, get_corpus, read_corpus, user_corpus
+    from emospec.data.corpora import corpus_remarks, get_corpus, read_corpus, user_corpus
+    from emospec.data.corpora.check import check_counts
     from emospec.data.corpora.user import with_licences
     from emospec.data.pack import prepare
 

@@ -10,10 +10,9 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -89,20 +88,6 @@ class Audit:
         new = {f.check: f for f in findings}
         return Audit(tuple(new.get(f.check, f) for f in self.findings))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit as JSON holds it."""
-        return {"findings": [asdict(f) for f in self.findings]}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Audit":
-        """Read `to_dict` back, also from JSON.
-
-        Raises:
-            KeyError, TypeError: it is not the content of an audit.
-        """
-        rows = (row | {"evidence": tuple(map(tuple, row["evidence"]))} for row in content["findings"])
-        return cls(tuple(Finding(**row) for row in rows))
-
 
 def hash_ids(ids: Iterable[str]) -> str:
     """Return the sha256 of the sorted ids of utterances, each as often as it was used.
@@ -140,21 +125,19 @@ def audit_fold(
     try:
         places = {part: pack.places(chosen) for part, chosen in parts.items()}
     except KeyError as error:
-        missing = error.args[0]
-        raise ProtocolError(
-            f"{pack.folder} does not hold {missing}. Prepare it from the same corpus"
-        ) from error
+        words = f"{pack.folder} does not hold {error.args[0]}. Prepare it from the same corpus"
+        raise ProtocolError(words) from error
+    # Exact copies are no near-duplicates: each pair is reported once.
     same = list(dict.fromkeys([*_same_samples(pack, places), *_overlapping_parts(parts, places)]))
-    return Audit(
-        (
-            _speakers(parts, protocol),
-            _duplicates(pack, same),
-            _near_duplicates(pack, places, {pair for _, _, pair in same}),
-            *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
-            _sentences(parts),
-            _repeats(pack, places),
-        )
+    findings = (
+        _speakers(parts, protocol),
+        _duplicates(pack, same),
+        _near_duplicates(pack, places, {pair for _, _, pair in same}),
+        *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
+        _sentences(parts),
+        _repeats(pack, places),
     )
+    return Audit(findings)
 
 
 def audit_lists(
@@ -185,19 +168,17 @@ def audit_start(
         shared_voices: those of test's speakers who made it, as `Utterance.voice`.
         unsure: why nobody can say whether others of them did; empty where none did.
     """
-    check, known = "start", set(known)
-    test = [utterances[i] for i in fold.test]
-    if shared := sorted(u.id for u in test if u.id in known):
-        words = (
-            f"{run}, from which the weights come, was made with {len(shared)} of {len(test)} test utterances"
-        )
+    check, source, known = "start", f"{run}, from which the weights come,", set(known)
+    test = [utterances[i].id for i in fold.test]
+    if shared := sorted(name for name in test if name in known):
+        words = f"{source} was made with {len(shared)} of {len(test)} test utterances"
         return _finding(check, "fail", words, [(name,) for name in shared])
     if shared_voices:
-        words = f"{run}, from which the weights come, was made with {len(shared_voices)} of the test speakers"
+        words = f"{source} was made with {len(shared_voices)} of the test speakers"
         return _finding(check, "fail", words, [(voice,) for voice in shared_voices])
     if unsure:
         return _finding(check, "not applicable", unsure)
-    return _finding(check, "pass", f"{run}, from which the weights come, knows no test utterance or speaker")
+    return _finding(check, "pass", f"{source} knows no test utterance or speaker")
 
 
 def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Finding:
@@ -226,19 +207,18 @@ def _duplicates(pack: Pack, pairs: _Pairs) -> Finding:
 
 def _same_samples(pack: Pack, places: Mapping[str, Sequence[int]]) -> _Pairs:
     """Return the pairs of utterances whose samples are equal, in order of `_SET_PAIRS`."""
-    pairs = []
+    pairs, hashes = [], pack.entries.sha256
     for first, second in _SET_PAIRS:
-        by_hash = _by_hash(pack, places[second])
-        pairs += [
-            (first, second, (i, j)) for i in places[first] for j in by_hash.get(pack.entries.sha256[i], ())
-        ]
+        others = _by_hash(pack, places[second])
+        pairs += [(first, second, (i, j)) for i in places[first] for j in others.get(hashes[i], ())]
     return pairs
 
 
 def _by_hash(pack: Pack, places: Sequence[int]) -> dict[bytes, list[int]]:
+    hashes = pack.entries.sha256
     by_hash: dict[bytes, list[int]] = defaultdict(list)
     for place in places:
-        by_hash[pack.entries.sha256[place]].append(place)
+        by_hash[hashes[place]].append(place)
     return by_hash
 
 
@@ -250,9 +230,9 @@ def _overlapping_parts(
     for part in PARTS:
         for u, place in zip(parts[part], places[part], strict=True):
             end = math.inf if u.end is None else u.end
-            name = os.path.normpath(Path(u.file))  # of a copy: a path keeps its string
-            by_file[name].append((u.start, end, part, place))
+            by_file[os.path.normpath(u.file)].append((u.start, end, part, place))
     pairs: list[dict[str, int]] = []
+    # Sweep over each file in order of time, and keep the spans that have begun and not ended.
     for spans in by_file.values():
         begun: list[tuple[float, float, str, int]] = []
         for start, end, part, place in sorted(spans):
@@ -305,6 +285,7 @@ def _list_used(
         return _finding(check, "not applicable", _NOT_TRAINED)
     if used == (expected := hash_ids(ids[right])):
         return _finding(check, "pass", f"{verb} on {asked} and no other (sha256 {used[:12]})")
+    # The hash of a list fits one part, or a union of parts, or no list of this fold.
     for names in (names for n in (1, 2, 3) for names in combinations(PARTS, n)):
         if used == hash_ids(i for name in names for i in ids[name]):
             sets = "all" if len(names) == len(PARTS) else " and ".join(_SETS[name] for name in names)

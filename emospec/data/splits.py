@@ -98,6 +98,10 @@ def make_split(
     Raises:
         ProtocolError: the protocol is unknown, or these utterances do not allow it.
     """
+
+    def voices(indices: Iterable[int]) -> set[str]:
+        return {utterances[i].voice for i in indices}
+
     name, colon, argument = protocol.partition(":")
     rng = np.random.default_rng([seed, repeat])
     makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
@@ -125,20 +129,17 @@ def make_split(
         repeat=repeat,
         folds=tuple(folds),
         hash=_hash(folds, utterances),
-        speaker_overlap=_speaker_overlap(folds, utterances),
+        speaker_overlap=any_overlap(
+            speakers_overlap(voices(fold.test), voices((*fold.train, *fold.dev))) for fold in folds
+        ),
     )
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
     """Write the fold lists as plain CSV.
 
-    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty) and samples.
-
-    Args:
-        split: of the utterances.
-        utterances: as they were split.
-        samples: of each utterance, a hash of its waveform, which identifies it under any name.
-        path: of the CSV.
+    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty), and of `samples` a hash of
+    each utterance's waveform, which identifies it under any name.
     """
     content = io.StringIO()
     writer = csv.writer(content)
@@ -174,6 +175,7 @@ def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple
     strata = _group_by(utterances, lambda u: (u.corpus, u.session, u.style, u.sex, u.emotion, u.label))
     parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
     for key in sorted(strata):
+        # A random start spreads the remainders of the strata over the parts.
         start = int(rng.integers(_DAI_PARTS))
         for place, i in enumerate(rng.permutation(strata[key])):
             parts[(start + place) % _DAI_PARTS].append(int(i))
@@ -207,6 +209,7 @@ def _speaker_groups(
             f"groups:{count} needs {count} speakers, found {len(voices)}. "
             + (f"Choose groups:{len(voices)}" if len(voices) >= 3 else _TOO_FEW_SPEAKERS)
         )
+    # Dealing stratum after stratum in turn gives each group its share of every corpus and sex.
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(voices):
         first = utterances[voices[voice][0]]
@@ -332,6 +335,7 @@ def _group_by(
     if None in keys:
         raise ProtocolError(refusal(utterances[keys.index(None)]))
     groups: dict[_Key, list[int]] = defaultdict(list)
+    # In the order of ids, so that the order of the utterances does not change what is drawn.
     for i in sorted(range(len(utterances)), key=lambda i: utterances[i].id):
         groups[keys[i]].append(i)  # type: ignore[index]
     return groups
@@ -386,13 +390,6 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
         trained = {utterances[i].emotion for i in fold.train}
         require(trained, f"fold {number} of {protocol} has no training sample of")
     require({utterances[i].emotion for fold in folds for i in fold.test}, f"no fold of {protocol} tests")
-
-
-def _speaker_overlap(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> bool | None:
-    def voices(indices: Iterable[int]) -> set[str]:
-        return {utterances[i].voice for i in indices}
-
-    return any_overlap(speakers_overlap(voices(f.test), voices((*f.train, *f.dev))) for f in folds)
 
 
 def _hash(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> str:

@@ -1,4 +1,4 @@
-"""The demo corpus: same bits from a seed, the pitch and cues asked for, and no cue in the level."""
+"""The demo corpus: the same bits from a seed, the given pitch and cues, and no cue in the level."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_waveforms_are_finite_in_range_and_of_varied_length(spoken: dict[str, li
     assert seconds.std() > 0.3
 
 
-def test_the_level_tells_nothing_of_the_emotion(spoken: dict[str, list[Floats]]) -> None:
+def test_the_level_does_not_depend_on_the_emotion(spoken: dict[str, list[Floats]]) -> None:
     db = {emotion: [10 * np.log10(np.mean(w**2)) for w in waveforms] for emotion, waveforms in spoken.items()}
     means, spread = [np.mean(d) for d in db.values()], np.mean([np.std(d) for d in db.values()])
     assert spread > 2
@@ -90,13 +90,13 @@ def test_the_level_tells_nothing_of_the_emotion(spoken: dict[str, list[Floats]])
 
 
 @pytest.mark.parametrize(("pitch_hz", "semitones"), [(110.0, 0.0), (110.0, 5.0), (210.0, 0.0), (210.0, -4.0)])
-def test_the_voice_has_the_pitch_that_was_asked_for(pitch_hz: float, semitones: float) -> None:
+def test_the_voice_has_the_given_pitch(pitch_hz: float, semitones: float) -> None:
     level = PLAIN._replace(pitch=semitones, span=-9.0, slope=1.0)
     measured = np.median(pitch_track(speak(voice_at(pitch_hz), level, default_rng(1))))
     assert measured == pytest.approx(pitch_hz * 2 ** (semitones / 12), rel=0.03)
 
 
-def test_each_cue_moves_what_it_names() -> None:
+def test_each_cue_changes_its_measure() -> None:
     def say(**manner: float) -> list[Floats]:
         who = voice_at(120.0)
         return [speak(who, PLAIN._replace(**manner), default_rng(seed)) for seed in range(4)]
@@ -166,12 +166,12 @@ def test_files_are_read_back_with_their_speaker_emotion_and_sex(tmp_path: Path) 
     assert [u.id for u in utterances] == [f"demo/S0{s}_{e}_01" for s in (1, 2) for e in sorted(EMOTIONS)]
     assert {(u.speaker, u.sex) for u in utterances} == {("S01", "f"), ("S02", "m")}
     assert all(u.emotion == u.label == u.file.stem.split("_")[1] for u in utterances)
-    heard = read_audio(utterances[-1].file)
-    np.testing.assert_allclose(heard, utterance(2, "sad", 1), atol=2 / 2**15)
+    decoded = read_audio(utterances[-1].file)
+    np.testing.assert_allclose(decoded, utterance(2, "sad", 1), atol=2 / 2**15)
     assert "8 of 640" in check_corpus("demo", tmp_path).summary
 
 
-def test_an_interrupted_synthesis_goes_on_to_the_same_files(tmp_path: Path) -> None:
+def test_an_interrupted_synthesis_is_completed_to_the_same_files(tmp_path: Path) -> None:
     def interrupt(done: int, _: int) -> None:
         if done == 3:
             raise KeyboardInterrupt

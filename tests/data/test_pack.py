@@ -1,4 +1,4 @@
-"""A pack plays back what decoding hears; it is made once, whole or not at all, and never over other work."""
+"""Packs: they hold the decoded waveforms, are made once and whole, and never replace other files."""
 
 import json
 import os
@@ -10,57 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from five_recordings import Recordings, error, make_recordings, parts, snapshot, utterance
 
 from emospec.audio.reader import read_audio
 from emospec.data.corpora.user import UserCorpus
 from emospec.data.pack import Pack, prepare
 from emospec.data.pack_index import PACK_FORMAT, PackIndex, Skipped, entries_from, read_index, write_index
-from emospec.data.utterances import Utterance
-from emospec.errors import PackError
-
-Recordings = list[Utterance]
-
-
-def utterance(file: Path, **facts: object) -> Utterance:
-    return replace(Utterance(f"own/{file.stem}", "own", file, "ann", "happy", "joy"), **facts)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Recordings:
-    """Five recordings: `a` and `b` of 16-bit mono 16 kHz, the others of another kind each."""
-    rng = np.random.default_rng(0)
-    audio = tmp_path / "audio"
-    audio.mkdir()
-    kinds = [
-        ("a", 16_000, 1, "PCM_16"),
-        ("b", 16_000, 1, "PCM_16"),
-        ("c", 44_100, 1, "PCM_16"),
-        ("d", 16_000, 2, "PCM_16"),
-        ("e", 16_000, 1, "PCM_24"),
-    ]
-    for name, rate, channels, subtype in kinds:
-        samples = rng.uniform(-1, 1, (rng.integers(800, 3000), channels))
-        soundfile.write(audio / f"{name}.wav", samples, rate, subtype)
-    return [utterance(audio / f"{name}.wav") for name, *_ in kinds]
+    return make_recordings(tmp_path / "audio")
 
 
-def error(act: Callable[[], object]) -> str:
-    with pytest.raises(PackError) as caught:
-        act()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def parts(folder: Path) -> list[str]:
-    return [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")]
-
-
-def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
-
-
-def test_a_pack_plays_back_what_decoding_hears(recordings: Recordings, tmp_path: Path) -> None:
+def test_a_pack_returns_the_decoded_waveforms(recordings: Recordings, tmp_path: Path) -> None:
     made, new = prepare(recordings, tmp_path / "deep" / "pack")
     assert new
     pack = Pack(str(tmp_path / "deep" / "pack"))
@@ -68,14 +31,14 @@ def test_a_pack_plays_back_what_decoding_hears(recordings: Recordings, tmp_path:
     assert pack.utterances == recordings
     assert pack.digest == made.digest
     assert pack.skipped == []
-    for i, heard in enumerate(read_audio(u.file) for u in recordings):
+    for i, decoded in enumerate(read_audio(u.file) for u in recordings):
         waveform = pack.waveform(i)
         assert waveform.dtype == np.float32
-        np.testing.assert_array_equal(waveform, heard)
+        np.testing.assert_array_equal(waveform, decoded)
     assert pack.seconds == pytest.approx(sum(len(read_audio(u.file)) for u in recordings) / 16_000)
 
 
-def test_a_waveform_is_the_callers_own(recordings: Recordings, tmp_path: Path) -> None:
+def test_each_call_returns_a_new_waveform(recordings: Recordings, tmp_path: Path) -> None:
     pack, _ = prepare(recordings, tmp_path / "pack")
     for i in range(len(pack)):
         before = pack.waveform(i).copy()
@@ -83,19 +46,19 @@ def test_a_waveform_is_the_callers_own(recordings: Recordings, tmp_path: Path) -
         np.testing.assert_array_equal(pack.waveform(i), before)
 
 
-def test_integers_hold_only_what_they_hold_exactly(recordings: Recordings, tmp_path: Path) -> None:
+def test_only_16_bit_mono_at_16_khz_is_stored_as_integers(recordings: Recordings, tmp_path: Path) -> None:
     pack, _ = prepare(recordings, tmp_path / "pack")
     assert [entry.store for entry in pack.entries] == ["int16", "int16", "float32", "float32", "float32"]
 
 
-def test_a_pack_of_one_kind_needs_no_other_store(recordings: Recordings, tmp_path: Path) -> None:
+def test_a_pack_may_have_one_store_alone(recordings: Recordings, tmp_path: Path) -> None:
     for kind, few in (("int16", recordings[:2]), ("float32", recordings[2:])):
         pack, _ = prepare(few, tmp_path / kind)
         assert {entry.store for entry in pack.entries} == {kind}
         np.testing.assert_array_equal(pack.waveform(1), read_audio(few[1].file))
 
 
-def test_stretches_of_one_file_are_utterances_of_their_own(recordings: Recordings, tmp_path: Path) -> None:
+def test_parts_of_one_file_are_separate_utterances(recordings: Recordings, tmp_path: Path) -> None:
     file = recordings[0].file
     ends = (0.0, 0.01, 0.03, None)
     stretches = [
@@ -107,8 +70,8 @@ def test_stretches_of_one_file_are_utterances_of_their_own(recordings: Recording
     np.testing.assert_array_equal(np.concatenate([pack.waveform(i) for i in range(3)]), read_audio(file))
 
 
-def test_facts_of_utterances_survive(recordings: Recordings, tmp_path: Path) -> None:
-    told = replace(
+def test_every_field_of_an_utterance_is_stored(recordings: Recordings, tmp_path: Path) -> None:
+    complete = replace(
         recordings[0],
         sex="f",
         language="de",
@@ -118,8 +81,8 @@ def test_facts_of_utterances_survive(recordings: Recordings, tmp_path: Path) -> 
         split="dev",
         end=0.04,
     )
-    assert prepare([told], tmp_path / "pack")[0].utterances == [told]
-    assert Pack(tmp_path / "pack").utterances == [told]
+    assert prepare([complete], tmp_path / "pack")[0].utterances == [complete]
+    assert Pack(tmp_path / "pack").utterances == [complete]
 
 
 def test_a_valid_pack_is_left_alone(recordings: Recordings, tmp_path: Path) -> None:
@@ -132,9 +95,7 @@ def test_a_valid_pack_is_left_alone(recordings: Recordings, tmp_path: Path) -> N
     assert snapshot(folder) == before
 
 
-def test_frames_that_training_keeps_in_a_pack_do_not_make_it_another(
-    recordings: Recordings, tmp_path: Path
-) -> None:
+def test_stored_frames_leave_a_pack_valid(recordings: Recordings, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     prepare(recordings, folder)
     (folder / "frames-log-mel-1400-v1-0123456789ab.f32").touch()
@@ -207,7 +168,7 @@ def test_a_folder_that_is_no_pack_is_never_replaced(recordings: Recordings, tmp_
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_own_corpora_and_their_terms_are_kept(recordings: Recordings, tmp_path: Path) -> None:
+def test_user_corpora_and_their_licences_are_kept(recordings: Recordings, tmp_path: Path) -> None:
     calls = UserCorpus("calls", "csv", "CC BY 4.0")
     prepare(recordings, tmp_path / "pack", user_corpora=[calls])
     assert Pack(tmp_path / "pack").user_corpora == {"calls": calls}
@@ -225,136 +186,26 @@ def test_own_corpora_and_their_terms_are_kept(recordings: Recordings, tmp_path: 
     assert prepare(recordings[:2], tmp_path / "pack")[1]
 
 
-def test_silent_utterances_are_noted(recordings: Recordings, tmp_path: Path) -> None:
+def test_silent_utterances_are_listed(recordings: Recordings, tmp_path: Path) -> None:
     soundfile.write(recordings[1].file, np.full(9000, 0.0009), 16_000)
     soundfile.write(recordings[2].file, np.full(9000, 0.0011), 16_000)
     prepare(recordings, tmp_path / "pack")
     assert Pack(tmp_path / "pack").silent == [recordings[1].id]
 
 
-def test_the_digest_tells_samples_and_order_apart(recordings: Recordings, tmp_path: Path) -> None:
-    one, _ = prepare(recordings, tmp_path / "one")
+def test_the_digest_depends_on_samples_and_order(recordings: Recordings, tmp_path: Path) -> None:
+    first, _ = prepare(recordings, tmp_path / "one")
     same, _ = prepare(recordings, tmp_path / "same")
     reordered, _ = prepare(recordings[::-1], tmp_path / "reordered")
     shorter, _ = prepare([*recordings[:-1], replace(recordings[-1], end=0.02)], tmp_path / "shorter")
-    assert one.digest == same.digest
-    assert len({one.digest, reordered.digest, shorter.digest}) == 3
+    assert first.digest == same.digest
+    assert len({first.digest, reordered.digest, shorter.digest}) == 3
 
 
 def test_progress_counts_to_the_end(recordings: Recordings, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     prepare(recordings, tmp_path / "pack", progress=lambda done, all_: calls.append((done, all_)))
     assert calls == [(k, 5) for k in range(1, 6)]
-
-
-class Stop(BaseException):
-    """As KeyboardInterrupt, but not pytest's."""
-
-
-def stop_at_three(done: int, _: int) -> None:
-    if done == 3:
-        raise Stop
-
-
-def test_an_interrupted_prepare_leaves_nothing(recordings: Recordings, tmp_path: Path) -> None:
-    folder = tmp_path / "pack"
-    with pytest.raises(Stop):
-        prepare(recordings, folder, progress=stop_at_three)
-    assert not folder.exists()
-    assert not parts(folder)
-    assert prepare(recordings, folder)[1]
-
-
-def test_a_valid_pack_survives_a_failed_prepare(recordings: Recordings, tmp_path: Path) -> None:
-    folder = tmp_path / "pack"
-    prepare(recordings[:2], folder)
-    before = snapshot(folder)
-    with pytest.raises(Stop):
-        prepare(recordings, folder, replace=True, progress=stop_at_three)
-    error(lambda: prepare([*recordings, utterance(tmp_path / "missing.wav")], folder, replace=True))
-    assert snapshot(folder) == before
-    assert not parts(folder)
-
-
-def test_what_a_killed_prepare_left_is_cleaned_up(recordings: Recordings, tmp_path: Path) -> None:
-    for name in ("new", "old"):  # as between moving the old pack away and the new one there
-        (tmp_path / "pack.part" / name).mkdir(parents=True)
-        (tmp_path / "pack.part" / name / "int16-00000.bin").write_bytes(b"half")
-    (tmp_path / "pack.part" / "int16.bin").write_bytes(b"as earlier versions left it")
-    pack, made = prepare(recordings, tmp_path / "pack")
-    assert made
-    assert len(pack) == len(recordings)
-    assert not parts(tmp_path / "pack")
-
-
-def test_a_pack_that_was_moved_away_comes_back(
-    recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "pack"
-    prepare(recordings[:2], folder)
-    before = snapshot(folder)
-    move = os.replace
-
-    def fail(source: Path, target: Path) -> None:
-        if Path(source).name == "new":
-            raise Stop
-        move(source, target)
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(Stop):
-        prepare(recordings, folder, replace=True)
-    assert snapshot(folder) == before
-    assert not parts(folder)
-
-
-def test_two_calls_at_once_do_not_harm_each_other(recordings: Recordings, tmp_path: Path) -> None:
-    tried: list[str] = []
-
-    def once_more(*_: int) -> None:
-        tried.append(error(lambda: prepare(recordings, tmp_path / "pack")))
-
-    pack, _ = prepare(recordings, tmp_path / "pack", progress=once_more)
-    assert "another call makes it still" in tried[0]
-    assert len(pack) == len(recordings)
-    assert not parts(tmp_path / "pack")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"thesis.txt": "years of work"},
-        {},
-        {"index.json": "{}"},
-        {"index.json": "{}", "int16.bin": "", "float32.bin": "", "thesis.txt": "years of work"},
-    ],
-    ids=["files", "nothing", "another index.json", "a pack and files"],
-)
-def test_a_folder_that_is_no_pack_is_refused_and_untouched(
-    recordings: Recordings, tmp_path: Path, content: dict[str, str]
-) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for name, text in content.items():
-        (folder / name).write_text(text)
-    before = snapshot(folder)
-    assert "Name another folder" in error(lambda: prepare(recordings, folder))
-    assert snapshot(folder) == before
-
-
-def test_a_file_in_the_place_of_a_pack_is_refused_and_untouched(
-    recordings: Recordings, tmp_path: Path
-) -> None:
-    (tmp_path / "pack").write_text("mine")
-    assert "is not a pack" in error(lambda: prepare(recordings, tmp_path / "pack"))
-    assert (tmp_path / "pack").read_text() == "mine"
-
-
-def test_a_link_to_a_pack_stays_a_link(recordings: Recordings, tmp_path: Path) -> None:
-    prepare(recordings[:2], tmp_path / "disk")
-    (tmp_path / "pack").symlink_to(tmp_path / "disk")
-    assert prepare(recordings, tmp_path / "pack", replace=True)[1]
-    assert (tmp_path / "pack").is_symlink()
-    assert len(Pack(tmp_path / "disk")) == 5
 
 
 def shorten(folder: Path, name: str) -> None:
@@ -392,7 +243,7 @@ def test_a_damaged_pack_is_refused_and_made_again(
     np.testing.assert_array_equal(Pack(folder).waveform(4), read_audio(recordings[4].file))
 
 
-def test_a_pack_whose_index_is_one_line_is_read_too(recordings: Recordings, tmp_path: Path) -> None:
+def test_an_index_of_one_line_is_read(recordings: Recordings, tmp_path: Path) -> None:
     made, _ = prepare(recordings, tmp_path / "pack")
     rewrite_index(tmp_path / "pack", lambda index: None)
     assert "\n" not in (tmp_path / "pack" / "index.json").read_text()
@@ -400,7 +251,7 @@ def test_a_pack_whose_index_is_one_line_is_read_too(recordings: Recordings, tmp_
     assert not prepare(recordings, tmp_path / "pack")[1]
 
 
-def test_an_utterance_without_an_entry_is_damage(recordings: Recordings, tmp_path: Path) -> None:
+def test_an_utterance_without_an_entry_is_an_error(recordings: Recordings, tmp_path: Path) -> None:
     prepare(recordings, tmp_path / "pack")
     rewrite_index(tmp_path / "pack", lambda index: index["utterances"].pop())  # type: ignore[attr-defined]
     assert "not an entry for each utterance" in error(lambda: Pack(tmp_path / "pack"))
@@ -416,7 +267,7 @@ def test_a_pack_of_another_version_is_refused_and_made_again(recordings: Recordi
     assert prepare(recordings, folder)[1]
 
 
-def test_no_pack_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_pack_is_an_error_with_advice(tmp_path: Path) -> None:
     assert "`emospec prepare` makes one" in error(lambda: Pack(tmp_path))
     assert "`emospec prepare` makes one" in error(lambda: Pack(tmp_path / "missing"))
 
@@ -429,7 +280,7 @@ def with_bad(recordings: Recordings, tmp_path: Path) -> Recordings:
     return recordings
 
 
-def test_bad_recordings_are_an_error_that_counts_them(with_bad: Recordings, tmp_path: Path) -> None:
+def test_bad_recordings_are_counted_in_an_error(with_bad: Recordings, tmp_path: Path) -> None:
     message = error(lambda: prepare(with_bad, tmp_path / "pack"))
     assert message.startswith(f"2 of 5 recordings cannot be used, the first: {with_bad[1].file}: ")
     assert "--skip-bad" in message
@@ -437,7 +288,7 @@ def test_bad_recordings_are_an_error_that_counts_them(with_bad: Recordings, tmp_
     assert not parts(tmp_path / "pack")
 
 
-def test_bad_recordings_may_be_left_out_and_are_recorded(with_bad: Recordings, tmp_path: Path) -> None:
+def test_bad_recordings_can_be_skipped_and_are_listed(with_bad: Recordings, tmp_path: Path) -> None:
     pack, _ = prepare(with_bad, tmp_path / "pack", skip_bad=True)
     assert [u.id for u in pack.utterances] == ["own/a", "own/c", "own/e"]
     np.testing.assert_array_equal(pack.waveform(2), read_audio(with_bad[4].file))
@@ -447,7 +298,7 @@ def test_bad_recordings_may_be_left_out_and_are_recorded(with_bad: Recordings, t
     assert not prepare(with_bad, tmp_path / "pack", skip_bad=True)[1]
 
 
-def test_a_pack_that_left_some_out_does_not_do_where_none_may_be(
+def test_a_pack_with_skipped_recordings_is_invalid_without_skip_bad(
     with_bad: Recordings, tmp_path: Path
 ) -> None:
     prepare(with_bad, tmp_path / "pack", skip_bad=True)
@@ -455,7 +306,7 @@ def test_a_pack_that_left_some_out_does_not_do_where_none_may_be(
     assert len(Pack(tmp_path / "pack")) == 3
 
 
-def test_a_mended_recording_is_taken_in(with_bad: Recordings, tmp_path: Path) -> None:
+def test_a_mended_recording_is_added(with_bad: Recordings, tmp_path: Path) -> None:
     prepare(with_bad, tmp_path / "pack", skip_bad=True)
     for bad in (with_bad[1], with_bad[3]):
         shutil.copy(with_bad[0].file, bad.file)
@@ -464,14 +315,14 @@ def test_a_mended_recording_is_taken_in(with_bad: Recordings, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])
-def test_nothing_but_bad_recordings_is_an_error(tmp_path: Path, skip_bad: bool) -> None:
+def test_only_bad_recordings_are_an_error(tmp_path: Path, skip_bad: bool) -> None:
     missing = [utterance(tmp_path / f"{k}.wav") for k in range(3)]
     message = error(lambda: prepare(missing, tmp_path / "pack", skip_bad=skip_bad))
     assert message.startswith("3 of 3 recordings cannot be used")
     assert message.endswith(". Mend them")  # --skip-bad would leave nothing
 
 
-def test_no_utterances_and_utterances_of_one_id_are_errors(recordings: Recordings, tmp_path: Path) -> None:
+def test_no_utterances_and_repeated_ids_are_errors(recordings: Recordings, tmp_path: Path) -> None:
     assert "no utterances" in error(lambda: prepare([], tmp_path / "pack"))
     assert "2 utterances are called own/a" in error(
         lambda: prepare([*recordings, recordings[0]], tmp_path / "pack")

@@ -1,4 +1,4 @@
-"""What `emospec prepare` takes and says: own corpora and their terms, labels, doubts, packs of other utterances."""
+"""The command `emospec prepare`: user corpora, licences, labels, warnings and packs of other utterances."""
 
 import json
 from collections.abc import Callable
@@ -47,19 +47,19 @@ def calls(tmp_path: Path) -> Path:
     return tmp_path / "calls.csv"
 
 
-def test_own_corpora_are_named_pooled_and_licensed(calls: Path, tmp_path: Path) -> None:
+def test_user_corpora_are_named_pooled_and_licensed(calls: Path, tmp_path: Path) -> None:
     lab = tmp_path / "lab" / "sad" / "eve"
     lab.mkdir(parents=True)
     soundfile.write(lab / "x.wav", tone(200, 1), 16_000)
     asked = ("prepare", f"csv:calls={calls}", f"folders:lab={tmp_path / 'lab'}", "--pack", tmp_path / "pack",
              "--licence", "calls=CC BY 4.0", "--licence", "lab=ours")  # fmt: skip
-    found = facts(*asked)
-    assert found["corpora"] == {"calls": "4 utterances, 2 speakers", "lab": "1 utterance, 1 speaker"}
-    assert found["own"] == [
+    prepared = facts(*asked)
+    assert prepared["corpora"] == {"calls": "4 utterances, 2 speakers", "lab": "1 utterance, 1 speaker"}
+    assert prepared["own"] == [
         {"name": "calls", "reader": "csv", "licence": "CC BY 4.0"},
         {"name": "lab", "reader": "folders", "licence": "ours"},
     ]
-    assert found["remarks"]["calls"] == [
+    assert prepared["remarks"]["calls"] == [
         "columns that are not read: 'duration', 'rater'",
         "licence CC BY 4.0",
     ]
@@ -68,12 +68,12 @@ def test_own_corpora_are_named_pooled_and_licensed(calls: Path, tmp_path: Path) 
     assert facts(*asked)["made"] is False
 
 
-def test_labels_and_what_became_of_them_are_printed(calls: Path, tmp_path: Path) -> None:
-    told = run("prepare", f"csv:calls={calls}", "--pack", tmp_path / "pack")
-    assert "calls: Joy -> happy 1, anger -> angry 1, happy 1" in told
-    assert "calls: no emotion that emospec knows, so classes of their own: puzzled 1" in told
-    assert "calls: columns that are not read: 'duration', 'rater'" in told
-    assert "calls: licence not stated: --licence records it" in told
+def test_labels_and_their_emotions_are_printed(calls: Path, tmp_path: Path) -> None:
+    output = run("prepare", f"csv:calls={calls}", "--pack", tmp_path / "pack")
+    assert "calls: Joy -> happy 1, anger -> angry 1, happy 1" in output
+    assert "calls: no emotion that emospec knows, so classes of their own: puzzled 1" in output
+    assert "calls: columns that are not read: 'duration', 'rater'" in output
+    assert "calls: licence not stated: --licence records it" in output
     labels = facts("prepare", f"csv:calls={calls}", "--pack", tmp_path / "pack")["labels"]
     assert labels[-1] == {
         "corpus": "calls",
@@ -84,7 +84,7 @@ def test_labels_and_what_became_of_them_are_printed(calls: Path, tmp_path: Path)
     }
 
 
-def test_silent_tiny_overlong_and_unknown_speakers_are_told(calls: Path, tmp_path: Path) -> None:
+def test_warnings_name_silent_tiny_overlong_and_unknown_speakers(calls: Path, tmp_path: Path) -> None:
     asked = ("prepare", f"csv:calls={calls}", "--pack", tmp_path / "pack")
     warnings = facts(*asked)["warnings"]
     assert [(w["kind"], w["utterances"], w["example"]) for w in warnings] == [
@@ -100,7 +100,7 @@ def test_silent_tiny_overlong_and_unknown_speakers_are_told(calls: Path, tmp_pat
     assert "--set data.protocol=dai2019" in lines[3]
 
 
-def test_what_is_not_doubtful_is_not_told(tmp_path: Path) -> None:
+def test_there_is_no_warning_without_reason(tmp_path: Path) -> None:
     for name, seconds in (("a", 0.48), ("b", 14.0)):
         place = tmp_path / "lab" / "joy" / name
         place.mkdir(parents=True)
@@ -108,9 +108,7 @@ def test_what_is_not_doubtful_is_not_told(tmp_path: Path) -> None:
     assert facts("prepare", f"folders={tmp_path / 'lab'}", "--pack", tmp_path / "pack")["warnings"] == []
 
 
-def test_a_pack_of_other_recordings_stays_unless_replace_is_asked(
-    calls: Path, tmp_path: Path, error: Says
-) -> None:
+def test_a_pack_of_other_recordings_needs_replace(calls: Path, tmp_path: Path, error: Says) -> None:
     folder = tmp_path / "pack"
     run("prepare", f"csv:calls={calls}", "--pack", folder)
     assert "was valid already" in run("prepare", f"csv:calls={calls}", "--pack", folder)
@@ -141,7 +139,7 @@ def test_a_pack_of_other_recordings_stays_unless_replace_is_asked(
         (["emodb={}", "--licence", "CC0"], "Other corpora have their own"),
     ],
 )
-def test_mistakes_are_a_line(
+def test_mistakes_are_errors_of_one_line(
     words: list[str], message: str, calls: Path, tmp_path: Path, error: Says
 ) -> None:
     asked = [word.format(calls) for word in words]
@@ -149,14 +147,14 @@ def test_mistakes_are_a_line(
     assert not (tmp_path / "pack").exists()
 
 
-def test_check_says_which_columns_are_not_read(calls: Path) -> None:
+def test_the_check_lists_unread_columns(calls: Path) -> None:
     assert "columns that are not read: 'duration', 'rater'" in run("corpora", "check", "csv:calls", calls)
     assert facts("corpora", "check", "csv", calls)["remarks"] == [
         "columns that are not read: 'duration', 'rater'"
     ]
 
 
-def test_all_that_is_bad_is_not_to_be_left_out(calls: Path, tmp_path: Path, error: Says) -> None:
+def test_a_corpus_of_bad_recordings_cannot_be_skipped(calls: Path, tmp_path: Path, error: Says) -> None:
     (tmp_path / "bad.csv").write_text("file,speaker,emotion\ncalls.csv,ann,sad\n")
     for more in ((), ("--skip-bad",)):
         message = error("prepare", f"csv={tmp_path / 'bad.csv'}", "--pack", tmp_path / "pack", *more)

@@ -1,4 +1,4 @@
-"""Shards hold what was written, cut where they should be; windows of them see every utterance once an epoch."""
+"""Shards are read back as written, and windows of them give every utterance once an epoch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import emospec
 from conftest import SHORT
-from emospec.data import shards as room
+from emospec.data import shards as module
 from emospec.data.pack import Pack, prepare
 from emospec.data.shards import Shards, ShardWriter, first_items
 from emospec.data.utterances import Utterance
@@ -26,35 +26,35 @@ SMALL = 40_000
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SHARD_BYTES", SMALL)
+    monkeypatch.setattr(module, "SHARD_BYTES", SMALL)
     monkeypatch.setattr(frame_store, "SHARD_BYTES", SMALL)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 60_000), min_size=1, max_size=30))
-def test_what_is_written_is_read_whatever_the_sizes(
+def test_shards_of_any_sizes_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     items = [np.full(n, k, "<i2") for k, n in enumerate(lengths)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "SHARD_BYTES", SMALL)
+        patch.setattr(module, "SHARD_BYTES", SMALL)
         writer = ShardWriter(folder, "a", "bin")
         for item in items:
             writer.write(item)
         writer.close()
-        found = Shards(folder, "a", "bin", np.dtype("<i2"), np.array(lengths))
-    assert [found.path(k) for k in range(len(found))] == sorted(folder.iterdir())
+        stored = Shards(folder, "a", "bin", np.dtype("<i2"), np.array(lengths))
+    assert [stored.path(k) for k in range(len(stored))] == sorted(folder.iterdir())
     for k, item in enumerate(items):
-        np.testing.assert_array_equal(found[k], item)
-    for k in range(len(found)):
-        assert found.size(k) == found.path(k).stat().st_size
-        assert found.size(k) <= SMALL or found.firsts[k + 1] == found.firsts[k] + 1
+        np.testing.assert_array_equal(stored[k], item)
+    for k in range(len(stored)):
+        assert stored.size(k) == stored.path(k).stat().st_size
+        assert stored.size(k) <= SMALL or stored.firsts[k + 1] == stored.firsts[k] + 1
         if k:
-            assert found.size(k - 1) + 2 * lengths[found.firsts[k]] > SMALL
+            assert stored.size(k - 1) + 2 * lengths[stored.firsts[k]] > SMALL
 
 
-def test_no_items_have_no_shards(tmp_path: Path) -> None:
+def test_no_items_make_no_shards(tmp_path: Path) -> None:
     assert first_items(np.array([], np.int64)).tolist() == []
     assert len(Shards(tmp_path, "a", "bin", np.dtype("<i2"), np.array([], np.int64))) == 0
 
@@ -67,9 +67,9 @@ def test_a_pack_and_its_frames_are_the_same_in_shards(
     assert len(list(pack.folder.glob("int16-*.bin"))) > 10
     assert pack.digest == hum_pack.digest
     frontend = LogSpectrogram("log-mel")
-    told: list[int] = []
-    store = FrameStore(pack, frontend, lambda done, _: told.append(done))
-    assert told[-1] == len(pack)
+    progress: list[int] = []
+    store = FrameStore(pack, frontend, lambda done, _: progress.append(done))
+    assert progress[-1] == len(pack)
     assert len(list(pack.folder.glob("frames-*.f32"))) > 10
     missing = sorted(pack.folder.glob("frames-*.f32"))[3]
     held = missing.read_bytes()
@@ -90,7 +90,7 @@ def test_a_pack_and_its_frames_are_the_same_in_shards(
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_the_corpus_is_in_windows_where_that_is_asked(
+def test_the_corpus_is_read_in_windows_on_request(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pack").mkdir()
@@ -115,7 +115,7 @@ def test_the_corpus_is_in_windows_where_that_is_asked(
     assert all(path.is_file() for path in read)
 
 
-def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
+def test_windows_give_every_item_once_an_epoch() -> None:
     shards = np.repeat(np.arange(10), 7)
     windows = ShardWindows(shards, 3, seed=5)
     stream = np.concatenate([batch_indices(step, 70, 16, 5, windows) for step in range(70 * 3 // 16)])
@@ -129,9 +129,11 @@ def test_windows_see_everything_once_and_one_window_at_a_time() -> None:
     for epoch in epochs:
         assert sorted(epoch) == list(range(70))
         for first in range(0, 70, 21):
-            own = shards[epoch[first : first + 21]]
-            assert len(set(own)) == (3 if first < 63 else 1)
-            assert np.any(np.diff(own) < 0) or len(set(own)) == 1, "not shuffled within the window"
+            in_window = shards[epoch[first : first + 21]]
+            assert len(set(in_window)) == (3 if first < 63 else 1)
+            assert np.any(np.diff(in_window) < 0) or len(set(in_window)) == 1, (
+                "not shuffled within the window"
+            )
     assert epochs[0].tolist() != epochs[1].tolist()
     again = ShardWindows(shards, 3, seed=5)
     assert batch_indices(9, 70, 16, 5, again).tolist() == stream[9 * 16 : 10 * 16].tolist()

@@ -6,12 +6,18 @@ one test to tests/data/test_corpora.py. Recordings of your own need no file: `cs
 No audio is opened, but to compare two recordings of one id and to see how files begin.
 """
 
+import filecmp
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from emospec.audio.discovery import count_unsupported, describe_unsupported
-from emospec.audio.reader import find_files
+from emospec.audio.reader import find_files, read_audio
 from emospec.data.corpora import (
     crema_d,
     demo,
@@ -26,23 +32,10 @@ from emospec.data.corpora import (
     tess,
 )
 from emospec.data.corpora.check import CorpusCheck, check_counts, file_warnings
-from emospec.data.corpora.copies import without_copies
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.corpora.user import USER_READERS, UserCorpus, split_name
 from emospec.data.utterances import Utterance
-from emospec.errors import CorpusError, did_you_mean
-
-__all__ = [
-    "CORPORA",
-    "Corpus",
-    "CorpusCheck",
-    "check_corpus",
-    "check_counts",
-    "corpus_remarks",
-    "get_corpus",
-    "read_corpus",
-    "user_corpus",
-]
+from emospec.errors import AudioError, CorpusError, did_you_mean
 
 _READERS = (iemocap, emodb, ravdess, crema_d, nemo, tess, savee, emovo, demo, manifest, folders)
 CORPORA: dict[str, Corpus] = {reader.CORPUS.name: reader.CORPUS for reader in _READERS}
@@ -98,7 +91,7 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
         utterances = [
             replace(u, id=corpus.name + u.id.removeprefix(reader), corpus=corpus.name) for u in utterances
         ]
-    return without_copies(utterances, corpus.preferred, root)
+    return _without_copies(utterances, corpus.preferred, root)
 
 
 def check_corpus(name: str, root: str | Path) -> CorpusCheck:
@@ -133,3 +126,42 @@ def _audio_below(root: Path) -> str:
         return f"{len(files)} audio file{'s' if len(files) > 1 else ''}, such as {files[0].relative_to(root)}"
     others = ", ".join(f"{count} {suffix}" for suffix, count in count_unsupported(root).items())
     return f"no audio file that is read here, but {others}: convert them" if others else "no audio file"
+
+
+def _without_copies(utterances: Iterable[Utterance], preferred: Sequence[str], root: Path) -> list[Utterance]:
+    """Return one utterance of each id, in the order of ids; CorpusError where recordings of one id differ.
+
+    Of several, that in a preferred folder below the root is taken, and of those with equal samples and labels the
+    one that lies least deep. Recordings are opened only where two have one id.
+    """
+    kept: list[Utterance] = []
+    conflicts: list[tuple[Utterance, Utterance]] = []
+    for _, group in groupby(sorted(utterances, key=attrgetter("id")), attrgetter("id")):
+        copies = list(group)
+        in_preferred = [u for u in copies if not set(preferred).isdisjoint(u.file.parts[len(root.parts) :])]
+        first, *others = sorted(in_preferred or copies, key=lambda u: (len(u.file.parts), str(u.file)))
+        kept.append(first)
+        conflicts += [(first, other) for other in others if not _are_equal(first, other)][:1]
+    if conflicts:
+        first, other = conflicts[0]
+        more = f", and so for {len(conflicts)} ids" if len(conflicts) > 1 else ""
+        raise CorpusError(
+            f"two recordings are called {first.id}, and differ in their sound or labels{more}: "
+            f"{first.file} and {other.file}. Keep one of each"
+        )
+    return kept
+
+
+def _are_equal(first: Utterance, second: Utterance) -> bool:
+    """Return whether two utterances differ in the place of their file alone."""
+    if replace(second, file=first.file) != first:
+        return False
+    try:
+        if first.file.suffix.lower() == second.file.suffix.lower() and filecmp.cmp(
+            first.file, second.file, shallow=False
+        ):
+            return True
+        waveform, copy = (read_audio(u.file, u.start, u.end) for u in (first, second))
+    except (AudioError, OSError):
+        return False
+    return np.array_equal(waveform, copy)

@@ -171,9 +171,8 @@ class Voice:
 def draw_voice(female: bool, rng: Generator) -> Voice:
     """Draw a speaker: men near 115 Hz, women near 205 Hz with formants 16% higher."""
     decay_samples = rng.uniform(0.10, 0.35) * SAMPLE_RATE
-    room = rng.standard_normal(int(decay_samples)) * 1000.0 ** (
-        -np.arange(int(decay_samples)) / decay_samples
-    )
+    samples = int(decay_samples)
+    room = rng.standard_normal(samples) * 1000.0 ** (-np.arange(samples) / decay_samples)
     room *= 10 ** (rng.uniform(-24, -12) / 20) / np.sqrt(np.sum(room**2))
     room[0] = 1.0
     return Voice(
@@ -217,6 +216,7 @@ def babble(manner: Manner, rng: Generator) -> tuple[dict[str, _Floats], _Floats]
             parts.append((_PAUSE, rng.uniform(0.08, 0.25), 0.0))
     parts.append((_PAUSE, rng.uniform(0.06, 0.15), 0.0))
     sounds, seconds, accents = (np.array(column) for column in zip(*parts, strict=True))
+    # Scale the durations into the allowed range, and spread the sounds over steps of the tracks.
     seconds *= np.clip(seconds.sum(), _SHORTEST_SECONDS, _LONGEST_SECONDS) / seconds.sum()
     steps = np.diff(np.round(np.cumsum(seconds) * _TRACK_RATE).astype(int), prepend=0)
     tracks = np.repeat(sounds, steps, axis=0).T
@@ -225,11 +225,13 @@ def babble(manner: Manner, rng: Generator) -> tuple[dict[str, _Floats], _Floats]
 
 def pulse_train(f0: _Floats, gain: _Floats, jitter: float, rng: Generator) -> _Floats:
     """Return P, one windowed sinc per period, of f0 in Hz and gain: (samples,) -> (samples,)."""
+    # A pulse comes wherever the phase passes a whole number; jitter moves it, shimmer scales it.
     phase = np.cumsum(f0) / SAMPLE_RATE
     samples = np.arange(len(f0))
     at = np.interp(np.arange(1, int(phase[-1]) + 1), phase, samples)
     heights = np.interp(at, samples, gain) * (1 + 3 * jitter * rng.standard_normal(len(at)))
     at += jitter * SAMPLE_RATE / np.interp(at, samples, f0) * rng.standard_normal(len(at))
+    # Each pulse is a windowed sinc of 16 taps, so that it may fall between two samples.
     taps = np.floor(at).astype(int)[:, None] + np.arange(-7, 9)
     away = taps - at[:, None]
     weights = heights[:, None] * np.sinc(away) * np.cos(np.pi * away / 18) ** 2
@@ -240,6 +242,7 @@ def pulse_train(f0: _Floats, gain: _Floats, jitter: float, rng: Generator) -> _F
 def tract_response(formants: _Floats) -> _Complexes:
     """Return V of (frames, formants) in Hz, (frames, bins), with bandwidths that grow with frequency."""
     bandwidths = 45 + 0.03 * formants + 0.08 * np.maximum(formants - 4000, 0)
+    # Klatt 1980, eq. 2: the coefficients of each resonator; eq. 1: the cascade is the product of their poles.
     c = -np.exp(-2 * np.pi * bandwidths / SAMPLE_RATE)
     b = 2 * np.sqrt(-c) * np.cos(2 * np.pi * formants / SAMPLE_RATE)
     polynomial = np.zeros((len(formants), 1 + 2 * formants.shape[1]))
@@ -312,6 +315,7 @@ def speak(voice: Voice, manner: Manner, rng: Generator) -> _Floats:
 
 def record(voice: Voice, speech: _Floats, rng: Generator) -> _Floats:
     """Put speech in the speaker's room: echo, noise, and a gain that does not depend on the emotion."""
+    # Convolve with the room by transforms of a power of two that holds both.
     size = 1 << (len(speech) + len(voice.room)).bit_length()
     echoed = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(voice.room, size), size)[: len(speech)]
     f = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
@@ -323,19 +327,13 @@ def record(voice: Voice, speech: _Floats, rng: Generator) -> _Floats:
 
 
 def utterance(speaker: int, emotion: str, index: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return one utterance, a function of its arguments alone.
+    """Return an utterance, (samples,) in [-1, 1] at 16 kHz, 0.8 to 3 s; a function of its arguments alone.
 
     Args:
         speaker: 1 or more; odd numbers are women.
-        emotion: one of `EMOTIONS`.
+        emotion: one of `EMOTIONS`, else a CorpusError.
         index: 0 or more.
         seed: 0 or more; another seed gives other speakers.
-
-    Returns:
-        (samples,) in [-1, 1] at 16 kHz, 0.8 to 3 s.
-
-    Raises:
-        CorpusError: there is no such emotion.
 
     Example:
         >>> bool((utterance(1, "sad", 1) == utterance(1, "sad", 1)).all())
@@ -356,7 +354,7 @@ def synthesise(
     per_class: int = _PER_CLASS,
     progress: Progress | None = None,
 ) -> int:
-    """Write the corpus as `root/S01_happy_03.flac`: 16 kHz, 16 bits, mono.
+    """Write the corpus as `root/S01_happy_03.flac`: 16 kHz, 16 bits, mono; return the number of files.
 
     Each file depends on the seed and its own name alone: a rerun after an interruption, or a larger corpus
     of the same seed, gives the same bits. A file that holds them already is not touched.
@@ -368,19 +366,14 @@ def synthesise(
         per_class: utterances of each speaker and emotion, 1 to 99.
         progress: called with the number of files done and of all.
 
-    Returns:
-        The number of files.
-
     Raises:
         CorpusError: a number is out of range.
     """
-    for name, number, least, words in (
-        ("seed", seed, 0, "0 or more"),
-        ("speakers", speakers, 1, "1 to 99"),
-        ("per_class", per_class, 1, "1 to 99"),
-    ):
-        if number < least or (name != "seed" and number > 99):
-            raise CorpusError(f"{name} is {number}: choose {words}")
+    if seed < 0:
+        raise CorpusError(f"seed is {seed}: choose 0 or more")
+    for name, number in (("speakers", speakers), ("per_class", per_class)):
+        if not 1 <= number <= 99:
+            raise CorpusError(f"{name} is {number}: choose 1 to 99")
     root.mkdir(parents=True, exist_ok=True)
     plan = list(product(range(1, speakers + 1), EMOTIONS, range(1, per_class + 1)))
     for done, (speaker, emotion, index) in enumerate(plan, start=1):

@@ -9,8 +9,9 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from emospec.audio.kinds import without_suffix
 from emospec.data.corpora.corpus import Corpus
@@ -29,8 +30,10 @@ from emospec.table_cells import (
 )
 from emospec.vocabulary import common_emotion
 
-_SEXES: dict[str, Sex] = {"": "", "f": "f", "female": "f", "m": "m", "male": "m"}
-_SEX_WORDS = {"w": "f", "woman": "f", "man": "m"}
+_Word = TypeVar("_Word", bound=str)
+_SEXES: dict[str, Sex] = {
+    "": "", "f": "f", "female": "f", "w": "f", "woman": "f", "m": "m", "male": "m", "man": "m",
+}  # fmt: skip
 _SPLITS = {
     "": "", "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test",
 }  # fmt: skip
@@ -57,6 +60,7 @@ def read(root: Path) -> list[Utterance]:
             raise CorpusError(f"{where}: {len(row)} cells, but the header names {len(columns)} columns")
         cells = {name: cell_text(cell) for name, cell in zip(columns, row, strict=True) if name in COLUMNS}
         utterance = _utterance(path.parent, cells, where)
+        # One part of one recording may have one row: two would be two utterances of one id.
         key = (os.path.normpath(utterance.file), utterance.start, utterance.end)
         if key in seen:
             raise CorpusError(f"{where}: the same recording, start and end as line {seen[key]}. Keep one row")
@@ -155,12 +159,12 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         label=cells["emotion"],
         start=start or 0.0,
         end=end,
-        sex=_sex(cells, where),
+        sex=_one_of(_SEXES, cells, "sex", where),
         language=cells.get("language", ""),
         text=cells.get("text", ""),
         session=cells.get("session", ""),
         style=cells.get("style", ""),
-        split=_SPLITS[_one_of(_SPLITS, cells, "split", where)],
+        split=_one_of(_SPLITS, cells, "split", where),
     )
 
 
@@ -174,17 +178,13 @@ def _seconds(cells: dict[str, str], column: str, where: str) -> float | None:
     return value
 
 
-def _sex(cells: dict[str, str], where: str) -> Sex:
-    word = cells.get("sex", "")
-    return _SEXES[_one_of(_SEXES, cells | {"sex": _SEX_WORDS.get(word.lower(), word)}, "sex", where)]
-
-
-def _one_of(allowed: dict[str, Sex] | dict[str, str], cells: dict[str, str], column: str, where: str) -> str:
+def _one_of(meanings: Mapping[str, _Word], cells: dict[str, str], column: str, where: str) -> _Word:
     cell = cells.get(column, "")
-    if cell.lower() not in allowed:
-        words = ", ".join(filter(None, allowed))
+    word = cell.lower()
+    if word not in meanings:
+        words = ", ".join(filter(None, meanings))
         raise CorpusError(f"{where}: {column} {cell!r} is not one of {words}, or blank")
-    return cell.lower()
+    return meanings[word]
 
 
 CORPUS = Corpus(

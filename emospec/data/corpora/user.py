@@ -20,13 +20,7 @@ _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class UserCorpus:
-    """A corpus of the user's own.
-
-    Attributes:
-        name: as in its utterances' ids.
-        reader: one of `USER_READERS`.
-        licence: its terms of use, in words; empty where they are not stated.
-    """
+    """A corpus of the user's own, read by one of `USER_READERS`; its licence, in words, is empty where unknown."""
 
     name: str
     reader: str
@@ -34,10 +28,7 @@ class UserCorpus:
 
 
 def split_name(corpus: str) -> tuple[str, str]:
-    """Return the reader and the name of a corpus: `csv:calls` is read by `csv` and called `calls`.
-
-    Raises:
-        CorpusError: it has a name that it cannot have.
+    """Return the reader and the name of a corpus; CorpusError where it has a name that it cannot have.
 
     Example:
         >>> split_name("csv:calls"), split_name("emodb")
@@ -68,42 +59,30 @@ def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> lis
     terms: dict[str, str] = {}
     names = [corpus.name for corpus in corpora]
     for licence in licences:
-        name, text = _name_and_text(licence, names)
+        option = f"--licence {licence!r}"
+        if not names:
+            raise CorpusError(f"{option}: only csv and folders take one. Other corpora have their own")
+        name, equals, text = licence.partition("=")
+        if not (equals and _NAME.fullmatch(name)):
+            name, text = "", licence
+        elif name not in names:
+            hint = did_you_mean(name, names) or "."
+            raise CorpusError(
+                f"{option}: no corpus of your own is called {name!r}{hint} Named: {', '.join(names)}"
+            )
+        if not (text := " ".join(text.split())):
+            raise CorpusError(f"{option} is blank. Say the terms of use, such as 'CC BY 4.0'")
+        if not name and len(names) > 1:
+            raise CorpusError(f"{option}: say of which of {', '.join(names)}, as in {names[0]}={text}")
+        name = name or names[0]
         if name in terms:
             raise CorpusError(f"--licence: {name} has two. Give one")
         terms[name] = text
     return [replace(corpus, licence=terms.get(corpus.name, "")) for corpus in corpora]
 
 
-def _name_and_text(licence: str, names: Sequence[str]) -> tuple[str, str]:
-    """Return the corpus that a --licence is for, and its terms."""
-    if not names:
-        raise CorpusError(
-            f"--licence {licence!r}: only csv and folders take one. Other corpora have their own"
-        )
-    name, equals, text = licence.partition("=")
-    if not (equals and _NAME.fullmatch(name)):
-        name, text = "", licence
-    elif name not in names:
-        raise CorpusError(
-            f"--licence {licence!r}: no corpus of your own is called {name!r}{did_you_mean(name, list(names)) or '.'} "
-            f"Named: {', '.join(names)}"
-        )
-    if not (text := " ".join(text.split())):
-        raise CorpusError(f"--licence {licence!r} is blank. Say the terms of use, such as 'CC BY 4.0'")
-    if not name and len(names) > 1:
-        raise CorpusError(
-            f"--licence {licence!r}: say of which of {', '.join(names)}, as in {names[0]}={text}"
-        )
-    return name or names[0], text
-
-
 def read_user_corpora(folder: Path) -> dict[str, UserCorpus]:
-    """Return a pack's corpora of the user's own, by name.
-
-    Raises:
-        PackError: their file is damaged.
-    """
+    """Return a pack's corpora of the user's own, by name; PackError where their file is damaged."""
     path = folder / USER_CORPORA_FILE
     if not path.is_file():
         return {}
@@ -115,11 +94,7 @@ def read_user_corpora(folder: Path) -> dict[str, UserCorpus]:
 
 
 def write_user_corpora(folder: Path, corpora: Iterable[UserCorpus]) -> None:
-    """Write corpora so that `read_user_corpora` reads them.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write corpora so that `read_user_corpora` reads them; OutputError where that fails."""
     write_json(folder / USER_CORPORA_FILE, {"corpora": [asdict(corpus) for corpus in corpora]})
 
 
