@@ -67,7 +67,7 @@ class Batches:
         size, seed = self.task.training.batch_size, self.task.seed
         if self.windows:
             self.store.read_ahead(self.windows.shards_to_read(step * size))
-        whole = self.train[batch_indices(step, len(self.train), size, seed, self.windows)]
+        whole = self.train[batch_indices(step, len(self.train), size, seed, windows=self.windows)]
         indices = self.ranks.share(whole)
         frames, counts = self._frames(indices, step)
         targets, weights, total_weight = (

@@ -56,11 +56,12 @@ class FrameStore:
         counts = frame_count(pack.entries.samples)
         self.counts: NDArray[np.int64] = np.minimum(counts, frontend.max_frames or counts.max())
         name = f"frames-{frontend.kind}-{frontend.max_frames}-v{_STORE_VERSION}-{pack.digest[:12]}"
-        self._shards = Shards(pack.folder, name, "f32", np.dtype("<f4"), self.counts, self.bins)
+        float32 = np.dtype("<f4")
+        self._shards = Shards(pack.folder, name, "f32", float32, lengths=self.counts, width=self.bins)
         for shard in range(len(self._shards)):
             path = self._shards.path(shard)
             if not path.is_file() or path.stat().st_size != self._shards.size(shard):
-                self._write_shard(shard, path, pack, frontend, progress)
+                self._write_shard(shard, path, pack, frontend, progress=progress)
         self._device = torch.device("cpu")
         self._resident: Tensor | None = None
         self._reader = ThreadPoolExecutor(1, "read-ahead")

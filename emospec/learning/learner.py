@@ -55,7 +55,7 @@ class Learner(nn.Module):
 
     def __init__(
         self, kind: Kind, max_frames: int, classes: Sequence[str], seed: int = 0, design: Network | None = None,
-        own_mean: bool = False,
+        *, own_mean: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.classes = tuple(classes)

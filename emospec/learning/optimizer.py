@@ -39,7 +39,8 @@ class Adam:
         given = [(p, p.grad, *moments, steps) for p, moments, steps in state if p.grad is not None]
         parameters, gradients, means, squares, steps = (list(column) for column in zip(*given, strict=True))
         adamw(
-            parameters, gradients, means, squares, [], steps, fused=True, amsgrad=False, maximize=False,
+            parameters, gradients, exp_avgs=means, exp_avg_sqs=squares, max_exp_avg_sqs=[], state_steps=steps,
+            fused=True, amsgrad=False, maximize=False,
             beta1=_BETAS[0], beta2=_BETAS[1], lr=rate, weight_decay=self.weight_decay, eps=_EPSILON,
         )  # fmt: skip
 

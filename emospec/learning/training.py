@@ -88,7 +88,7 @@ def fit(
     reuse_freed_memory()
     keep_float32_whole()
     log = _tensorboard_log(RunFolder(folder).tensorboard) if tensorboard and Ranks().main else None
-    trainer = Trainer(learner, store, task, folder, training_device())
+    trainer = Trainer(learner, store, task, folder, device=training_device())
     if resume and trainer.folder.checkpoint.is_file():
         trainer.restore()
     begun, timed_from = trainer.state.step, 0.0
@@ -126,14 +126,15 @@ class Trainer:
         self.teacher: Distillation | None = None
         if task.loss.teacher:
             width = learner.network.fc1.in_features
-            self.teacher = Distillation(task.loss.teacher, task.names, task.train, width, task.seed).to(
-                device
+            heads = Distillation(
+                task.loss.teacher, task.names, task.train, summary_width=width, seed=task.seed
             )
+            self.teacher = heads.to(device)
         if task.training.start_from:
             take_weights(learner, Path(task.training.start_from))
         learner.to(device)
         learner.network.precision = getattr(torch, self.state.precision)
-        self.batches = Batches(store, task, learner, self.ranks, device)
+        self.batches = Batches(store, task, learner, self.ranks, device=device)
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
         self.optimizer = Adam(trained, task.training.weight_decay)
         self.average: Learner | None = None
@@ -173,11 +174,13 @@ class Trainer:
 
         # L = L_s + lambda L_c, and a teacher's loss where there is one.
         targets, weights, total = batch.targets, batch.weights, batch.total_weight
-        softmax_loss = weighted_cross_entropy(logits, targets, weights, settings.label_smoothing, total)
+        softmax_loss = weighted_cross_entropy(
+            logits, targets, weights, smoothing=settings.label_smoothing, total=total
+        )
         center_loss = self.learner.center_loss(z, targets, weights, total)
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
-            of_teacher = self.teacher(outputs, mask, utterance, batch.indices, batch.speed)
+            of_teacher = self.teacher(outputs, mask, utterance, indices=batch.indices, speed=batch.speed)
             loss = loss + settings.teacher_weight * batch.share * of_teacher
 
         # Weights move by the gradient of the whole mini-batch, then centres by its class means.

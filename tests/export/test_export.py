@@ -119,7 +119,7 @@ def test_silence_is_finite(graphs: Graphs, kind: Kind, batch: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_self_contained_and_tells_of_no_machine(graphs: Graphs, kind: Kind) -> None:
+def test_the_file_is_self_contained_and_names_no_machine(graphs: Graphs, kind: Kind) -> None:
     _, path = graphs(kind)
     model = onnx.load(path)
     inputs = {i.name: [d.dim_param for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
@@ -165,7 +165,7 @@ def test_no_crop_where_max_frames_is_0_and_a_wrong_graph_is_not_written(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_int8_is_near_and_hears_in_float(
+def test_int8_is_near_and_its_front_end_is_float(
     graphs: Graphs, tmp_path: Path, kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, path = graphs(kind)
@@ -178,8 +178,8 @@ def test_int8_is_near_and_hears_in_float(
     assert (tmp_path / "int8.onnx").stat().st_size < path.stat().st_size
     model = onnx.load(tmp_path / "int8.onnx")
     eighths = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    heard_in = {n.op_type for n in model.graph.node if eighths & set(n.input)}
-    assert heard_in == {"Conv", "MaxPool", "Transpose"}
+    rounded_nodes = {n.op_type for n in model.graph.node if eighths & set(n.input)}
+    assert rounded_nodes == {"Conv", "MaxPool", "Transpose"}
     assert not any(eighths & set(n.input) for n in model.graph.node if n.name.startswith("frontend/"))
     assert not re.search(rb"\.py\b|/tmp|/home|site-packages", (tmp_path / "int8.onnx").read_bytes())
 
@@ -201,7 +201,7 @@ def test_int8_refuses_what_it_cannot_use(graphs: Graphs, tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.full
-def test_weights_in_16_bits_say_nearly_the_same_from_half_the_file(
+def test_weights_in_16_bits_give_nearly_the_same_from_half_the_file(
     graphs: Graphs, tmp_path: Path, kind: Kind, int8: bool
 ) -> None:
     source, halved = tmp_path / "source.onnx", tmp_path / "halved.onnx"

@@ -1,4 +1,4 @@
-"""What `pip install emospec` gives, without extras: a model at work, no torch, and not much to install."""
+"""A plain `pip install emospec`, without extras: a model works, without torch, and little is installed."""
 
 import json
 import shutil
@@ -48,21 +48,21 @@ def test_every_verb_of_use_works_without_torch(
     soundfile.write(file, tone(880, 4.0), 16_000, subtype="FLOAT")
     expected = recognizer.predict(file)
 
-    told = ask(lean, "predict", file, "--model", hum_model, "--json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)[0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
-    told = ask(lean, "predict", file, "--json")
-    assert told.returncode == 0, told.stderr
-    assert told.stderr.startswith(b"model base: neutral, happy, angry, sad; learned from ")
-    assert json.loads(told.stdout)[0]["emotion"] in ("neutral", "happy", "angry", "sad")
-    told = ask(lean, "predict", "-", "--model", hum_model, "--int8", stdin=file.read_bytes())
-    assert told.returncode == 0, told.stderr
-    told = ask(lean, "embed", file, "--model", hum_model, "--out", tmp_path / "z.npz")
-    assert told.returncode == 0, told.stderr
+    result = ask(lean, "predict", file, "--model", hum_model, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    result = ask(lean, "predict", file, "--json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(b"model base: neutral, happy, angry, sad; learned from ")
+    assert json.loads(result.stdout)[0]["emotion"] in ("neutral", "happy", "angry", "sad")
+    result = ask(lean, "predict", "-", "--model", hum_model, "--int8", stdin=file.read_bytes())
+    assert result.returncode == 0, result.stderr
+    result = ask(lean, "embed", file, "--model", hum_model, "--out", tmp_path / "z.npz")
+    assert result.returncode == 0, result.stderr
     for more in ([], ["--speech"]):
-        told = ask(lean, "timeline", file, "--model", hum_model, "--format", "json", *more)
-        assert told.returncode == 0, told.stderr
-        assert json.loads(told.stdout)["duration_seconds"] == 4.0
+        result = ask(lean, "timeline", file, "--model", hum_model, "--format", "json", *more)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["duration_seconds"] == 4.0
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ def test_what_needs_an_extra_says_so(
 ) -> None:
     soundfile.write(lean / "a.wav", tone(880, 1.0), 16_000)
     model = ["--model", hum_model] if arguments[0] in ("listen", "timeline", "serve") else []
-    told = ask(lean, *arguments, *model)
-    assert told.returncode == 2
-    assert f"pip install '.[{extra}]'".encode() in told.stderr
-    assert told.stderr.count(b"\n") == 1
+    result = ask(lean, *arguments, *model)
+    assert result.returncode == 2
+    assert f"pip install '.[{extra}]'".encode() in result.stderr
+    assert result.stderr.count(b"\n") == 1
 
 
 def test_there_is_no_torch_and_it_is_small(lean: Path) -> None:
     code = "import importlib.util as u; print([n for n in ('torch', 'pandas', 'scipy', 'onnx') if u.find_spec(n)])"
-    told = subprocess.run([str(lean / "python"), "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout == "[]\n"
+    result = subprocess.run([str(lean / "python"), "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
     site = lean.parent / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     mine = [
         p

@@ -1,4 +1,4 @@
-"""Presets are the paper's numbers; every mistake in the settings is told, with the nearest right key."""
+"""Presets are the paper's numbers; every mistake in the settings is reported, with the nearest right key."""
 
 import tomllib
 from importlib import resources
@@ -182,25 +182,25 @@ def test_overrides_are_toml_values_or_bare_words() -> None:
         "data.protocol=folds:a=b.csv",
         "name=mine",
     ]
-    found = load_settings("dai2019-mel", overrides)
-    assert found.loss.center_weight == 0.0
-    assert found.training.steps == 50
-    assert found.training.learning_rate == 1e-3
-    assert found.training.precision == "float32"
-    assert found.data.classes == ["angry", "sad"]
-    assert found.data.protocol == "folds:a=b.csv"
-    assert found.name == "mine"
+    chosen = load_settings("dai2019-mel", overrides)
+    assert chosen.loss.center_weight == 0.0
+    assert chosen.training.steps == 50
+    assert chosen.training.learning_rate == 1e-3
+    assert chosen.training.precision == "float32"
+    assert chosen.data.classes == ["angry", "sad"]
+    assert chosen.data.protocol == "folds:a=b.csv"
+    assert chosen.name == "mine"
     untouched = load_settings("dai2019-mel")
-    assert found.frontend == untouched.frontend
+    assert chosen.frontend == untouched.frontend
     assert untouched.loss.center_weight == 0.3
 
 
 def test_the_last_of_two_overrides_holds() -> None:
-    found = load_settings("dai2019-mel", ["loss.center_weight=1", "loss.center_weight=2"])
-    assert found.loss.center_weight == 2.0
+    chosen = load_settings("dai2019-mel", ["loss.center_weight=1", "loss.center_weight=2"])
+    assert chosen.loss.center_weight == 2.0
 
 
-def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
+def test_all_mistakes_are_reported_at_once_with_the_nearest_key() -> None:
     message = error(
         "dai2019-mel",
         "loss.center_wieght=1",
@@ -258,9 +258,9 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
         '[frontend]\nkind = "log-mel"\n[loss]\ncenter_weight = 1\n[training]\nsteps = 10\n',
         encoding="utf-8-sig",  # as Windows' editors write it
     )
-    found = load_settings(str(file), ["training.steps=20"])
-    assert found.name == "short"
-    assert (found.training.steps, found.loss.center_weight, found.loss.warmup_steps) == (20, 1.0, 20)
+    chosen = load_settings(str(file), ["training.steps=20"])
+    assert chosen.name == "short"
+    assert (chosen.training.steps, chosen.loss.center_weight, chosen.loss.warmup_steps) == (20, 1.0, 20)
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def folder_named(path: Path) -> Path:
 @pytest.mark.parametrize("preset", preset_names())
 def test_settings_survive_toml(preset: str, tmp_path: Path) -> None:
     overrides = ['data.classes=["angry", "sad"]', "training.learning_rate=1e-5", "name=mine"]
-    for found in (load_settings(preset), load_settings(preset, overrides)):
-        (tmp_path / "config.toml").write_text(to_toml(found), encoding="utf-8")
-        assert load_settings(str(tmp_path / "config.toml")) == found
+    for chosen in (load_settings(preset), load_settings(preset, overrides)):
+        (tmp_path / "config.toml").write_text(to_toml(chosen), encoding="utf-8")
+        assert load_settings(str(tmp_path / "config.toml")) == chosen
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -312,8 +312,8 @@ def test_any_settings_survive_toml(name: str, classes: str | list[str], weight: 
     values |= {"name": name, "data": {"classes": classes, "protocol": name}}
     values["loss"]["center_weight"] = weight
     values["training"]["learning_rate"] = rate
-    found = parse_settings(values)
-    assert Settings.model_validate(tomllib.loads(to_toml(found))) == found
+    chosen = parse_settings(values)
+    assert Settings.model_validate(tomllib.loads(to_toml(chosen))) == chosen
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -323,9 +323,11 @@ def test_a_preset_explained_is_the_preset(preset: str, tmp_path: Path) -> None:
     mine = load_settings(str(tmp_path / "mine.toml"))
     assert mine.name == "mine"
     assert mine.model_copy(update={"name": preset}) == load_settings(preset)
-    told = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
-    assert len(told) == sum(len(table) for table in mine.model_dump().values() if isinstance(table, dict))
-    assert "center_weight = 0.3         # lambda" in told
+    assignments = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    assert len(assignments) == sum(
+        len(table) for table in mine.model_dump().values() if isinstance(table, dict)
+    )
+    assert "center_weight = 0.3         # lambda" in assignments
 
 
 def test_a_list_with_a_mistake_says_which() -> None:
@@ -340,13 +342,13 @@ def write(folder: Path, name: str, text: str) -> str:
     return str(folder / name)
 
 
-def test_a_preset_of_ones_own_extends_another(tmp_path: Path) -> None:
-    own = write(
+def test_a_users_preset_extends_another(tmp_path: Path) -> None:
+    file = write(
         tmp_path,
         "mine.toml",
         'extends = "dai2019-mel"\n[training]\nsteps = 60\n[data]\nclasses = ["a", "b"]\n',
     )
-    theirs, mine = load_settings("dai2019-mel"), load_settings(own, ["loss.center_weight=0"])
+    theirs, mine = load_settings("dai2019-mel"), load_settings(file, ["loss.center_weight=0"])
     assert (mine.name, mine.training.steps, mine.data.classes) == ("mine", 60, ["a", "b"])
     assert mine.loss == theirs.loss.model_copy(update={"center_weight": 0})
     assert mine.training == theirs.training.model_copy(update={"steps": 60})

@@ -1,4 +1,4 @@
-"""Each augmentation does what its name says, to the utterances it should, and nothing else."""
+"""Each augmentation changes the utterances that it should, as its name says, and no others."""
 
 import numpy as np
 import pytest
@@ -40,18 +40,18 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("kind", ["log-mel", "log-stft"])
-def test_the_same_generator_draws_the_same_and_another_another(kind: Kind) -> None:
+def test_augmentation_depends_on_the_generator_alone(kind: Kind) -> None:
     frames, counts = frames_of(1.0, 0.6, 0.3, kind=kind)
     augment = augmenter(kind, **EVERYTHING)
-    one, again, other = (augment(frames, counts, draw(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one[0], again[0])
-    assert torch.equal(one[1], again[1])
-    assert one[0].shape != other[0].shape or not torch.equal(one[0], other[0])
-    for i, count in enumerate(one[1].tolist()):
-        assert one[0][i, :count].isfinite().all()
+    first, again, other = (augment(frames, counts, draw(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert first[0].shape != other[0].shape or not torch.equal(first[0], other[0])
+    for i, count in enumerate(first[1].tolist()):
+        assert first[0][i, :count].isfinite().all()
 
 
-def test_nothing_set_is_nothing_done() -> None:
+def test_settings_of_zero_change_nothing() -> None:
     frames, counts = frames_of(1.0)
     assert not augmenter().active
     assert augmenter(gain_db=1.0).active
@@ -61,7 +61,7 @@ def test_nothing_set_is_nothing_done() -> None:
     assert augmenter(gain_db=1.0).mask(frames, counts, draw()) is frames
 
 
-def test_speed_changes_how_long_pitch_how_high() -> None:
+def test_speed_changes_duration_and_pitch_changes_frequency() -> None:
     frames, counts = frames_of(*[1.0] * 20)
     _, faster = augmenter(speed=0.2)(frames, counts, draw())
     ratio = faster / counts
@@ -84,7 +84,7 @@ def test_the_gain_moves_every_bin_by_the_same() -> None:
     assert (moved.mean(dim=1).diff().abs() > 0.01).all()
 
 
-def test_noise_raises_what_was_silent_by_its_snr() -> None:
+def test_noise_is_added_at_its_snr() -> None:
     frames, counts = frames_of(*[1.0] * 30)
     noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
     clean, after = (10 ** (x[:, 20:80] / 10) for x in (frames, noisy))
@@ -99,7 +99,7 @@ def test_noise_raises_what_was_silent_by_its_snr() -> None:
 
 
 @pytest.mark.parametrize("babble", [0.0, 1.0])
-def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_utterances_do_not_change_the_snr(babble: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emospec.learning.augmentation._BABBLE_SHARE", babble)
     monkeypatch.setattr("emospec.learning.augmentation._SNR_DB", (10.0, 10.0))
     frames, counts = frames_of(*[1.0] * 6, 5.0)
@@ -110,7 +110,7 @@ def test_company_in_the_batch_does_not_change_the_snr(babble: float, monkeypatch
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_nobody_is_the_babble_behind_himself(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_utterance_is_its_own_babble(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emospec.learning.augmentation._BABBLE_SHARE", 1.0)
     frames, counts = frames_of(*[1.0] * batch)
     noisy, _ = augmenter(noise=1.0)(frames, counts, draw())
@@ -130,9 +130,9 @@ def test_a_telephone_keeps_its_band_and_the_dynamic_range() -> None:
     frames, counts = frontend.decibels(noise, torch.tensor([16_000]))
     narrow, _ = augmenter(telephone=1.0)(frames, counts, draw())
     lost = (frames - narrow)[0].mean(dim=0).numpy()
-    inside = (frontend.frequencies >= 300) & (frontend.frequencies <= 3400)
-    assert np.abs(lost[inside]).max() < 1e-3
-    assert lost[~inside].min() > 40
+    in_band = (frontend.frequencies >= 300) & (frontend.frequencies <= 3400)
+    assert np.abs(lost[in_band]).max() < 1e-3
+    assert lost[~in_band].min() > 40
     assert narrow.max() - narrow.min() <= 80.001
 
 
@@ -148,7 +148,7 @@ def test_a_room_fills_the_silence_after_a_sound_and_not_before() -> None:
     assert (room - frames)[0, 56:62, band].min() > 10
 
 
-def test_masks_hide_whole_stretches_within_the_utterance() -> None:
+def test_masks_hide_whole_spans_within_the_utterance() -> None:
     frames, counts = torch.ones(6, 120, 128), torch.tensor([120, 120, 120, 50, 50, 50])
     hidden = augmenter(masks=2).mask(frames, counts, draw()) == 0
     in_time, in_bins = hidden.all(dim=2), hidden.all(dim=1)
@@ -163,8 +163,8 @@ def test_masks_hide_whole_stretches_within_the_utterance() -> None:
 def test_padding_changes_nothing() -> None:
     frames, counts = frames_of(1.0, 0.6)
     settings = {"gain_db": 6.0, "telephone": 1.0, "reverberation": 1.0}
-    one, _ = augmenter(**settings)(frames, counts, draw())
+    first, _ = augmenter(**settings)(frames, counts, draw())
     padded = torch.nn.functional.pad(frames, (0, 0, 0, 40), value=77.0)
     other, _ = augmenter(**settings)(padded, counts, draw())
     for i, count in enumerate(counts.tolist()):
-        torch.testing.assert_close(one[i, :count], other[i, :count], atol=1e-3, rtol=0)
+        torch.testing.assert_close(first[i, :count], other[i, :count], atol=1e-3, rtol=0)

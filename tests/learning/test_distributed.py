@@ -29,7 +29,7 @@ RANKED = str(Path(__file__).with_name("ranked.py"))
 pytestmark = pytest.mark.full
 
 
-def launched(command: list[str], where: Path) -> "subprocess.Popen[bytes]":
+def start(command: list[str], where: Path) -> "subprocess.Popen[bytes]":
     folders = [Path(__file__).parent, Path(__file__).parents[1], os.environ.get("PYTHONPATH", "")]
     paths = os.pathsep.join(map(str, folders))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
@@ -38,18 +38,18 @@ def launched(command: list[str], where: Path) -> "subprocess.Popen[bytes]":
     )
 
 
-def ended(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
-    said, told = (text.decode() for text in process.communicate(timeout=300))
-    assert process.returncode == 0, told
-    return said, told
+def outputs_of(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
+    output, errors = (text.decode() for text in process.communicate(timeout=300))
+    assert process.returncode == 0, errors
+    return output, errors
 
 
 def trained(
     processes: int, pack: Pack, out: Path, dtype: str, denominators: str = "right"
 ) -> dict[str, Tensor]:
-    """All that a training ends with: the last state, Adam's, the best, and what each process holds."""
-    start = [*TORCHRUN, str(processes)] if processes > 1 else [sys.executable]
-    ended(launched([*start, RANKED, str(pack.folder), str(out), dtype, denominators], out))
+    """Train, and return the tensors of the last checkpoint; each process holds the best model."""
+    program = [*TORCHRUN, str(processes)] if processes > 1 else [sys.executable]
+    outputs_of(start([*program, RANKED, str(pack.folder), str(out), dtype, denominators], out))
     tensors, about = load_tensors(out / "checkpoint" / "state.safetensors")
     assert json.loads(about["state"])["step"] == STEPS
     for rank in range(processes):
@@ -72,24 +72,24 @@ def alone(request: pytest.FixtureRequest, hum_pack: Pack, tmp_path_factory: pyte
     return Alone(request.param, folder, trained(1, hum_pack, folder, request.param))
 
 
-def differences(some: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, float]:
-    assert some.keys() == others.keys()
-    learned = [name for name in some if name.startswith(("learner.", "best."))]
+def differences(tensors: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, float]:
+    assert tensors.keys() == others.keys()
+    learned = [name for name in tensors if name.startswith(("learner.", "best."))]
     assert any("centers" in name for name in learned)
-    return {name: float((some[name] - others[name]).abs().max()) for name in learned}
+    return {name: float((tensors[name] - others[name]).abs().max()) for name in learned}
 
 
 def test_a_share_lacks_a_class_that_the_joint_batch_has(hum_pack: Pack) -> None:
-    """What the next tests stand on."""
+    """The next tests need it."""
     _, _, task = make_task(hum_pack)
     batches = [batch_indices(step, len(task.train), BATCH, task.seed) for step in range(STEPS)]
     classes = [task.targets[np.asarray(task.train)[batch]] for batch in batches]
-    lacking = [min(len(set(own[::2])), len(set(own[1::2]))) < len(set(own)) for own in classes]
+    lacking = [min(len(set(batch[::2])), len(set(batch[1::2]))) < len(set(batch)) for batch in classes]
     assert sum(lacking) > STEPS / 4
 
 
 @pytest.mark.parametrize("alone", ["float64"], indirect=True)
-def test_denominators_of_each_process_are_found(alone: Alone, hum_pack: Pack, tmp_path: Path) -> None:
+def test_denominators_of_each_process_are_noticed(alone: Alone, hum_pack: Pack, tmp_path: Path) -> None:
     wrong = trained(2, hum_pack, tmp_path, alone.dtype, "wrong")
     assert max(differences(alone.tensors, wrong).values()) > 1e-4
 
@@ -110,7 +110,7 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     alone = train(hum_pack.folder, tmp_path / "alone", overrides=settings)
     sets = [part for setting in settings for part in ("--set", setting)]
     verb = ["-m", "emospec", "train", str(hum_pack.folder), "--out", "together", *sets]
-    killed = launched([*TORCHRUN, "2", *verb], tmp_path)
+    killed = start([*TORCHRUN, "2", *verb], tmp_path)
     history = tmp_path / "together" / "history.csv"
     while not history.is_file() or len(history.read_text().splitlines()) < 3:
         assert killed.poll() is None, killed.communicate()
@@ -119,8 +119,8 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     killed.communicate()
     assert not (tmp_path / "together" / "scores.json").exists()
 
-    said, _ = ended(launched([*TORCHRUN, "2", *verb, "--resume"], tmp_path))
-    assert said.count("dai2019-mel") == 1
+    output, _ = outputs_of(start([*TORCHRUN, "2", *verb, "--resume"], tmp_path))
+    assert output.count("dai2019-mel") == 1
     about = json.loads((tmp_path / "together" / "meta.json").read_text())
     assert about["hardware"]["processes"] == 2
     scores = json.loads((tmp_path / "together" / "scores.json").read_text())
@@ -132,15 +132,15 @@ def test_the_verb_in_two_processes_is_resumed_and_is_one(hum_pack: Pack, tmp_pat
     np.testing.assert_allclose(together[shares], alone.predictions()[shares], atol=2e-3)
 
 
-def test_what_two_processes_cannot_do_is_told_in_a_line(
+def test_what_two_processes_cannot_do_is_refused_in_a_line(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ["-m", "emospec", "train", str(hum_pack.folder), "--out", "out", "--set", "training.batch_size=1"]
-    refused = launched([*TORCHRUN, "2", *small], tmp_path)
-    _, told = refused.communicate(timeout=120)
+    refused = start([*TORCHRUN, "2", *small], tmp_path)
+    _, errors = refused.communicate(timeout=120)
     assert refused.returncode != 0
-    assert "emospec: 2 processes share batches of 1. Start fewer" in told.decode()
+    assert "emospec: 2 processes share batches of 1. Start fewer" in errors.decode()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    told = error_of(monkeypatch, capsys, "crossval", hum_pack.folder, "--out", tmp_path / "many")
-    assert "emospec: many runs start processes of their own" in told
+    message = error_of(monkeypatch, capsys, "crossval", hum_pack.folder, "--out", tmp_path / "many")
+    assert "emospec: many runs start processes of their own" in message
     assert not (tmp_path / "many").exists()

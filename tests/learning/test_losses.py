@@ -83,11 +83,13 @@ def test_centers_move_by_the_posters_rule(seed: int, rate: float) -> None:
     loss.centers.copy_(centers)
     loss.update(z, targets, rate)
     for j in range(4):
-        own = [row for row, target in zip(z.tolist(), targets.tolist(), strict=True) if target == j]
+        of_class = [row for row, target in zip(z.tolist(), targets.tolist(), strict=True) if target == j]
         for k in range(5):
             before = centers[j, k].item()
             expected = (
-                before if not own else (1 - rate) * before + rate * sum(row[k] for row in own) / len(own)
+                before
+                if not of_class
+                else (1 - rate) * before + rate * sum(row[k] for row in of_class) / len(of_class)
             )
             assert loss.centers[j, k].item() == pytest.approx(expected, rel=1e-12, abs=1e-14)
 

@@ -1,4 +1,4 @@
-"""The network's shapes, initial values and its promise: an utterance alone is itself in any batch."""
+"""The network's shapes and initial values; an utterance alone equals itself in any batch."""
 
 import math
 
@@ -32,10 +32,13 @@ def plain_forward(network: EmotionNetwork, frames: torch.Tensor) -> tuple[torch.
         weights = dict(network.gru.named_parameters())
         state = torch.zeros(128, dtype=frames.dtype)
         for t in order:
-            own = weights[f"weight_ih_l0{suffix}"] @ steps[t] + weights[f"bias_ih_l0{suffix}"]
+            given = weights[f"weight_ih_l0{suffix}"] @ steps[t] + weights[f"bias_ih_l0{suffix}"]
             back = weights[f"weight_hh_l0{suffix}"] @ state + weights[f"bias_hh_l0{suffix}"]
-            reset, update = torch.sigmoid(own[:128] + back[:128]), torch.sigmoid(own[128:256] + back[128:256])
-            candidate = torch.tanh(own[256:] + reset * back[256:])
+            reset, update = (
+                torch.sigmoid(given[:128] + back[:128]),
+                torch.sigmoid(given[128:256] + back[128:256]),
+            )
+            candidate = torch.tanh(given[256:] + reset * back[256:])
             state = (1 - update) * candidate + update * state
         return state
 
@@ -54,8 +57,8 @@ def test_the_network_is_the_methods(bins: int, parameters: int) -> None:
     counts = [49, 64, 97, 65]
     frames = [torch.randn(n, bins, dtype=torch.float64) for n in counts]
     z, logits = network(pad_sequence(frames, batch_first=True), torch.tensor(counts))
-    for i, own in enumerate(frames):
-        own_z, own_logits = plain_forward(network, own)
+    for i, utterance in enumerate(frames):
+        own_z, own_logits = plain_forward(network, utterance)
         torch.testing.assert_close(z[i], own_z, atol=1e-10, rtol=1e-10)
         torch.testing.assert_close(logits[i], own_logits, atol=1e-10, rtol=1e-10)
 
@@ -105,18 +108,17 @@ def test_batch_invariance_from_the_waveform(kind: str) -> None:
             assert (probabilities[k] - own_probabilities[0]).abs().max() <= 1e-5
 
 
-def test_strips_and_the_recurrence_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One strip and torch's GRU, as on an accelerator, against three strips, or one after another, and the CPU's GRU:
-    outputs and all gradients."""
+def test_strips_and_the_gru_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients: one strip and torch's GRU, as on an accelerator, against strips and GRU of a CPU."""
     network = EmotionNetwork(128, 4, seed=2, design=Network(normalise=False, pooling="statistics")).double()
     frames, counts = torch.randn(5, 200, 128, dtype=torch.float64), torch.tensor([200, 49, 120, 60, 199])
 
     def computed() -> list[torch.Tensor]:
-        own = frames.clone().requires_grad_()
+        inputs = frames.clone().requires_grad_()
         network.zero_grad()
-        z, logits = network(own, counts)
+        z, logits = network(inputs, counts)
         (z.sin().sum() + logits.square().sum()).backward()
-        return [z.detach(), logits.detach(), *(p.grad.clone() for p in [own, *network.parameters()])]
+        return [z.detach(), logits.detach(), *(p.grad.clone() for p in [inputs, *network.parameters()])]
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert lay_out(torch.tensor([208, 64, 128, 64, 208]), 3)[0] == 3
@@ -209,18 +211,18 @@ def test_initial_values() -> None:
 
 def test_the_seed_alone_decides_the_weights() -> None:
     torch.manual_seed(1)
-    one = EmotionNetwork(128, 4, seed=5).state_dict()
+    first = EmotionNetwork(128, 4, seed=5).state_dict()
     torch.manual_seed(2)
     same, other = EmotionNetwork(128, 4, seed=5).state_dict(), EmotionNetwork(128, 4, seed=6).state_dict()
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["gru.weight_ih_l0"], other["gru.weight_ih_l0"])
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["gru.weight_ih_l0"], other["gru.weight_ih_l0"])
 
 
 def test_batches_have_few_lengths() -> None:
-    found = {frames: round_up_length(frames) for frames in range(49, 2**15)}
-    assert all(frames <= length < 1.065 * frames + 16 for frames, length in found.items())
-    assert all(length % TIME_STRIDE == 0 for length in found.values())
-    assert len({length for length in found.values() if length > 2**10}) <= 16 * 5 + 1
+    lengths = {frames: round_up_length(frames) for frames in range(49, 2**15)}
+    assert all(frames <= length < 1.065 * frames + 16 for frames, length in lengths.items())
+    assert all(length % TIME_STRIDE == 0 for length in lengths.values())
+    assert len({length for length in lengths.values() if length > 2**10}) <= 16 * 5 + 1
 
 
 def varied(pooling: str = "statistics") -> EmotionNetwork:
@@ -236,8 +238,8 @@ def test_an_utterance_alone_is_itself_in_any_batch_of_any_design(pooling: str) -
     network, counts = varied(pooling), [49, 130, 65]
     frames = [torch.randn(n, 128) for n in counts]
     together = network(pad_sequence(frames, batch_first=True, padding_value=9.0), torch.tensor(counts))
-    for i, own in enumerate(frames):
-        for whole, alone in zip(together, network(own[None], torch.tensor([counts[i]])), strict=True):
+    for i, utterance in enumerate(frames):
+        for whole, alone in zip(together, network(utterance[None], torch.tensor([counts[i]])), strict=True):
             torch.testing.assert_close(whole[i], alone[0], atol=1e-5, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The front end against the method written out naively, and its promises on padding and length."""
+"""The front end against the method written out naively, whatever the padding and the length."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from scipy.signal import get_window
 
 from conftest import tone
-from emospec.audio.frames import frame_count
+from emospec.audio.frames import central_frames, frame_count
+from emospec.export.graph import GraphFrontend
 from emospec.learning.spectrogram import (
     MAX_FRAMES,
     LogSpectrogram,
@@ -76,7 +77,7 @@ def test_slaneys_scale_and_filters() -> None:
     assert (filters.sum(axis=0) > 0).all()
 
 
-def test_the_floor_is_80_db_below_the_own_maximum_before_the_crop() -> None:
+def test_the_floor_is_80_db_below_the_utterances_maximum_before_the_crop() -> None:
     loud_then_soft = np.concatenate([tone(1000, 1.0, level=0.9), 1e-4 * tone(1000, 20.0)])
     frames = alone(LogSpectrogram("log-mel"), loud_then_soft)
     whole = alone(LogSpectrogram("log-mel", max_frames=0), loud_then_soft)
@@ -99,9 +100,9 @@ def test_padding_changes_nothing_even_when_it_is_garbage(kind: str) -> None:
         row[: len(waveform)] = torch.from_numpy(waveform)
     frames, counts = frontend(batch, torch.tensor(lengths))
     for row, count, waveform in zip(frames, counts, waveforms, strict=True):
-        own, own_count = frontend(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
-        assert count == own_count[0]
-        torch.testing.assert_close(row[:count], own[0, :count], atol=1e-5, rtol=0)
+        single, single_count = frontend(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        assert count == single_count[0]
+        torch.testing.assert_close(row[:count], single[0, :count], atol=1e-5, rtol=0)
         assert not row[count:].any()
 
 
@@ -138,3 +139,21 @@ def test_statistics_are_over_all_training_frames() -> None:
 
 def test_frame_count() -> None:
     assert frame_count(torch.tensor([1, 159, 160, 16_000])).tolist() == [1, 1, 2, 101]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_front_end_and_graph_keep_the_same_central_frames(kind: str) -> None:
+    """Both crop as `central_frames` does, at every length around the limit."""
+    frontend = LogSpectrogram(kind, max_frames=60)
+    counts = torch.tensor([49, 59, 60, 61, 62, 119, 120])
+    frames = torch.arange(120.0)[None, :, None].expand(len(counts), 120, frontend.bins)
+    cropped, kept = frontend._crop(frames, counts)
+    restated, restated_counts = GraphFrontend(frontend)._crop(frames, counts)
+    assert torch.equal(kept, restated_counts)
+    for row, graph_row, count in zip(cropped, restated, counts.tolist(), strict=True):
+        rows = central_frames(count, 60)
+        expected = torch.arange(120.0)[rows]
+        assert len(expected) == min(count, 60)
+        assert torch.equal(row[: len(expected), 0], expected)
+        assert torch.equal(graph_row[: len(expected), 0], expected)
+    assert central_frames(2101, 0) == slice(0, 2101)

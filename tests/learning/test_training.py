@@ -36,7 +36,7 @@ STEPS = 12
 def make_task(pack: Pack, *overrides: str) -> tuple[Learner, FrameStore, TrainingTask]:
     settings = load_settings("dai2019-mel", [*SHORT, "training.precision=float32", *overrides])
     utterances, classes = select_classes(pack.utterances, "all")
-    learner = Learner("log-mel", 1400, classes, 4, settings.network, settings.frontend.own_mean)
+    learner = Learner("log-mel", 1400, classes, 4, settings.network, own_mean=settings.frontend.own_mean)
     speakers = np.array([u.speaker for u in utterances])
     task = TrainingTask(
         train=np.flatnonzero(speakers < "s4").tolist(),
@@ -74,8 +74,8 @@ def plain_training(learner: Learner, store: FrameStore, task: TrainingTask) -> N
         optimizer.zero_grad()
         ((softmax_sum + lambda_ * center_sum) / weight_sum).backward()
         optimizer.step()
-        for target, own in features.items():
-            centers[target] = (1 - alpha) * centers[target] + alpha * torch.stack(own).mean(0)
+        for target, vectors in features.items():
+            centers[target] = (1 - alpha) * centers[target] + alpha * torch.stack(vectors).mean(0)
     learner.center_loss.centers.copy_(centers)
 
 
@@ -98,10 +98,10 @@ def test_the_best_dev_model_is_returned(hum_pack: Pack, tmp_path: Path) -> None:
     learner, store, task = make_task(hum_pack)
     seen: list[HistoryRow] = []
     result = fit(learner, store, task, tmp_path, progress=lambda row, _: seen.append(row))
-    judged = [row for row in seen if row.dev_ua is not None]
+    evaluated = [row for row in seen if row.dev_ua is not None]
     assert [row.step for row in seen] == [3, 6, 9, 12]
-    assert [row.step for row in judged] == [6, 9, 12]
-    best = max(judged, key=lambda row: (row.dev_ua, -row.step))
+    assert [row.step for row in evaluated] == [6, 9, 12]
+    best = max(evaluated, key=lambda row: (row.dev_ua, -row.step))
     assert (result.selected_step, result.dev_ua) == (best.step, best.dev_ua)
     predicted = learner.forward_utterances(store, task.dev).probabilities.argmax(axis=1)
     recalls = [np.mean(predicted[task.targets[task.dev] == k] == k) for k in range(2)]
@@ -118,7 +118,7 @@ def test_the_best_dev_model_is_returned(hum_pack: Pack, tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_not_kept(
     hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Dev, which is judged from then on, would find it too.
+    # Dev, which is evaluated from then on, would show it too.
     learner, store, task = make_task(
         hum_pack, "training.checkpoint_seconds=0", "training.selection_start=0.5"
     )
@@ -137,15 +137,15 @@ def test_weights_that_are_not_finite_are_not_kept(
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-def test_judging_in_batches_of_like_length_is_listening_to_each(hum_pack: Pack) -> None:
+def test_a_pass_in_batches_of_like_length_equals_a_pass_of_each(hum_pack: Pack) -> None:
     learner, store, _ = make_task(hum_pack)
     indices = [5, 0, 30, 17, 8, 21]
-    judged = learner.forward_utterances(store, indices)
+    outputs = learner.forward_utterances(store, indices)
     for place, index in enumerate(indices):
         waveform = torch.from_numpy(hum_pack.waveform(index))
         z, probabilities = learner.forward_waveforms(waveform[None], torch.tensor([len(waveform)]))
-        np.testing.assert_allclose(judged.z[place], z[0], atol=1e-5)
-        np.testing.assert_allclose(judged.probabilities[place], probabilities[0], atol=1e-5)
+        np.testing.assert_allclose(outputs.z[place], z[0], atol=1e-5)
+        np.testing.assert_allclose(outputs.probabilities[place], probabilities[0], atol=1e-5)
 
 
 def test_the_front_end_is_fitted_on_training_utterances_alone(hum_pack: Pack, tmp_path: Path) -> None:
@@ -233,8 +233,8 @@ def test_tensorboard_gets_the_rows(hum_pack: Pack, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
-    """kill -9 at random moments until the run gets through: the files of the uninterrupted run."""
+def test_kill_at_any_time_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
+    """A run that is killed at random times and resumed has the files of the uninterrupted run."""
     overrides = [*SHORT, "training.steps=40", "training.checkpoint_seconds=0"]
     train(hum_pack.folder, tmp_path / "whole", "dai2019-mel", overrides, threads=1)
     command = [sys.executable, "-m", "emospec", "train", str(hum_pack.folder), "--out", str(tmp_path / "killed"),
@@ -263,7 +263,7 @@ def test_kill_at_any_moment_and_resume(hum_pack: Pack, tmp_path: Path) -> None:
 def test_a_step_waits_for_no_accelerator(
     pooling: str, hum_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A meta tensor has no values: whatever asks for one, as waiting for a device does, is an error.
+    # A meta tensor has no values: whatever asks for one is an error, as waiting for a device would be.
     settings = ("training.averaging=0.9", "network.normalise=true", "frontend.own_mean=true")
     learner, store, task = make_task(hum_pack, *settings, f"network.pooling={pooling}")
     trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
@@ -318,9 +318,9 @@ EVERYTHING = (
 
 
 def teacher_file(pack: Pack, path: Path) -> str:
-    """Vectors that tell the emotion, with a third dimension that tells nothing."""
-    told = [[u.emotion == pack.utterances[0].emotion, u.speaker == "s1", True] for u in pack.utterances]
-    write_teacher(path, [u.id for u in pack.utterances], [np.array([row, row], np.float16) for row in told])
+    """Write embeddings that give the emotion and a speaker, with a third dimension that is constant."""
+    rows = [[u.emotion == pack.utterances[0].emotion, u.speaker == "s1", True] for u in pack.utterances]
+    write_teacher(path, [u.id for u in pack.utterances], [np.array([row, row], np.float16) for row in rows])
     return str(path)
 
 
@@ -378,7 +378,7 @@ def test_the_cosine_schedule_rises_and_ends_near_nothing(hum_pack: Pack, tmp_pat
 
 
 @pytest.mark.full
-def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Path) -> None:
+def test_distillation_learns_the_teachers_embeddings(hum_pack: Pack, tmp_path: Path) -> None:
     file = teacher_file(hum_pack, tmp_path / "teacher.npz")
     learner, store, task = make_task(hum_pack, f"loss.teacher={file}", "training.steps=40")
     trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
@@ -386,9 +386,9 @@ def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Pa
 
     def loss() -> float:
         with torch.no_grad():
-            heard = learner.network.encode(*learner.frontend.standardise(*store.batch(batch)))
-            summary = learner.network.pool(*heard)
-            return float(trainer.teacher(*heard, summary, batch, torch.ones(len(batch))))
+            encoded = learner.network.encode(*learner.frontend.standardise(*store.batch(batch)))
+            summary = learner.network.pool(*encoded)
+            return float(trainer.teacher(*encoded, summary, batch, torch.ones(len(batch))))
 
     before = loss()
     for _ in range(40):
@@ -396,19 +396,19 @@ def test_distillation_learns_what_the_teacher_tells(hum_pack: Pack, tmp_path: Pa
     assert loss() < 0.5 * before
 
 
-def test_a_teacher_is_heard_at_the_time_of_each_step(hum_pack: Pack, tmp_path: Path) -> None:
-    tenths = [np.arange(20 + i)[:, None] / 10 for i in range(len(hum_pack))]  # what it tells is the time
+def test_a_teachers_embeddings_are_aligned_with_the_steps(hum_pack: Pack, tmp_path: Path) -> None:
+    tenths = [np.arange(20 + i)[:, None] / 10 for i in range(len(hum_pack))]  # its embedding is the time
     write_teacher(tmp_path / "teacher.npz", [u.id for u in hum_pack.utterances], tenths, seconds=0.1)
     learner, store, task = make_task(hum_pack, f"loss.teacher={tmp_path / 'teacher.npz'}")
     teacher = Trainer(learner, store, task, tmp_path, torch.device("cpu")).teacher
-    # The field of step j is frames 16 j to 16 j + 48; the second utterance is heard at twice its speed.
-    wanted, told = teacher._aligned(np.array([3, 5]), 20, torch.tensor([1.0, 2.0]))
+    # The field of step j is frames 16 j to 16 j + 48; the second utterance has twice its speed.
+    embeddings, covered = teacher._aligned(np.array([3, 5]), 20, torch.tensor([1.0, 2.0]))
     centres = 0.16 * np.arange(20) + 0.24
     for row, (speed, steps) in enumerate([(1, 23), (2, 25)]):
-        np.testing.assert_array_equal(told[row], speed * centres < steps / 10)
-        inside = told[row].numpy()
-        np.testing.assert_allclose(wanted[row, inside, 0], speed * centres[inside], atol=0.11)
-        assert not wanted[row, ~inside].any()
+        np.testing.assert_array_equal(covered[row], speed * centres < steps / 10)
+        mask = covered[row].numpy()
+        np.testing.assert_allclose(embeddings[row, mask, 0], speed * centres[mask], atol=0.11)
+        assert not embeddings[row, ~mask].any()
 
 
 def test_a_teacher_that_lacks_utterances_is_refused(hum_pack: Pack, tmp_path: Path) -> None:
