@@ -10,9 +10,9 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -88,20 +88,6 @@ class Audit:
         new = {f.check: f for f in findings}
         return Audit(tuple(new.get(f.check, f) for f in self.findings))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit as JSON holds it."""
-        return {"findings": [asdict(f) for f in self.findings]}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Audit":
-        """Read `to_dict` back, also from JSON.
-
-        Raises:
-            KeyError, TypeError: it is not the content of an audit.
-        """
-        rows = (row | {"evidence": tuple(map(tuple, row["evidence"]))} for row in content["findings"])
-        return cls(tuple(Finding(**row) for row in rows))
-
 
 def hash_ids(ids: Iterable[str]) -> str:
     """Return the sha256 of the sorted ids of utterances, each as often as it was used.
@@ -141,6 +127,7 @@ def audit_fold(
     except KeyError as error:
         words = f"{pack.folder} does not hold {error.args[0]}. Prepare it from the same corpus"
         raise ProtocolError(words) from error
+    # Exact copies are no near-duplicates: each pair is reported once.
     same = list(dict.fromkeys([*_same_samples(pack, places), *_overlapping_parts(parts, places)]))
     findings = (
         _speakers(parts, protocol),
@@ -245,6 +232,7 @@ def _overlapping_parts(
             end = math.inf if u.end is None else u.end
             by_file[os.path.normpath(u.file)].append((u.start, end, part, place))
     pairs: list[dict[str, int]] = []
+    # Sweep over each file in order of time, and keep the spans that have begun and not ended.
     for spans in by_file.values():
         begun: list[tuple[float, float, str, int]] = []
         for start, end, part, place in sorted(spans):
@@ -297,6 +285,7 @@ def _list_used(
         return _finding(check, "not applicable", _NOT_TRAINED)
     if used == (expected := hash_ids(ids[right])):
         return _finding(check, "pass", f"{verb} on {asked} and no other (sha256 {used[:12]})")
+    # The hash of a list fits one part, or a union of parts, or no list of this fold.
     for names in (names for n in (1, 2, 3) for names in combinations(PARTS, n)):
         if used == hash_ids(i for name in names for i in ids[name]):
             sets = "all" if len(names) == len(PARTS) else " and ".join(_SETS[name] for name in names)

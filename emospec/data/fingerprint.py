@@ -102,8 +102,10 @@ def fingerprint(waveform: Waveform) -> Fingerprints:
         [(0, 0)]
     """
     energy = _around_centroid(*_energies(waveform))
+    # D(n, m): the change of the slope over bands from l frames earlier.
     slope = energy[:, :-_WIDTH] - energy[:, _WIDTH:]
     change = slope[_LAG:] - slope[:-_LAG]
+    # A bit is strong where the change is large beside the energy of its two frames, and these are audible.
     total = energy.sum(axis=1)
     total = total[_LAG:] + total[:-_LAG]
     audible = total > max(_SILENCE, total.max() * 10 ** (-_FLOOR_DB / 10))
@@ -142,6 +144,7 @@ def near_duplicates(first: Fingerprints, second: Fingerprints) -> list[Match]:
     """
     if not len(first) or not len(second):
         return []
+    # The shorter list asks; pairs of outlines are compared in blocks that fit into memory.
     swapped = len(first) > len(second)
     queries, library = (second, first) if swapped else (first, second)
     matches = []
@@ -179,6 +182,7 @@ def bit_errors(first: Fingerprints, second: Fingerprints) -> tuple[NDArray[np.fl
             at = np.rint(middle + (frames - middle + lag) * _RATIO**power).astype(int)
             inside = (at >= 0) & (at < _FRAMES)
             at = at[inside]
+            # Only bits that are strong in both count.
             both = (first["strong"][:, inside] >> up_first) & (second["strong"][:, at] >> up_second)
             wrong = ((first["bits"][:, inside] >> up_first) ^ (second["bits"][:, at] >> up_second)) & both
             count = np.bitwise_count(both).sum(axis=1, dtype=np.int64)
@@ -200,6 +204,7 @@ def _energies(waveform: Waveform) -> tuple[_Floats, _Floats]:
     """Return E(n, m), (frames, bands), and A(n), (frames,), of a waveform at 16 kHz."""
     bin_hz = _RATE / _FRAME_SAMPLES
     wide = slice(*(round(hz / bin_hz) for hz in _WIDE_HZ))
+    # A margin of silence lets the first and last frames hold the ends of the waveform.
     narrow = soxr.resample(waveform, SAMPLE_RATE, _RATE, quality="HQ")
     padded = np.pad(narrow, _FRAME_SAMPLES)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME_SAMPLES)[::_HOP_SAMPLES]
@@ -225,6 +230,7 @@ def _bands(power: NDArray[np.floating]) -> _Floats:
     """Return the (n, bits + w) power of bands that overlap by half, from that of (n, bins)."""
     # Not a product with a matrix: a BLAS would start its own threads inside of those that decode.
     whole, below = _edges()
+    # The power between two edges: whole bins, and the shares of the bins in which the edges lie.
     pieces = np.add.reduceat(power, whole, axis=1)[:, :-1] + np.diff(below * power[:, whole])
     bands: _Floats = reduce(np.add, (pieces[:, k : _BITS + _WIDTH + k] for k in range(_WIDTH)))
     return bands
@@ -256,6 +262,7 @@ def _outline(energy: _Floats) -> NDArray[np.int8]:
 def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> _Integers:
     """Return (n, k) places in the library of the outlines with the highest cosine, at the best of some shifts."""
     columns = _unit(library.astype(np.float32)).T
+    # The cosine at the best shift: a copy may be cut or played at another speed.
     best = np.full((len(queries), len(library)), -np.inf, np.float32)
     for in_time, in_frequency in _shifts():
         shifted = _unit(in_time @ queries.astype(np.float32) @ in_frequency)

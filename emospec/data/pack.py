@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import cached_property
@@ -82,6 +82,7 @@ class Pack:
             name: Shards(self.folder, name, "bin", dtype, self.entries.samples[self.entries.store == name])
             for name, dtype in _STORES.items()
         }
+        # A file of another size was cut or belongs to another index.
         sizes = {s.path(k): s.size(k) for s in self._stores.values() for k in range(len(s))}
         sizes[self.folder / _FINGERPRINTS_FILE] = len(self) * RECORD.itemsize
         for path, expected in sizes.items():
@@ -172,6 +173,7 @@ def prepare(
     identity, times = Counter(u.id for u in utterances).most_common(1)[0]
     if times > 1:
         raise PackError(f"{times} utterances are called {identity}. Name each corpus once")
+    # Size and time of every file tell whether a pack that is there is up to date.
     sources = np.array([_source_stamp(u.file) for u in utterances], np.int64)
     if folder.exists():
         _refuse_other_folder(folder)
@@ -184,7 +186,20 @@ def prepare(
             _refuse_other_utterances(folder, utterances)
             with suppress(PackError):  # terms that are damaged are stated anew
                 user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
+
+    def decode_into(new: Path) -> None:
+        _decode_into(new, utterances, sources, skip_bad, progress)
+        if user_corpora:
+            write_user_corpora(new, user_corpora)
+
+    _make_in_place(folder, decode_into)
+    return Pack(folder), True
+
+
+def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder beside its place, and rename it when whole; put the old one back where that fails."""
     place = folder.resolve()  # a link to a pack stays a link
+    # The lock lies on the working folder, so that two calls at once do not harm each other.
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
     with output_errors(folder):
@@ -198,16 +213,14 @@ def prepare(
                 for left in work.iterdir():  # by a killed call
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
-                _decode_into(new, utterances, sources, skip_bad, progress)
-                if user_corpora:
-                    write_user_corpora(new, user_corpora)
+                make(new)
+                # Two renames: between them a kill leaves the old pack in `old`, and the next call puts it back.
                 if place.exists():
                     os.replace(place, old)
                 os.replace(new, place)
         finally:
             _put_back(old, place)
             shutil.rmtree(work, ignore_errors=True)
-    return Pack(folder), True
 
 
 def _put_back(old: Path, place: Path) -> None:
@@ -303,6 +316,7 @@ def _decode_into(
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
     """Yield `_decode` of each, in order, by threads that run a bounded number of recordings ahead."""
+    # A bounded queue: decoding never runs far ahead of writing, so memory does not grow with the corpus.
     threads = cores()
     ahead: deque[Future[_Decoded | str]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -323,6 +337,7 @@ def _decode(utterance: Utterance) -> _Decoded | str:
         waveform, source = decode(utterance.file, utterance.start, utterance.end)
     except AudioError as error:
         return str(error)
+    # Integers only where they hold exactly the samples that the decoder gives.
     store = "int16" if source.is_int16_mono_16k else "float32"
     samples = np.rint(waveform * _INT16_SCALE) if store == "int16" else waveform
     return _Decoded(

@@ -42,13 +42,9 @@ class LabelCount:
 
 @dataclass(frozen=True, slots=True)
 class PackWarning:
-    """Utterances that may do harm.
+    """The number of utterances that may do harm, the id of the first, and the whole warning with advice.
 
-    Attributes:
-        kind: `silent`, `tiny`, `overlong` or `no speaker`.
-        utterances: their number.
-        example: the id of the first.
-        words: the whole warning, with advice.
+    The kind is `silent`, `tiny`, `overlong` or `no speaker`.
     """
 
     kind: str

@@ -29,6 +29,7 @@ def first_items(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     firsts, ends = [0] if len(sizes) else [], np.cumsum(sizes)
     while firsts:
+        # The first item that ends beyond the limit begins the next shard.
         before = ends[firsts[-1]] - sizes[firsts[-1]]
         end = max(int(np.searchsorted(ends, before + SHARD_BYTES, "right")), firsts[-1] + 1)
         if end >= len(sizes):

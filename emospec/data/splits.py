@@ -175,6 +175,7 @@ def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple
     strata = _group_by(utterances, lambda u: (u.corpus, u.session, u.style, u.sex, u.emotion, u.label))
     parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
     for key in sorted(strata):
+        # A random start spreads the remainders of the strata over the parts.
         start = int(rng.integers(_DAI_PARTS))
         for place, i in enumerate(rng.permutation(strata[key])):
             parts[(start + place) % _DAI_PARTS].append(int(i))
@@ -208,6 +209,7 @@ def _speaker_groups(
             f"groups:{count} needs {count} speakers, found {len(voices)}. "
             + (f"Choose groups:{len(voices)}" if len(voices) >= 3 else _TOO_FEW_SPEAKERS)
         )
+    # Dealing stratum after stratum in turn gives each group its share of every corpus and sex.
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(voices):
         first = utterances[voices[voice][0]]
@@ -333,6 +335,7 @@ def _group_by(
     if None in keys:
         raise ProtocolError(refusal(utterances[keys.index(None)]))
     groups: dict[_Key, list[int]] = defaultdict(list)
+    # In the order of ids, so that the order of the utterances does not change what is drawn.
     for i in sorted(range(len(utterances)), key=lambda i: utterances[i].id):
         groups[keys[i]].append(i)  # type: ignore[index]
     return groups

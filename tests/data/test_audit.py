@@ -1,6 +1,5 @@
 """The audit finds planted leaks, and passes clean folds."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import soundfile
 import soxr
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from conftest import SHARED, tone
 from emospec.data.audit import Audit, Finding, FindingStatus, audit_fold, audit_lists, hash_ids
@@ -245,7 +245,8 @@ def test_the_summary_names_checks_without_a_result(packed: Pack, corpus: list[Ut
 
 def test_an_audit_is_read_back_from_json(packed: Pack, corpus: list[Utterance]) -> None:
     audit = audit_fold(packed, make_split(corpus, "dai2019").folds[0], corpus, protocol="dai2019")
-    assert Audit.from_dict(json.loads(json.dumps(audit.to_dict()))) == audit
+    stored = TypeAdapter(Audit)
+    assert stored.validate_json(stored.dump_json(audit)) == audit
     assert audit.summary.startswith("audit: 1 leak: speakers: ")
 
 

@@ -163,12 +163,12 @@ def test_a_wrong_folder_is_one_line(
 @pytest.mark.full
 def test_every_end_of_a_broken_recording_has_a_name(tmp_path: Path) -> None:
     outcomes = list(run((broken(tmp_path, k, seed=2) for k in range(60)), "broken_audio:every_way"))
-    judged = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]
-    found = {reason(outcome) for outcome in judged}
-    assert {"judged", "is truncated", "is empty", "is a folder"} < found
+    predicted = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]
+    found = {reason(outcome) for outcome in predicted}
+    assert {"predicted", "is truncated", "is empty", "is a folder"} < found
     assert not {name for name in found if name == "another error" or "**" in name}
     assert reason(replace(outcomes[0], end="crash")) == "**crash**"
-    table = rows_of({"predict": judged})
-    assert f"| judged | {sum(o.end == 'result' for o in judged)} |" in table
+    table = rows_of({"predict": predicted})
+    assert f"| predicted | {sum(o.end == 'result' for o in predicted)} |" in table
     assert all(o.peak_bytes > 2**20 for o in outcomes)
     assert sum(o.processor_seconds for o in outcomes) > 0

@@ -56,6 +56,7 @@ def check_counts(
         utterances: those that were read.
         warnings: about their files, in words.
     """
+    # Emotions outside the expectation are counted apart.
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
     cast = len(listed) if isinstance(corpus.speakers, dict) else corpus.speakers

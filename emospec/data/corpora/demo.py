@@ -216,6 +216,7 @@ def babble(manner: Manner, rng: Generator) -> tuple[dict[str, _Floats], _Floats]
             parts.append((_PAUSE, rng.uniform(0.08, 0.25), 0.0))
     parts.append((_PAUSE, rng.uniform(0.06, 0.15), 0.0))
     sounds, seconds, accents = (np.array(column) for column in zip(*parts, strict=True))
+    # Scale the durations into the allowed range, and spread the sounds over steps of the tracks.
     seconds *= np.clip(seconds.sum(), _SHORTEST_SECONDS, _LONGEST_SECONDS) / seconds.sum()
     steps = np.diff(np.round(np.cumsum(seconds) * _TRACK_RATE).astype(int), prepend=0)
     tracks = np.repeat(sounds, steps, axis=0).T
@@ -224,11 +225,13 @@ def babble(manner: Manner, rng: Generator) -> tuple[dict[str, _Floats], _Floats]
 
 def pulse_train(f0: _Floats, gain: _Floats, jitter: float, rng: Generator) -> _Floats:
     """Return P, one windowed sinc per period, of f0 in Hz and gain: (samples,) -> (samples,)."""
+    # A pulse comes wherever the phase passes a whole number; jitter moves it, shimmer scales it.
     phase = np.cumsum(f0) / SAMPLE_RATE
     samples = np.arange(len(f0))
     at = np.interp(np.arange(1, int(phase[-1]) + 1), phase, samples)
     heights = np.interp(at, samples, gain) * (1 + 3 * jitter * rng.standard_normal(len(at)))
     at += jitter * SAMPLE_RATE / np.interp(at, samples, f0) * rng.standard_normal(len(at))
+    # Each pulse is a windowed sinc of 16 taps, so that it may fall between two samples.
     taps = np.floor(at).astype(int)[:, None] + np.arange(-7, 9)
     away = taps - at[:, None]
     weights = heights[:, None] * np.sinc(away) * np.cos(np.pi * away / 18) ** 2
@@ -239,6 +242,7 @@ def pulse_train(f0: _Floats, gain: _Floats, jitter: float, rng: Generator) -> _F
 def tract_response(formants: _Floats) -> _Complexes:
     """Return V of (frames, formants) in Hz, (frames, bins), with bandwidths that grow with frequency."""
     bandwidths = 45 + 0.03 * formants + 0.08 * np.maximum(formants - 4000, 0)
+    # Klatt 1980, eq. 2: the coefficients of each resonator; eq. 1: the cascade is the product of their poles.
     c = -np.exp(-2 * np.pi * bandwidths / SAMPLE_RATE)
     b = 2 * np.sqrt(-c) * np.cos(2 * np.pi * formants / SAMPLE_RATE)
     polynomial = np.zeros((len(formants), 1 + 2 * formants.shape[1]))
@@ -311,6 +315,7 @@ def speak(voice: Voice, manner: Manner, rng: Generator) -> _Floats:
 
 def record(voice: Voice, speech: _Floats, rng: Generator) -> _Floats:
     """Put speech in the speaker's room: echo, noise, and a gain that does not depend on the emotion."""
+    # Convolve with the room by transforms of a power of two that holds both.
     size = 1 << (len(speech) + len(voice.room)).bit_length()
     echoed = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(voice.room, size), size)[: len(speech)]
     f = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)

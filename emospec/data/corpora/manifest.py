@@ -60,6 +60,7 @@ def read(root: Path) -> list[Utterance]:
             raise CorpusError(f"{where}: {len(row)} cells, but the header names {len(columns)} columns")
         cells = {name: cell_text(cell) for name, cell in zip(columns, row, strict=True) if name in COLUMNS}
         utterance = _utterance(path.parent, cells, where)
+        # One part of one recording may have one row: two would be two utterances of one id.
         key = (os.path.normpath(utterance.file), utterance.start, utterance.end)
         if key in seen:
             raise CorpusError(f"{where}: the same recording, start and end as line {seen[key]}. Keep one row")
