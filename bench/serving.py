@@ -1,4 +1,4 @@
-"""The server on the loopback: requests per second and latency with and without shared passes; twice its capacity."""
+"""The server on the loopback: requests per second and latency with and without shared passes, and an overload."""
 
 import asyncio
 import json
@@ -39,15 +39,15 @@ PROGRAM = "import sys; from emospec.serving.server import run_server; run_server
 
 @dataclass(frozen=True)
 class Clip:
-    """A request, ready to send, and the probabilities that its answer must tell."""
+    """A request, ready to send, and the probabilities of its answer."""
 
     request: bytes
     expected: dict[str, float]
 
 
 @dataclass
-class Told:
-    """What came back: statuses, seconds of each 200, and how many were wrong."""
+class LoadResult:
+    """The answers to a load: statuses, seconds of each 200, and how many were wrong or lost."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -61,12 +61,12 @@ class Told:
         return self.statuses[200] / self.wall
 
     def percentiles(self) -> str:
-        """p50, p95 and p99 in milliseconds."""
+        """Return p50, p95 and p99 in milliseconds."""
         return ", ".join(f"{1000 * p:.0f}" for p in np.percentile(self.seconds, (50, 95, 99)))
 
 
 def request_of(content: bytes) -> bytes:
-    """A recording, to be judged."""
+    """Return the request of a prediction for a recording."""
     start = b'--a\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     body = start + content + b"\r\n--a--\r\n"
     head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
@@ -74,36 +74,36 @@ def request_of(content: bytes) -> bytes:
 
 
 def clips_of(recognizer: Recognizer, contents: Sequence[bytes]) -> list[Clip]:
-    """Requests of recordings, with what the recogniser says of each alone."""
+    """Return the requests of recordings, with the recogniser's probabilities for each alone."""
     return [Clip(request_of(content), recognizer.predict(content).probabilities) for content in contents]
 
 
 class Client:
-    """One connection, kept open; another when it breaks."""
+    """A connection that is kept open, and made anew when it breaks."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, clip: Clip, told: Told) -> None:
+    async def ask(self, clip: Clip, result: LoadResult) -> None:
         """Send a request, note and check its answer."""
         began = time.perf_counter()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 status, body = await self._exchange(clip.request)
         except (OSError, EOFError, TimeoutError):
-            told.lost += 1
+            result.lost += 1
             self.close()
             return
-        told.statuses[status] += 1
+        result.statuses[status] += 1
         if status == 200:
-            told.seconds.append(time.perf_counter() - began)
-            said = json.loads(body)["results"][0]["probabilities"]
-            told.wrong += any(abs(said[name] - p) > TOLERANCE for name, p in clip.expected.items())
+            result.seconds.append(time.perf_counter() - began)
+            answer = json.loads(body)["results"][0]["probabilities"]
+            result.wrong += any(abs(answer[name] - p) > TOLERANCE for name, p in clip.expected.items())
 
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         if self._streams is not None and self._streams[0].at_eof():
-            self.close()  # the server ends what is idle for some seconds
+            self.close()  # the server closes idle connections after some seconds
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -111,9 +111,8 @@ class Client:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
         body = await reader.readexactly(length)
-        if re.search(
-            rb"(?i)\r\nconnection: close", head
-        ):  # as of a request that was refused before it was read
+        # A request that was refused before it was read ends its connection.
+        if re.search(rb"(?i)\r\nconnection: close", head):
             self.close()
         return int(head.split(b" ", 2)[1]), body
 
@@ -124,29 +123,29 @@ class Client:
             self._streams = None
 
 
-async def closed_loop(port: int, clips: Sequence[Clip], clients: int, requests: int) -> Told:
-    """So many clients, each of which asks again as soon as it is answered."""
-    told, places = Told(), iter(range(requests))
+async def closed_loop(port: int, clips: Sequence[Clip], clients: int, requests: int) -> LoadResult:
+    """Run clients each of which sends its next request as soon as the last is answered."""
+    result, places = LoadResult(), iter(range(requests))
 
-    async def one() -> None:
+    async def run_client() -> None:
         client = Client(port)
         for place in places:
-            await client.ask(clips[place % len(clips)], told)
+            await client.ask(clips[place % len(clips)], result)
         client.close()
 
     began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(clients)))
-    told.wall = time.perf_counter() - began
-    return told
+    await asyncio.gather(*(run_client() for _ in range(clients)))
+    result.wall = time.perf_counter() - began
+    return result
 
 
-async def open_loop(port: int, clips: Sequence[Clip], rate: float, seconds: float) -> Told:
-    """Requests at a rate, whether or not earlier ones are answered."""
-    told, idle, running = Told(), [], set()
+async def open_loop(port: int, clips: Sequence[Clip], rate: float, seconds: float) -> LoadResult:
+    """Send requests at a rate, whether or not earlier ones are answered."""
+    result, idle, running = LoadResult(), [], set()
 
-    async def one(clip: Clip) -> None:
+    async def ask(clip: Clip) -> None:
         client = idle.pop() if idle else Client(port)
-        await client.ask(clip, told)
+        await client.ask(clip, result)
         idle.append(client)
 
     began = time.perf_counter()
@@ -154,18 +153,18 @@ async def open_loop(port: int, clips: Sequence[Clip], rate: float, seconds: floa
         if (due := began + place / rate) > began + seconds:
             break
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        running.add(task := asyncio.create_task(one(clips[place % len(clips)])))
+        running.add(task := asyncio.create_task(ask(clips[place % len(clips)])))
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
     for client in idle:
         client.close()
-    told.wall = time.perf_counter() - began
-    return told
+    result.wall = time.perf_counter() - began
+    return result
 
 
 @contextmanager
 def server(model: Path, more: str = "") -> Iterator[tuple[int, int]]:
-    """A server in a process of its own: its port and its process."""
+    """Run a server in a process of its own; yield its port and the process's identifier."""
     program = PROGRAM.format(threads=CORES, more=more)
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(model)],
@@ -182,34 +181,36 @@ def server(model: Path, more: str = "") -> Iterator[tuple[int, int]]:
 
 def levels(
     model: Path, clips: Sequence[Clip], requests: dict[int, int], int8: bool = False
-) -> dict[tuple[int, str], list[Told]]:
-    """Both ways at each number of clients, in turn."""
-    took: dict[tuple[int, str], list[Told]] = {}
-    more = ", int8=True" * int8
+) -> dict[tuple[int, str], list[LoadResult]]:
+    """Return the results of both ways at each number of clients, measured in turn."""
+    results: dict[tuple[int, str], list[LoadResult]] = {}
+    more = ", int8=True" if int8 else ""
     with server(model, more) as (shared, _), server(model, f"{more}, pass_samples=0") as (alone, _):
         ports = {SHARED: shared, ALONE: alone}
         for clients, count_of in requests.items():
             for repeat in range(ROUNDS):
                 for way in list(ports)[:: -1 if repeat % 2 else 1]:
-                    told = asyncio.run(closed_loop(ports[way], clips, clients, max(clients, count_of)))
-                    took.setdefault((clients, way), []).append(told)
-    return took
+                    result = asyncio.run(closed_loop(ports[way], clips, clients, max(clients, count_of)))
+                    results.setdefault((clients, way), []).append(result)
+    return results
 
 
-def overload(model: Path, clips: Sequence[Clip], rate: float, seconds: float) -> tuple[Told, list[int], Told]:
-    """At a rate: what came back; the most memory before, meanwhile and afterwards; what came back afterwards."""
+def overload(
+    model: Path, clips: Sequence[Clip], rate: float, seconds: float
+) -> tuple[LoadResult, list[int], LoadResult]:
+    """Return the result at a rate, the most memory before, meanwhile and afterwards, and the result afterwards."""
     with server(model) as (port, pid):
         with most_held(pid) as before:
             asyncio.run(closed_loop(port, clips, 256, 512))
         with most_held(pid) as meanwhile:
-            told = asyncio.run(open_loop(port, clips, rate, seconds))
+            during = asyncio.run(open_loop(port, clips, rate, seconds))
         with most_held(pid) as afterwards:
             after = asyncio.run(closed_loop(port, clips, 8, AFTERWARDS))
-    return told, [*before, *meanwhile, *afterwards], after
+    return during, [*before, *meanwhile, *afterwards], after
 
 
-def broken_ones(model: Path) -> Told:
-    """What the server says of broken recordings, two at a time."""
+def broken_ones(model: Path) -> LoadResult:
+    """Return the result of broken recordings, two at a time."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     from broken_audio import broken
 
@@ -220,61 +221,63 @@ def broken_ones(model: Path) -> Told:
         return asyncio.run(closed_loop(port, clips, 2, BROKEN))
 
 
-def _rows(graph: str, took: dict[tuple[int, str], list[Told]]) -> tuple[list[str], list[Ratio]]:
-    """Of a graph: rates and latencies of each way, and the ratio of the ways."""
+def _rows(graph: str, results: dict[tuple[int, str], list[LoadResult]]) -> tuple[list[str], list[Ratio]]:
+    """Return the table's rows of a graph, with rates and latencies, and the ratios of the two ways."""
     rows, ratios = [], []
-    for (clients, way), rounds in took.items():
-        together = Told(seconds=[s for one in rounds for s in one.seconds])
-        middle = statistics.median(one.rate for one in rounds)
-        rows.append(f"| {graph} | {clients} | {way} | {middle:.0f} | {together.percentiles()} |")
+    for (clients, way), rounds in results.items():
+        together = LoadResult(seconds=[seconds for result in rounds for seconds in result.seconds])
+        rate = statistics.median(result.rate for result in rounds)
+        rows.append(f"| {graph} | {clients} | {way} | {rate:.0f} | {together.percentiles()} |")
         if way == SHARED:
-            other = took[clients, ALONE]
-            pairs = [a.rate / b.rate for a, b in zip(rounds, other, strict=True)]
-            rates = (f"{statistics.median(one.rate for one in of):.0f} requests/s" for of in (rounds, other))
+            alone = results[clients, ALONE]
+            pairs = [a.rate / b.rate for a, b in zip(rounds, alone, strict=True)]
+            alone_rate = statistics.median(result.rate for result in alone)
+            rates = f"{rate:.0f} requests/s", f"{alone_rate:.0f} requests/s"
             ratios.append(Ratio(f"{graph}, {clients} clients, {SHARED}", ALONE, pairs, *rates))
     return rows, ratios
 
 
 def section(
-    took: dict[str, dict[tuple[int, str], list[Told]]],
-    heavy: tuple[Told, list[int], Told],
+    results: dict[str, dict[tuple[int, str], list[LoadResult]]],
+    overloaded: tuple[LoadResult, list[int], LoadResult],
     rate: float,
-    faulty: Told,
+    faulty: LoadResult,
 ) -> str:
-    """The section of the report."""
-    made = [_rows(graph, of) for graph, of in took.items()]
-    told, memory, after = heavy
-    everything = [one for of in took.values() for rounds in of.values() for one in rounds] + [told, after]
-    answered = sum(one.statuses[200] for one in everything)
-    wrong, lost = sum(one.wrong for one in everything), sum(one.lost for one in everything)
-    refused = told.statuses[429]
+    """Return the section of the report."""
+    tables = [_rows(graph, of_graph) for graph, of_graph in results.items()]
+    during, memory, after = overloaded
+    in_table = [result for of_graph in results.values() for rounds in of_graph.values() for result in rounds]
+    everything = [*in_table, during, after]
+    answered = sum(result.statuses[200] for result in everything)
+    wrong, lost = sum(result.wrong for result in everything), sum(result.lost for result in everything)
+    refused = during.statuses[429]
     unread = sum(number for status, number in faulty.statuses.items() if 400 <= status < 500)
-    below = sum((one.statuses for of in took.values() for rounds in of.values() for one in rounds), Counter())
+    below = sum((result.statuses for result in in_table), Counter())
     return f"""## Serving
 
 `emospec serve` on {CORES} cores, clients on the same cores and the loopback, EMO-DB's recordings, one each request. Latency from
-the first byte sent to the last one read; every 200 compared with what the recogniser says of the recording alone
+the first byte sent to the last one read; every 200 compared with the recogniser's own answer for the recording alone
 (within {TOLERANCE:g} of a probability).
 
 | graph | clients | passes | requests/s | p50, p95, p99 ms |
 |---|---|---|---|---|
-{chr(10).join(row for rows, _ in made for row in rows)}
+{chr(10).join(row for rows, _ in tables for row in rows)}
 
-{table([ratio for _, ratios in made for ratio in ratios])}
+{table([ratio for _, ratios in tables for ratio in ratios])}
 
-At twice its capacity ({rate:.0f} requests/s until {told.statuses.total()} were sent, whether answered or not): {told.statuses[200]} answered (in {told.wall:.0f} s, with what waited at the end; p50, p95,
-p99 {told.percentiles()} ms), {refused} told 429, {told.statuses.total() - told.statuses[200] - refused} anything else. The most anonymous memory of all its processes at 256 clients
+At twice its capacity ({rate:.0f} requests/s until {during.statuses.total()} were sent, whether answered or not): {during.statuses[200]} answered (in {during.wall:.0f} s, with what waited at the end; p50, p95,
+p99 {during.percentiles()} ms), {refused} refused with 429, {during.statuses.total() - during.statuses[200] - refused} anything else. The most anonymous memory of all its processes at 256 clients
 before, meanwhile and afterwards, MiB: {", ".join(f"{b / 2**20:.0f}" for b in memory)}. Afterwards, of {AFTERWARDS} requests {after.statuses[200]} were answered.
 
 Of {answered} answers with 200 in all, {wrong} wrong; {lost} requests lost. In the table, {below.total() - below[200]} of {below.total()} were anything but 200.
 
-{BROKEN} broken recordings (`tests/broken_audio.py`, seed {BROKEN_SEED}), a request each, two at a time: {faulty.statuses[200]} judged, {unread} refused with a 4xx,
+{BROKEN} broken recordings (`tests/broken_audio.py`, seed {BROKEN_SEED}), a request each, two at a time: {faulty.statuses[200]} predicted, {unread} refused with a 4xx,
 {faulty.statuses.total() - faulty.statuses[200] - unread} anything else, {faulty.lost} lost.
 """
 
 
 def main(runs: Path, scale: float = 1.0) -> str:
-    """The section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
+    """Return the section of the report; `runs` is a one-speaker-out cross-validation on EMO-DB."""
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
         pack, _ = prepare(read_corpus("emodb", EMODB), Path(name) / "pack")
@@ -282,9 +285,9 @@ def main(runs: Path, scale: float = 1.0) -> str:
         contents = [file.read_bytes() for file in sorted((EMODB / "audio").iterdir())[:CLIPS]]
         requests = {clients: round(scale * count_of) for clients, count_of in LEVELS.items()}
         clips = clips_of(Recognizer(model, threads=1), contents)
-        took = {"float": levels(model, clips, requests)}
-        rate = 2 * max(one.rate for one in took["float"][64, SHARED])
-        heavy = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
+        results = {"float": levels(model, clips, requests)}
+        rate = 2 * max(result.rate for result in results["float"][64, SHARED])
+        overloaded = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
         clips = clips_of(Recognizer(model, int8=True, threads=1), contents)
-        took["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)
-        return section(took, heavy, rate, broken_ones(model))
+        results["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)
+        return section(results, overloaded, rate, broken_ones(model))

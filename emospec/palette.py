@@ -1,4 +1,4 @@
-"""Colours of every picture that emospec draws. A colour belongs to an emotion, whatever a model's order of classes."""
+"""Palette: the colours of all figures. A colour belongs to an emotion, whatever a model's order of classes."""
 
 from collections.abc import Sequence
 from zlib import crc32
@@ -19,9 +19,9 @@ EMOTION_COLORS = {
     "frustrated": "#7d2a4d",
     "other": "#3b3b3b",
 }
-"""Of the vocabulary's words. Every one has a contrast of 3 or more on white (WCAG 2.2, 1.4.11)."""
+"""Colours of the vocabulary's words. Each has a contrast of 3 or more on white (WCAG 2.2, 1.4.11)."""
 OTHER_COLORS = ("#4d7c0f", "#3d4fa8", "#a3157c", "#a8551c", "#0f766e", "#94313f")
-"""Of any other words."""
+"""Colours of all other words."""
 
 
 def class_colors(names: Sequence[str]) -> list[str]:
@@ -40,19 +40,18 @@ def class_colors(names: Sequence[str]) -> list[str]:
     True
     """
     colors: dict[str, str] = {}
-    # In alphabetical order: who meets a taken colour must not depend on the model's order of classes.
+    # In alphabetical order, so that colours do not depend on the model's order of classes.
     for name in sorted(names, key=lambda name: (common_emotion(name) != name, name)):
-        own = EMOTION_COLORS.get(common_emotion(name))
-        if own and own not in colors.values():
-            colors[name] = own
+        color = EMOTION_COLORS.get(common_emotion(name))
+        if color and color not in colors.values():
+            colors[name] = color
     for name in sorted(set(names) - set(colors)):
         colors[name] = _free_color(name, set(colors.values()))
     return [colors[name] for name in names]
 
 
 def _free_color(name: str, taken: set[str]) -> str:
-    """A colour by the hash of a name; the next that is not taken, where there is one."""
-    choice = (*OTHER_COLORS, *EMOTION_COLORS.values())
+    """Return a colour by the hash of a name, or the next that is not taken, where there is one."""
     first = crc32(name.encode()) % len(OTHER_COLORS)
-    turned = choice[first : len(OTHER_COLORS)] + choice[:first] + choice[len(OTHER_COLORS) :]
-    return next((color for color in turned if color not in taken), turned[0])
+    choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
+    return next((color for color in choice if color not in taken), choice[0])

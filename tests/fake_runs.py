@@ -1,4 +1,4 @@
-"""Folders of runs that nobody trained: `fake_run` writes what a summary or a report needs of one."""
+"""Run folders without a training: `fake_run` writes the files that a summary or a sweep needs."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def changed(model: Model, **changes: Any) -> Model:
-    """A settings table, meta or scores with other values, by their keys on disk."""
+    """Return a settings table, meta or scores with other values, by their keys on disk."""
     return type(model).model_validate(model.model_dump(by_alias=True, exclude_unset=True) | changes)
 
 

@@ -1,4 +1,4 @@
-"""What a recording might make of a decoder that it has taken over; apart, so that a decoder imports little."""
+"""A reader that obeys hostile recordings; in a module of its own, so that a decoder imports little."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from emospec.inference.recordings import DecodedRecording, Recording, RecordingR
 
 
 class Hostile(RecordingReader):
-    """Obeys its recordings."""
+    """A reader that does the harm that its recordings name."""
 
     def read(self, recording: Recording, sample_rate: int | None = None, **options: Any) -> DecodedRecording:
         while recording == b"compute":

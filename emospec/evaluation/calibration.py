@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emospec.evaluation.metrics import class_indices
 from emospec.runs.record import RunRecord
 
 _Floats = NDArray[np.float64]
@@ -186,6 +187,5 @@ def calibrate(runs: Sequence[RunRecord]) -> Calibration:
 def _probabilities(run: RunRecord, part: str) -> tuple[_Floats, _Integers]:
     """Return (utterances, classes) probabilities and (utterances,) true class indices of a run's dev or test."""
     rows = run.predictions().query("part == @part")
-    index = {name: i for i, name in enumerate(run.classes)}
-    targets = rows["target"].map(index).to_numpy().astype(np.int64)
-    return rows[[f"p_{name}" for name in run.classes]].to_numpy(np.float64), targets
+    probabilities = rows[[f"p_{name}" for name in run.classes]].to_numpy(np.float64)
+    return probabilities, class_indices(rows["target"], run.classes)

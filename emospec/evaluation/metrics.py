@@ -36,23 +36,36 @@ def confusion_matrix(targets: _Integers, predicted: _Integers, classes: int) -> 
     targets, predicted = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
     if targets.shape != predicted.shape or targets.ndim != 1:
         raise ValueError(f"targets {targets.shape} and predicted {predicted.shape} must be equal vectors")
-    indices = np.concatenate([targets, predicted])
-    if ((indices < 0) | (indices >= classes)).any():
-        raise ValueError(f"class indices must lie in [0, {classes})")
+    refuse_other_indices(targets, predicted, classes)
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
+def refuse_other_indices(targets: _Integers, predicted: _Integers, classes: int) -> None:
+    """Raise ValueError where class indices lie outside [0, classes)."""
+    indices = np.concatenate([targets, predicted])
+    if ((indices < 0) | (indices >= classes)).any():
+        raise ValueError(f"class indices must lie in [0, {classes})")
+
+
 def predicted_confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> _Integers:
-    """The confusion matrix of rows with columns `target` and `predicted` (class names)."""
-    index = {name: i for i, name in enumerate(classes)}
-    if strange := {*predictions["target"], *predictions["predicted"]} - index.keys():
+    """Return the confusion matrix of rows with columns `target` and `predicted` (class names).
+
+    Raises:
+        RunError: a row names none of the classes.
+    """
+    columns = predictions["target"], predictions["predicted"]
+    if unknown := set().union(*columns).difference(classes):
         raise RunError(
-            f"predictions name {', '.join(map(str, strange))}, the classes are {', '.join(classes)}"
+            f"predictions name {', '.join(map(str, unknown))}, the classes are {', '.join(classes)}"
         )
-    targets = predictions["target"].map(index).to_numpy().astype(np.int64)
-    predicted = predictions["predicted"].map(index).to_numpy().astype(np.int64)
+    targets, predicted = (class_indices(column, classes) for column in columns)
     return confusion_matrix(targets, predicted, len(classes))
+
+
+def class_indices(names: "pd.Series[str]", classes: Sequence[str]) -> _Integers:
+    """Return the index of each name (utterances,) among the classes."""
+    return names.map({name: i for i, name in enumerate(classes)}).to_numpy().astype(np.int64)
 
 
 def recalls(confusion: _Integers) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from emospec.errors import RunError
+from emospec.evaluation.metrics import refuse_other_indices
 
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
@@ -109,9 +110,7 @@ def count_by_speaker(
     """Count the test predictions of all runs of one setting; one row per prediction.
 
     Args:
-        blocks: (rows,) name of the test set that the row is scored with, alike in every setting: fold and
-            repeat under dai2019 (the mean is over runs), the repeat under any other protocol (its folds
-            are pooled).
+        blocks: (rows,) name of the test set that the row is scored with, alike in every setting.
         speakers: (rows,) unique over pooled corpora, such as `emodb/03`; empty where unknown.
         utterances: (rows,) ids; the cluster of a row whose speaker is unknown.
         targets: (rows,) true class indices in [0, classes).
@@ -135,9 +134,7 @@ def count_by_speaker(
     target, guess = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
     if len({column.shape for column in (block, speaker, utterance, target, guess)}) > 1 or target.ndim != 1:
         raise ValueError("blocks, speakers, utterances, targets and predicted must be equally long vectors")
-    indices = np.concatenate([target, guess])
-    if ((indices < 0) | (indices >= classes)).any():
-        raise ValueError(f"class indices must lie in [0, {classes})")
+    refuse_other_indices(target, guess, classes)
     known = speaker != ""
     # The prefixes keep a known speaker apart from an utterance of the same name.
     voice = np.where(known, np.strings.add("speaker ", speaker), np.strings.add("utterance ", utterance))
@@ -156,7 +153,7 @@ def count_by_speaker(
 
 
 def interval(counts: SpeakerCounts, metric: Metric) -> Interval:
-    """Return UA or WA, as the protocol reports them, with its delete-one-speaker jackknife interval.
+    """Return UA or WA, as the protocol reports it, with its delete-one-speaker jackknife interval.
 
     With G speakers, score s, and s_g the same score without any prediction of speaker g:
 
@@ -334,13 +331,13 @@ def _exchanges(size: int, seed: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _refuse_unpaired(first: SpeakerCounts, second: SpeakerCounts) -> None:
-    for difference, equal in (
-        ("speakers or utterances", first.clusters == second.clusters),
-        ("folds or repeats", first.blocks == second.blocks),
-        ("utterances in some fold", np.array_equal(first.total, second.total)),
-    ):
-        if not equal:
-            raise RunError(
-                f"two settings tested on different {difference} cannot be compared in pairs. "
-                "Train both on the same folds, repeats and seed"
-            )
+    if first.clusters != second.clusters:
+        difference = "speakers or utterances"
+    elif first.blocks != second.blocks:
+        difference = "folds or repeats"
+    elif not np.array_equal(first.total, second.total):
+        difference = "utterances in some fold"
+    else:
+        return
+    advice = "Train both on the same folds, repeats and seed"
+    raise RunError(f"two settings tested on different {difference} cannot be compared in pairs. {advice}")

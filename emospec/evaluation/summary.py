@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emospec.data.splits import any_overlap
 from emospec.errors import RunError
-from emospec.evaluation.metrics import recalls, unweighted_accuracy, weighted_accuracy
+from emospec.evaluation.metrics import class_indices, recalls, unweighted_accuracy, weighted_accuracy
 from emospec.evaluation.statistics import (
     ACCURACIES,
     Interval,
@@ -201,14 +201,14 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts
     rows = rows_of_test(runs)
     if corpus:
         rows = rows[rows["corpus"] == corpus]
-    index = {name: i for i, name in enumerate(runs[0].classes)}
+    classes = runs[0].classes
     return count_by_speaker(
         blocks=rows["block"],
         speakers=voices(rows),
         utterances=rows["utterance"],
-        targets=rows["target"].map(index),
-        predicted=rows["predicted"].map(index),
-        classes=len(index),
+        targets=class_indices(rows["target"], classes),
+        predicted=class_indices(rows["predicted"], classes),
+        classes=len(classes),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emospec.config import Settings, load_settings, toml_value
 from emospec.errors import ConfigError
-from emospec.experiments.spec import RunSpec, doubts_of, open_pack, split_of
+from emospec.experiments.spec import RunSpec, doubt_of, open_pack, split_of
 from emospec.runs.folder import refuse_mixture
 from emospec.runs.record import flatten
 
@@ -91,16 +91,15 @@ def changed_settings(settings: Settings, preset: str) -> tuple[str, ...]:
 def _all_folds(spec: RunSpec, folds: int, repeats: int) -> list[RunSpec]:
     """Return the runs of one setting, whose folder is the spec's; each fold's steps are planned before any is trained."""
     pack, utterances, _ = open_pack(spec.pack, spec.settings)
-    specs: list[RunSpec] = []
-    doubts: list[list[str]] = []
+    specs, doubts = [], []
     for repeat in range(repeats):
         split = split_of(utterances, spec.settings, repeat, spec.seed, own=pack.user_corpora)
         for number, fold in enumerate(split.folds[: folds or None], start=1):
-            doubts.append(doubts_of(spec, len(fold.train)))
+            doubts.append(doubt_of(spec.settings, len(fold.train)))
             specs.append(replace(spec, out=spec.out / f"r{repeat}-f{number}", fold=number, repeat=repeat))
-    # Those of further folds would say the same again.
-    for doubt in doubts[0]:
-        _log.warning("%s: %s", spec.out, doubt)
+    # The doubts of further folds would be the same again.
+    if doubts[0]:
+        _log.warning("%s: %s", spec.out, doubts[0])
     return specs
 
 

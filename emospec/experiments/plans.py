@@ -53,7 +53,7 @@ def crossval(
     progress: RunProgress | None = None,
     command: str | None = None,
 ) -> list[RunRecord]:
-    """Train and judge one setting on all folds of all repeats of its protocol.
+    """Train and evaluate one setting on all folds of all repeats of its protocol.
 
     Args:
         pack: a folder that `prepare` made.
@@ -100,7 +100,7 @@ def sweep(
     progress: RunProgress | None = None,
     command: str | None = None,
 ) -> list[RunRecord]:
-    """Train and judge a preset at several values of one key; all folds of all repeats of each.
+    """Train and evaluate a preset at several values of one key; all folds of all repeats of each.
 
     Args:
         key: any key of a preset, such as `loss.center_weight`.

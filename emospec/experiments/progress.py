@@ -174,7 +174,9 @@ class RunFollower:
         work, whole = (training.work(train, dev, at) for at in (step, steps))
         dev_ua = f"{100 * float(row['dev_ua']):.1f}" if row.get("dev_ua") else ""
         seconds = float(row.get("seconds", 0.0))
-        self._states[spec.out] = _State(step, steps, dev_ua, run, seconds, work, whole)
+        self._states[spec.out] = _State(
+            step, steps, dev_ua=dev_ua, run=run, seconds=seconds, work=work, whole=whole
+        )
 
 
 def _last_row(files: RunFolder) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a model predicts, evaluated: of a run's own sets, as the files of its folder, and of another pack."""
+"""The files that a run writes into its folder, and the predictions of its model, evaluated on its sets or another pack."""
 
 import io
 from collections import Counter
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from emospec.config import to_toml
 from emospec.data.audit import Audit
 from emospec.data.pack import Pack
-from emospec.data.splits import PARTS
+from emospec.data.splits import PARTS, write_folds
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
 from emospec.evaluation.metrics import (
@@ -98,6 +99,22 @@ def evaluate_new(run: RunRecord, predictions: pd.DataFrame, pack: Path | str) ->
         speaker_overlap=overlap.verdict,
         overlap_words=overlap.words,
     )
+
+
+def write_start(prepared: PreparedRun, meta: Meta) -> None:
+    """Write what is known of a run before its training; `meta.json` first: by it a start that failed is known."""
+    files = prepared.spec.files
+    meta.write(files.meta)
+    write_text(files.config, to_toml(prepared.spec.settings))
+    samples = prepared.pack.samples_of(prepared.utterances)
+    write_folds(prepared.split, prepared.utterances, samples, files.folds)
+    # Both may be left of a run that was broken off before its first checkpoint.
+    if prepared.start:
+        write_text(files.earlier, prepared.start.known.to_csv(index=False))
+    else:
+        files.earlier.unlink(missing_ok=True)
+    if not files.checkpoint.is_file():
+        files.history.unlink(missing_ok=True)
 
 
 def write_results(

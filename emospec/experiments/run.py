@@ -7,24 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emospec.config import load_settings, to_toml
+from emospec.config import load_settings
 from emospec.data.audit import Audit
-from emospec.data.splits import PARTS, write_folds
+from emospec.data.splits import PARTS
 from emospec.errors import RunError
 from emospec.experiments.planning import changed_settings
 from emospec.experiments.progress import RunProgress, TrainingReports, stage
-from emospec.experiments.results import write_results
-from emospec.experiments.spec import PreparedRun, RunSpec, prepare_run
-from emospec.files import folder_lock, output_errors, write_text
+from emospec.experiments.results import write_results, write_start
+from emospec.experiments.spec import PreparedRun, RunSpec, doubt_of, prepare_run
+from emospec.files import folder_lock, output_errors
 from emospec.runs.folder import refuse_existing
-from emospec.runs.meta import Meta
 from emospec.runs.provenance import hardware, records_call
 from emospec.runs.record import RunRecord, read_run
 
 if TYPE_CHECKING:
     from emospec.learning.distributed import Ranks
 
-_LEAVING_SECONDS = 60.0  # that a killed call's run may take to notice it, on a cluster within some steps
+# A killed call's run may take so long to notice it, on a cluster within some steps.
+_LEAVING_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -108,9 +108,9 @@ def run_spec(
         if spec.strict:
             run.meta.audit.refuse_leaks()
         return run
-    if warn:
-        for doubt in prepared.doubts:
-            warn(doubt)
+    doubt = doubt_of(spec.settings, len(prepared.fold.train))
+    if warn and doubt:
+        warn(doubt)
 
     import torch
 
@@ -119,15 +119,21 @@ def run_spec(
 
     reuse_freed_memory()
     ranks = Ranks()
-    ranks.wait()  # every process has looked at the folder before the first writes into it
+    # The first process writes into the folder once all have looked at it.
+    ranks.wait()
     audit = prepared.audit()
-    if spec.strict:
-        audit.refuse_leaks()
     threads_before = torch.get_num_threads()
     torch.set_num_threads(spec.threads or threads_before)
     try:
         with _folder_held(prepared, ranks, resume):
-            _train(prepared, audit, ranks, resume, tensorboard, progress if ranks.main else None)
+            _train(
+                prepared,
+                audit,
+                ranks,
+                resume=resume,
+                tensorboard=tensorboard,
+                progress=progress if ranks.main else None,
+            )
     finally:
         torch.set_num_threads(threads_before)
     return read_run(spec.out)
@@ -178,7 +184,7 @@ def _train(
     machine = hardware(torch.get_num_threads(), device, ranks.count)
     meta = prepared.meta(audit, machine, sum(p.numel() for p in learner.network.parameters()))
     if ranks.main:
-        _write_start(prepared, meta)
+        write_start(prepared, meta)
     with ranks.main_first():
         store = FrameStore(prepared.pack, learner.frontend, stage(progress, "spectrograms"))
     task = prepared.task()
@@ -194,25 +200,7 @@ def _train(
         pace=reports.pace if reports else None,
     )
     audit = prepared.audit_after(audit, result)
-    if spec.strict:
-        audit.refuse_leaks()
     outputs = {part: ranks.forward_utterances(learner, store, prepared.part(part)) for part in PARTS}
     if ranks.main:
-        write_results(prepared, meta, audit, result, learner, outputs)
+        write_results(prepared, meta, audit, result, learner=learner, outputs=outputs)
     ranks.wait()
-
-
-def _write_start(prepared: PreparedRun, meta: Meta) -> None:
-    """Write what is known of a run before its training; `meta.json` first: by it a start that failed is known."""
-    files = prepared.spec.files
-    meta.write(files.meta)
-    write_text(files.config, to_toml(prepared.spec.settings))
-    samples = prepared.pack.samples_of(prepared.utterances)
-    write_folds(prepared.split, prepared.utterances, samples, files.folds)
-    # Both may be left of a run that was broken off before its first checkpoint.
-    if prepared.start:
-        write_text(files.earlier, prepared.start.known.to_csv(index=False))
-    else:
-        files.earlier.unlink(missing_ok=True)
-    if not files.checkpoint.is_file():
-        files.history.unlink(missing_ok=True)

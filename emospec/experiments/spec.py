@@ -16,7 +16,7 @@ import numpy as np
 import emospec
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.config import Settings
-from emospec.data.audit import Audit, audit_fold, audit_lists, audit_start, hash_ids
+from emospec.data.audit import Audit, Finding, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.pack import Pack
@@ -137,32 +137,47 @@ class PreparedRun:
             )
 
     def audit(self) -> Audit:
-        """Audit the fold before its training."""
+        """Audit the fold before its training.
+
+        Raises:
+            ProtocolError: there is a leak, and the run is strict.
+        """
         audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
-        start = self.start
-        if start is None:
-            return audit
+        if self.start:
+            audit = Audit((*audit.findings, self._audit_start(self.start)))
+        return self._refuse_if_strict(audit)
+
+    def _audit_start(self, start: RunRecord) -> Finding:
         parts = start.parts_of(self.utterances, self.pack)
         known = (u.id for u, part in zip(self.utterances, parts, strict=True) if part)
         overlap = speaker_overlap(start, self.pack, [self.utterances[i] for i in self.fold.test])
         unsure = "" if overlap.verdict is False else overlap.words
-        finding = audit_start(self.fold, self.utterances, str(start.folder), known, overlap.shared, unsure)
-        return Audit((*audit.findings, finding))
+        return audit_start(
+            self.fold,
+            self.utterances,
+            run=str(start.folder),
+            known=known,
+            shared_voices=overlap.shared,
+            unsure=unsure,
+        )
 
     def audit_after(self, audit: Audit, result: TrainingResult) -> Audit:
-        """Return the audit with the lists that in fact fitted the standardiser and chose the model."""
+        """Return the audit with the lists that in fact fitted the standardiser and chose the model.
+
+        Raises:
+            ProtocolError: there is a leak, and the run is strict.
+        """
         fitted_on, selected_on = (
             hash_ids(self.pack.utterances[i].id for i in used)
             for used in (result.fitted_on, result.selected_on)
         )
-        return audit.replaced(
-            audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
-        )
+        lists = audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
+        return self._refuse_if_strict(audit.replaced(lists))
 
-    @property
-    def doubts(self) -> list[str]:
-        """What of the training the user hardly wants, in words."""
-        return doubts_of(self.spec, len(self.fold.train))
+    def _refuse_if_strict(self, audit: Audit) -> Audit:
+        if self.spec.strict:
+            audit.refuse_leaks()
+        return audit
 
     def part(self, name: str) -> list[int]:
         """Indices into the pack of train, dev or test."""
@@ -259,28 +274,25 @@ def prepare_run(spec: RunSpec) -> PreparedRun:
         raise ProtocolError(
             f"fold {spec.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
         )
-    prepared = PreparedRun(spec, pack, utterances, classes, split)
+    prepared = PreparedRun(spec=spec, pack=pack, utterances=utterances, classes=classes, split=split)
     spec.settings.training.plan(len(prepared.fold.train))
     return prepared
 
 
-def doubts_of(spec: RunSpec, utterances: int) -> list[str]:
-    """Return what of a training on so many utterances the user hardly wants, in words.
-
-    Such is a lambda that never acts.
+def doubt_of(settings: Settings, utterances: int) -> str:
+    """Return a sentence on what the user hardly wants of a training on so many utterances; empty where nothing is.
 
     Raises:
         ConfigError: no model could be chosen.
     """
-    training, loss, doubts = spec.settings.training, spec.settings.loss, []
-    steps, _ = training.plan(utterances)
-    if loss.center_weight and steps <= loss.warmup_steps:
-        doubts.append(
-            f"lambda never acts: training ends at step {steps}, within the first {loss.warmup_steps} "
-            "(loss.warmup_steps) that do without it. Train longer, lower loss.warmup_steps, or set "
-            "loss.center_weight=0"
-        )
-    return doubts
+    steps, _ = settings.training.plan(utterances)
+    warmup_steps = settings.loss.warmup_steps
+    if not settings.loss.center_weight or steps > warmup_steps:
+        return ""
+    return (
+        f"lambda never acts: training ends at step {steps}, within the first {warmup_steps} (loss.warmup_steps) that "
+        "do without it. Train longer, lower loss.warmup_steps, or set loss.center_weight=0"
+    )
 
 
 def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:

@@ -1,10 +1,11 @@
 """Model card: the file beside a model's weights with its training data, evaluation, intended use and limits.
 
-In the form of Hugging Face's model cards: a YAML header for machines, Markdown for people.
+In the form of Hugging Face's model cards: a YAML header for machines, Markdown for people, whose text is card.md.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from typing import Any
 
 from emospec.errors import RunError
@@ -22,47 +23,6 @@ _HUB_LICENCES = {
     "ODbL 1.0 (database), DbCL 1.0 (contents)": "odbl",
 }
 """The hub's name of a corpus's licence; any other, or several, are `other` with a name."""
-
-_CARD = """# Speech emotion recognition: {classes}
-
-{setting}; emospec {version}. Spectrograms ({kind}) through a CNN and a bidirectional GRU to a feature z of 64
-dimensions and {number} classes, after Dai et al., ICASSP 2019. Input: mono speech at 16 kHz. The classes, in the
-order of the logits: {classes}.
-
-## Training data
-
-{corpora}
-
-{train} utterances train, {dev} choose the step, {test} test.
-
-## Evaluation
-
-| protocol | UA [95%] | WA [95%] |
-|---|---|---|
-{scores}
-
-Intervals are by speaker (delete-one-speaker jackknife) and do not cover retraining. {words}
-
-Fold lists: sha256 {hash}. Audit: {audit}.
-{crossval}
-
-## Intended use
-
-Speech of one speaker at a time, of some seconds, in the languages of its corpora; research, and tools whose users know
-the meaning of an emotion score. Of a recording over 14 s the central 14 s are predicted.
-
-## Limits
-
-{notes}It always answers with one of its classes, also to silence, noise, or an emotion that is none of them. Other speakers,
-languages, rooms and microphones than those of its corpora were not tested. It must not be used to judge, rank, hire,
-fire, police or treat anybody.
-
-## Reproduction
-
-```
-{command}
-```
-"""
 
 _ONE_FOLD = """One run on one fold, tested on few speakers: `emospec crossval` gives all folds, and
 `emospec export --crossval` puts their scores here."""
@@ -87,7 +47,8 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
         f"Licence: {corpus.licence or 'not stated'}. {corpus.citation}".rstrip()
         for corpus in run.learned_from
     )
-    return _header(run, whole) + _CARD.format(
+    card = resources.files(__package__).joinpath("card.md").read_text("utf-8")
+    return _header(run, whole) + card.format(
         classes=", ".join(run.classes),
         number=len(run.classes),
         setting=run.setting,

@@ -150,25 +150,6 @@ def _curves(axes: Axes, series: "Sequence[pd.Series[float]]", color: str, part: 
     axes.plot(mean.index, mean, color=color, linewidth=1.3 if part else 2, linestyle=":" if part else "-")
 
 
-def principal_plane(z: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Project z on the two directions of its largest variance.
-
-    Args:
-        z: (utterances, dimensions), at least 3 utterances that are not all equal.
-
-    Returns:
-        coordinates (utterances, 2), centred, and the explained shares of the variance (2,).
-
-    Example:
-        >>> coordinates, explained = principal_plane(np.array([[0.0, 0], [2, 0], [4, 0]]))
-        >>> coordinates.shape, explained.round(6).tolist()
-        ((3, 2), [1.0, 0.0])
-    """
-    plane = PCA(n_components=2, svd_solver="full")
-    coordinates = plane.fit_transform(np.asarray(z, np.float64))
-    return coordinates, plane.explained_variance_ratio_
-
-
 @rc_context(_STYLE)
 def pca_panels(*runs: RunRecord) -> Figure:
     """Draw training and test z in two dimensions, a row of two panels per run, one PCA per panel.
@@ -222,15 +203,17 @@ def _bars_in_percent(axes: Axes) -> None:
 
 
 def _pca_panel(axes: Axes, z: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> None:
-    """Scatter z (utterances, dimensions) on its own principal plane: one collection per class."""
+    """Scatter z (utterances, dimensions) on the two directions of its largest variance: one collection per class."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     if len(z) < 3 or not np.ptp(z, axis=0).any():
         reason = "fewer than 3 utterances" if len(z) < 3 else "all z are equal"
         axes.text(0.5, 0.5, f"n/a: {reason}", transform=axes.transAxes, ha="center", va="center", color=FAINT)
         return
-    coordinates, explained = principal_plane(z)
-    axes.set(xlabel=f"PC 1 ({100 * explained[0]:.1f} %)", ylabel=f"PC 2 ({100 * explained[1]:.1f} %)")
+    plane = PCA(n_components=2, svd_solver="full")
+    coordinates = plane.fit_transform(np.asarray(z, np.float64))
+    first, second = (f"{100 * share:.1f} %" for share in plane.explained_variance_ratio_)
+    axes.set(xlabel=f"PC 1 ({first})", ylabel=f"PC 2 ({second})")
     axes.set_aspect("equal", adjustable="datalim")
     size = float(np.clip(4000 / len(z), 5, 26))
     for name, color, marker in zip(classes, class_colors(classes), cycle(_CLASS_MARKERS), strict=False):
@@ -313,10 +296,8 @@ def reliability_figure(calibration: Calibration, setting: str) -> Figure:
         full = bins.counts > 0
         confidence, accuracy = bins.confidence[full], bins.accuracy[full]
         axes.plot(confidence, accuracy, color=color, linewidth=1.2)
-        sizes, label = (
-            20 + 300 * bins.counts[full] / bins.counts.sum(),
-            f"{name}: ECE {percent(bins.error)} %",
-        )
+        sizes = 20 + 300 * bins.counts[full] / bins.counts.sum()
+        label = f"{name}: ECE {100 * bins.error:.1f} %"
         axes.scatter(confidence, accuracy, sizes, color=color, linewidths=0, label=label)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy")
     _in_percent(axes.xaxis, axes.yaxis)

@@ -241,9 +241,9 @@ def _limits_of_speech(section: Section) -> list[str]:
     if styles := distinct(corpus.speech for corpus in section.corpora if corpus.speech):
         covered += f", {' and '.join(styles)} speech"
     overlap = {
-        True: "Test speakers were also heard in training or dev: the numbers say nothing about unknown speakers.",
-        False: "No test speaker was heard in training or dev.",
-        None: "Not all speakers are known: the test may hold speakers that were heard in training.",
+        True: "Test speakers are also in training or dev: the numbers do not cover unknown speakers.",
+        False: "No test speaker is in training or dev.",
+        None: "Not all speakers are known: test speakers may also be in training or dev.",
     }
     return [
         overlap[section.speaker_overlap],

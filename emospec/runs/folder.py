@@ -1,89 +1,53 @@
 """The files of a run folder: their names, what proves that a run has begun or finished, and refusals of other folders."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from emospec.errors import RunError
 
+META, SCORES = "meta.json", "scores.json"
 _CHECKPOINT = "checkpoint/state.safetensors"
 # Kinds of folders, each with the files of which one proves it.
 _KINDS = {
-    "a run": ("scores.json", _CHECKPOINT),
-    "runs": ("r*-f*/meta.json", "*=*/r*-f*/meta.json"),
+    "a run": (SCORES, _CHECKPOINT),
+    "runs": (f"r*-f*/{META}", f"*=*/r*-f*/{META}"),
     "a pack": ("fingerprints.bin",),
     "a model": ("model.onnx",),
 }
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths of a run's files.
 
     Attributes:
         path: of the folder.
+        meta: `Meta`, written first: by it a start that failed is known.
+        config: the resolved settings, as TOML.
+        folds: the utterances of each fold's train, dev and test.
+        earlier: the utterances that made the run whose weights were taken over.
+        history: losses and dev scores over the steps.
+        pace: a step and the seconds up to it, before the first row of history; gone when the run is finished.
+        checkpoint: all that a resumed training needs.
+        tensorboard: a folder, where that log was asked for.
+        model: the folder of the trained weights and their card.
+        features: z of all utterances, with label and part.
+        predictions: one row per dev and test utterance.
+        scores: `Scores`, written last: by it the run is finished.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved settings."""
-        return self.path / "config.toml"
-
-    @property
-    def meta(self) -> Path:
-        """`Meta`: commit, versions, protocol, corpora and so on. It is written first."""
-        return self.path / "meta.json"
-
-    @property
-    def folds(self) -> Path:
-        """The utterances of each fold's train, dev and test."""
-        return self.path / "folds.csv"
-
-    @property
-    def earlier(self) -> Path:
-        """The utterances that made the run whose weights were taken over."""
-        return self.path / "earlier.csv"
-
-    @property
-    def history(self) -> Path:
-        """Losses and dev scores over the steps."""
-        return self.path / "history.csv"
-
-    @property
-    def pace(self) -> Path:
-        """A step and the seconds up to it, before the first row of history; gone when the run is finished."""
-        return self.path / "pace.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """All that a resumed training needs."""
-        return self.path / _CHECKPOINT
-
-    @property
-    def model(self) -> Path:
-        """The folder of the trained weights and their card."""
-        return self.path / "model"
-
-    @property
-    def features(self) -> Path:
-        """The features z of all utterances, with label and part."""
-        return self.path / "features.npz"
-
-    @property
-    def predictions(self) -> Path:
-        """One row per dev and test utterance."""
-        return self.path / "predictions.csv"
-
-    @property
-    def scores(self) -> Path:
-        """`Scores`. It is written last: by it the run is finished."""
-        return self.path / "scores.json"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The log that `tensorboard=True` asks for."""
-        return self.path / "tensorboard"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.meta = path / META
+        self.config = path / "config.toml"
+        self.folds = path / "folds.csv"
+        self.earlier = path / "earlier.csv"
+        self.history = path / "history.csv"
+        self.pace = path / "pace.json"
+        self.checkpoint = path / _CHECKPOINT
+        self.tensorboard = path / "tensorboard"
+        self.model = path / "model"
+        self.features = path / "features.npz"
+        self.predictions = path / "predictions.csv"
+        self.scores = path / SCORES
 
     @property
     def is_finished(self) -> bool:
@@ -98,12 +62,10 @@ class RunFolder:
     @property
     def is_failed_start(self) -> bool:
         """Whether it holds no more than a run that ended before its first checkpoint: nothing is lost with it."""
-        started = (
-            *(self.meta, self.config, self.folds, self.earlier, self.history, self.pace),
-            *(self.checkpoint.parent, self.tensorboard),
-        )
+        files = {self.meta, self.config, self.folds, self.earlier, self.history, self.pace}
         present = {path for path in self.path.iterdir() if path.suffix != ".part"}
-        return self.meta in present and present <= {*started} and not self.checkpoint.is_file()
+        started = present <= files | {self.checkpoint.parent, self.tensorboard}
+        return started and self.meta in present and not self.checkpoint.is_file()
 
 
 def refuse_existing(out: Path, resume: bool) -> None:

@@ -25,7 +25,7 @@ from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
-from emospec.runs.folder import RunFolder
+from emospec.runs.folder import META, SCORES, RunFolder
 from emospec.runs.meta import CorpusFacts, Meta
 from emospec.runs.scores import Scores
 from emospec.runs.stored import mistake_of
@@ -61,7 +61,7 @@ class RunRecord:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Names of the corpora that it was trained and judged on."""
+        """Names of the corpora that it was trained and evaluated on."""
         return tuple(corpus.name for corpus in self.meta.corpora)
 
     @property
@@ -83,7 +83,7 @@ class RunRecord:
 
     @property
     def section(self) -> tuple[object, ...]:
-        """Protocol, corpora and classes: what is said of several runs is said of those that share it."""
+        """Protocol, corpora and classes: runs that share them are reported together."""
         return self.meta.protocol.name, self.corpora, self.classes
 
     @property
@@ -95,9 +95,9 @@ class RunRecord:
 
     @property
     def setting(self) -> str:
-        """What tells this run's setting from others, such as `dai2019-mel, λ 0.3, α 0.5`.
+        """The name of this run's setting, such as `dai2019-mel, λ 0.3, α 0.5`.
 
-        Further overrides of the preset are named, and a seed other than 0.
+        It tells the setting from others: further changed settings are named, and a seed other than 0.
         """
         loss = self.settings.loss
         center = [f"λ {loss.center_weight:g}"]
@@ -108,7 +108,7 @@ class RunRecord:
 
     @property
     def variant(self) -> str:
-        """The setting but for lambda and alpha: the preset, further overrides, a seed other than 0."""
+        """The setting but for lambda and alpha: the preset, further changed settings, a seed other than 0."""
         seed = [f"seed {self.meta.seed}"] if self.meta.seed else []
         return ", ".join([self.meta.preset, *self.meta.changed_settings, *seed])
 
@@ -119,7 +119,7 @@ class RunRecord:
         return flat if flat[WEIGHT] else {key: value for key, value in flat.items() if key != RATE}
 
     def but_for(self, *keys: str) -> frozenset[tuple[str, str]]:
-        """What of `flat` tells runs apart, but for some keys: equal where these alone may differ."""
+        """The items of `flat` without some keys: two runs that differ in these keys alone have equal ones."""
         return frozenset((name, repr(value)) for name, value in self.flat.items() if name not in keys)
 
     def predictions(self) -> pd.DataFrame:
@@ -139,7 +139,7 @@ class RunRecord:
         return dict(zip(own_first["utterance"], own_first["part"], strict=True))
 
     def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
-        """The part that each utterance of a pack had in making the model, as above; empty where it had none.
+        """Return the part that each utterance of a pack had in making the model, as above; empty where it had none.
 
         It is known by its samples, such as in a pack that calls its corpus otherwise; or by its id, which
         tells more than samples where a corpus comes in several formats, and nothing in corpora of one's own.
@@ -157,10 +157,7 @@ class RunRecord:
 
     @cached_property
     def known(self) -> pd.DataFrame:
-        """The utterances that made the model: the rows of `folds.csv`, then those of the run it started from.
-
-        What that run knew, and what the run before it knew, stands in `earlier.csv`, as part `earlier`.
-        """
+        """The utterances that made the model: rows of `folds.csv`, then those of `earlier.csv`, as part `earlier`."""
         _, fold = self.place
         with _readable(self.files.folds) as path:
             rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -224,7 +221,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     files = RunFolder(Path(folder))
     if not files.meta.is_file():
-        inside = next(iter(sorted(files.path.glob("*/meta.json"))), None)
+        inside = next(iter(sorted(files.path.glob(f"*/{META}"))), None)
         to_do = f". It holds runs: name one, such as {inside.parent}" if inside else ""
         to_do = to_do if files.path.exists() else ". There is no such folder"
         raise RunError(f"{folder} is not a run folder: it has no meta.json{to_do}")
@@ -241,23 +238,21 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
-    """All finished runs in the given folders, each once: run folders themselves, or folders that hold some.
+    """Return all finished runs in the given folders, each once: run folders, or folders that hold some.
 
     Raises:
         RunError: a folder is missing, holds no finished run, or cannot be read.
     """
     runs: dict[Path, RunRecord] = {}
     for folder in map(Path, folders):
-        if (folder / "meta.json").is_file():
+        if (folder / META).is_file():
             runs.setdefault(folder.resolve(), read_run(folder))
             continue
         within = os.walk(folder, onerror=_refuse_unread) if folder.is_dir() else ()
-        found = sorted(
-            Path(place) for place, _, files in within if {"meta.json", "scores.json"} <= set(files)
-        )
-        if not found:
+        finished = sorted(Path(path) for path, _, names in within if {META, SCORES} <= set(names))
+        if not finished:
             raise RunError(f"{folder} holds no finished run: {_what_is_there(folder)}")
-        for path in found:
+        for path in finished:
             runs.setdefault(path.resolve(), read_run(path))
     return list(runs.values())
 
@@ -268,13 +263,13 @@ def _what_is_there(folder: Path) -> str:
         return "there is no such folder. Name one that `emospec train` or `emospec crossval` made"
     if not folder.is_dir():
         return "it is a file. Name the folder of a run"
-    if begun := next(folder.glob("**/meta.json"), None):
+    if begun := next(folder.glob(f"**/{META}"), None):
         return f"{begun.parent} is one that has not ended. Go on with it by the same command and --resume"
     return "a run is a folder with meta.json and scores.json. `emospec train` makes one"
 
 
 def _refuse_unread(error: OSError) -> None:
-    """Fewer runs without a word would be another number; one that has just gone is none."""
+    """Raise, as fewer runs would be another number; a folder that has just gone is none."""
     if isinstance(error, FileNotFoundError):
         return
     raise RunError(
@@ -283,20 +278,11 @@ def _refuse_unread(error: OSError) -> None:
 
 
 def share_changes(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """The runs less the overrides that all of them have, for shorter names of settings; and these overrides."""
-    overrides = [run.meta.changed_settings for run in runs]
-    shared = [text for text in overrides[0] if all(text in others for others in overrides)] if runs else []
-    renamed = [
-        replace(
-            run,
-            meta=run.meta.model_copy(
-                update={
-                    "changed_settings": tuple(
-                        text for text in run.meta.changed_settings if text not in shared
-                    )
-                }
-            ),
-        )
-        for run in runs
-    ]
-    return renamed, shared
+    """Return the runs without the changed settings that all of them have, for shorter names; and these settings."""
+    changes = [run.meta.changed_settings for run in runs]
+    shared = [text for text in changes[0] if all(text in others for others in changes)] if runs else []
+    left = [tuple(text for text in texts if text not in shared) for texts in changes]
+    metas = (
+        run.meta.model_copy(update={"changed_settings": texts}) for run, texts in zip(runs, left, strict=True)
+    )
+    return [replace(run, meta=meta) for run, meta in zip(runs, metas, strict=True)], shared

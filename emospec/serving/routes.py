@@ -47,16 +47,13 @@ async def allowed_query(request: Request) -> list[str]:
     return allowed
 
 
-recordings_router = APIRouter(
-    responses=error_responses(401, 403, 404, 405, 408, 413, 422, 429, 500, 503),
-    dependencies=[Depends(allowed_query)],
-)
-formats_router = APIRouter(
-    responses=error_responses(401, 403, 405, 408, 413, 422, 429, 500), dependencies=[Depends(allowed_query)]
-)
-examples_router = APIRouter(
-    responses=error_responses(404, 405, 422, 500), dependencies=[Depends(allowed_query)]
-)
+_DEPENDENCIES = [Depends(allowed_query)]
+_RECORDING_ERRORS = error_responses(401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
+_FORMAT_ERRORS = error_responses(401, 403, 405, 408, 413, 422, 429, 500)
+_EXAMPLE_ERRORS = error_responses(404, 405, 422, 500)
+recordings_router = APIRouter(dependencies=_DEPENDENCIES, responses=_RECORDING_ERRORS)
+formats_router = APIRouter(dependencies=_DEPENDENCIES, responses=_FORMAT_ERRORS)
+examples_router = APIRouter(dependencies=_DEPENDENCIES, responses=_EXAMPLE_ERRORS)
 
 
 def service_of(connection: HTTPConnection) -> Service:

@@ -81,9 +81,7 @@ def run_server(
         host: to bind; anybody who reaches it may use the server, unless it is this machine's own.
         port: 0 takes a free one.
         int8, threads, pass_samples, ffmpeg: as of `SharedRecognizer`.
-        token: that requests must bear; empty for none.
-        origins: other sites whose pages may send requests.
-        root_path: under which a proxy has the server, such as `/emo`; empty for none.
+        token, origins, root_path: as of `Access`.
         limits: the most that is taken.
         notes: the first lines of the log.
 
@@ -114,17 +112,21 @@ def run_server(
         own_hosts = (*_LOOPBACK, *(urlsplit(origin).hostname or "" for origin in origins))
         access = Access(token, own_hosts if host in _LOOPBACK else (), origins, root_path)
         app = create_app(service, access)
-        # Clients that connect and send nothing cost a file descriptor each, and nothing else.
-        most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-        try:
-            with suppress(KeyboardInterrupt):
-                _Server(uvicorn_config(app, limits)).run(sockets=[bound])
-        finally:
-            service.decoders.stop()
-            for child in multiprocessing.active_children():
-                if child.name == DECODER_NAME:
-                    child.kill()  # it ignores the SIGTERM by which multiprocessing would end it
+        _run_until_stopped(_Server(uvicorn_config(app, limits)), service, bound)
+
+
+def _run_until_stopped(server: _Server, service: Service, bound: socket.socket) -> None:
+    # Clients that connect and send nothing cost a file descriptor each, and nothing else.
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[bound])
+    finally:
+        service.decoders.stop()
+        for child in multiprocessing.active_children():
+            if child.name == DECODER_NAME:
+                child.kill()  # it ignores the SIGTERM by which multiprocessing would end it
 
 
 def _check_options(token: str, origins: tuple[str, ...], root_path: str) -> None:

@@ -126,11 +126,7 @@ async def run_stream(socket: WebSocket, service: Service) -> None:
         EmospecError: the query, a frame or its samples cannot be used, or a limit is reached.
         WebSocketDisconnect: the client has gone, or reads nothing.
     """
-    try:
-        query = StreamQuery.model_validate(dict(socket.query_params))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ApiError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    query = _query_of(socket)
     stream, decoder = service.recognizer.stream(query.sample_rate, query.timing), _SampleDecoder(query)
     limits = service.limits
 
@@ -151,15 +147,23 @@ async def run_stream(socket: WebSocket, service: Service) -> None:
             message = f"the stream was open for over {longest_open:g} s"
             raise ApiError("too_long", message, "open another")
         for block in decoder.decode(frame):
-            moments = await service.in_thread(lambda block=block: stream.push(block))  # type: ignore[misc]
-            await _send_moments(send, moments)
+            predictions = await service.in_thread(lambda block=block: stream.push(block))  # type: ignore[misc]
+            await _send_predictions(send, predictions)
             if stream.seconds > limits.seconds:
                 message = f"the stream is longer than {limits.seconds:g} s"
                 raise ApiError("too_long", message, "open another")
-    moments, segments = await service.in_thread(stream.finish)
-    await _send_moments(send, moments)
+    predictions, segments = await service.in_thread(stream.finish)
+    await _send_predictions(send, predictions)
     await _send_segments(send, segments)
     await send(type="end", seconds=stream.seconds)
+
+
+def _query_of(socket: WebSocket) -> StreamQuery:
+    try:
+        return StreamQuery.model_validate(dict(socket.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ApiError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 async def _next_frame(socket: WebSocket, seconds: float) -> bytes | None:
@@ -179,11 +183,11 @@ async def _next_frame(socket: WebSocket, seconds: float) -> bytes | None:
     return bytes(message["bytes"])
 
 
-async def _send_moments(send: _Send, moments: list[WindowPrediction]) -> None:
-    for moment in moments:
-        facts = {name: value for name, value in vars(moment).items() if name != "segments"}
+async def _send_predictions(send: _Send, predictions: list[WindowPrediction]) -> None:
+    for prediction in predictions:
+        facts = {name: value for name, value in vars(prediction).items() if name != "segments"}
         await send(type="moment", **facts)
-        await _send_segments(send, moment.segments)
+        await _send_segments(send, prediction.segments)
 
 
 async def _send_segments(send: _Send, segments: Sequence[Segment]) -> None:

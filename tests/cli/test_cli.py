@@ -166,12 +166,12 @@ def test_sweep_and_reproduce_share_runs_and_resume(hum_pack: Pack, tmp_path: Pat
 def test_compare_two_runs(two_runs: Path) -> None:
     compared = run("compare", two_runs / "center", two_runs / "plain")
     center, plain = (read_run(two_runs / name).scores.test for name in ("center", "plain"))
-    assert compared["UA"]["difference"] == pytest.approx(center["UA"] - plain["UA"])
+    assert compared["UA"]["difference"] == pytest.approx(center.ua - plain.ua)
     assert (compared["UA"]["clusters"], compared["UA"]["p"]) == (2, None)
     assert "below 6 speakers no p can reach 0.05" in compared["UA"]["reason"]
     shown = CliRunner().invoke(app, ["compare", str(two_runs / "center"), str(two_runs / "plain")])
     assert "groups:3, speaker-independent" in shown.stdout
-    assert f"{100 * (center['UA'] - plain['UA']):+.1f}" in shown.stdout
+    assert f"{100 * (center.ua - plain.ua):+.1f}" in shown.stdout
 
 
 def test_a_leak_is_shown_with_the_table(hum_pack: Pack, tmp_path: Path) -> None:

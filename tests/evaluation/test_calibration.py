@@ -25,13 +25,13 @@ def draw(count: int = 400, classes: int = 4, seed: int = 0) -> tuple[np.ndarray,
     return logits, targets
 
 
-def test_the_temperature_of_overconfident_logits_is_found() -> None:
+def test_the_fit_recovers_the_temperature_of_scaled_logits() -> None:
     logits, targets = draw(20_000)
     assert fit_temperature(softmax(3.0 * logits), targets) == pytest.approx(3.0, rel=0.05)
     assert fit_temperature(softmax(0.5 * logits), targets) == pytest.approx(0.5, rel=0.05)
 
 
-def test_no_temperature_nearby_is_better() -> None:
+def test_no_other_temperature_fits_better() -> None:
     logits, targets = draw(300, seed=3)
     probabilities = softmax(2.0 * logits)
     best = fit_temperature(probabilities, targets)
@@ -49,10 +49,10 @@ def test_temperature_is_division_of_logits_and_keeps_the_decision() -> None:
     assert (softened.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
-def test_reliability_is_the_naive_loop() -> None:
+def test_reliability_equals_the_naive_loop() -> None:
     logits, targets = draw(seed=5)
     probabilities = softmax(2 * logits)
-    found = reliability(probabilities, targets)
+    result = reliability(probabilities, targets)
     error = 0.0
     for k in range(10):
         rows = [
@@ -60,16 +60,16 @@ def test_reliability_is_the_naive_loop() -> None:
             for row, target in zip(probabilities, targets, strict=True)
             if k / 10 < row.max() <= (k + 1) / 10
         ]
-        assert found.counts[k] == len(rows)
+        assert result.counts[k] == len(rows)
         if rows:
             confidence = sum(c for c, _ in rows) / len(rows)
             accuracy = sum(a for _, a in rows) / len(rows)
-            assert found.confidence[k] == pytest.approx(confidence)
-            assert found.accuracy[k] == pytest.approx(accuracy)
+            assert result.confidence[k] == pytest.approx(confidence)
+            assert result.accuracy[k] == pytest.approx(accuracy)
             error += len(rows) / len(targets) * abs(accuracy - confidence)
         else:
-            assert np.isnan(found.accuracy[k])
-    assert found.error == pytest.approx(error)
+            assert np.isnan(result.accuracy[k])
+    assert result.error == pytest.approx(error)
 
 
 def test_risk_coverage_by_hand() -> None:
@@ -80,6 +80,6 @@ def test_risk_coverage_by_hand() -> None:
     assert abstention_table(probabilities, np.array([0, 1, 1, 1]), (1.0, 0.5)) == [(1.0, 0.75), (0.5, 1.0)]
 
 
-def test_nothing_to_fit_on() -> None:
+def test_a_fit_without_utterances_is_refused() -> None:
     with pytest.raises(ValueError, match="needs utterances"):
         fit_temperature(np.empty((0, 3)), np.empty(0, np.int64))

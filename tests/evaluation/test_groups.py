@@ -6,7 +6,7 @@ import pytest
 from emospec.evaluation.groups import by_group
 
 
-def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
+def test_each_group_has_its_own_scores_and_the_worst_comes_first() -> None:
     rows = [
         ("s1", "f", "a", "a"), ("s1", "f", "a", "b"), ("s1", "f", "b", "b"),
         ("s2", "m", "a", "a"), ("s2", "m", "b", "b"),
@@ -23,10 +23,10 @@ def test_each_group_is_scored_alone_and_the_worst_comes_first() -> None:
     assert speakers[1].wa == pytest.approx(2 / 3)
     assert [g.name for g in by_group(table, "sex", ["a", "b"])] == ["f", "m"]
     repeated = by_group(pd.concat([table, table]), "speaker", ["a", "b"])
-    assert repeated == speakers, "what two runs judged is no more utterances"
+    assert repeated == speakers, "utterances that two runs predict count once"
 
 
-def test_speakers_and_sentences_of_two_corpora_are_not_one() -> None:
+def test_equal_names_in_two_corpora_are_two_groups() -> None:
     table = pd.DataFrame({"corpus": ["one", "one", "two"], "text": ["a01", "a02", "a01"], "sex": list("fff")})
     table["utterance"] = ["one/1", "one/2", "two/1"]
     table = table.assign(target="a", predicted=["a", "a", "b"])
@@ -35,7 +35,7 @@ def test_speakers_and_sentences_of_two_corpora_are_not_one() -> None:
     assert by_group(table, "sex", ["a", "b"]) == []
 
 
-def test_one_known_group_is_no_comparison() -> None:
+def test_a_single_known_group_gives_no_groups() -> None:
     table = pd.DataFrame(
         {
             "utterance": list("uvw"),

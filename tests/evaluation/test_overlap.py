@@ -1,4 +1,4 @@
-"""Speakers of test count as known by their recordings; names prove that two are two within one corpus only."""
+"""Test speakers are recognised by their recordings; names prove a difference within one corpus only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,13 +21,13 @@ TESTED = ("s4", "s5")
 
 
 def run_on(pack: Pack, folder: Path) -> RunRecord:
-    """A run that was trained on s0 to s2, chosen on s3, and tested on the others."""
+    """Return a run that was trained on s0 to s2, selected on s3, and tested on the others."""
     folder.mkdir()
     places = {name: tuple(i for i, u in enumerate(pack.utterances) if u.speaker in name) for name in
               (("", "s0", "s1", "s2"), ("s3",), TESTED)}  # fmt: skip
     split = Split("given", "", 0, (Fold(*places.values()),), "", False)
     write_folds(split, pack.utterances, pack.samples_of(pack.utterances), folder / "folds.csv")
-    readers = {name: {"reader": own.reader} for name, own in pack.user_corpora.items()}
+    readers = {name: {"reader": corpus.reader} for name, corpus in pack.user_corpora.items()}
     corpora = [
         {"name": name, "licence": ""} | readers.get(name, {}) for name in {u.corpus for u in pack.utterances}
     ]
@@ -35,16 +35,16 @@ def run_on(pack: Pack, folder: Path) -> RunRecord:
     return replace(run, folder=folder, meta=changed(run.meta, corpora=corpora))
 
 
-def called(name: str, speaker: str = "") -> Change:
+def renamed(name: str, speaker: str = "") -> Change:
     """The same recording in a corpus of another name, whose speakers have a word before theirs."""
     return lambda u: replace(u, id=u.id.replace(u.corpus, name, 1), corpus=name, speaker=speaker + u.speaker)
 
 
-def judged(
-    run: RunRecord, utterances: Sequence[Utterance], folder: Path, own: Sequence[UserCorpus] = ()
+def overlap_of_new(
+    run: RunRecord, utterances: Sequence[Utterance], folder: Path, user_corpora: Sequence[UserCorpus] = ()
 ) -> SpeakerOverlap:
-    """What is said of the speakers of those utterances of a pack that are new to the run."""
-    pack, _ = prepare(utterances, folder, user_corpora=own)
+    """Return the overlap of those utterances of a pack that are new to the run."""
+    pack, _ = prepare(utterances, folder, user_corpora=user_corpora)
     new = [
         u for u, part in zip(pack.utterances, run.parts_of(pack.utterances, pack), strict=True) if not part
     ]
@@ -64,58 +64,62 @@ def test_the_same_pack(run: RunRecord, hum_pack: Pack) -> None:
 
 def test_the_same_corpus_of_another_name(run: RunRecord, hum_pack: Pack, tmp_path: Path) -> None:
     """All that made the model is recognised, so that the pack names everybody who made it."""
-    again = list(map(called("other", "p"), hum_pack.utterances))
-    assert judged(run, again, tmp_path / "pack").verdict is False
-    one = [replace(u, speaker="s0") if u.speaker == "ps4" else u for u in again]
-    assert judged(run, one, tmp_path / "one").verdict is False  # a name of the other corpus proves nothing
-    known = [replace(u, speaker="ps0") if u.speaker == "ps4" else u for u in again]
-    found = judged(run, known, tmp_path / "known")
+    again = list(map(renamed("other", "p"), hum_pack.utterances))
+    assert overlap_of_new(run, again, tmp_path / "pack").verdict is False
+    same_name = [replace(u, speaker="s0") if u.speaker == "ps4" else u for u in again]
+    assert (
+        overlap_of_new(run, same_name, tmp_path / "one").verdict is False
+    )  # a name of the other corpus proves nothing
+    same_speaker = [replace(u, speaker="ps0") if u.speaker == "ps4" else u for u in again]
+    overlap = overlap_of_new(run, same_speaker, tmp_path / "known")
     words = "1 of 2 test speakers are also in training or dev (speaker-dependent)"
-    assert found == SpeakerOverlap(True, words, ("other/ps0",))
+    assert overlap == SpeakerOverlap(True, words, ("other/ps0",))
 
 
 def test_a_part_of_the_corpus(run: RunRecord, hum_pack: Pack, tmp_path: Path) -> None:
     tested = [u for u in hum_pack.utterances if u.speaker in TESTED]
-    assert judged(run, tested, tmp_path / "part").verdict is False
-    other = [called("other")(u) for u in hum_pack.utterances if u.speaker not in ("s0", "s1")]
-    found = judged(run, other, tmp_path / "other")  # s4 of the one may be s0 of the other
-    assert (found.verdict, found.shared) == (None, ())
-    assert found.words.startswith("speakers of other may be among those of hum, which made the model")
+    assert overlap_of_new(run, tested, tmp_path / "part").verdict is False
+    other = [renamed("other")(u) for u in hum_pack.utterances if u.speaker not in ("s0", "s1")]
+    overlap = overlap_of_new(run, other, tmp_path / "other")  # s4 of the one may be s0 of the other
+    assert (overlap.verdict, overlap.shared) == (None, ())
+    assert overlap.words.startswith("speakers of other may be among those of hum, which made the model")
 
 
 def test_another_corpus_is_unknown_not_disjoint(run: RunRecord, hum_pack: Pack, tmp_path: Path) -> None:
-    strangers = [called("other", "q")(u) for u in hum_pack.utterances if u.speaker in TESTED]
-    assert judged(run, strangers, tmp_path / "pack").verdict is None
+    strangers = [renamed("other", "q")(u) for u in hum_pack.utterances if u.speaker in TESTED]
+    assert overlap_of_new(run, strangers, tmp_path / "pack").verdict is None
 
 
 def test_speakers_that_nobody_knows(run: RunRecord, hum_pack: Pack, tmp_path: Path) -> None:
     nameless = [replace(u, speaker="") if u.speaker == "s4" else u for u in hum_pack.utterances]
-    found = judged(run, nameless, tmp_path / "pack")
-    assert (found.verdict, "unknown" in found.words) == (None, True)
+    overlap = overlap_of_new(run, nameless, tmp_path / "pack")
+    assert (overlap.verdict, "unknown" in overlap.words) == (None, True)
     trained, _ = prepare([replace(u, speaker="" if u.speaker == "s0" else u.speaker) for u in hum_pack.utterances],
                          tmp_path / "trained")  # fmt: skip
     unsure = run_on(trained, tmp_path / "unsure")
     assert (
-        judged(unsure, [u for u in trained.utterances if u.speaker in TESTED], tmp_path / "part").verdict
+        overlap_of_new(
+            unsure, [u for u in trained.utterances if u.speaker in TESTED], tmp_path / "part"
+        ).verdict
         is None
     )
 
 
 def test_names_of_own_corpora(hum_pack: Pack, tmp_path: Path) -> None:
-    """Two that have no name of their own may be two corpora; two of one name are one."""
+    """Two corpora without a name of their own may differ; two of one name are the same."""
     for name, verdict in (("csv", None), ("calls", False)):
         place = tmp_path / name
         place.mkdir()
-        own = [UserCorpus(name, "csv")]
-        utterances = list(map(called(name), hum_pack.utterances))
-        pack, _ = prepare(utterances, place / "pack", user_corpora=own)
+        user_corpora = [UserCorpus(name, "csv")]
+        utterances = list(map(renamed(name), hum_pack.utterances))
+        pack, _ = prepare(utterances, place / "pack", user_corpora=user_corpora)
         run = run_on(pack, place / "run")
         tested = [u for u in utterances if u.speaker in TESTED]
-        assert judged(run, tested, place / "part", own).verdict is verdict
-        assert judged(run, tested, place / "official").verdict is None
+        assert overlap_of_new(run, tested, place / "part", user_corpora).verdict is verdict
+        assert overlap_of_new(run, tested, place / "official").verdict is None
 
 
-def test_silence_is_nobodys(hum_pack: Pack, tmp_path: Path) -> None:
+def test_digital_silence_identifies_nobody(hum_pack: Pack, tmp_path: Path) -> None:
     import numpy as np
     import soundfile
 
@@ -129,22 +133,22 @@ def test_silence_is_nobodys(hum_pack: Pack, tmp_path: Path) -> None:
     assert speaker_overlap(run, pack, tested).verdict is False
 
 
-def test_evaluate_says_so(hum_run: Path, hum_pack: Pack, tmp_path: Path) -> None:
+def test_evaluate_prints_the_overlap(hum_run: Path, hum_pack: Pack, tmp_path: Path) -> None:
     import json
 
-    prepare(list(map(called("other", "p"), hum_pack.utterances)), tmp_path / "again")
-    prepare([called("other")(u) for u in hum_pack.utterances if u.speaker in TESTED], tmp_path / "part")
-    strangers = [replace(u, end=0.2) for u in map(called("other"), hum_pack.utterances)]
+    prepare(list(map(renamed("other", "p"), hum_pack.utterances)), tmp_path / "again")
+    prepare([renamed("other")(u) for u in hum_pack.utterances if u.speaker in TESTED], tmp_path / "part")
+    strangers = [replace(u, end=0.2) for u in map(renamed("other"), hum_pack.utterances)]
     prepare(strangers, tmp_path / "strangers")
     for name, verdict, words in (
         ("again", False, "speaker-independent"),
         ("strangers", None, "speakers of other may be among those of hum"),
     ):
         verb = ["evaluate", str(hum_run), "--on", str(tmp_path / name)]
-        found = json.loads(CliRunner().invoke(app, [*verb, "--json"]).stdout)
-        assert found["speaker_overlap"] is verdict
-        assert words in found["overlap_words"]
-        assert found["overlap_words"] in CliRunner().invoke(app, verb).stdout
+        overlap = json.loads(CliRunner().invoke(app, [*verb, "--json"]).stdout)
+        assert overlap["speaker_overlap"] is verdict
+        assert words in overlap["overlap_words"]
+        assert overlap["overlap_words"] in CliRunner().invoke(app, verb).stdout
 
 
 def test_the_overlap_of_a_fold_in_words() -> None:

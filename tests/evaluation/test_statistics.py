@@ -52,8 +52,8 @@ def draw_rows(
     return rows
 
 
-def again(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:
-    """The same utterances, judged by another system."""
+def other_system(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:
+    """Return the same rows with the predictions of another system."""
     rng = np.random.default_rng(seed)
     return [(*row[:5], row[4] if rng.random() < 0.4 else int(rng.integers(CLASSES))) for row in rows]
 
@@ -74,8 +74,8 @@ def count(rows: Sequence[LabelRow], block: int = 1) -> SpeakerCounts:
 def naive_score(rows: Sequence[LabelRow], metric: Metric, block: int = 1) -> float:
     scores = []
     for name in {row[block] for row in rows}:
-        own = [row for row in rows if row[block] == name]
-        targets, predicted = np.array([row[4] for row in own]), np.array([row[5] for row in own])
+        tested = [row for row in rows if row[block] == name]
+        targets, predicted = (np.array([row[k] for row in tested]) for k in (4, 5))
         scores.append(SCORES[metric](confusion_matrix(targets, predicted, CLASSES)))
     return sum(scores) / len(scores)
 
@@ -92,9 +92,16 @@ def naive_jackknife(estimate: float, deleted: Sequence[float]) -> tuple[float, f
 def summary(rows: Sequence[LabelRow], protocol: str) -> Summary:
     runs = []
     for fold, name in enumerate(sorted({row[0] for row in rows})):
-        own = [row for row in rows if row[0] == name]
-        confusion = confusion_matrix(np.array([r[4] for r in own]), np.array([r[5] for r in own]), CLASSES)
-        about = {"name": protocol, "repeat": int(own[0][1]), "fold": fold, "folds": 3, "hash": own[0][1]}
+        tested = [row for row in rows if row[0] == name]
+        targets, predicted = (np.array([row[k] for row in tested]) for k in (4, 5))
+        confusion = confusion_matrix(targets, predicted, CLASSES)
+        about = {
+            "name": protocol,
+            "repeat": int(tested[0][1]),
+            "fold": fold,
+            "folds": 3,
+            "hash": tested[0][1],
+        }
         meta = {
             "preset": "p",
             "seed": 0,
@@ -122,21 +129,23 @@ def test_the_estimate_is_the_reported_number(protocol: str, block: int, seed: in
 @pytest.mark.parametrize("metric", ACCURACIES)
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("unknown", [False, True])
-def test_the_interval_is_the_naive_jackknife(seed: int, metric: Metric, block: int, unknown: bool) -> None:
+def test_the_interval_equals_the_naive_jackknife(
+    seed: int, metric: Metric, block: int, unknown: bool
+) -> None:
     rows = draw_rows(seed, speakers=6, folds=6 if seed % 2 else 3, unknown=unknown)  # 6: an empty run is left
     cluster = 3 if unknown else 2
     names = sorted({row[cluster] for row in rows})
     deleted = [naive_score([r for r in rows if r[cluster] != name], metric, block) for name in names]
     low, high = naive_jackknife(naive_score(rows, metric, block), deleted)
-    found = interval(count(rows, block), metric)
-    assert (found.low, found.high) == pytest.approx((max(low, 0.0), min(high, 1.0)), abs=1e-12)
-    assert (found.clusters, found.unit) == (len(names), "utterances" if unknown else "speakers")
+    result = interval(count(rows, block), metric)
+    assert (result.low, result.high) == pytest.approx((max(low, 0.0), min(high, 1.0)), abs=1e-12)
+    assert (result.clusters, result.unit) == (len(names), "utterances" if unknown else "speakers")
 
 
 @pytest.mark.parametrize("metric", ACCURACIES)
-def test_the_difference_has_the_naive_jackknifes_interval(metric: Metric) -> None:
+def test_the_interval_of_a_difference_equals_the_naive_jackknife(metric: Metric) -> None:
     rows = draw_rows(1)
-    others = again(rows, 2)
+    others = other_system(rows, 2)
     names = sorted({row[2] for row in rows})
 
     def difference(name: str) -> float:
@@ -144,34 +153,34 @@ def test_the_difference_has_the_naive_jackknifes_interval(metric: Metric) -> Non
         return naive_score(kept[0], metric) - naive_score(kept[1], metric)
 
     expected = naive_jackknife(difference("nobody"), [difference(name) for name in names])
-    found = paired(count(rows), count(others), metric)
-    assert found.difference == pytest.approx(difference("nobody"), abs=1e-14)
-    assert (found.interval.low, found.interval.high) == pytest.approx(expected, abs=1e-12)
+    result = paired(count(rows), count(others), metric)
+    assert result.difference == pytest.approx(difference("nobody"), abs=1e-14)
+    assert (result.interval.low, result.interval.high) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("metric", ACCURACIES)
 @pytest.mark.parametrize("block", [0, 1])
-def test_p_is_the_brute_enumeration(seed: int, metric: Metric, block: int) -> None:
+def test_p_equals_the_enumeration_of_all_exchanges(seed: int, metric: Metric, block: int) -> None:
     """Exchange the predicted labels speaker by speaker, in all ways, and score each way from its rows."""
     second = draw_rows(seed, speakers=6, repeats=2)
-    first = again(second, seed + 100)  # the worse one: the difference is negative
+    first = other_system(second, seed + 100)  # the worse one: the difference is negative
     names = sorted({row[2] for row in first})
     observed = abs(naive_score(first, metric, block) - naive_score(second, metric, block))
     extreme = 0
     for ways in itertools.product([False, True], repeat=len(names)):
         swap = dict(zip(names, ways, strict=True))
-        one = [b if swap[a[2]] else a for a, b in zip(first, second, strict=True)]
-        two = [a if swap[a[2]] else b for a, b in zip(first, second, strict=True)]
-        difference = naive_score(one, metric, block) - naive_score(two, metric, block)
+        swapped = [b if swap[a[2]] else a for a, b in zip(first, second, strict=True)]
+        others = [a if swap[a[2]] else b for a, b in zip(first, second, strict=True)]
+        difference = naive_score(swapped, metric, block) - naive_score(others, metric, block)
         extreme += abs(difference) >= observed - 1e-12
-    found = paired(count(first, block), count(second, block), metric)
-    assert (found.p, found.permutations, found.exact) == (extreme / 2**6, 2**6, True)
+    result = paired(count(first, block), count(second, block), metric)
+    assert (result.p, result.permutations, result.exact) == (extreme / 2**6, 2**6, True)
 
 
 def test_the_sampled_p_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = draw_rows(3, speakers=14)
-    first, second = count(rows), count(again(rows, 9))
+    first, second = count(rows), count(other_system(rows, 9))
     exact = paired(first, second, "WA")
     monkeypatch.setattr("emospec.evaluation.statistics._EXACT_UP_TO", 13)
     sampled = [paired(first, second, "WA", seed=seed) for seed in (0, 0, 1)]
@@ -179,21 +188,21 @@ def test_the_sampled_p_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) ->
     assert (sampled[0].exact, sampled[0].permutations) == (False, 2**14)
     assert exact.p is not None
     assert sampled[0].p == sampled[1].p != sampled[2].p
-    for found in sampled:  # four standard errors
-        assert found.p == pytest.approx(exact.p, abs=4 * math.sqrt(exact.p * (1 - exact.p) / 2**14))
+    for result in sampled:  # four standard errors
+        assert result.p == pytest.approx(exact.p, abs=4 * math.sqrt(exact.p * (1 - exact.p) / 2**14))
 
 
 def test_sampled_exchanges_count_the_identity() -> None:
     rows = draw_rows(0, speakers=30)
     right, wrong = ([(*row[:5], (row[4] + k) % CLASSES) for row in rows] for k in (0, 1))
-    found = paired(count(right), count(wrong), "UA")
-    assert found.difference == 1
-    assert (found.p, found.permutations, found.exact) == (2**-14, 2**14, False)
+    result = paired(count(right), count(wrong), "UA")
+    assert result.difference == 1
+    assert (result.p, result.permutations, result.exact) == (2**-14, 2**14, False)
 
 
 def test_the_order_of_rows_and_runs_does_not_matter() -> None:
     rows = draw_rows(4, speakers=20)
-    other = again(rows, 5)
+    other = other_system(rows, 5)
     place = np.random.default_rng(0).permutation(len(rows))
     shuffled = [rows[i] for i in place], [other[i] for i in reversed(place)]
     assert interval(count(rows), "UA") == interval(count(shuffled[0]), "UA")
@@ -205,19 +214,21 @@ def test_a_speakers_rows_over_repeats_stay_together() -> None:
     once = draw_rows(6, repeats=1)
     often = [(f"{k}.{r[0]}", str(k), *r[2:]) for k in range(10) for r in once]
     for metric in ACCURACIES:
-        one, ten = interval(count(once), metric), interval(count(often), metric)
-        assert (one.estimate, one.low, one.high) == pytest.approx((ten.estimate, ten.low, ten.high))
-        assert one.clusters == ten.clusters == 7
+        single, tenfold = interval(count(once), metric), interval(count(often), metric)
+        assert (single.estimate, single.low, single.high) == pytest.approx(
+            (tenfold.estimate, tenfold.low, tenfold.high)
+        )
+        assert single.clusters == tenfold.clusters == 7
 
 
 @pytest.mark.parametrize(("speakers", "p"), [(2, None), (5, None), (6, 2 / 2**6), (10, 2 / 2**10)])
 def test_p_below_six_speakers_is_none(speakers: int, p: float | None) -> None:
     rows = draw_rows(0, speakers=speakers)
     right, wrong = ([(*r[:5], (r[4] + k) % CLASSES) for r in rows] for k in (0, 1))
-    found = paired(count(right), count(wrong), "WA")
-    assert found.p == p
-    assert ("below 6 speakers" in found.reason) == (p is None)
-    assert found.exact == (p is not None)
+    result = paired(count(right), count(wrong), "WA")
+    assert result.p == p
+    assert ("below 6 speakers" in result.reason) == (p is None)
+    assert result.exact == (p is not None)
 
 
 @pytest.mark.parametrize(
@@ -228,33 +239,33 @@ def test_p_below_six_speakers_is_none(speakers: int, p: float | None) -> None:
         ([], math.nan, "at least two speakers"),
     ],
 )
-def test_where_there_is_no_interval_it_says_why(rows: list[LabelRow], estimate: float, reason: str) -> None:
-    found = interval(count(rows), "UA")
-    assert found.estimate == pytest.approx(estimate, nan_ok=True)
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
-    assert reason in found.reason
+def test_a_missing_interval_has_a_reason(rows: list[LabelRow], estimate: float, reason: str) -> None:
+    result = interval(count(rows), "UA")
+    assert result.estimate == pytest.approx(estimate, nan_ok=True)
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
+    assert reason in result.reason
 
 
 def test_equal_systems_differ_by_nothing() -> None:
     counts = count(draw_rows(0))
-    found = paired(counts, counts, "UA")
-    assert (found.difference, found.p, math.isnan(found.interval.low)) == (0, 1, True)
+    result = paired(counts, counts, "UA")
+    assert (result.difference, result.p, math.isnan(result.interval.low)) == (0, 1, True)
 
 
-def test_the_ends_stay_where_scores_can_be() -> None:
+def test_the_ends_stay_within_the_range_of_scores() -> None:
     correct = np.array([[[10]], [[10]], [[4]]])
     counts = SpeakerCounts(("a", "b", "c"), ("0",), correct, np.full((3, 1, 1), 10))
-    found = interval(counts, "WA")
-    assert found.high == 1
-    assert 0 <= found.low < found.estimate
+    result = interval(counts, "WA")
+    assert result.high == 1
+    assert 0 <= result.low < result.estimate
     worse = SpeakerCounts(counts.clusters, counts.blocks, 10 - correct, counts.total)
     assert interval(worse, "WA").low == 0
     assert paired(worse, counts, "WA").interval.low < -0.6
     assert paired(worse, counts, "WA").interval.low >= -1
 
 
-def test_a_known_and_an_unknown_speaker_of_one_name_are_two() -> None:
+def test_a_speaker_and_an_utterance_of_the_same_name_are_two_clusters() -> None:
     counts = count_by_speaker(
         blocks=["0"] * 3,
         speakers=["x", "x", ""],
@@ -267,20 +278,20 @@ def test_a_known_and_an_unknown_speaker_of_one_name_are_two() -> None:
     assert counts.unit == "speakers and utterances"
 
 
-def test_what_is_not_paired_is_refused() -> None:
+def test_different_test_sets_cannot_be_compared_in_pairs() -> None:
     rows = draw_rows(0)
     first = count(rows)
-    for other, what in (
+    for other, difference in (
         ([r for r in rows if r[2] != "corpus/3"], "speakers"),
         ([r for r in rows if r[1] != "2"], "repeats"),
         (rows[:-1], "utterances in some fold"),
     ):
-        with pytest.raises(RunError, match=what):
+        with pytest.raises(RunError, match=difference):
             paired(first, count(other), "UA")
 
 
 @pytest.mark.parametrize(("targets", "predicted"), [([0, 3], [0, 0]), ([0, 0], [0, -1]), ([0], [0, 0])])
-def test_strange_rows_are_refused(targets: list[int], predicted: list[int]) -> None:
+def test_invalid_rows_are_refused(targets: list[int], predicted: list[int]) -> None:
     with pytest.raises(ValueError, match="must"):
         count_by_speaker(
             blocks=["0"] * 2,
@@ -317,7 +328,7 @@ def test_holm_is_the_step_down_procedure(seed: int) -> None:
 def test_holm_leaves_missing_tests_out() -> None:
     assert holm([None, 0.02, None, 0.01]) == [None, 0.02, None, 0.02]
     assert holm([]) == []
-    with pytest.raises(ValueError, match=r"found 1\.5"):
+    with pytest.raises(ValueError, match=r"result 1\.5"):
         holm([1.5])
 
 
@@ -361,7 +372,7 @@ def as_counts(correct: NDArray[np.int64], total: NDArray[np.int64]) -> SpeakerCo
     return SpeakerCounts(names, tuple(map(str, range(total.shape[1]))), correct, total)
 
 
-def apart(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def split_repeats(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """(speakers x repeats, repeats, classes): each repeat of a speaker as if it were another speaker."""
     speakers, repeats, classes = counts.shape
     table = np.zeros((speakers, repeats, repeats, classes), np.int64)
@@ -377,8 +388,8 @@ def test_the_interval_covers_the_true_score(speakers: int) -> None:
     for _ in range(simulations):
         (correct,), total = draw_population(rng, speakers)
         for metric in ACCURACIES:
-            found = interval(as_counts(correct, total), metric)
-            covered[metric] += found.low <= truth[metric] <= found.high
+            result = interval(as_counts(correct, total), metric)
+            covered[metric] += result.low <= truth[metric] <= result.high
     for metric in ACCURACIES:
         print(f"coverage {metric} {speakers} speakers: {covered[metric] / simulations:.4f}")
         assert 0.91 <= covered[metric] / simulations <= 0.97
@@ -398,11 +409,11 @@ def test_without_a_difference_the_test_rejects_rarely(
     rng = np.random.default_rng([speakers, simulations])
     small_p = outside = 0
     for simulation in range(simulations):
-        (one, two), total = draw_population(rng, speakers, systems=2)
-        found = paired(as_counts(one, total), as_counts(two, total), metric, seed=simulation)
-        assert found.p is not None
-        small_p += found.p <= 0.05
-        outside += not found.interval.low <= 0 <= found.interval.high
+        (left, right), total = draw_population(rng, speakers, systems=2)
+        result = paired(as_counts(left, total), as_counts(right, total), metric, seed=simulation)
+        assert result.p is not None
+        small_p += result.p <= 0.05
+        outside += not result.interval.low <= 0 <= result.interval.high
     print(
         f"{metric} {speakers} speakers: p {small_p / simulations:.4f}, interval {outside / simulations:.4f}"
     )
@@ -411,27 +422,27 @@ def test_without_a_difference_the_test_rejects_rarely(
     assert 0.02 <= outside / simulations <= 0.09
 
 
-def test_with_a_difference_the_test_finds_it() -> None:
+def test_with_a_difference_the_test_rejects_often() -> None:
     rng = np.random.default_rng(1)
-    found = 0
+    significant = 0
     for _ in range(200):
-        (one, two), total = draw_population(rng, 10, systems=2)
-        better = one + rng.binomial(total - one, 0.4)
-        p = paired(as_counts(better, total), as_counts(two, total), "UA").p
-        found += p is not None and p <= 0.05
-    assert found / 200 > 0.9
+        (left, right), total = draw_population(rng, 10, systems=2)
+        better = left + rng.binomial(total - left, 0.4)
+        p = paired(as_counts(better, total), as_counts(right, total), "UA").p
+        significant += p is not None and p <= 0.05
+    assert significant / 200 > 0.9
 
 
-def test_repeats_taken_apart_would_promise_too_much() -> None:
+def test_repeats_as_clusters_would_give_too_small_intervals() -> None:
     """Why a speaker's predictions stay together: the same simulations, each repeat its own cluster."""
     rng = np.random.default_rng(0)
     truth, simulations = true_scores()["UA"], 400
     covered = rejections = 0
     for simulation in range(simulations):
-        (one, two), total = draw_population(rng, 10, systems=2)
-        found = interval(as_counts(apart(one), apart(total)), "UA")
-        covered += found.low <= truth <= found.high
-        first, second = (as_counts(apart(c), apart(total)) for c in (one, two))
+        (left, right), total = draw_population(rng, 10, systems=2)
+        result = interval(as_counts(split_repeats(left), split_repeats(total)), "UA")
+        covered += result.low <= truth <= result.high
+        first, second = (as_counts(split_repeats(c), split_repeats(total)) for c in (left, right))
         p = paired(first, second, "UA", seed=simulation).p
         rejections += p is not None and p <= 0.05
     assert covered / simulations < 0.85

@@ -22,8 +22,8 @@ from fake_runs import changed, fake_run
 SPEAKERS, EACH = 8, 6
 
 
-def judged(folder: Path, right: float, **facts: object) -> RunRecord:
-    """A run whose predictions are right for about so many of the same test utterances of eight speakers."""
+def scored_run(folder: Path, right: float, **facts: object) -> RunRecord:
+    """Write a run of eight speakers' test utterances, of whose predictions about this share is right."""
     fold = int(str(facts.get("fold", 1)))
     target = np.tile(["angry", "sad"], SPEAKERS * EACH // 2)
     other = np.where(target == "angry", "sad", "angry")
@@ -51,23 +51,23 @@ def judged(folder: Path, right: float, **facts: object) -> RunRecord:
 
 def test_sweeps_are_settings_that_differ_in_one_key(tmp_path: Path) -> None:
     runs = [
-        judged(
+        scored_run(
             tmp_path / f"{weight}-{rate}-{steps}", 0.8, weight=weight, steps=steps, overrides=[f"x={steps}"]
         )
         for weight, rate, steps in ((0.3, 0.5, 10), (0.0, 0.5, 10), (3.0, 0.5, 10), (0.3, 0.5, 20))
     ]
-    found = find_sweeps(summarise_settings(runs))
-    assert [(s.key, s.values) for s in found] == [
+    sweeps = find_sweeps(summarise_settings(runs))
+    assert [(s.key, s.values) for s in sweeps] == [
         ("loss.center_weight", ["0", "0.3", "3"]),
         ("training.steps", ["10", "20"]),
     ]
-    assert [s.symbol for s in found] == ["λ", "training.steps"]
+    assert [s.symbol for s in sweeps] == ["λ", "training.steps"]
     assert find_sweeps(summarise_settings(runs[:2])) == []  # lambda 0 and 0.3: a contrast, no sweep
 
 
 def test_a_sweep_is_of_one_protocol_and_corpus(tmp_path: Path) -> None:
     runs = [
-        judged(
+        scored_run(
             tmp_path / f"{corpus}-{protocol}-{weight}", 0.8, corpus=corpus, protocol=protocol, weight=weight
         )
         for corpus in ("emodb", "ravdess")
@@ -75,7 +75,7 @@ def test_a_sweep_is_of_one_protocol_and_corpus(tmp_path: Path) -> None:
         for weight in (0.0, 0.3)
     ]
     assert find_sweeps(summarise_settings(runs)) == []
-    more = [judged(tmp_path / "more", 0.8, corpus="ravdess", protocol="dai2019", weight=3.0)]
+    more = [scored_run(tmp_path / "more", 0.8, corpus="ravdess", protocol="dai2019", weight=3.0)]
     [sweep] = find_sweeps(summarise_settings([*runs, *more]))
     assert {(s.runs[0].corpora, s.runs[0].meta.protocol.name) for s in sweep.summaries} == {
         (("ravdess",), "dai2019")
@@ -85,22 +85,24 @@ def test_a_sweep_is_of_one_protocol_and_corpus(tmp_path: Path) -> None:
 ASKED = {"protocol": "groups:5", "classes": "all"}
 
 
-def test_one_protocol_that_was_asked_for_in_two_ways_is_one(tmp_path: Path) -> None:
-    one, other = judged(tmp_path / "a", 0.8), judged(tmp_path / "b", 0.7, weight=0.0)
+def test_a_protocol_given_in_two_ways_is_the_same(tmp_path: Path) -> None:
+    center, other = scored_run(tmp_path / "a", 0.8), scored_run(tmp_path / "b", 0.7, weight=0.0)
     other = replace(other, settings=changed(other.settings, data=ASKED))
-    [found] = contrasts(summarise_settings([one, other]))
-    assert found.pair is not None
-    twin = judged(tmp_path / "c", 0.7, fold=2)
+    [contrast] = contrasts(summarise_settings([center, other]))
+    assert contrast.pair is not None
+    twin = scored_run(tmp_path / "c", 0.7, fold=2)
     twin = replace(twin, settings=changed(twin.settings, data=ASKED))
-    assert len(summarise([one, twin]).runs) == 2
+    assert len(summarise([center, twin]).runs) == 2
     twin = replace(twin, meta=changed(twin.meta, overrides=["data.classes=all"]))
-    assert len(summarise_settings([one, twin])) == 1
+    assert len(summarise_settings([center, twin])) == 1
 
 
-def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None:
+def test_differences_are_to_the_choice_of_dev_and_corrected(tmp_path: Path) -> None:
     right = {0.0: 0.5, 0.3: 0.95, 3.0: 0.6}
     runs = [
-        judged(tmp_path / f"{weight}-{fold}", right[weight], weight=weight, fold=fold, dev_ua=right[weight])
+        scored_run(
+            tmp_path / f"{weight}-{fold}", right[weight], weight=weight, fold=fold, dev_ua=right[weight]
+        )
         for weight in right
         for fold in (1, 2)
     ]
@@ -117,7 +119,7 @@ def test_differences_are_to_what_dev_chose_and_corrected(tmp_path: Path) -> None
 
 def test_dev_chooses_in_each_fold_and_test_plays_no_part(tmp_path: Path) -> None:
     runs = {
-        (weight, fold): judged(tmp_path / f"{weight}-{fold}", right, weight=weight, fold=fold, dev_ua=dev)
+        (weight, fold): scored_run(tmp_path / f"{weight}-{fold}", right, weight=weight, fold=fold, dev_ua=dev)
         for weight, fold, right, dev in (
             (0.0, 1, 0.9, 0.4), (0.3, 1, 0.6, 0.7),  # dev takes the one that is worse on test
             (0.0, 2, 0.9, 0.8), (0.3, 2, 0.6, 0.7), (0.3, 3, 1.0, 1.0),  # fold 3 is not in both
@@ -130,23 +132,23 @@ def test_dev_chooses_in_each_fold_and_test_plays_no_part(tmp_path: Path) -> None
     assert chosen.ua == pytest.approx(np.mean(np.diag(pooled) / pooled.sum(axis=1)))
 
 
-def test_other_fold_lists_are_refused(tmp_path: Path) -> None:
-    one = judged(tmp_path / "a", 0.8)
-    other = judged(tmp_path / "b", 0.7, weight=0.0, drawn="second draw")
+def test_different_fold_lists_are_refused(tmp_path: Path) -> None:
+    center = scored_run(tmp_path / "a", 0.8)
+    other = scored_run(tmp_path / "b", 0.7, weight=0.0, drawn="second draw")
     for call in (choose_by_dev, lambda pair: pair_up(*pair)):
         with pytest.raises(RunError, match=r"other fold lists\. Train both on the same pack, split and seed"):
-            call([summarise([one]), summarise([other])])
-    far = judged(tmp_path / "c", 0.7, fold=2)
+            call([summarise([center]), summarise([other])])
+    far = scored_run(tmp_path / "c", 0.7, fold=2)
     with pytest.raises(RunError, match="share no fold"):
-        pair_up(summarise([one]), summarise([far]))
+        pair_up(summarise([center]), summarise([far]))
 
 
 def test_a_choice_rests_on_the_folds_that_all_values_have(tmp_path: Path) -> None:
     dev = {0.0: (0.5, 0.5), 0.3: (0.9, 0.4), 3.0: (0.8,)}  # by its mean 3.0, on fold 1 0.3
     runs = [
-        judged(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
-        for weight, each in dev.items()
-        for fold, ua in enumerate(each, start=1)
+        scored_run(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
+        for weight, scores in dev.items()
+        for fold, ua in enumerate(scores, start=1)
     ]
     [sweep] = find_sweeps(summarise_settings(runs))
     assert sweep.shared == {(0, 1)}
@@ -157,9 +159,9 @@ def test_a_choice_rests_on_the_folds_that_all_values_have(tmp_path: Path) -> Non
 def test_centre_loss_is_chosen_by_dev_on_folds_that_all_have(tmp_path: Path) -> None:
     dev = {0.0: (0.5, 0.5), 0.3: (0.9, 0.4), 3.0: (0.8,)}
     runs = [
-        judged(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
-        for weight, each in dev.items()
-        for fold, ua in enumerate(each, start=1)
+        scored_run(tmp_path / f"{weight}-{fold}", 0.7, weight=weight, fold=fold, dev_ua=ua)
+        for weight, scores in dev.items()
+        for fold, ua in enumerate(scores, start=1)
     ]
     [contrast] = contrasts(summarise_settings(runs))
     assert contrast.with_ is not None
@@ -168,9 +170,9 @@ def test_centre_loss_is_chosen_by_dev_on_folds_that_all_have(tmp_path: Path) -> 
 
 def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None:
     runs = [
-        judged(tmp_path / "plain", 0.6, weight=0.0, dev_ua=0.5),
-        judged(tmp_path / "center", 0.6, weight=0.3, dev_ua=0.5),
-        judged(
+        scored_run(tmp_path / "plain", 0.6, weight=0.0, dev_ua=0.5),
+        scored_run(tmp_path / "center", 0.6, weight=0.3, dev_ua=0.5),
+        scored_run(
             tmp_path / "longer", 0.99, weight=0.3, dev_ua=0.9, steps=2000, overrides=["training.steps=2000"]
         ),
     ]
@@ -182,21 +184,21 @@ def test_centre_loss_is_not_credited_with_another_change(tmp_path: Path) -> None
 
 
 def test_a_contrast_is_of_the_folds_that_both_have(tmp_path: Path) -> None:
-    runs = [judged(tmp_path / f"c{fold}", 0.9, fold=fold) for fold in (1, 2, 3)]
-    runs += [judged(tmp_path / f"p{fold}", 0.7, fold=fold, weight=0.0) for fold in (2, 3, 4)]
+    runs = [scored_run(tmp_path / f"c{fold}", 0.9, fold=fold) for fold in (1, 2, 3)]
+    runs += [scored_run(tmp_path / f"p{fold}", 0.7, fold=fold, weight=0.0) for fold in (2, 3, 4)]
     [contrast] = contrasts(summarise_settings(runs))
-    found = contrast.pair.comparisons["UA"]  # type: ignore[union-attr]
-    assert found.interval.low <= found.difference <= found.interval.high
-    assert found.difference == contrast.pair.first.ua - contrast.pair.second.ua  # type: ignore[union-attr]
+    ua = contrast.pair.comparisons["UA"]  # type: ignore[union-attr]
+    assert ua.interval.low <= ua.difference <= ua.interval.high
+    assert ua.difference == contrast.pair.first.ua - contrast.pair.second.ua  # type: ignore[union-attr]
     assert (
-        f"{signed(found.difference)} points over 2 runs on the same folds (2 runs without a partner"
+        f"{signed(ua.difference)} points over 2 runs on the same folds (2 runs without a partner"
         in verdict(contrast)
     )
 
 
-def test_two_seeds_are_two_contrasts_and_no_sweep(tmp_path: Path) -> None:
+def test_two_seeds_give_two_contrasts_and_no_sweep(tmp_path: Path) -> None:
     runs = [
-        judged(tmp_path / f"{seed}-{weight}", 0.7, seed=seed, weight=weight, drawn=f"seed {seed}")
+        scored_run(tmp_path / f"{seed}-{weight}", 0.7, seed=seed, weight=weight, drawn=f"seed {seed}")
         for seed in (0, 1)
         for weight in (0.0, 0.3)
     ]
@@ -211,7 +213,7 @@ def test_a_pool_is_compared_on_each_of_its_corpora_too(
 ) -> None:
     runs = []
     for name, weight, right in (("a", 0.3, 0.9), ("b", 0.0, 0.6)):
-        run = judged(tmp_path / name, right, weight=weight)
+        run = scored_run(tmp_path / name, right, weight=weight)
         table = pd.read_csv(run.folder / "predictions.csv")
         table["corpus"] = np.repeat(["emodb", "nemo"], len(table) // 2)
         table.to_csv(run.folder / "predictions.csv", index=False)
@@ -221,24 +223,24 @@ def test_a_pool_is_compared_on_each_of_its_corpora_too(
     pair = pair_up(*(summarise([run]) for run in runs))
     assert list(pair.by_corpus) == ["emodb", "nemo"]
     for half, found in enumerate(pair.by_corpus.values()):
-        own = [run.predictions()[half * 24 : half * 24 + 24] for run in runs]
-        one, other = ((t["target"] == t["predicted"]).groupby(t["target"]).mean().mean() for t in own)
+        halves = [run.predictions()[half * 24 : half * 24 + 24] for run in runs]
+        one, other = ((t["target"] == t["predicted"]).groupby(t["target"]).mean().mean() for t in halves)
         assert found.difference == pytest.approx(one - other)
         assert found.interval.clusters == SPEAKERS // 2
     print_comparison(pair, as_json=False)
     assert "UA, nemo" in capsys.readouterr().out
     print_comparison(pair, as_json=True)
-    told = json.loads(capsys.readouterr().out)["UA_by_corpus"]
-    assert {name: facts["difference"] for name, facts in told.items()} == {
+    facts = json.loads(capsys.readouterr().out)["UA_by_corpus"]
+    assert {name: values["difference"] for name, values in facts.items()} == {
         name: found.difference for name, found in pair.by_corpus.items()
     }
-    alone = [judged(tmp_path / name, 0.8, weight=weight) for name, weight in (("c", 0.3), ("d", 0.0))]
+    alone = [scored_run(tmp_path / name, 0.8, weight=weight) for name, weight in (("c", 0.3), ("d", 0.0))]
     assert pair_up(*(summarise([run]) for run in alone)).by_corpus == {}
 
 
-def test_compare_wants_one_setting_in_each_folder(tmp_path: Path) -> None:
-    judged(tmp_path / "a" / "x", 0.8)
-    judged(tmp_path / "b" / "x", 0.7, weight=0.0)
+def test_compare_needs_one_setting_in_each_folder(tmp_path: Path) -> None:
+    scored_run(tmp_path / "a" / "x", 0.8)
+    scored_run(tmp_path / "b" / "x", 0.7, weight=0.0)
     assert compare(tmp_path / "a", tmp_path / "b").comparisons["UA"].interval.clusters == SPEAKERS
     with pytest.raises(RunError, match="holds 2 settings"):
         compare(tmp_path, tmp_path / "a")
@@ -257,6 +259,6 @@ def test_values_are_a_list_or_a_range(text: str, values: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["2:1:1", "1:0.5:1", "1,,2", "1,1", "0.1,0.10", "1e-4,0.0001", ""])
-def test_values_that_mean_nothing_are_refused(text: str) -> None:
+def test_invalid_values_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         sweep_values(text)

@@ -1,4 +1,4 @@
-"""The report tells what the run folders hold: no more, no less, and nothing from elsewhere."""
+"""The report shows what the run folders hold: no more, no less, and nothing from elsewhere."""
 
 import base64
 import json
@@ -64,7 +64,7 @@ def scored(targets: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...])
     }
 
 
-def fake_run(
+def report_run(
     folder: Path,
     *,
     weight: float = 0.0,
@@ -115,8 +115,8 @@ def fake_run(
     distances = {}
     for part in ("train", "test"):
         inside = features["part"] == part
-        found = class_distances(features["z"][inside], features["label"][inside])
-        distances[part] = {"within": found.within, "between": found.between}
+        means = class_distances(features["z"][inside], features["label"][inside])
+        distances[part] = {"within": means.within, "between": means.between}
     counts = {
         part: dict(Counter(features["label"][features["part"] == part].tolist()))
         for part in ("train", "dev", "test")
@@ -249,7 +249,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> list[RunRecord]:
         (0.0, 2): [[6, 0, 0], [0, 4, 0], [0, 1, 1]],  # UA (1 + 1 + 1/2) / 3, WA 11/12
     }
     return [
-        fake_run(root / f"{weight}-{fold}", weight=weight, fold=fold, confusion=cells)
+        report_run(root / f"{weight}-{fold}", weight=weight, fold=fold, confusion=cells)
         for (weight, fold), cells in confusions.items()
     ]
 
@@ -283,18 +283,18 @@ def test_results_are_those_computed_by_hand(page: Page) -> None:
     ]
 
 
-def test_intervals_are_those_of_the_statistics_room(four: list[RunRecord], page: Page) -> None:
+def test_intervals_are_those_of_the_statistics(four: list[RunRecord], page: Page) -> None:
     for row, runs in zip(page.table("setting", "UA %"), (four[2:], four[:2]), strict=True):
         for cell, metric in ((row[2], "UA"), (row[5], "WA")):
-            found = interval(speaker_counts(runs), metric)
-            assert cell == f"{100 * found.low:.1f}–{100 * found.high:.1f}"
+            expected = interval(speaker_counts(runs), metric)
+            assert cell == f"{100 * expected.low:.1f}–{100 * expected.high:.1f}"
     assert "they cover the sampling of speakers, not retraining" in page.text
 
 
-def test_calibration_and_groups_are_those_of_their_rooms(four: list[RunRecord], page: Page) -> None:
+def test_calibration_and_groups_are_those_of_the_evaluation(four: list[RunRecord], page: Page) -> None:
     row = page.table("setting", "temperature")[1]
-    found = calibrate(four[:2])
-    assert row[2:4] == [f"{100 * found.before.error:.1f}", f"{100 * found.after.error:.1f}"]
+    expected = calibrate(four[:2])
+    assert row[2:4] == [f"{100 * expected.before.error:.1f}", f"{100 * expected.after.error:.1f}"]
     assert row[4] == "91.7"  # WA: at full coverage nothing is abstained on
     groups = [row for row in page.table("setting", "by") if row[1] == "speaker"]
     test = pd.concat([table[table["part"] == "test"] for table in (run.predictions() for run in four[:2])])
@@ -302,7 +302,7 @@ def test_calibration_and_groups_are_those_of_their_rooms(four: list[RunRecord], 
     assert groups[1][3] == f"{worst.name}: {100 * worst.ua:.1f} % ({worst.utterances})"
 
 
-def test_protocol_and_its_speaker_overlap_are_told(page: Page) -> None:
+def test_the_protocol_and_its_speaker_overlap_are_shown(page: Page) -> None:
     badges = [
         attributes for tag, attributes in page.tags if (attributes.get("class") or "").startswith("badge")
     ]
@@ -323,7 +323,7 @@ def test_one_speaker_dependent_fold_makes_a_section_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = [
-        fake_run(tmp_path / str(i), fold=i, protocol={**INDEPENDENT, "speaker_overlap": overlap})
+        report_run(tmp_path / str(i), fold=i, protocol={**INDEPENDENT, "speaker_overlap": overlap})
         for i, overlap in enumerate(overlaps, start=1)
     ]
     assert Section(1, tuple(runs)).speaker_overlap is badge
@@ -332,9 +332,9 @@ def test_one_speaker_dependent_fold_makes_a_section_so(
     assert OVERLAP_TITLES[badge][:20] in capsys.readouterr().out
 
 
-def test_of_many_folds_one_of_the_sections_verdict_is_told(tmp_path: Path) -> None:
+def test_of_many_folds_one_sentence_on_speaker_overlap_is_shown(tmp_path: Path) -> None:
     runs = [
-        fake_run(
+        report_run(
             tmp_path / str(fold),
             fold=fold,
             protocol=INDEPENDENT | {"speaker_overlap": fold == 2, "overlap_words": f"words of {fold}"},
@@ -349,7 +349,7 @@ def test_of_many_folds_one_of_the_sections_verdict_is_told(tmp_path: Path) -> No
 def test_protocols_never_share_a_table_and_are_summed_up_each_in_its_way(tmp_path: Path) -> None:
     cells = {1: [[4, 0, 0], [0, 0, 0], [0, 0, 0]], 2: [[0, 0, 0], [1, 1, 0], [0, 0, 2]]}
     runs = [
-        fake_run(
+        report_run(
             tmp_path / f"{protocol['name']}-{fold}", preset=preset, fold=fold, protocol=protocol, confusion=c
         )
         for fold, c in cells.items()
@@ -410,8 +410,8 @@ def test_each_pca_panel_is_a_pca_of_its_own(four: list[RunRecord]) -> None:
     assert len(figure.legends) == 1
 
 
-def test_pca_of_nothing_is_said_and_not_drawn(tmp_path: Path) -> None:
-    figure = figures.pca_panels(fake_run(tmp_path / "run", sizes=(60, 12, 2)))
+def test_a_pca_of_too_few_utterances_is_not_drawn(tmp_path: Path) -> None:
+    figure = figures.pca_panels(report_run(tmp_path / "run", sizes=(60, 12, 2)))
     assert [text.get_text() for text in figure.axes[1].texts] == ["n/a: fewer than 3 utterances"]
     assert not figure.axes[1].collections
 
@@ -434,10 +434,10 @@ def test_curves_are_the_runs_and_their_mean(four: list[RunRecord]) -> None:
 
 
 @pytest.mark.full
-def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Path) -> None:
+def test_a_sweep_shows_the_choice_of_dev_and_the_papers_numbers(tmp_path: Path) -> None:
     wrong = {0.3: 1, 0.03: 0, 0: 4}  # of 6 neutral test utterances
     runs = [
-        fake_run(
+        report_run(
             tmp_path / f"{weight}-{fold}",
             weight=weight,
             fold=fold,
@@ -474,7 +474,7 @@ def test_a_sweep_is_told_with_what_dev_chose_and_what_the_paper_has(tmp_path: Pa
 
 
 def test_only_the_papers_own_runs_compare_with_its_numbers(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", weight=0.3)
+    run = report_run(tmp_path / "run", weight=0.3)
     four = ["neutral", "happy", "angry", "sad"]
     settings = Settings.model_validate(load_settings("dai2019-mel").model_dump())
     meta = changed(run.meta, corpora=[{"name": "iemocap"}], classes=four)
@@ -487,7 +487,7 @@ def test_only_the_papers_own_runs_compare_with_its_numbers(tmp_path: Path) -> No
 
 
 def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", confusion=[[4, 2, 0], [0, 4, 0], [0, 0, 2]])
+    run = report_run(tmp_path / "run", confusion=[[4, 2, 0], [0, 4, 0], [0, 0, 2]])
     table = run.predictions()
     wrong = table["target"] != table["predicted"]
     test = table["part"] == "test"
@@ -505,13 +505,13 @@ def test_each_corpus_of_a_pool_has_its_own_ua_and_the_same_weight_in_their_mean(
     assert [cell.split()[0] for cell in row[1:]] == ["100.0", "66.7", "83.3"]
 
 
-def test_the_audit_is_told_and_a_leak_stands_beside_the_number(tmp_path: Path) -> None:
+def test_the_audit_is_shown_and_a_leak_stands_beside_the_number(tmp_path: Path) -> None:
     clean = Finding("duplicates", "pass", "no recording is in two sets with the same samples")
     leak = Finding("duplicates", "fail", "the same samples in two sets: 1 pair in test and training: a and b")
     note = Finding("duplicates inside a set", "note", "none")
     runs = [
-        fake_run(tmp_path / "1", fold=1, audit=(clean, note)),
-        fake_run(tmp_path / "2", fold=2, audit=(leak, note)),
+        report_run(tmp_path / "1", fold=1, audit=(clean, note)),
+        report_run(tmp_path / "2", fold=2, audit=(leak, note)),
     ]
     page = Page(write_report(runs, tmp_path / "report"))
     first, second = page.table("check", "verdict", "why")
@@ -521,14 +521,14 @@ def test_the_audit_is_told_and_a_leak_stands_beside_the_number(tmp_path: Path) -
     assert f"leak duplicates: {leak.words}" in page.text.split("Results")[0]
     other = Page(write_report(runs[:1], tmp_path / "clean"))
     assert "leak duplicates" not in other.text
-    unaudited = fake_run(tmp_path / "3")
+    unaudited = report_run(tmp_path / "3")
     assert "These runs were not audited" in Page(write_report([unaudited], tmp_path / "old")).text
 
 
 def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> None:
     runs = []
     for weight, dev, wrong in ((0, 0.9, 0), (0.03, 0.6, 0), (0.3, 0.8, 2), (3, 0.7, 1)):
-        run = fake_run(
+        run = report_run(
             tmp_path / str(weight), weight=weight, confusion=[[4 - wrong, wrong, 0], [0, 4, 0], [0, 0, 4]]
         )
         runs.append(replace(run, scores=changed(run.scores, dev=changed(run.scores.dev, UA=dev))))
@@ -538,9 +538,9 @@ def test_of_several_weights_dev_chooses_the_one_to_compare(tmp_path: Path) -> No
     assert "the best of 3 on dev" in verdict(contrast)
 
 
-def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> None:
+def test_pairs_are_of_the_same_fold_and_missing_folds_are_named(tmp_path: Path) -> None:
     runs = [
-        fake_run(tmp_path / f"{w}-{f}", weight=w, fold=f) for w, f in ((0, 3), (0, 2), (0.3, 1), (0.3, 2))
+        report_run(tmp_path / f"{w}-{f}", weight=w, fold=f) for w, f in ((0, 3), (0, 2), (0.3, 1), (0.3, 2))
     ]
     section = Section(1, tuple(runs))
     assert section.contrasts[0].run_pairs == [(runs[1], runs[3])]
@@ -552,7 +552,7 @@ def test_pairs_are_the_same_fold_and_unequal_folds_are_said(tmp_path: Path) -> N
 
 
 def test_one_run_is_a_report(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", weight=0.3, confusion=[[3, 1, 0], [0, 0, 0], [0, 0, 0]])
+    run = report_run(tmp_path / "run", weight=0.3, confusion=[[3, 1, 0], [0, 0, 0], [0, 0, 0]])
     page = Page(write_report([run], tmp_path / "out", title="A title"))
     row = page.table("setting", "UA %")[0]
     assert row[1] == "75.0"
@@ -574,7 +574,7 @@ def test_distances_are_means_over_runs(four: list[RunRecord], page: Page) -> Non
     )
 
 
-def test_data_and_making_are_told(page: Page) -> None:
+def test_data_and_provenance_are_shown(page: Page) -> None:
     assert "(dai2019-mel, λ 0 and dai2019-mel, λ 0.3, α 0.5; repeat 0, fold 1)" in page.text
     assert page.table("class", "train", "dev", "test")[0] == ["neutral", "20", "4", "6"]
     assert page.table("class", "train", "dev", "test")[-1] == ["all", "60", "12", "12"]
@@ -589,15 +589,15 @@ def test_data_and_making_are_told(page: Page) -> None:
     assert "center_weight = 0.3" in page.text
 
 
-def test_counts_of_unequal_folds_are_a_span(tmp_path: Path) -> None:
-    runs = [fake_run(tmp_path / str(n), fold=n, sizes=(57 + 3 * n, 12, 12)) for n in (1, 2)]
+def test_counts_of_unequal_folds_are_a_range(tmp_path: Path) -> None:
+    runs = [report_run(tmp_path / str(n), fold=n, sizes=(57 + 3 * n, 12, 12)) for n in (1, 2)]
     assert Section(1, tuple(runs)).counts[0] == ("neutral", ["20–21", "4", "4"])
 
 
-def test_words_from_outside_are_escaped(tmp_path: Path) -> None:
+def test_names_from_run_folders_are_escaped(tmp_path: Path) -> None:
     bad = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', r"$\frac{$")
     protocol = {**DEPENDENT, "name": "../../<b>", "words": "<script>2</script>", "overlap_words": "<i>x</i>"}
-    runs = [fake_run(tmp_path / "run", classes=bad, protocol=protocol, preset="<script>3</script>")]
+    runs = [report_run(tmp_path / "run", classes=bad, protocol=protocol, preset="<script>3</script>")]
     out = tmp_path / "deep" / "out"
     page = Page(write_report(runs, out))
     assert not {tag for tag, _ in page.tags} & {"script", "i"}
@@ -608,7 +608,7 @@ def test_words_from_outside_are_escaped(tmp_path: Path) -> None:
 
 
 def test_a_class_without_test_utterances_is_not_zero(tmp_path: Path) -> None:
-    run = fake_run(tmp_path / "run", confusion=[[6, 0, 0], [2, 2, 0], [0, 0, 0]])
+    run = report_run(tmp_path / "run", confusion=[[6, 0, 0], [2, 2, 0], [0, 0, 0]])
     page = Page(write_report([run], tmp_path / "out"))
     assert page.table("setting", *CLASSES)[0] == [run.setting, "100.0", "50.0", "n/a no test utterances"]
     assert "No test utterance of sad" in page.text

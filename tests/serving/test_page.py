@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows is what `emospec predict` and `timeline` say of what it sent."""
+"""The page in a real browser: it shows the answers of `emospec predict` and `timeline` for what it sent."""
 
 import base64
 import http.client
@@ -56,8 +56,8 @@ LAST_SENT = """async () => {
 
 
 @contextmanager
-def served(model: Path, **environment: str) -> Iterator[str]:
-    """`emospec serve` in a process of its own; gives its address."""
+def running(model: Path, **environment: str) -> Iterator[str]:
+    """Run `emospec serve` in a process of its own; yield its address."""
     command = [sys.executable, "-m", "emospec", "serve", "--model", str(model), "--port", "0"]
     environ, silent = os.environ | environment, subprocess.DEVNULL
     with subprocess.Popen(command, env=environ, stderr=silent, stdout=subprocess.PIPE, text=True) as process:
@@ -69,13 +69,13 @@ def served(model: Path, **environment: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with served(BASE) as place:
+    with running(BASE) as place:
         yield place
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve seconds: real recordings, where the shared corpora are beside the project."""
+    """Return twelve seconds: of real recordings, if the shared corpora are beside the project."""
     real = sorted(SHARED.glob("*.flac"))[::25][:8]
     waves = [read_audio(file) for file in real] or [utterance(1, "angry", k) for k in range(1, 10)]
     file = tmp_path_factory.mktemp("speech") / "speech.wav"
@@ -85,7 +85,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(speech: Path) -> Iterator[Any]:
-    """Chromium, whose microphone hears `speech` again and again."""
+    """Start Chromium, whose microphone records `speech` again and again."""
     flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     flags.append(f"--use-file-for-fake-audio-capture={speech}")
     with playwright.sync_playwright() as started:
@@ -96,7 +96,7 @@ def browser(speech: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens the page and waits until it can be used; at the end, nothing of it has failed."""
+    """Return a function that opens the page and waits until it can be used; at the end, check that nothing failed."""
     contexts, failures = [], []
 
     def opened(address: str, ready: str = "#record:enabled", **options: Any) -> Any:
@@ -105,7 +105,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page.add_init_script(KEEP_WHAT_IS_SENT)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on(
-            "console", lambda said: failures.append(said.text) if "Security Policy" in said.text else None
+            "console", lambda line: failures.append(line.text) if "Security Policy" in line.text else None
         )
         page.goto(address)
         page.wait_for_selector(ready)
@@ -132,7 +132,7 @@ def wait_for_answer(page: Any, name: str = "") -> None:
 
 
 def shown(page: Any) -> tuple[str, float, dict[str, float]]:
-    """Emotion, confidence and probabilities, exact."""
+    """Return emotion, confidence and probabilities, exact."""
     rows = page.locator("#bars tr").all()
     values = {
         row.locator("th").inner_text(): float(row.locator("data").get_attribute("value")) for row in rows
@@ -140,7 +140,7 @@ def shown(page: Any) -> tuple[str, float, dict[str, float]]:
     return page.inner_text("#emotion strong"), float(page.get_attribute("#emotion data", "value")), values
 
 
-def told(verb: str, file: Path, model: Path, *options: str) -> str:
+def output_of(verb: str, file: Path, model: Path, *options: str) -> str:
     command = [sys.executable, "-m", "emospec", verb, str(file), "--model", str(model), *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -150,18 +150,20 @@ def test_an_uploaded_recording_gets_the_answer_of_predict_and_timeline(
 ) -> None:
     page = open_page(address)
     choose(page, speech)
-    expected = json.loads(told("predict", speech, BASE, "--json"))[0]
+    expected = json.loads(output_of("predict", speech, BASE, "--json"))[0]
     assert shown(page) == (expected["emotion"], expected["confidence"], expected["probabilities"])
     assert page.locator("#warnings li").count() == len(expected["warnings"])
     assert base64.b64decode(page.evaluate(LAST_SENT)) == speech.read_bytes()
 
-    timeline = json.loads(told("timeline", speech, BASE, "--format", "json"))
+    timeline = json.loads(output_of("timeline", speech, BASE, "--format", "json"))
     assert page.inner_text("#segments summary") == f"Segments ({len(timeline['segments'])})"
     count = page.evaluate("sent.length")
     for form in ("csv", "json", "textgrid", "audacity", "elan", "srt"):
         with page.expect_download() as download:
             page.click(f"[data-format={form}]")
-        assert Path(download.value.path()).read_text() == told("timeline", speech, BASE, "--format", form)
+        assert Path(download.value.path()).read_text() == output_of(
+            "timeline", speech, BASE, "--format", form
+        )
         assert download.value.suggested_filename.startswith("speech.")
     assert page.evaluate("sent.length") == count == 2  # the recording was not sent again
 
@@ -172,7 +174,7 @@ def test_a_recorded_voice_gets_the_answer_of_predict(
     page = open_page(address)
     page.keyboard.press("r")
     page.wait_for_selector("#recording:visible")
-    page.wait_for_selector("#bars data")  # said live, of the first window
+    page.wait_for_selector("#bars data")  # live, of the first window
     assert "while it is recorded" in page.inner_text("#words")
     page.wait_for_function("() => parseFloat(document.getElementById('recorded').textContent.slice(2)) > 5")
     page.keyboard.press("r")
@@ -189,25 +191,25 @@ def test_a_recorded_voice_gets_the_answer_of_predict(
         page.click("#wav")
     assert Path(download.value.path()).read_bytes() == sent
 
-    heard, played = read_audio(sent), read_audio(speech)
+    recorded, played = read_audio(sent), read_audio(speech)
     assert soundfile.info(download.value.path()).samplerate == SAMPLE_RATE
-    assert len(heard) > 5 * SAMPLE_RATE
-    pieces = heard[SAMPLE_RATE : 5 * SAMPLE_RATE].reshape(-1, SAMPLE_RATE // 5)
-    alike = [likeness(piece, np.tile(played, 2)) for piece in pieces if np.mean(piece**2) > 1e-4]
+    assert len(recorded) > 5 * SAMPLE_RATE
+    parts = recorded[SAMPLE_RATE : 5 * SAMPLE_RATE].reshape(-1, SAMPLE_RATE // 5)
+    alike = [likeness(part, np.tile(played, 2)) for part in parts if np.mean(part**2) > 1e-4]
     assert len(alike) > 4
     assert np.median(alike) > 0.95, alike
 
 
-def test_a_recording_is_kept_whatever_the_server_says_and_ends_within_its_limits(
+def test_a_recording_is_kept_if_the_server_fails_and_ends_within_its_limits(
     open_page: Callable[..., Any], address: str
 ) -> None:
     page = open_page("about:blank", ready="html")
 
-    def tell_less(route: Any) -> None:
-        known = route.fetch().json()
-        route.fulfill(json=known | {"limits": known["limits"] | {"bytes": 150_000}})
+    def lower_limit(route: Any) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json=answer | {"limits": answer["limits"] | {"bytes": 150_000}})
 
-    page.route("**/v1/models", tell_less)
+    page.route("**/v1/models", lower_limit)
     page.route("**/v1/timeline*", lambda route: route.abort())
     page.goto(address)
     page.wait_for_selector("#record:enabled")
@@ -223,9 +225,9 @@ def test_a_recording_is_kept_whatever_the_server_says_and_ends_within_its_limits
 
 
 def likeness(part: np.ndarray, whole: np.ndarray) -> float:
-    """The highest correlation of a part with as long a stretch of the whole.
+    """Return the highest correlation of a part with an equally long part of the whole.
 
-    Of short parts: on a busy machine the browser's fake microphone loses some of its buffers.
+    Parts are short, because on a busy machine the browser's fake microphone loses some of its buffers.
     """
     size = 1 << (len(part) + len(whole)).bit_length()
     spectra = np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size))
@@ -258,19 +260,21 @@ def test_examples_play_and_lie_on_the_map(open_page: Callable[..., Any], address
     assert colors > 50  # a spectrogram, no empty canvas
 
 
-def test_it_asks_nobody_else(browser: Any, open_page: Callable[..., Any], address: str) -> None:
+def test_the_page_sends_requests_to_its_server_alone(
+    browser: Any, open_page: Callable[..., Any], address: str
+) -> None:
     page = open_page(address)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.reload()
     page.wait_for_selector("#record:enabled")
     page.wait_for_selector("#plane circle")
-    assert len(asked) > 5
-    assert {url for url in asked if not url.startswith(address)} == set()
+    assert len(requests) > 5
+    assert {url for url in requests if not url.startswith(address)} == set()
     assert page.request.get(f"{address}page/page.js").headers["cache-control"] == "no-cache"
 
 
-def test_what_cannot_be_read_is_said_with_what_to_do(
+def test_an_unreadable_file_is_an_error_with_what_to_do(
     open_page: Callable[..., Any], address: str, tmp_path: Path
 ) -> None:
     page = open_page(address)
@@ -288,7 +292,7 @@ def test_what_cannot_be_read_is_said_with_what_to_do(
     assert page.is_disabled("#play")
 
 
-def test_a_busy_server_is_asked_again_when_it_says(
+def test_a_busy_server_is_tried_again_after_its_time(
     open_page: Callable[..., Any], address: str, speech: Path
 ) -> None:
     page = open_page(address)
@@ -306,7 +310,7 @@ def test_a_busy_server_is_asked_again_when_it_says(
     assert page.is_hidden("#trouble")
 
 
-def test_a_recording_that_cannot_begin_lets_the_microphone_go(
+def test_a_recording_that_cannot_begin_closes_the_microphone(
     open_page: Callable[..., Any], address: str
 ) -> None:
     page = open_page(address)
@@ -323,7 +327,7 @@ def test_a_recording_that_cannot_begin_lets_the_microphone_go(
 
 
 def test_a_token_is_asked_for(open_page: Callable[..., Any], speech: Path) -> None:
-    with served(BASE, EMOSPEC_TOKEN="open-sesame") as address:
+    with running(BASE, EMOSPEC_TOKEN="open-sesame") as address:
         page = open_page(address, "#token-form:visible")
         assert "wants a token" in page.inner_text("#trouble-message")
         for wrong in ("open-says-me", "öffne dich"):
@@ -393,10 +397,10 @@ def test_it_fits_and_can_be_read(
     assert contrast(color["wave"], color["panel"]) >= 3
 
 
-def contrast(one: str, other: str) -> float:
-    """Of two colours `#rrggbb`, 1 to 21 (WCAG 2.2)."""
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours `#rrggbb`, 1 to 21 (WCAG 2.2)."""
     lights = []
-    for color in (one, other):
+    for color in (first, second):
         parts = np.array([int(part, 16) / 255 for part in re.findall("[0-9a-f]{2}", color.lower())])
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         lights.append(float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
@@ -429,7 +433,7 @@ def test_every_control_is_reached_by_tab_and_seen(
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder: silence, noise and music of five seconds, and half a minute of voices with a long pause."""
+    """Return a folder: silence, noise and music of five seconds, and half a minute of voices with a long pause."""
     folder = tmp_path_factory.mktemp("sounds")
     seconds = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
     beat = np.exp(-3 * (seconds % 1))
@@ -460,7 +464,7 @@ def test_no_speech_is_found_where_nobody_speaks(
     assert page.is_hidden("#star-word")
     assert page.locator("#plane .star").count() == 0
     assert "no speech" in page.inner_text("#readout")
-    page.click("#odds summary")  # they can be seen by who wants to
+    page.click("#odds summary")  # whoever wants to can see them
     assert page.locator("#bars data:visible").count() == 4
     if kind == "silence":
         light = page.evaluate(
@@ -479,11 +483,11 @@ def test_a_long_recording_is_headlined_by_shares_of_its_speech_in_sight(
 ) -> None:
     page = open_page(address, viewport=dict(zip(("width", "height"), size, strict=True)))
     choose(page, sounds / "long.wav")
-    timeline = json.loads(told("timeline", sounds / "long.wav", BASE, "--speech", "--format", "json"))
+    timeline = json.loads(output_of("timeline", sounds / "long.wav", BASE, "--speech", "--format", "json"))
     times = dict.fromkeys(timeline["classes"], 0.0)
-    for one in timeline["segments"]:
-        if one["emotion"]:
-            times[one["emotion"]] += one["end_seconds"] - one["start_seconds"]
+    for segment in timeline["segments"]:
+        if segment["emotion"]:
+            times[segment["emotion"]] += segment["end_seconds"] - segment["start_seconds"]
     spoken = sum(times.values())
     assert 14 < spoken < timeline["duration_seconds"] - 5
     emotion, most, shares = shown(page)
@@ -539,7 +543,7 @@ def test_a_thousand_segments_are_merged_to_what_can_be_seen(
     }"""
     few = page.evaluate(merged, 9.0)
     assert len(few) <= 2 * 1484 / 9 + 1
-    assert {one["emotion"] for one in few} <= {"sad", "angry"}
+    assert {segment["emotion"] for segment in few} <= {"sad", "angry"}
     assert few[0] == {"start_seconds": 0, "end_seconds": 10, "emotion": "sad", "confidence": 0.5}
     assert len(page.evaluate(merged, 1.0)) == 1484
 
@@ -579,7 +583,7 @@ def test_the_page_is_complete_in_less_than_200_kilobytes(open_page: Callable[...
 
 @contextmanager
 def proxied(address: str, prefix: str) -> Iterator[str]:
-    """A reverse proxy in a thread, which takes a prefix off; gives its address. What lies outside it is not found."""
+    """Run a reverse proxy in a thread, which takes a prefix off and knows no other address; yield its own."""
     server = urlsplit(address)
 
     class Proxy(BaseHTTPRequestHandler):
@@ -606,10 +610,10 @@ def proxied(address: str, prefix: str) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}{prefix}/"
-        running.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}{prefix}/"
+        proxy.shutdown()
 
 
 def test_it_works_behind_a_prefix(open_page: Callable[..., Any], address: str, speech: Path) -> None:

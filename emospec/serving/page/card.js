@@ -1,12 +1,12 @@
-// The model card's Markdown as elements. Text only ever becomes text nodes, so a card cannot run anything.
+// The model card's Markdown as elements. Text becomes text nodes alone, so a card cannot run anything.
 
 const element = (tag, ...children) => {
-  const made = document.createElement(tag);
-  made.append(...children);
-  return made;
+  const created = document.createElement(tag);
+  created.append(...children);
+  return created;
 };
 
-/** Markdown -> elements: headings, paragraphs, lists, tables, code; its front matter is for machines. */
+/** Return Markdown as elements: headings, paragraphs, lists, tables, code. Its front matter is left out. */
 export function cardOf(markdown) {
   const body = markdown.replace(/^---\n[^]*?\n---\n/, "");
   return blocksOf(body).map(([kind, lines]) => BLOCKS[kind](lines));
@@ -14,7 +14,7 @@ export function cardOf(markdown) {
 
 const KINDS = [["code", /^```/], ["heading", /^#{1,6} /], ["list", /^[-*] /], ["table", /^\|/]];
 
-/** [kind, lines] of each block. */
+/** Return [kind, lines] of each block. */
 function blocksOf(text) {
   const blocks = [];
   let open = null;
@@ -24,13 +24,13 @@ function blocksOf(text) {
       if (kind === "code") open = null;
       else open[1].push(line);
     } else if (!line.trim()) open = null;
-    else if (open && goesOn(open[0], kind)) open[1].push(line);
+    else if (open && continues(open[0], kind)) open[1].push(line);
     else blocks.push(open = [kind, kind === "code" ? [] : [line]]);
   }
   return blocks;
 }
 
-const goesOn = (open, kind) => kind !== "heading" && (kind === open || (kind === "paragraph" && open === "list"));
+const continues = (open, kind) => kind !== "heading" && (kind === open || (kind === "paragraph" && open === "list"));
 
 const BLOCKS = {
   heading: ([line]) => element(`h${line.indexOf(" ")}`, ...inline(line.replace(/^#+ /, ""))),
@@ -47,7 +47,7 @@ const BLOCKS = {
   },
 };
 
-/** Code and bold within a line; a link becomes its text and its address. */
+/** Return the code and bold text within a line; a link becomes its text and its address. */
 function inline(text) {
   const plain = text.replace(/\[([^\]]+)\]\(([^)]+)\)/g, "$1 ($2)");
   return plain.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {

@@ -1,33 +1,33 @@
-// The map: recordings that the model learned from, the centres of its emotions, this recording; as SVG.
+// The map as SVG: recordings that the model learned from, the centres of its emotions, and this recording.
 
 import { classColor } from "./palette.js";
 
 const MARGIN = 26; // pixels around the dots, for names
 const NAME_HEIGHT = 16;
 
-/** Draw the model's plane into `place`, and a star at `point`, [x, y], where there is one. */
+/** Draw the model's plane into `place`, and a star at `point`, [x, y], unless it is null. */
 export function drawMap(place, model, point) {
   const { cloud, labels, centers } = model.plane;
   const [width, height] = [place.clientWidth || 300, place.clientHeight || 300];
   const to = fitted([...cloud, ...centers, ...(point ? [point] : [])], width, height);
-  const known = model.classes.map((name, i) => ({
+  const classes = model.classes.map((name, i) => ({
     name, color: classColor(model.colors[i]), points: cloud.filter((_, k) => labels[k] === i), center: centers[i],
   }));
-  const clouds = known.map(({ name, color, points }) => element("g", { fill: color, "fill-opacity": 0.38 },
-    titled(name), ...points.map((one) => element("circle", { cx: to(one)[0], cy: to(one)[1], r: 3 }))));
+  const clouds = classes.map(({ name, color, points }) => element("g", { fill: color, "fill-opacity": 0.38 },
+    titled(name), ...points.map((dot) => element("circle", { cx: to(dot)[0], cy: to(dot)[1], r: 3 }))));
   const star = point ? [element("path", { d: starAt(to(point)), class: "star" }, titled("this recording"))] : [];
-  const middles = known.map(({ name, color, center }) =>
+  const middles = classes.map(({ name, color, center }) =>
     element("path", { d: diamondAt(to(center)), fill: color, class: "middle" }, titled(`middle of ${name}`)));
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
-    ...clouds, ...middles, ...star, ...namesOf(known.map(({ name, center }) => [name, to(center)]), width, point && to(point)));
+    ...clouds, ...middles, ...star, ...namesOf(classes.map(({ name, center }) => [name, to(center)]), width, point && to(point)));
   place.replaceChildren(svg);
-  place.setAttribute("aria-label", wordsOf(known, point));
+  place.setAttribute("aria-label", wordsOf(classes, point));
 }
 
-/** Point -> pixels, the same scale on both axes, all of `points` within the margin. */
+/** Return a function from a point to pixels, with the same scale on both axes and all `points` within the margin. */
 function fitted(points, width, height) {
   const [[left, right], [low, high]] = [0, 1].map((axis) => {
-    const values = points.map((one) => one[axis]);
+    const values = points.map((point) => point[axis]);
     return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
   });
   const scale = Math.min((width - 2 * MARGIN) / (right - left || 1), (height - 2 * MARGIN) / (high - low || 1));
@@ -36,7 +36,7 @@ function fitted(points, width, height) {
   return ([x, y]) => [round(width / 2 + scale * (x - midX)), round(height / 2 - scale * (y - midY))];
 }
 
-/** The names, each above its diamond, or where it hides neither another nor the star. */
+/** Return the names, each above its diamond, or near it where it hides neither another name nor the star. */
 function namesOf(places, width, star) {
   const taken = star ? [[star[0], star[1] + 4, 12]] : [];
   return places.map(([name, [x, y]]) => {
@@ -44,9 +44,9 @@ function namesOf(places, width, star) {
     const isFree = (top) => taken.every(([a, b, h]) => Math.abs(a - middle) > half + h || Math.abs(b - top) > NAME_HEIGHT);
     const top = [-14, 22, -30, 38].map((shift) => y + shift).find(isFree) ?? y - 14;
     taken.push([middle, top, half]);
-    const made = element("text", { x: middle, y: top });
-    made.textContent = name;
-    return made;
+    const label = element("text", { x: middle, y: top });
+    label.textContent = name;
+    return label;
   });
 }
 
@@ -60,24 +60,24 @@ function starAt([x, y]) {
   return `M${corners.join("L")}z`;
 }
 
-function wordsOf(known, point) {
-  const about = `Map of ${known.map(({ name, points }) => `${points.length} ${name}`).join(", ")} recordings`;
+function wordsOf(classes, point) {
+  const about = `Map of ${classes.map(({ name, points }) => `${points.length} ${name}`).join(", ")} recordings`;
   if (!point) return about;
-  const near = known.map(({ name, center: [x, y] }) => [Math.hypot(x - point[0], y - point[1]), name]);
+  const near = classes.map(({ name, center: [x, y] }) => [Math.hypot(x - point[0], y - point[1]), name]);
   const [first, second] = near.sort(([a], [b]) => a - b).map(([, name]) => name);
   return `${about}. This recording lies nearest to the middle of ${first}${second ? `, then ${second}` : ""}.`;
 }
 
 function element(tag, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const created = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
+  created.append(...children);
+  return created;
 }
 
-/** Text that a browser shows where the pointer rests. */
+/** Return a title, which a browser shows where the pointer rests. */
 function titled(text) {
-  const made = element("title", {});
-  made.textContent = text;
-  return made;
+  const title = element("title", {});
+  title.textContent = text;
+  return title;
 }

@@ -1,12 +1,13 @@
-// The microphone -> 16-bit samples as they come, and one WAV file of them in memory at the end.
+// The microphone: its 16-bit samples as they come, and one WAV file of them in memory at the end.
 
 import { Trouble } from "./server.js";
 
 const RATE = 16000; // Hz, the model's own
 
 /**
- * Start recording. `onBlock(samples, peakDb, seconds)` gets each block, Int16Array, its peak re full scale and the
- * length so far. Returns { sampleRate, stop, release }, where stop gives the WAV file and release only lets go.
+ * Start recording. `onBlock(samples, peakDb, seconds)` is called with each block, an Int16Array, its peak relative to
+ * full scale and the length so far. Returns { sampleRate, stop, release }: stop ends the recording and returns the WAV
+ * file, release only closes the microphone.
  */
 export async function record(onBlock) {
   if (!navigator.mediaDevices) {
@@ -29,14 +30,14 @@ export async function record(onBlock) {
     return context.close();
   };
   try {
-    return { ...await listenTo(context, source, onBlock, release), release };
+    return { ...await recordFrom(context, source, onBlock, release), release };
   } catch (error) {
     release();
     throw error;
   }
 }
 
-async function listenTo(context, source, onBlock, release) {
+async function recordFrom(context, source, onBlock, release) {
   const blocks = [];
   let length = 0;
   await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
@@ -53,7 +54,8 @@ async function listenTo(context, source, onBlock, release) {
     };
   });
   source.connect(node);
-  await context.resume(); // some browsers start it suspended
+  // Some browsers start it suspended.
+  await context.resume();
   async function stop() {
     node.port.postMessage("end");
     await ended;
@@ -63,15 +65,15 @@ async function listenTo(context, source, onBlock, release) {
   return { sampleRate: context.sampleRate, stop };
 }
 
-/** A context at the model's rate; where a browser does not resample its microphone, at the microphone's. */
+/** Return a context at the model's rate, or at the microphone's if the browser does not resample it, and its source. */
 function sourceOf(stream) {
   const context = new AudioContext({ sampleRate: RATE });
   try {
     return [context, context.createMediaStreamSource(stream)];
   } catch {
     context.close();
-    const own = new AudioContext();
-    return [own, own.createMediaStreamSource(stream)];
+    const native = new AudioContext();
+    return [native, native.createMediaStreamSource(stream)];
   }
 }
 
@@ -79,7 +81,8 @@ function wavOf(blocks, length, sampleRate) {
   const view = new DataView(new ArrayBuffer(44));
   const text = (at, word) => [...word].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
   text(0, "RIFF"); view.setUint32(4, 36 + 2 * length, true); text(8, "WAVEfmt ");
-  view.setUint32(16, 16, true); // size of the format, which is: PCM, mono, rate, bytes a second, bytes a frame, bits
+  // The size of the format, and the format: PCM, mono, rate, bytes a second, bytes a frame, bits a sample.
+  view.setUint32(16, 16, true);
   view.setUint16(20, 1, true); view.setUint16(22, 1, true); view.setUint32(24, sampleRate, true);
   view.setUint32(28, 2 * sampleRate, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
   text(36, "data"); view.setUint32(40, 2 * length, true);

@@ -1,12 +1,12 @@
-// Colours: the page's, as style.css has them, and the classes', as the server gives them for a white page.
+// Colours: those of the page, from style.css, and those of the classes, which the server gives for a white page.
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const FORCED = matchMedia("(forced-colors: active)");
 const LIFT = 0.3; // of the way to white, to be seen on a dark page
 
-export const onThemeChange = (act) => [DARK, FORCED].forEach((one) => one.addEventListener("change", act));
+export const onThemeChange = (act) => [DARK, FORCED].forEach((query) => query.addEventListener("change", act));
 
-/** A colour of style.css as rgb(): with forced colours it is the system's, whose names a canvas may not know. */
+/** Return a colour of style.css as rgb(). Forced colours are the system's, whose names a canvas may not know. */
 export function pageColor(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(--${name})`;
@@ -16,9 +16,9 @@ export function pageColor(name) {
   return color;
 }
 
-/** "#rrggbb" of a class -> the colour to draw it in, here and now. */
+/** Return the colour to draw a class in, from its "#rrggbb": lighter on a dark page. */
 export function classColor(hex) {
   if (!DARK.matches) return hex;
-  const parts = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const parts = [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
   return `rgb(${parts.map((part) => Math.round(part + LIFT * (255 - part))).join(" ")})`;
 }

@@ -1,10 +1,10 @@
-// Pictures of sound on one time axis: emotions with confidence, waveform, spectrogram, seconds. Knows no state.
+// Pictures of sound on one time axis: emotions with confidence, waveform, spectrogram, seconds. Holds no state.
 
 import { classColor, pageColor } from "./palette.js";
 import { merged } from "./shares.js";
 
 const FRAME = 512; // samples, 32 ms at 16 kHz
-const FRAMES_PER_COLUMN = 4; // at most; the rest of a long column is not looked at
+const FRAMES_PER_COLUMN = 4; // at most; the rest of a long column is skipped
 const RANGE_DB = 70;
 const RAMP = [[8, 8, 26], [72, 24, 108], [176, 52, 108], [244, 136, 84], [254, 246, 204]]; // quiet to loud
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
@@ -17,13 +17,13 @@ export const HEIGHTS = { band: 62, waveform: 56, spectrogram: 128, axis: 20 };
 export const GUTTER = 34; // left of all, for units
 
 /**
- * Draw all that is there.
+ * Draw all pictures that the arguments allow.
  * view: { start, end } in seconds; sound: { samples, rate } or null; segments: of the timeline, or [].
  */
 export function draw(canvas, width, view, sound, segments, colors) {
   const ratio = Math.min(devicePixelRatio || 1, 2);
   const parts = Object.entries(HEIGHTS).filter(([name]) => sound || name === "band" || name === "axis");
-  const height = parts.reduce((sum, [, one]) => sum + one, 0);
+  const height = parts.reduce((sum, [, partHeight]) => sum + partHeight, 0);
   Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
   canvas.style.height = `${height}px`;
   const context = canvas.getContext("2d");
@@ -44,7 +44,7 @@ function drawWaveform(context, box, view, { samples, rate }) {
   const lows = new Float32Array(columns), highs = new Float32Array(columns);
   let most = 0.05;
   for (let column = 0; column < columns; column++) {
-    const [from, to] = reach(column, columns, view, rate, samples.length);
+    const [from, to] = samplesOf(column, columns, view, rate, samples.length);
     let low = 0, high = 0;
     for (let i = from; i < to; i++) {
       if (samples[i] < low) low = samples[i];
@@ -62,11 +62,11 @@ function drawWaveform(context, box, view, { samples, rate }) {
   }
 }
 
-/** The samples of a column; at least one, within the recording. */
-function reach(column, columns, view, rate, length) {
-  const each = ((view.end - view.start) * rate) / columns, first = view.start * rate;
-  const from = Math.min(length, Math.floor(first + column * each));
-  return [from, Math.min(length, Math.max(from + 1, Math.floor(first + (column + 1) * each)))];
+/** Return the first sample of a column and its end; at least one sample, within the recording. */
+function samplesOf(column, columns, view, rate, length) {
+  const width = ((view.end - view.start) * rate) / columns, first = view.start * rate;
+  const from = Math.min(length, Math.floor(first + column * width));
+  return [from, Math.min(length, Math.max(from + 1, Math.floor(first + (column + 1) * width)))];
 }
 
 function drawSpectrogram(context, box, view, { samples, rate }) {
@@ -74,7 +74,7 @@ function drawSpectrogram(context, box, view, { samples, rate }) {
   const levels = new Float32Array(columns * bins), power = new Float64Array(bins);
   let loudest = QUIETEST_PEAK_DB;
   for (let column = 0; column < columns; column++) {
-    const [from, to] = reach(column, columns, view, rate, samples.length);
+    const [from, to] = samplesOf(column, columns, view, rate, samples.length);
     const frames = Math.max(1, Math.min(FRAMES_PER_COLUMN, Math.floor((to - from) / FRAME)));
     power.fill(0);
     for (let frame = 0; frame < frames; frame++) {
@@ -116,7 +116,7 @@ const COSINES = Float64Array.from({ length: FRAME / 2 }, (_, k) => Math.cos((2 *
 const SINES = Float64Array.from({ length: FRAME / 2 }, (_, k) => -Math.sin((2 * Math.PI * k) / FRAME));
 const BITS = Math.log2(FRAME);
 const REVERSED = Uint16Array.from({ length: FRAME }, (_, i) =>
-  Array.from({ length: BITS }, (_, bit) => ((i >> bit) & 1) << (BITS - 1 - bit)).reduce((sum, one) => sum + one));
+  Array.from({ length: BITS }, (_, bit) => ((i >> bit) & 1) << (BITS - 1 - bit)).reduce((sum, bit) => sum + bit));
 const real = new Float64Array(FRAME), imaginary = new Float64Array(FRAME);
 
 /** Add |X|^2 of the Hann frame that begins at sample `start` to `power` (radix 2, Cooley and Tukey 1965). */
@@ -137,7 +137,7 @@ function addPower(samples, start, power) {
   for (let bin = 0; bin < FRAME / 2; bin++) power[bin] += real[bin] ** 2 + imaginary[bin] ** 2;
 }
 
-/** A bar per segment that can be seen, its height the confidence, its name above where there is room. */
+/** Draw a bar for each segment that can be seen, as high as its confidence, with its name above if there is room. */
 function drawBand(context, box, view, _, segments, colors) {
   const names = 18, floor = box.top + box.height - 4, tall = box.height - names - 8;
   const place = (seconds) => box.left + (box.width * (seconds - view.start)) / (view.end - view.start);
@@ -168,7 +168,7 @@ function drawBand(context, box, view, _, segments, colors) {
 
 function drawAxis(context, box, view) {
   const seconds = view.end - view.start;
-  const step = STEPS.find((one) => (one / seconds) * box.width > 80) ?? 2 * STEPS.at(-1);
+  const step = STEPS.find((step) => (step / seconds) * box.width > 80) ?? 2 * STEPS.at(-1);
   context.fillStyle = pageColor("faint");
   context.textBaseline = "top";
   for (let k = Math.ceil(view.start / step); k * step <= view.end; k++) {
@@ -178,7 +178,7 @@ function drawAxis(context, box, view) {
   }
 }
 
-/** Seconds -> "1:02.5". */
+/** Return seconds as "1:02.5". */
 export function clock(seconds, decimals = 1) {
   const ticks = Math.round(seconds * 10 ** decimals), minute = 60 * 10 ** decimals;
   const rest = ((ticks % minute) / 10 ** decimals).toFixed(decimals);

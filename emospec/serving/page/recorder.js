@@ -1,4 +1,4 @@
-// The AudioWorklet processor of the recorder: mono samples of the microphone, in blocks, to the page.
+// The AudioWorklet processor that sends mono samples of the microphone to the page, in blocks.
 
 const BLOCK_SAMPLES = 2048; // a multiple of the 128 that come at a time
 

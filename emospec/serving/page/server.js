@@ -1,15 +1,16 @@
-// Requests to the page's own server, and what it says when it cannot answer. Holds the token, in memory only.
+// Requests to the page's own server, and its errors. Holds the token, in memory only.
 
-const OF_A_FILE = ["unreadable", "too_long", "interrupted"]; // errors that begin with its name, which stays as it is
+// Their messages begin with the name of a file, which is not capitalised.
+const FILE_ERRORS = ["unreadable", "too_long", "interrupted"];
 
 let token = "";
 
-/** Bear a token from now on; what no header can hold is one that no server has. */
+/** Send a token from now on. Characters that no header can hold are replaced: no server has such a token. */
 export function useToken(given) {
   token = given.trim().replace(/[^\x21-\x7e]/g, "?");
 }
 
-/** What went wrong: `code` and `fix` are the server's; `retryAfter` is in seconds, 0 where trying again is no use. */
+/** An error: `code` and `fix` are the server's; `retryAfter` is in seconds, 0 if trying again is no use. */
 export class Trouble extends Error {
   constructor(code, message, fix = "", retryAfter = 0) {
     super(message);
@@ -18,8 +19,8 @@ export class Trouble extends Error {
 }
 
 /**
- * The answer to GET, or to POST where there is a form or JSON to send; Trouble where there is none. `onSent(bytes, all)`
- * is told how much of a form is sent.
+ * Return the answer to GET, or to POST if there is a form or JSON to send; throw Trouble if there is none.
+ * `onSent(bytes, all)` is called with how much of a form is sent.
  */
 export async function ask(path, { form, json, query = {}, signal, onSent } = {}) {
   const url = new URL(path, document.baseURI);
@@ -39,7 +40,7 @@ export async function ask(path, { form, json, query = {}, signal, onSent } = {})
   return response;
 }
 
-/** As `fetch`, which cannot tell how much of a body is sent. */
+/** Send a form as `fetch` does, which cannot report how much of a body is sent. */
 function post(url, form, headers, signal, onSent) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -64,7 +65,8 @@ function post(url, form, headers, signal, onSent) {
 
 export async function askJson(path, options = {}) {
   const answer = await (await ask(path, options)).json();
-  options.signal?.throwIfAborted(); // it may have come just before
+  // The answer may have come just before it was cancelled.
+  options.signal?.throwIfAborted();
   return answer;
 }
 
@@ -72,8 +74,8 @@ async function troubleOf(response) {
   const wait = Number(response.headers.get("Retry-After")) || (response.status >= 500 ? 1 : 0);
   try {
     const { code, message, fix } = (await response.json()).error;
-    const said = OF_A_FILE.includes(code) ? ended(message) : sentence(message);
-    if (response.status !== 401) return new Trouble(code, said, sentence(fix), wait);
+    const text = FILE_ERRORS.includes(code) ? ended(message) : sentence(message);
+    if (response.status !== 401) return new Trouble(code, text, sentence(fix), wait);
     return token
       ? new Trouble("unauthorized", "This token is wrong.", "Give the one that the server was started with.")
       : new Trouble("unauthorized", "This server wants a token.", "Give it here; it is kept until the page is closed.");
@@ -84,15 +86,16 @@ async function troubleOf(response) {
 
 const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
 
-/** A message of the server as a sentence of the page. */
+/** Return a message of the server as a sentence. */
 export const sentence = (text) => ended(text[0].toUpperCase() + text.slice(1));
 
-/** A socket that takes samples and tells what the server hears in them; where it fails, `onLost` is told. */
-export function listen(sampleRate, onMoment, onLost) {
+/** Open a stream: `onWindow` is called with the prediction for each window, and `onLost` if the stream fails. */
+export function openStream(sampleRate, onWindow, onLost) {
   const url = new URL("v1/stream", document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
   url.search = new URLSearchParams({ sample_rate: sampleRate, encoding: "s16le" });
-  const socket = new WebSocket(url, token ? ["bearer", token] : []); // a page's socket can set no other header
+  // A page's socket can set no header but this one.
+  const socket = new WebSocket(url, token ? ["bearer", token] : []);
   const waiting = [];
   const send = (data) => {
     if (socket.readyState === WebSocket.OPEN) socket.send(data);
@@ -100,8 +103,8 @@ export function listen(sampleRate, onMoment, onLost) {
   };
   socket.onopen = () => waiting.splice(0).forEach(send);
   socket.onmessage = ({ data }) => {
-    const said = JSON.parse(data);
-    if (said.type === "moment") onMoment(said);
+    const message = JSON.parse(data);
+    if (message.type === "moment") onWindow(message);
   };
   socket.onclose = onLost;
   return { send, end: () => { socket.onmessage = socket.onclose = null; send("end"); } };

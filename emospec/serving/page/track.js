@@ -1,23 +1,23 @@
-// A recording on its time axis: plays, seeks, zooms; pictures.js draws it.
+// A recording on its time axis, to play, seek and zoom; pictures.js draws it.
 
 import { clock, draw, GUTTER } from "./pictures.js";
 import { onThemeChange } from "./palette.js";
 import { percent } from "./answer.js";
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const RATE = 16000; // Hz, of the pictures
 const CLOSEST_SECONDS = 1;
-const EDGE_SECONDS = 1e-3; // out of sight by rounding is in sight
+const EDGE_SECONDS = 1e-3; // a playhead this far outside, by rounding, is still in sight
 
 export class Track {
   constructor() {
     this.audio = new Audio();
     this.clear();
-    at("play").onclick = () => this.toggle();
-    at("closer").onclick = () => this.zoom(0.5);
-    at("farther").onclick = () => this.zoom(2);
+    byId("play").onclick = () => this.toggle();
+    byId("closer").onclick = () => this.zoom(0.5);
+    byId("farther").onclick = () => this.zoom(2);
     this.audio.onplay = this.audio.onpause = () => this.follow();
-    const track = at("track");
+    const track = byId("track");
     track.onpointerdown = (event) => { if (event.button === 0) this.seek(this.secondsAt(event)); };
     track.onpointermove = (event) => {
       if (event.buttons === 1) this.seek(this.secondsAt(event));
@@ -36,34 +36,34 @@ export class Track {
     this.audio.removeAttribute("src");
     const view = { start: 0, end: 0 }; // in seconds, as all here
     Object.assign(this, { sound: null, segments: null, colors: {}, seconds: 0, position: 0, view });
-    at("no-pictures").hidden = true;
-    at("play").disabled = true;
+    byId("no-pictures").hidden = true;
+    byId("play").disabled = true;
   }
 
-  /** Take a file: its sound, where the browser can decode it, to see and to play; `onLength` is told its seconds. */
+  /** Open a file to see and play, if the browser can decode it; `onLength` is called with its seconds. */
   async open(file, signal, onLength) {
     let decoded = null;
     try {
       decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
-    } catch { /* a format that browsers do not know; the server may */ }
+    } catch { /* A format that the browser cannot decode; the server may. */ }
     if (signal.aborted) return;
-    at("no-pictures").hidden = Boolean(decoded);
+    byId("no-pictures").hidden = Boolean(decoded);
     if (!decoded) return;
     this.sound = { samples: mixed(decoded), rate: RATE };
     this.audio.src = URL.createObjectURL(file);
-    at("play").disabled = false;
+    byId("play").disabled = false;
     onLength(decoded.duration);
     this.setLength(decoded.duration);
   }
 
-  /** Take the timeline that the server made of the file. */
+  /** Show the timeline of the file. */
   show(timeline, colors) {
     this.segments = timeline.segments;
     this.colors = colors;
     this.setLength(timeline.duration_seconds);
   }
 
-  /** The timeline is being made anew. */
+  /** Forget the timeline while it is computed anew. */
   forget() {
     this.segments = null;
     this.draw();
@@ -73,17 +73,17 @@ export class Track {
   setLength(seconds) {
     if (!this.seconds) this.view = { start: 0, end: seconds };
     this.seconds ||= seconds;
-    at("track").setAttribute("aria-valuemax", this.seconds.toFixed(1));
+    byId("track").setAttribute("aria-valuemax", this.seconds.toFixed(1));
     this.draw();
     this.read(this.position);
   }
 
   draw() {
-    const width = at("track").clientWidth;
+    const width = byId("track").clientWidth;
     if (!width || !this.seconds) return;
-    draw(at("pictures"), width, this.view, this.sound, this.segments ?? [], this.colors);
-    at("closer").disabled = this.view.end - this.view.start <= CLOSEST_SECONDS;
-    at("farther").disabled = this.view.end - this.view.start >= this.seconds;
+    draw(byId("pictures"), width, this.view, this.sound, this.segments ?? [], this.colors);
+    byId("closer").disabled = this.view.end - this.view.start <= CLOSEST_SECONDS;
+    byId("farther").disabled = this.view.end - this.view.start >= this.seconds;
     this.place();
   }
 
@@ -93,9 +93,9 @@ export class Track {
     else this.audio.pause();
   }
 
-  /** Keep up with what plays. */
+  /** Move the playhead with the sound. */
   follow() {
-    at("play").firstElementChild.textContent = this.audio.paused ? "Play" : "Pause";
+    byId("play").firstElementChild.textContent = this.audio.paused ? "Play" : "Pause";
     this.position = Math.min(this.seconds, this.audio.currentTime);
     this.place();
     this.read(this.position);
@@ -121,27 +121,27 @@ export class Track {
     this.draw();
   }
 
-  /** Put the playhead where the position is, turning the page where that is out of sight. */
+  /** Put the playhead at the position, and scroll there if it is out of sight. */
   place() {
     const { start, end } = this.view;
     const isOut = this.position < start - EDGE_SECONDS || this.position > end + EDGE_SECONDS;
     if (isOut) return this.look(this.position - 0.05 * (end - start), end - start);
-    const x = GUTTER + ((at("track").clientWidth - GUTTER) * (this.position - start)) / (end - start || 1);
-    at("playhead").style.transform = `translateX(${x}px)`;
+    const x = GUTTER + ((byId("track").clientWidth - GUTTER) * (this.position - start)) / (end - start || 1);
+    byId("playhead").style.transform = `translateX(${x}px)`;
   }
 
-  /** Say what is at a time. */
+  /** Show the emotion at a time. */
   read(seconds) {
-    const segment = this.segments?.find((one) => seconds >= one.start_seconds && seconds <= one.end_seconds);
+    const segment = this.segments?.find(({ start_seconds, end_seconds }) => seconds >= start_seconds && seconds <= end_seconds);
     const none = this.segments ? "no speech" : "";
-    const heard = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : none;
-    at("readout").textContent = `${clock(seconds)} of ${clock(this.seconds)}  ${heard}`;
-    at("track").setAttribute("aria-valuenow", this.position.toFixed(1));
-    at("track").setAttribute("aria-valuetext", at("readout").textContent);
+    const words = segment?.emotion ? `${segment.emotion} ${percent(segment.confidence)}` : none;
+    byId("readout").textContent = `${clock(seconds)} of ${clock(this.seconds)}  ${words}`;
+    byId("track").setAttribute("aria-valuenow", this.position.toFixed(1));
+    byId("track").setAttribute("aria-valuetext", byId("readout").textContent);
   }
 
   secondsAt(event) {
-    const box = at("track").getBoundingClientRect();
+    const box = byId("track").getBoundingClientRect();
     const share = (event.clientX - box.left - GUTTER) / (box.width - GUTTER);
     return Math.max(0, Math.min(this.seconds, this.view.start + share * (this.view.end - this.view.start)));
   }
@@ -158,20 +158,20 @@ export class Track {
   }
 }
 
-const PATIENCE_MS = 2000;
+const HEADER_MS = 2000; // for the browser to read it
 
-/** The seconds of a file, by its own header; null where the browser cannot say. */
+/** Return the seconds of a file by its header; null if the browser cannot read it. */
 export async function lengthOf(file) {
   const audio = Object.assign(new Audio(), { preload: "metadata", src: URL.createObjectURL(file) });
   await new Promise((resolve) => {
     audio.onloadedmetadata = audio.onerror = resolve;
-    setTimeout(resolve, PATIENCE_MS);
+    setTimeout(resolve, HEADER_MS);
   });
   URL.revokeObjectURL(audio.src);
   return Number.isFinite(audio.duration) ? audio.duration : null;
 }
 
-/** Mono: the mean of the channels. */
+/** Return the mean of the channels. */
 function mixed(decoded) {
   const first = decoded.getChannelData(0);
   for (let c = 1; c < decoded.numberOfChannels; c++) {
