@@ -1,15 +1,13 @@
 """Every error that emospec raises on purpose. Its message is one line: what is wrong, what was found, what to do.
 
-    EmospecError
-    ├── AudioError
-    │   └── LongAudioError
-    ├── CorpusError, PackError, ProtocolError          data
-    ├── ConfigError, TrainingError, RunError           training
-    ├── ExportError, ModelError                        models
-    ├── ScoringError, TimelineError, ServingError      use
-    └── OutputError, WorkersError                      the machine
-
-The command line prints the message and exits with 2.
+EmospecError
+├── AudioError
+│   └── LongAudioError
+├── CorpusError, PackError, ProtocolError          data
+├── ConfigError, TrainingError, RunError           training
+├── ExportError, ModelError                        models
+├── ScoringError, TimelineError, ServingError      use
+└── OutputError, WorkersError                      the machine
 """
 
 import errno
@@ -114,8 +112,6 @@ def did_you_mean(word: str, names: Sequence[str]) -> str:
 def closest_word(word: str, names: Sequence[str]) -> str:
     """Return the name that an unknown word resembles, or is a usual word for; empty if there is none.
 
-    Of a setting such as `loss.lambda` the last part counts: all settings of a table begin alike.
-
     >>> closest_word("praat", ("textgrid", "srt")), closest_word("loss.lambda", ["loss.teacher", "loss.center_weight"])
     ('textgrid', 'loss.center_weight')
     >>> closest_word("praat", ("srt", "csv"))
@@ -134,7 +130,7 @@ def closest_word(word: str, names: Sequence[str]) -> str:
         name_table, _, name_key = name.lower().rpartition(".")
         if table in tables and name_table != table and name_key != key:
             return 0.0
-        # The whole decides between equal keys of several tables.
+        # The key counts, since all settings of a table begin alike; the whole decides between equal keys.
         whole = SequenceMatcher(None, word, name.lower()).ratio()
         return (SequenceMatcher(None, key, name_key).ratio() + whole / 10) / 1.1
 
@@ -147,11 +143,12 @@ def exit_on_error(program: str) -> Iterator[None]:
     """Turn an error of the user's into one line on standard error, which begins with the program's name, and exit code 2."""
     try:
         yield
+        return
     except EmospecError as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        message = " ".join(str(error).split())
     except OSError as error:
         if error.filename is None and error.errno not in _CANNOT_WRITE:
             raise
-        print(f"{program}: {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        message = f"{error.filename or 'the output'}: {error.strerror}"
+    print(f"{program}: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -21,14 +21,9 @@ _REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, a kill or a power cut finds the old one or the new one, whole.
-
-    A pipe is written into.
-
-    Raises:
-        OutputError: there is no room for it, no right to write it, or no such folder.
-    """
-    target = Path(os.path.realpath(path))  # a link stays one
+    """Write a file so that a reader, a kill or a power cut finds the old one or the new one, whole."""
+    # The link's target is replaced, so that a link stays one.
+    target = Path(os.path.realpath(path))
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     with output_errors(path):
         # A pipe or a device such as /dev/stdout cannot be replaced.
@@ -36,8 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             path.write_bytes(content)
             return
         try:
-            with open(part, "wb") as file:
-                file.write(content)
+            part.write_bytes(content)
             fsync_and_rename(part, target)
         finally:
             # The file system may have become read-only.
@@ -58,9 +52,9 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "name another folder")
+        remedy, reason = _REMEDIES.get(error.errno or 0, "name another folder"), error.strerror or error
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: {remedy}"
+            f"{path} cannot be written ({reason}). What was finished is kept: {remedy}"
         ) from error
 
 
@@ -68,10 +62,7 @@ def output_errors(path: Path) -> Iterator[None]:
 def folder_lock(folder: Path, error: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
     """Lock a folder against other calls, such as the last one by cron, that would write into it.
 
-    Args:
-        folder: one that exists.
-        error: raised where another call holds the lock.
-        wait_seconds: how long to wait for that call.
+    The error is raised where another call still holds the lock after `wait_seconds`.
     """
     deadline = time.monotonic() + wait_seconds
     while (descriptor := _lock(folder)) is None:
@@ -86,7 +77,8 @@ def folder_lock(folder: Path, error: EmospecError, wait_seconds: float = 0.0) ->
 
 def _lock(folder: Path) -> int | None:
     """Return the descriptor of a locked folder; None where another call has it, or has just replaced it."""
-    import fcntl  # Windows has none, and a model in use locks nothing
+    # Windows has none, and a model in use locks nothing.
+    import fcntl
 
     with suppress(FileNotFoundError), ExitStack() as stack:
         descriptor = os.open(folder, os.O_RDONLY)

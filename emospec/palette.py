@@ -6,35 +6,19 @@ from zlib import crc32
 from emospec.vocabulary import common_emotion
 
 INK, FAINT, RULE = "#1f2933", "#66727f", "#d9dee4"
+# Each has a contrast of 3 or more on white (WCAG 2.2, 1.4.11).
+# Colours of the vocabulary's words.
 EMOTION_COLORS = {
-    "neutral": "#6b7785",
-    "angry": "#c8371b",
-    "happy": "#c98500",
-    "sad": "#0072b2",
-    "fearful": "#7a4fb5",
-    "disgusted": "#00856f",
-    "surprised": "#cc5f9a",
-    "calm": "#2f93bd",
-    "bored": "#8a6d3b",
-    "frustrated": "#7d2a4d",
+    "neutral": "#6b7785", "angry": "#c8371b", "happy": "#c98500", "sad": "#0072b2", "fearful": "#7a4fb5",
+    "disgusted": "#00856f", "surprised": "#cc5f9a", "calm": "#2f93bd", "bored": "#8a6d3b", "frustrated": "#7d2a4d",
     "other": "#3b3b3b",
-}
-"""Colours of the vocabulary's words. Each has a contrast of 3 or more on white (WCAG 2.2, 1.4.11)."""
+}  # fmt: skip
+# Colours of all other words.
 OTHER_COLORS = ("#4d7c0f", "#3d4fa8", "#a3157c", "#a8551c", "#0f766e", "#94313f")
-"""Colours of all other words."""
 
 
 def class_colors(names: Sequence[str]) -> list[str]:
-    """Return the colour of each class.
-
-    An emotion of the vocabulary, or a synonym, has its own. Any other word takes one by its hash. Classes of
-    one model differ while there are colours.
-
-    Args:
-        names: the classes, in any order.
-
-    Returns:
-        "#rrggbb" of each.
+    """Return the colour "#rrggbb" of each class of a model. They differ while there are colours.
 
     >>> class_colors(["sad", "angry"]) == class_colors(["angry", "sad"])[::-1]
     True
@@ -45,13 +29,9 @@ def class_colors(names: Sequence[str]) -> list[str]:
         color = EMOTION_COLORS.get(common_emotion(name))
         if color and color not in colors.values():
             colors[name] = color
+    # A word that has none, or whose colour is taken, takes the first free one from its hash on.
     for name in sorted(set(names) - set(colors)):
-        colors[name] = _free_color(name, set(colors.values()))
+        first = crc32(name.encode()) % len(OTHER_COLORS)
+        choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
+        colors[name] = next((color for color in choice if color not in colors.values()), choice[0])
     return [colors[name] for name in names]
-
-
-def _free_color(name: str, taken: set[str]) -> str:
-    """Return a colour by the hash of a name, or the next that is not taken, where there is one."""
-    first = crc32(name.encode()) % len(OTHER_COLORS)
-    choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
-    return next((color for color in choice if color not in taken), choice[0])

@@ -22,9 +22,7 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 
 def current_folder_off_path() -> AbstractContextManager[None]:
-    """Keep the current folder off `sys.path` of the Python processes that are started meanwhile.
-
-    multiprocessing and joblib start theirs with `python -c` or `python -m`, which put it first on the path: a
-    `json.py` that lies there would run. Installed packages and PYTHONPATH are found as always.
-    """
+    """Keep the current folder off `sys.path` of the Python processes that are started meanwhile."""
+    # multiprocessing and joblib start theirs with `python -c` or `python -m`, which put it first on the path: a
+    # `json.py` that lies there would run. Installed packages and PYTHONPATH are found as always.
     return environment(SAFE_PATH, "1")

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+# Called with how many are done, and how many there are in all.
 Progress = Callable[[int, int], None]
-"""Called with how many are done, and how many there are in all."""
 
 
 def roughly(seconds: float) -> str:

@@ -32,8 +32,8 @@ _CLUSTER_SECONDS = 10
 _watched_parents: set[int] = set()
 _KEPT = "What is done is kept: the same call goes on, of runs with --resume"
 
+# Takes calls, as `joblib.delayed` makes them; yields their results as they end.
 Workers = Callable[[Iterable[Any]], Iterator[Any]]
-"""Takes calls, as `joblib.delayed` makes them; yields their results as they end."""
 
 
 def open_workers(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContextManager[Workers]:
@@ -43,17 +43,12 @@ def open_workers(jobs: int, cluster: str = "", ahead: int = 1) -> AbstractContex
         jobs: processes; 0 is one per core. A cluster has all of its workers.
         cluster: the address of a Dask scheduler.
         ahead: how many tasks a worker has, the running one included; no more are drawn before one has ended.
-
-    Raises:
-        WorkersError: jobs and a cluster are both given, there is no such cluster, its workers have several threads,
-            or one was lost with its task.
     """
     if jobs and cluster:
         raise WorkersError("--jobs is for this machine; a cluster has the workers that it has. Name one")
     if cluster and not _ADDRESS.fullmatch(cluster):
-        raise WorkersError(
-            f"{cluster!r} is not the address of a Dask scheduler: it says one, as tcp://HOST:8786"
-        )
+        kind = "the address of a Dask scheduler: it says one, as tcp://HOST:8786"
+        raise WorkersError(f"{cluster!r} is not {kind}")
     return _opened(jobs, cluster, ahead)
 
 
@@ -79,21 +74,17 @@ def _opened(jobs: int, cluster: str, ahead: int) -> Iterator[Workers]:
         try:
             yield workers
         except lost as error:
-            name = "the cluster" if cluster else "a worker"
-            raise WorkersError(
-                f"{name} was lost, perhaps for want of memory ({type(error).__name__}). {_KEPT}"
-            ) from error
+            name, reason = "the cluster" if cluster else "a worker", type(error).__name__
+            raise WorkersError(f"{name} was lost, perhaps for want of memory ({reason}). {_KEPT}") from error
 
 
 def _without_interrupt(workers: Workers) -> Workers:
-    """Block Ctrl-C in the processes, because a terminal sends it to all: the call that started them ends them.
-
-    A process, and a thread that starts further ones, inherit which signals are blocked.
-    """
+    """Block Ctrl-C in the processes, because a terminal sends it to all: the call that started them ends them."""
 
     def work(calls: Iterable[Any]) -> Iterator[Any]:
         # It would start with the first process, and unblock the signal.
         resource_tracker.ensure_running()
+        # A process, and a thread that starts further ones, inherit which signals are blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             results: Any = workers(calls)
@@ -149,7 +140,8 @@ def _on_cluster(client: "Client", ahead: int) -> Workers:
 
         def submit() -> None:
             try:
-                workers = len(client.nthreads())  # a cluster may grow
+                # Asked each time, because a cluster may grow.
+                workers = len(client.nthreads())
             except OSError as error:
                 raise WorkersError(f"the cluster was lost ({error}). {_KEPT}") from error
             free = max(ahead * max(workers, 1) - running.count(), 0)
@@ -166,19 +158,19 @@ def _on_cluster(client: "Client", ahead: int) -> Workers:
 
 def exit_with_parent(parent: int) -> None:
     """End this worker's process as soon as its parent is gone: a parent that was killed could not end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
     if parent == os.getpid():
         return
     if parent != os.getppid():
         os._exit(1)
     if parent not in _watched_parents:
         _watched_parents.add(parent)
-        Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+        Thread(target=watch, daemon=True).start()
 
 
 def check_task_wanted() -> None:

@@ -13,9 +13,8 @@ def buckets(lengths: Sequence[int] | NDArray[np.int64], max_size: int) -> Iterat
         lengths: of each item.
         max_size: the largest batch: its number of items times the longest of them. A longer item is a batch alone.
 
-    Example:
-        >>> list(buckets([5, 2, 9, 2], 10))
-        [[1, 3], [0], [2]]
+    >>> list(buckets([5, 2, 9, 2], 10))
+    [[1, 3], [0], [2]]
     """
     bucket: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):

@@ -83,18 +83,14 @@ class ChannelMeter:
 
 def _are_of_two_sources(products: NDArray[np.float64], powers: NDArray[np.float64]) -> bool:
     """Whether the two loudest channels share neither waveform nor the course of their levels."""
-    second, first = np.argsort(powers.sum(axis=0))[-2:]
     total = powers.sum(axis=0)
+    second, first = np.argsort(total)[-2:]
     if 10 * np.log10((total[second] + 1e-12) / total[first]) < -_BOTH_DB:
         return False
     correlation = products[:, first, second].sum() / np.sqrt(total[first] * total[second])
-    return abs(correlation) < _ALIKE and _level_correlation(powers[:, [first, second]]) < _ALIKE
-
-
-def _level_correlation(powers: NDArray[np.float64]) -> float:
-    """Correlation of two channels' levels in dB over time, 0 where one of them is steady."""
-    levels = 10 * np.log10(powers + 1e-12)
+    if abs(correlation) >= _ALIKE:
+        return False
+    levels = 10 * np.log10(powers[:, [first, second]] + 1e-12)
     levels = np.maximum(levels, levels.max(axis=0) - _FLOOR_DB)
-    if levels.std(axis=0).min() < _STEADY_DB:
-        return 0.0
-    return float(np.corrcoef(levels.T)[0, 1])
+    # A steady level says nothing of its source, and a correlation with it would be of noise.
+    return bool(levels.std(axis=0).min() < _STEADY_DB or np.corrcoef(levels.T)[0, 1] < _ALIKE)

@@ -5,9 +5,11 @@ Reads headers, decodes nothing. A header may be older than its samples: a record
 
 import io
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from emospec.errors import AudioError
@@ -20,17 +22,14 @@ ANOTHER_BEHIND = (
 )
 _MP3_TAG, _EXTENSIBLE_TAG = 0x0055, 0xFFFE
 _RF64_UNKNOWN_BYTES = 2**62
-_MAX_CHUNKS = 1000  # bounds the search in a hostile file
+# Bounds the search in a hostile file.
+_MAX_CHUNKS = 1000
 _READ_BYTES = 2**20
 _MAX_NOTES_BYTES = 2**16
 _BYTE_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
 _SAMPLES = (b"data", b"SSND")
 _RECORDINGS = (b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS")
-# fmt: off
-_NOTES = (
-    b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"inst", b"fact", b"PEAK", b"DISP", b"afsp",
-)
-# fmt: on
+_NOTES = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"inst", b"fact", b"PEAK", b"DISP", b"afsp")  # fmt: skip
 # MP3 tags that some programs put behind any recording.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX")
 # Fewer bytes behind the samples are no chunk, and too short to be audible.
@@ -39,30 +38,24 @@ _MIN_BYTES_BEHIND = 8
 
 @dataclass(frozen=True)
 class SampleChunk:
-    """The samples of a WAV or AIFF.
+    """The samples of a WAV or AIFF."""
 
-    Attributes:
-        order: `<` or `>`, of the header's numbers.
-        start: the byte where they begin.
-        declared: how many bytes they are by the header.
-        tag: the WAV format tag, such as 1 for PCM; 0 of an AIFF.
-        long_size: the byte where an RF64 counts them, else 0.
-    """
-
+    # `<` or `>`, of the header's numbers.
     order: str
+    # The byte where the samples begin, and how many bytes they are by the header.
     start: int
     declared: int
+    # The WAV format tag, such as 1 for PCM; 0 of an AIFF.
     tag: int
+    # The byte where an RF64 counts the samples, else 0.
     long_size: int
 
     @property
     def is_unknown(self) -> bool:
         """Whether the writer did not know the length: it is near 2^31 or 2^32, or beyond 2^62."""
-        return (
-            0x7FFF_0000 <= self.declared <= 0x8000_0100
-            or 0xFFFF_0000 <= self.declared <= 0xFFFF_FFFF
-            or self.declared >= _RF64_UNKNOWN_BYTES
-        )
+        size = self.declared
+        near = 0x7FFF_0000 <= size <= 0x8000_0100 or 0xFFFF_0000 <= size <= 0xFFFF_FFFF
+        return near or size >= _RF64_UNKNOWN_BYTES
 
 
 def find_samples(stream: BinaryIO) -> SampleChunk | None:
@@ -74,7 +67,11 @@ def find_samples(stream: BinaryIO) -> SampleChunk | None:
         if name in _SAMPLES:
             return SampleChunk(order, place, declared if long_size else size, tag, long_size)
         if name == b"fmt ":
-            tag = _format_tag(stream.read(min(size, 40)), order)
+            content = stream.read(min(size, 40))
+            tag = struct.unpack_from(f"{order}H", content)[0] if len(content) >= 2 else 0
+            # Of the extensible kind it is how the sub-format begins.
+            if tag == _EXTENSIBLE_TAG and len(content) >= 26:
+                (tag,) = struct.unpack_from(f"{order}H", content, 24)
         # EBU Tech 3306: this chunk of an RF64 gives the samples' length in its bytes 8 to 16.
         if name == b"ds64":
             long_size, declared = place + 8, int.from_bytes(stream.read(16)[8:], "little")
@@ -83,8 +80,6 @@ def find_samples(stream: BinaryIO) -> SampleChunk | None:
 
 def check_samples(stream: BinaryIO, name: str) -> int:
     """Return the byte where the samples of a WAV or AIFF end, 0 where it is neither; `name` is for errors.
-
-    Where no chunk follows the declared samples, the header is older than they are: they go on to the end.
 
     Raises:
         AudioError: fewer are there than declared, or more in a second chunk, or another recording follows.
@@ -96,9 +91,8 @@ def check_samples(stream: BinaryIO, name: str) -> int:
         return size
     end = chunk.start + chunk.declared
     if end > size:
-        raise AudioError(
-            f"{name}: is truncated: {size - chunk.start} of {chunk.declared} bytes of samples are there. Copy it again"
-        )
+        sizes = f"{size - chunk.start} of {chunk.declared} bytes of samples"
+        raise AudioError(f"{name}: is truncated: {sizes} are there. Copy it again")
     # Some writers leave out the byte that makes a chunk even.
     for place in sorted({end, min(size, end + chunk.declared % 2)}, reverse=True):
         if (names := _names_behind(stream, chunk.order, place, size)) is None:
@@ -106,13 +100,14 @@ def check_samples(stream: BinaryIO, name: str) -> int:
         if not names.isdisjoint(_RECORDINGS):
             raise AudioError(f"{name}: {ANOTHER_BEHIND}")
         if not names.isdisjoint(_SAMPLES):
-            raise AudioError(
-                f"{name}: its samples lie in two chunks or more, of which players read the first. Write it to a file again"
-            )
+            reason = "its samples lie in two chunks or more, of which players read the first"
+            raise AudioError(f"{name}: {reason}. Write it to a file again")
         return end
+    # Where no chunk follows the declared samples, the header is older than they are: they go on to the end.
     stream.seek(end)
-    is_tagged = stream.read(8).startswith(_TAGS)
-    if is_tagged or (chunk.declared > 0 and _is_zero(stream, end)):
+    blocks = iter(lambda: stream.read(_READ_BYTES), b"")
+    first = next(blocks, b"")
+    if first.startswith(_TAGS) or (chunk.declared > 0 and not any(map(any, chain([first], blocks)))):
         return end
     return _start_of_notes(stream, chunk.order, end, size)
 
@@ -135,18 +130,13 @@ def with_full_header(stream: BinaryIO, end: int) -> BinaryIO | None:
 def mp3_within(stream: BinaryIO, end: int) -> BinaryIO | None:
     """Return the MP3 that a WAV holds, which ends at a byte; None where it holds another format."""
     chunk = find_samples(stream)
-    if chunk is None or chunk.tag != _MP3_TAG:
-        return None
-    return splice(b"", stream, chunk.start, end)
+    return splice(b"", stream, chunk.start, end) if chunk and chunk.tag == _MP3_TAG else None
 
 
 def splice(head: bytes, stream: BinaryIO | None = None, start: int = 0, end: int = 0) -> BinaryIO:
-    """Return a stream of other first bytes and then a part of a stream, without a copy of it.
+    """Return a stream of other first bytes, and then of bytes `start` to `end` of a stream, without a copy of it.
 
-    Args:
-        head: the bytes to begin with.
-        stream: what the others are read from, if any; no one else may use it meanwhile.
-        start, end: the part's first byte in the stream, and the byte behind its last.
+    No one else may use that stream meanwhile.
     """
     return io.BufferedReader(_Splice(head, stream, start, end))
 
@@ -181,7 +171,7 @@ class _Splice(io.RawIOBase):
 
 
 def _chunks(stream: BinaryIO, order: str, place: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's name, the byte where its content begins, and its length; the stream stands at its content."""
+    """Yield each chunk's name, the byte where its content begins, and its length; the stream stands there."""
     for _ in range(_MAX_CHUNKS):
         stream.seek(place)
         head = stream.read(8)
@@ -201,11 +191,9 @@ def _names_behind(stream: BinaryIO, order: str, place: int, size: int) -> set[by
         if name in _RECORDINGS:
             return names | {name}
         # A chunk of notes counts even where it is cut.
-        if name in _NOTES:
-            names.add(name)
-            continue
-        if not (name.isascii() and name.decode("ascii").isprintable()) or start + length > size + 1:
-            # Padding may follow a chunk. Where the first is no chunk, none of it is.
+        is_named = name.isascii() and name.decode("ascii").isprintable()
+        # Padding may follow a chunk. Where the first is no chunk, none of it is.
+        if name not in _NOTES and (not is_named or start + length > size + 1):
             return names or None
         if length or name not in _SAMPLES:
             names.add(name)
@@ -217,25 +205,5 @@ def _start_of_notes(stream: BinaryIO, order: str, place: int, size: int) -> int:
     first = max(place, size - _MAX_NOTES_BYTES)
     stream.seek(first)
     tail = stream.read()
-    at = tail.find(b"LIST")
-    while at >= 0:
-        if _names_behind(stream, order, first + at, size):
-            return first + at
-        at = tail.find(b"LIST", at + 1)
-    return size
-
-
-def _format_tag(content: bytes, order: str) -> int:
-    """Return the format tag in a `fmt ` chunk: of the extensible kind it is how the sub-format begins."""
-    if len(content) < 2:
-        return 0
-    (tag,) = struct.unpack(f"{order}H", content[:2])
-    if tag == _EXTENSIBLE_TAG and len(content) >= 26:
-        (tag,) = struct.unpack(f"{order}H", content[24:26])
-    return int(tag)
-
-
-def _is_zero(stream: BinaryIO, place: int) -> bool:
-    """Whether nothing but zeros follows a byte."""
-    stream.seek(place)
-    return not any(any(block) for block in iter(lambda: stream.read(_READ_BYTES), b""))
+    places = (first + match.start() for match in re.finditer(b"LIST", tail))
+    return next((start for start in places if _names_behind(stream, order, start, size)), size)

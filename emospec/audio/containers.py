@@ -15,8 +15,10 @@ _LONGEST_OGG_PAGE_BYTES = 65_307
 _READ_BYTES = 2**20
 # A FLAC's mark, and the head of its first block, which is the last or not (RFC 9639, sections 6 and 8.1).
 _FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
-_MAX_STREAMS = _MAX_CHUNKS = 1000  # bounds the search in a hostile file
-_UNKNOWN_BYTES = 2**62  # and more: a length that its writer did not know
+# Bounds the search in a hostile file.
+_MAX_STREAMS = _MAX_CHUNKS = 1000
+# From here on, a length that its writer did not know.
+_UNKNOWN_BYTES = 2**62
 _UNKNOWN_AU_BYTES = 2**32 - 1
 # MPEG layer III, by ISO/IEC 11172-3, section 2.4.2.3, and 13818-3 for MPEG 2 and 2.5.
 _MPEG_1_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -38,14 +40,12 @@ def check_whole(stream: BinaryIO, name: str) -> int:
     if end := check_samples(stream, name):
         return end
     start, size = tag_bytes(stream), stream.seek(0, os.SEEK_END)
-    stream.seek(start)
-    mark = stream.read(4)
+    mark = _read_at(stream, start, 4)
     if mark == b"fLaC" and _contains(stream, _FLAC_STARTS):
         raise AudioError(f"{name}: {ANOTHER_BEHIND}")
     if mark == b"OggS":
         streams = _ogg_streams(stream, start)
-        stream.seek(max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
-        tail = stream.read()
+        tail = _read_at(stream, max(0, size - 2 * _LONGEST_OGG_PAGE_BYTES))
         # RFC 3533: of the flags at byte 5, 4 marks the last page; bytes 14 to 18 number the stream.
         page = tail[tail.rfind(b"OggS") :].ljust(27, b"\0")
         if not page[5] & 4 or len(page) < _ogg_page_bytes(page):
@@ -64,8 +64,7 @@ def check_declared(stream: BinaryIO, name: str) -> None:
 
 def tag_bytes(stream: BinaryIO, place: int = 0) -> int:
     """Return the length of the ID3v2 tag at a place, 0 without one."""
-    stream.seek(place)
-    return id3_bytes(stream.read(10))
+    return id3_bytes(_read_at(stream, place, 10))
 
 
 def mp3_is_counted(stream: BinaryIO) -> bool:
@@ -81,7 +80,7 @@ def mp3_has_another_behind(stream: BinaryIO) -> bool:
     end = tag_bytes(stream) + size
     end += tag_bytes(stream, end)
     for _ in range(_FRAMES_OF_ANOTHER):
-        frame = _mp3_frame_bytes(_four_bytes(stream, end))
+        frame = _mp3_frame_bytes(_read_at(stream, end, 4))
         if not frame:
             return False
         end += frame
@@ -89,21 +88,18 @@ def mp3_has_another_behind(stream: BinaryIO) -> bool:
 
 
 def counted_mp3(stream: BinaryIO) -> BinaryIO | None:
-    """Return an MP3 with a first frame that counts the others; None where its frames cannot be followed to its end.
-
-    Without one, libsndfile guesses the length from the first bit rate. Where the bit rate varies, it may stop long
-    before the end.
-    """
+    """Return an MP3 with a first frame that counts the others; None where its frames cannot be followed to its end."""
+    # Without one, libsndfile guesses the length from the first bit rate, and may stop long before the end.
     size, start = stream.seek(0, os.SEEK_END), tag_bytes(stream)
     place, frames = start, 0
-    while frame := _mp3_frame_bytes(_four_bytes(stream, place)):
+    while frame := _mp3_frame_bytes(_read_at(stream, place, 4)):
         place, frames = place + frame, frames + 1
     # Nothing, a tag or padding may follow the last frame.
-    ends = _four_bytes(stream, place)[:3] in (b"", b"TAG", b"APE", b"\0\0\0")
+    ends = _read_at(stream, place, 3) in (b"", b"TAG", b"APE", b"\0\0\0")
     if not frames or place > size or not ends:
         return None
     # A header like the first frame's, without a checksum, of a bit rate whose frame has room for the count.
-    first = _four_bytes(stream, start)
+    first = _read_at(stream, start, 4)
     head = bytes([first[0], first[1] | 1, 0xC0 | first[2] & 0x0C, first[3]])
     side = _SIDE_BYTES[bool(head[1] & 8), head[3] >> 6 == 3]
     # The Xing frame, as encoders write it.
@@ -112,15 +108,12 @@ def counted_mp3(stream: BinaryIO) -> BinaryIO | None:
 
 
 def _mp3_counts(stream: BinaryIO) -> tuple[int | None, int]:
-    """Return the numbers of frames and of bytes in an MP3's first frame, each 0 where it does not count them.
-
-    The frames are None where a VBRI frame counts. A writer that was killed leaves zeros.
-    """
-    stream.seek(tag_bytes(stream))
-    first = stream.read(64)
-    place = max(first.find(word) for word in (b"Xing", b"Info"))
+    """Return the frames and bytes that an MP3's first frame counts, else 0; None frames of a VBRI frame."""
+    first = _read_at(stream, tag_bytes(stream), 64)
+    place = max(first.find(b"Xing"), first.find(b"Info"))
     if place < 0:
         return (None if b"VBRI" in first else 0), 0
+    # A writer that was killed leaves zeros.
     flags, *numbers = struct.unpack(">3I", first[place + 4 : place + 16].ljust(12, b"\0"))
     frames = numbers.pop(0) if flags & 1 else 0
     return frames, numbers[0] if flags & 2 else 0
@@ -137,17 +130,17 @@ def _mp3_frame_bytes(head: bytes) -> int:
     return factor * kbits[bitrate - 1] // _MPEG_HZ[version][rate] + (head[2] >> 1 & 1)
 
 
-def _four_bytes(stream: BinaryIO, place: int) -> bytes:
+def _read_at(stream: BinaryIO, place: int, size: int = -1) -> bytes:
     stream.seek(place)
-    return stream.read(4)
+    return stream.read(size)
 
 
 def _declared_end(stream: BinaryIO) -> int:
     """Return the byte where the samples of an AU, CAF or Wave64 end by its header, 0 where it does not say."""
-    stream.seek(0)
-    head = stream.read(24)
+    head = _read_at(stream, 0, 24)
     if head[:4] in (b".snd", b"dns."):
-        start, size = struct.unpack(">4xII" if head[:4] == b".snd" else "<4xII", head[:12].ljust(12, b"\0"))
+        order = ">" if head[:4] == b".snd" else "<"
+        start, size = struct.unpack(f"{order}4xII", head[:12].ljust(12, b"\0"))
         return 0 if size == _UNKNOWN_AU_BYTES else int(start + size)
     # A Wave64's identifier takes 16 bytes, then the whole file's length follows.
     if head[:4] == b"riff":
@@ -156,11 +149,9 @@ def _declared_end(stream: BinaryIO) -> int:
         return 0
     place = 8
     for _ in range(_MAX_CHUNKS):
-        stream.seek(place)
-        head = stream.read(12)
+        head = _read_at(stream, place, 12)
         # The size of the samples alone may be unknown: -1.
-        size = int.from_bytes(head[4:], "big")
-        place += 12 + size
+        place += 12 + int.from_bytes(head[4:], "big")
         if len(head) < 12 or head[:4] == b"data" or place >= _UNKNOWN_BYTES:
             break
     return place if head[:4] == b"data" else 0
@@ -170,8 +161,7 @@ def _ogg_streams(stream: BinaryIO, place: int) -> set[bytes]:
     """Return the numbers of an Ogg's streams: each one's first page stands before all others."""
     streams: set[bytes] = set()
     for _ in range(_MAX_STREAMS):
-        stream.seek(place)
-        page = stream.read(27 + 255)
+        page = _read_at(stream, place, 27 + 255)
         if len(page) < 27 or page[:4] != b"OggS" or not page[5] & 2:
             break
         streams.add(page[14:18])
@@ -180,7 +170,7 @@ def _ogg_streams(stream: BinaryIO, place: int) -> set[bytes]:
 
 
 def _ogg_page_bytes(page: bytes) -> int:
-    """Return an Ogg page's length. RFC 3533: byte 26 counts its segments, whose lengths follow."""
+    # RFC 3533: byte 26 counts a page's segments, whose lengths follow.
     return 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 

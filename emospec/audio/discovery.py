@@ -18,17 +18,12 @@ def printable(name: str) -> str:
 def find_files(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Return all files under `root` with one of the suffixes (in any case), in a fixed order.
 
-    Links are followed, to each folder once. Names that start with a dot are skipped: macOS gives
-    some of them a `.wav`, but they are no recordings.
-
-    Raises:
-        AudioError: a folder cannot be read.
+    Links are followed, to each folder once. Names that start with a dot are skipped.
     """
 
     def fail(error: OSError) -> None:
-        raise AudioError(
-            f"{printable(str(error.filename))}: the folder cannot be read ({error.strerror}). Name a folder without it, or get the right"
-        )
+        reason = f"the folder cannot be read ({error.strerror}). Name a folder without it, or get the right"
+        raise AudioError(f"{printable(str(error.filename))}: {reason}")
 
     matches: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -38,26 +33,19 @@ def find_files(root: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        # macOS gives some names that start with a dot a `.wav`, but they are no recordings.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
         # Pipes are left out. A dead link is kept: reading it raises the error.
-        matches += [
-            file
-            for file in visible
-            if file.suffix.lower() in suffixes and (file.is_file() or file.is_symlink())
-        ]
+        named = (file for file in visible if file.suffix.lower() in suffixes)
+        matches += [file for file in named if file.is_file() or file.is_symlink()]
     return matches
 
 
 def find_recordings(place: Path, ffmpeg: bool = False) -> list[Path]:
     """Return a file as it is named, or all recordings below a folder, by suffix, in order of their paths.
 
-    Args:
-        place: a file or a folder.
-        ffmpeg: include the kinds that ffmpeg decodes.
-
-    Raises:
-        AudioError: the folder holds none, or it or one below it cannot be read.
+    With `ffmpeg`, of the kinds that ffmpeg decodes too. A folder without any raises AudioError.
     """
     if not _is_folder(place):
         return [place]
@@ -70,14 +58,9 @@ def find_recordings(place: Path, ffmpeg: bool = False) -> list[Path]:
 
 
 def count_unsupported(place: Path) -> dict[str, int]:
-    """Count the recordings of a folder that only ffmpeg reads, by suffix, most first; a file has none.
-
-    Raises:
-        AudioError: a folder cannot be read.
-    """
-    if not _is_folder(place):
-        return {}
-    return dict(Counter(file.suffix.lower() for file in find_files(place, OTHER_SUFFIXES)).most_common())
+    """Count the recordings of a folder that only ffmpeg reads, by suffix, most first; a file has none."""
+    files = find_files(place, OTHER_SUFFIXES) if _is_folder(place) else []
+    return dict(Counter(file.suffix.lower() for file in files).most_common())
 
 
 def describe_unsupported(counts: Mapping[str, int], place: str, with_option: bool = True) -> str:
@@ -92,10 +75,8 @@ def describe_unsupported(counts: Mapping[str, int], place: str, with_option: boo
     total, first = sum(counts.values()), next(iter(counts))
     verb = "recording is" if total == 1 else "recordings are"
     advice = "Take them by --ffmpeg, or convert" if with_option else "Convert"
-    return (
-        f"{place}: {total} {verb} left out, of kinds that are not read here: {suffixes}. "
-        f"{advice} each: ffmpeg -i NAME{first} NAME.wav"
-    )
+    reason = f"{total} {verb} left out, of kinds that are not read here: {suffixes}"
+    return f"{place}: {reason}. {advice} each: ffmpeg -i NAME{first} NAME.wav"
 
 
 def _is_folder(place: Path) -> bool:

@@ -26,31 +26,30 @@ _FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,live_flv,loas,"
     "matroska,webm,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,rm,shn,sox,tak,tta,voc,w64,wav,wv,xwma"
 )
+# From a descriptor to a WAV of 32-bit floats on standard output.
+_QUIET = ("-nostdin", "-hide_banner", "-v", "error", "-threads", "1")
+_READING = ("-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i")
+_STREAM = ("-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1")
+_WRITING = (*_STREAM, "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1")
 # Samples kept in memory; a longer recording is decoded twice, to be counted and to be read.
 _HELD_BYTES = 64 * 2**20
 _READ_BYTES = 2**20
-_SAMPLE_BYTES = 4  # float32
-_HEADER = struct.Struct("<HHI")  # format tag, channels, Hz
+# Of a float32.
+_SAMPLE_BYTES = 4
+# Format tag, channels, Hz.
+_HEADER = struct.Struct("<HHI")
 _MAX_ERROR_LENGTH = 200
 
 
 def check_ffmpeg() -> None:
     """Raise AudioError if there is no ffmpeg on the PATH."""
     if shutil.which("ffmpeg") is None:
-        raise AudioError(
-            "ffmpeg is not on the PATH. Install it, or convert recordings elsewhere to WAV or FLAC and leave out --ffmpeg"
-        )
+        advice = "Install it, or convert recordings elsewhere to WAV or FLAC and leave out --ffmpeg"
+        raise AudioError(f"ffmpeg is not on the PATH. {advice}")
 
 
 class FfmpegFile:
-    """The first audio stream of a recording, read from beginning to end, once.
-
-    Attributes:
-        samplerate: Hz.
-        channels: of the stream.
-        frames: samples of each channel; counted by decoding.
-        format, subtype: as of `soundfile.SoundFile`, in whose place it is read.
-    """
+    """The first audio stream of a recording, read once from its beginning in place of a `soundfile.SoundFile`."""
 
     format, subtype = "FFMPEG", "FLOAT"
 
@@ -63,9 +62,8 @@ class FfmpegFile:
             while block := samples.read(_READ_BYTES):
                 size += len(block)
                 if size > longest_seconds * self.samplerate * frame_bytes:
-                    raise LongAudioError(
-                        f"{name}: is longer than the {longest_seconds:g} s that are allowed. Cut it into shorter ones"
-                    )
+                    allowed = f"{longest_seconds:g} s that are allowed"
+                    raise LongAudioError(f"{name}: is longer than the {allowed}. Cut it into shorter ones")
                 if size <= _HELD_BYTES:
                     held.write(block)
             check_end()
@@ -96,13 +94,10 @@ class FfmpegFile:
     def _decoding(self) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
         """Yield a stream of the samples, and a function that raises ffmpeg's errors at its end; then stop ffmpeg."""
         with _in_memory() as errors:
-            process = subprocess.Popen(
-                _command(self._source.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                pass_fds=[self._source.fileno()],
-            )
+            descriptor = self._source.fileno()
+            command = ["ffmpeg", *_QUIET, *_READING, f"file:/dev/fd/{descriptor}", *_WRITING]
+            pipe, null = subprocess.PIPE, subprocess.DEVNULL
+            process = subprocess.Popen(command, stdin=null, stdout=pipe, stderr=errors, pass_fds=[descriptor])
             samples: IO[bytes] = process.stdout  # type: ignore[assignment]  # it is a pipe
             check_end = partial(_check_end, process, errors, self._name)
             try:
@@ -131,30 +126,17 @@ def _check_end(process: "subprocess.Popen[bytes]", errors: IO[bytes], name: str)
     lines = errors.read(2**16).decode("utf-8", "replace").splitlines()
     message = " ".join("".join(filter(str.isprintable, lines[0])).split()) if lines else ""
     # Drop ffmpeg's name for the file, or for the part of it that complains.
-    if "/dev/fd/" in message:
-        message = message.split("/dev/fd/")[-1].split(": ", 1)[-1]
-    else:
-        message = message.split("] ", 1)[-1]
+    _, is_file, rest = message.rpartition("/dev/fd/")
+    message = rest.split(": " if is_file else "] ", 1)[-1]
     if code or message:
         reason = message[:_MAX_ERROR_LENGTH].rstrip(". ") or f"exit code {code}"
-        raise AudioError(
-            f"{name}: cannot be decoded by ffmpeg ({reason}). It is truncated, damaged or holds no sound"
-        )
+        advice = "It is truncated, damaged or holds no sound"
+        raise AudioError(f"{name}: cannot be decoded by ffmpeg ({reason}). {advice}")
 
 
 @contextmanager
 def decoded_by_ffmpeg(stream: BinaryIO, name: str, longest_seconds: float) -> Iterator[FfmpegFile]:
-    """Open a recording that ffmpeg decodes.
-
-    Args:
-        stream: its bytes, a file or in memory.
-        name: of the recording, in errors.
-        longest_seconds: decoding stops with an error beyond it.
-
-    Raises:
-        AudioError: there is no ffmpeg, or it finds no sound, or complains of damage.
-        LongAudioError: the recording is too long.
-    """
+    """Open a recording that ffmpeg decodes, from a file or from memory; one of more seconds raises LongAudioError."""
     check_ffmpeg()
     with ExitStack() as stack:
         source: IO[bytes] = stream
@@ -166,15 +148,6 @@ def decoded_by_ffmpeg(stream: BinaryIO, name: str, longest_seconds: float) -> It
         file = FfmpegFile(source, name, longest_seconds)
         stack.callback(file.close)
         yield file
-
-
-def _command(descriptor: int) -> list[str]:
-    """Return the command: from a descriptor to a WAV of 32-bit floats on standard output."""
-    source = f"file:/dev/fd/{descriptor}"
-    reading = ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", source]
-    writing = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "pcm_f32le", "-bitexact"]
-    quiet = ["-nostdin", "-hide_banner", "-v", "error", "-threads", "1"]
-    return ["ffmpeg", *quiet, *reading, *writing, "-f", "wav", "pipe:1"]
 
 
 def _in_memory() -> IO[bytes]:

@@ -4,17 +4,18 @@ from typing import Any
 
 from emospec.audio.waveform import SAMPLE_RATE
 
-HOP_SAMPLES = 160  # 10 ms at 16 kHz: 100 frames per second
+# 10 ms at 16 kHz: 100 frames per second.
+HOP_SAMPLES = 160
 HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
-MIN_FRAMES = 49  # 0.48 s: the shortest input that gives the network one step
+# 0.48 s: the shortest input that gives the network one step.
+MIN_FRAMES = 49
 
 
 def frame_count(samples: Any) -> Any:
     """T = 1 + floor(n / 160) centred frames for n samples: of an integer, or of each in an array or tensor.
 
-    Example:
-        >>> frame_count(159), frame_count(160)
-        (1, 2)
+    >>> frame_count(159), frame_count(160)
+    (1, 2)
     """
     return 1 + samples // HOP_SAMPLES
 
@@ -22,9 +23,8 @@ def frame_count(samples: Any) -> Any:
 def central_frames(count: int, max_frames: int) -> slice:
     """Return which of `count` frames are kept: the central `max_frames`, from floor((count - max_frames) / 2); 0 keeps all.
 
-    Example:
-        >>> central_frames(1403, 1400), central_frames(7, 1400), central_frames(7, 0)
-        (slice(1, 1401, None), slice(0, 7, None), slice(0, 7, None))
+    >>> central_frames(1403, 1400), central_frames(7, 1400), central_frames(7, 0)
+    (slice(1, 1401, None), slice(0, 7, None), slice(0, 7, None))
     """
     kept = min(count, max_frames or count)
     start = (count - kept) // 2

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 # fmt: off
+# Suffixes by which a folder's recordings are found; a file that is named goes by its content.
 SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus", ".wave", ".bwf", ".rf64")
-"""Suffixes by which a folder's recordings are found; a file that is named goes by its content."""
+# Suffixes of recordings that only ffmpeg reads.
 OTHER_SUFFIXES = (
     ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".webm", ".weba", ".mka", ".mkv",
     ".wma", ".wmv", ".asf", ".aac", ".adts", ".amr", ".awb", ".caf", ".au", ".snd", ".w64", ".ac3", ".eac3",
@@ -16,32 +17,25 @@ OTHER_SUFFIXES = (
     ".spx", ".ra", ".rm", ".ape", ".wv", ".tta", ".mpc", ".voc", ".sph", ".nist", ".gsm", ".dsf", ".dff", ".alac",
 )
 # fmt: on
-"""Suffixes of recordings that only ffmpeg reads."""
 
+# First bytes that `unsupported_kind` needs.
 HEAD_BYTES = 4096
-"""First bytes that `unsupported_kind` needs."""
 
 
 @dataclass(frozen=True)
 class UnsupportedKind:
-    """A kind of file that is not read without ffmpeg.
+    """A kind of file that is not read without ffmpeg."""
 
-    Attributes:
-        name: in words that follow "is".
-        has_sound: whether ffmpeg may find sound in it.
-        advice: what to do, where it is neither to convert nor to mend.
-    """
-
+    # In words that follow "is".
     name: str
+    # Whether ffmpeg may find sound in it.
     has_sound: bool = True
+    # What to do, where it is neither to convert nor to mend.
     advice: str = ""
 
 
-LFS_POINTER = UnsupportedKind(
-    "a Git LFS pointer of some bytes, not the recording",
-    has_sound=False,
-    advice="Install git-lfs and call `git lfs pull` in its folder",
-)
+_LFS_ADVICE = "Install git-lfs and call `git lfs pull` in its folder"
+LFS_POINTER = UnsupportedKind("a Git LFS pointer of some bytes, not the recording", False, _LFS_ADVICE)
 # First bytes, and the kind of file that begins with them.
 # fmt: off
 _SOUND_MARKS = {
@@ -89,11 +83,10 @@ _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
 def unsupported_kind(head: bytes) -> UnsupportedKind | None:
     r"""Return the kind of a file by its first 4096 bytes or fewer; None where it is supported or unknown.
 
-    Example:
-        >>> unsupported_kind(b"#!AMR\n").name
-        'an AMR recording'
-        >>> unsupported_kind(b"RIFF....WAVEfmt ") is None
-        True
+    >>> unsupported_kind(b"#!AMR\n").name
+    'an AMR recording'
+    >>> unsupported_kind(b"RIFF....WAVEfmt ") is None
+    True
     """
     if size := id3_bytes(head):
         return unsupported_kind(head[size:]) if size < len(head) else None
@@ -114,13 +107,16 @@ def unsupported_kind(head: bytes) -> UnsupportedKind | None:
         codec = next((name for mark, name in _OGG_CODECS if mark in head[:200]), "")
         return UnsupportedKind(f"an Ogg of {codec}") if codec else None
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
-        is_aac = head[1] & 0x06 == 0
-        return UnsupportedKind(
-            "an AAC (ADTS) recording" if is_aac else "an MPEG layer I or II (mp2) recording"
-        )
+        # The layer: 0 is none of MPEG audio's three.
+        codec = "an MPEG layer I or II (mp2)" if head[1] & 0x06 else "an AAC (ADTS)"
+        return UnsupportedKind(f"{codec} recording")
     if len(head) > 188 and head[0] == head[188] == 0x47:
         return UnsupportedKind("an MPEG transport stream (ts)")
-    return _text(head)
+    start = head[:256]
+    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        return UnsupportedKind("a web page (HTML)", has_sound=False)
+    is_text = len(start) >= 8 and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start)
+    return UnsupportedKind("a text file", has_sound=False) if is_text else None
 
 
 def is_supported(head: bytes) -> bool:
@@ -141,9 +137,8 @@ def id3_bytes(head: bytes) -> int:
 def without_suffix(name: str | PurePath) -> str:
     """Return a name without the suffix of a recording; any other suffix belongs to it.
 
-    Example:
-        >>> without_suffix("calls/call.001"), without_suffix("calls/call.001.WAV")
-        ('calls/call.001', 'calls/call.001')
+    >>> without_suffix("calls/call.001"), without_suffix("calls/call.001.WAV")
+    ('calls/call.001', 'calls/call.001')
     """
     path = PurePath(name)
     is_recording = path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
@@ -169,13 +164,3 @@ def _riff(head: bytes) -> UnsupportedKind | None:
     if tag in _WAV_TAGS or len(head) < at + 10:
         return None
     return UnsupportedKind(f"a WAV of {_WAV_CODECS.get(tag, f'a format of number 0x{tag:04x}')}")
-
-
-def _text(head: bytes) -> UnsupportedKind | None:
-    """Return the kind of a file whose first bytes are printable text; None where they are not."""
-    start = head[:256]
-    if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
-        return UnsupportedKind("a web page (HTML)", has_sound=False)
-    if len(start) < 8 or not all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
-        return None
-    return UnsupportedKind("a text file", has_sound=False)

@@ -29,23 +29,21 @@ __all__ = ["SUFFIXES", "Source", "decode", "find_files", "find_recordings", "pri
 _ALLOWED = "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
 # libsndfile opens more formats, but does not complain where one of those is truncated.
 _FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
-_READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
+# Of all channels, in one read: 4 MiB.
+_READ_SAMPLES = 2**20
 # Formats that libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
 _NO_SEEK = ("MP3", "OGG")
 # Of a FLAC that does not say, libsndfile says 2^63 - 1.
 _UNKNOWN_FRAMES = 2**62
 _SEGMENT_TOLERANCE_SECONDS = 0.1
 
+# A file, or its bytes.
+FileOrBytes = Path | str | bytes
+
 
 @dataclass(frozen=True)
 class Source:
-    """The sample format of a recording before it was decoded.
-
-    Attributes:
-        sample_rate: Hz.
-        channels: 1 to 64.
-        subtype: libsndfile's name of the sample format, such as `PCM_16`.
-    """
+    """The sample format of a recording before it was decoded; `subtype` is libsndfile's name, such as `PCM_16`."""
 
     sample_rate: int
     channels: int
@@ -58,7 +56,7 @@ class Source:
 
 
 def read_audio(
-    recording: Path | str | bytes,
+    recording: FileOrBytes,
     start: float = 0.0,
     end: float | None = None,
     *,
@@ -75,24 +73,22 @@ def read_audio(
         ffmpeg: decode other kinds by the program ffmpeg.
 
     Returns:
-        (samples,) nominally in [-1, 1]: one channel or the mean, then resampled.
+        (samples,) nominally in [-1, 1].
 
     Raises:
-        AudioError: it is missing, empty, truncated, not audio, or holds NaN or infinite samples; its rate
-            (1 to 384 kHz), its channels (1 to 64), the channel or the segment are out of range; memory does not
-            hold it; or ffmpeg is needed, and is not there or cannot decode it.
+        AudioError: it is missing, truncated, not audio, or holds NaN or infinite samples; its rate (1 to 384 kHz), its
+            channels (1 to 64), the channel or the segment are out of range; memory does not hold it; or ffmpeg fails.
 
-    Example:
-        >>> file = io.BytesIO()
-        >>> soundfile.write(file, np.zeros((8000, 2)), 8000, format="WAV")
-        >>> read_audio(file.getvalue()).shape
-        (16000,)
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros((8000, 2)), 8000, format="WAV")
+    >>> read_audio(file.getvalue()).shape
+    (16000,)
     """
     return decode(recording, start, end, channel=channel, ffmpeg=ffmpeg)[0]
 
 
 def decode(
-    recording: Path | str | bytes,
+    recording: FileOrBytes,
     start: float = 0.0,
     end: float | None = None,
     *,
@@ -106,7 +102,7 @@ def decode(
 
 
 def read_part(
-    recording: Path | str | bytes,
+    recording: FileOrBytes,
     choose: Callable[[int], tuple[int, int]],
     longest_seconds: float = np.inf,
     *,
@@ -116,20 +112,14 @@ def read_part(
 ) -> tuple[Waveform, float, float]:
     """Read the part of a recording that is chosen once its length is known, opening it once.
 
-    Args:
-        recording: a file, or its bytes.
+    Args, beside those of `read_audio`:
         choose: takes the number of samples at 16 kHz that the header declares; returns the first one to read, and
             the one behind the last.
-        longest_seconds: the most that the header may declare.
-        channel, ffmpeg: as of `read_audio`.
+        longest_seconds: the most that the header may declare; more raises LongAudioError.
         meter: measures the channels of what is read.
 
     Returns:
         The waveform (samples,), the seconds of the whole recording, and the second where the waveform starts.
-
-    Raises:
-        AudioError: as `read_audio`.
-        LongAudioError: the header declares more than `longest_seconds`; nothing was decoded.
     """
     with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg, meter=meter) as opened:
         samples = int(opened.file.frames * SAMPLE_RATE / opened.file.samplerate)
@@ -142,7 +132,7 @@ def read_part(
 
 
 def read_blocks(
-    recording: Path | str | bytes,
+    recording: FileOrBytes,
     block_seconds: float = 30.0,
     longest_seconds: float = np.inf,
     *,
@@ -151,75 +141,57 @@ def read_blocks(
 ) -> Generator[Waveform, None, None]:
     """Read a recording of any length block by block, in memory that does not grow with its length.
 
-    Joined, the blocks are what `read_audio` gives. The recording stays open until the last block is
-    taken, or the generator is closed.
+    Joined, the blocks are what `read_audio` gives. The recording stays open until the last block is taken, or the
+    generator is closed. The call itself raises the errors that the header shows. Samples that end early, cannot be
+    decoded, are NaN or infinite raise when they are reached, or up to 2^20 samples (of all channels) before.
 
-    Args:
-        recording: a file, or its bytes.
-        block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s).
-        longest_seconds: the most that the header may declare.
-        channel, ffmpeg: as of `read_audio`.
+    Args, beside those of `read_audio`:
+        block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s); the last one is shorter.
+        longest_seconds: the most that the header may declare; more raises LongAudioError.
 
-    Returns:
-        The blocks in turn, each (round(16000 * block_seconds),), the last one shorter.
-
-    Raises:
-        AudioError: as `read_audio`. The call itself raises what the header shows. Samples that end early, cannot be
-            decoded, are NaN or infinite raise when they are reached, or up to 2^20 samples (of all channels) before.
-        LongAudioError: the header declares more than `longest_seconds`; the call itself raises it.
-        ConfigError: `block_seconds` is out of range.
-
-    Example:
-        >>> file = io.BytesIO()
-        >>> soundfile.write(file, np.zeros(20_000), 8000, format="WAV")
-        >>> [block.shape for block in read_blocks(file.getvalue(), 1.0)]
-        [(16000,), (16000,), (8000,)]
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.zeros(20_000), 8000, format="WAV")
+    >>> [block.shape for block in read_blocks(file.getvalue(), 1.0)]
+    [(16000,), (16000,), (8000,)]
     """
     if not 1 <= block_seconds * SAMPLE_RATE < np.inf:
         raise ConfigError(f"block_seconds is {block_seconds} s, allowed is 1/{SAMPLE_RATE} s and more")
-    blocks = _blocks(recording, round(block_seconds * SAMPLE_RATE), longest_seconds, channel, ffmpeg)
+    size = round(block_seconds * SAMPLE_RATE)
+
+    def read() -> Generator[Waveform, None, None]:
+        with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as opened:
+            yield np.zeros(0, np.float32)
+            held: list[Waveform] = []
+            for part in opened.waveforms(0, opened.file.frames):
+                held.append(part)
+                if sum(map(len, held)) < size:
+                    continue
+                joined = np.concatenate(held)
+                whole = len(joined) // size * size
+                for place in range(0, whole, size):
+                    yield joined[place : place + size]
+                held = [joined[whole:]]
+            if (rest := np.concatenate(held)).size:
+                yield rest
+
+    blocks = read()
+    # The first is empty: it comes once the header is checked.
     next(blocks)
     return blocks
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a frame, unless there already.
-
-        soundfile does so after each read, which starts libsndfile's decoder anew. The samples that follow in an Opus
-        are then wrong by up to a full scale, in an MP3 by 1e-4.
-        """
+        # soundfile seeks to where it is after each read, which starts libsndfile's decoder anew. The samples that follow in an Opus
+        # are then wrong by up to a full scale, in an MP3 by 1e-4.
         if self.format in _NO_SEEK and whence == os.SEEK_SET and frames == self.tell():
             return frames
         return int(super().seek(frames, whence))
 
 
-def _blocks(
-    recording: Path | str | bytes, size: int, longest_seconds: float, channel: int | None, ffmpeg: bool
-) -> Generator[Waveform, None, None]:
-    """Yield an empty block once the header is checked, then blocks of `size` samples."""
-    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as opened:
-        yield np.zeros(0, np.float32)
-        held: list[Waveform] = []
-        for part in opened.waveforms(0, opened.file.frames):
-            held.append(part)
-            if sum(map(len, held)) < size:
-                continue
-            joined = np.concatenate(held)
-            whole = len(joined) // size * size
-            for place in range(0, whole, size):
-                yield joined[place : place + size]
-            held = [joined[whole:]]
-        if (rest := np.concatenate(held)).size:
-            yield rest
-
-
 @dataclass(frozen=True)
 class _OpenRecording:
-    """A recording whose header is checked; `name` is what errors call it, `channel` and `meter` are as of `read_part`.
-
-    A segment of it is given by its first frame and its number of frames.
-    """
+    """A recording whose header is checked. A segment of it is given by its first frame and its number of frames."""
 
     file: soundfile.SoundFile | FfmpegFile
     name: str
@@ -231,10 +203,9 @@ class _OpenRecording:
         try:
             return np.concatenate(list(self.waveforms(first, count)))
         except MemoryError as error:
-            seconds = count / self.file.samplerate
-            raise AudioError(
-                f"{self.name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
-            ) from error
+            length = f"{count / self.file.samplerate:.0f} s"
+            reason = f"memory does not hold its {length} at once. Cut it into shorter recordings"
+            raise AudioError(f"{self.name}: {reason}") from error
 
     def waveforms(self, first: int, count: int) -> Iterator[Waveform]:
         """Yield a segment as successive mono parts at 16 kHz."""
@@ -292,7 +263,7 @@ class _OpenRecording:
 
 @contextmanager
 def _opened(
-    recording: Path | str | bytes,
+    recording: FileOrBytes,
     longest_seconds: float = np.inf,
     *,
     channel: int | None = None,
@@ -321,9 +292,8 @@ def _opened(
             check_channels(file.channels, name)
             check_channel(channel, file.channels, name)
             if (seconds := file.frames / file.samplerate) > longest_seconds:
-                raise LongAudioError(
-                    f"{name}: is {seconds:.0f} s long, allowed are {longest_seconds:g} s. Cut it into shorter ones"
-                )
+                allowed = f"{longest_seconds:g} s. Cut it into shorter ones"
+                raise LongAudioError(f"{name}: is {seconds:.0f} s long, allowed are {allowed}")
             yield _OpenRecording(file, name, channel, meter)
     except soundfile.LibsndfileError as error:
         raise _undecodable(name, error) from error
@@ -332,7 +302,7 @@ def _opened(
 
 
 def _open_by_libsndfile(
-    stack: ExitStack, recording: Path | str | bytes, stream: BinaryIO, name: str
+    stack: ExitStack, recording: FileOrBytes, stream: BinaryIO, name: str
 ) -> soundfile.SoundFile:
     """Open a recording that libsndfile reads; one whose header counts too few samples is repaired in memory."""
     end = containers.check_whole(stream, name)
@@ -350,28 +320,25 @@ def _open_by_libsndfile(
     is_uncounted = file.format == "MP3" and not containers.mp3_is_counted(stream)
     if file.format == "MP3" and containers.mp3_has_another_behind(stream):
         raise AudioError(f"{name}: {chunks.ANOTHER_BEHIND}")
-    counted = containers.counted_mp3(stream) if is_uncounted else None
-    if counted:
+    if counted := containers.counted_mp3(stream) if is_uncounted else None:
         file = stack.enter_context(_SoundFile(counted))
     if file.format not in _FORMATS or file.subtype.startswith("DWVW"):
         raise AudioError(f"{name}: is {file.format} of {file.subtype}, not {_ALLOWED}. Convert it")
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
     if (is_uncounted and not counted) or file.frames >= _UNKNOWN_FRAMES:
-        raise AudioError(
-            f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
-        )
+        reason = "nothing in it says how long it is, and it may be cut. Write it to a file again"
+        raise AudioError(f"{name}: {reason}")
     return file
 
 
 def _unsupported(name: str, kind: UnsupportedKind) -> AudioError:
-    if not kind.has_sound:
-        if kind.advice:
-            return AudioError(f"{name}: is {kind.name}. {kind.advice}")
-        return AudioError(f"{name}: cannot be decoded as audio: it is {kind.name}. Name a recording")
-    return AudioError(
-        f"{name}: is {kind.name}, not {_ALLOWED}. Convert it: ffmpeg -i FILE FILE.wav; or start emospec with --ffmpeg (in Python ffmpeg=True)"
-    )
+    if kind.has_sound:
+        advice = "ffmpeg -i FILE FILE.wav; or start emospec with --ffmpeg (in Python ffmpeg=True)"
+        return AudioError(f"{name}: is {kind.name}, not {_ALLOWED}. Convert it: {advice}")
+    if kind.advice:
+        return AudioError(f"{name}: is {kind.name}. {kind.advice}")
+    return AudioError(f"{name}: cannot be decoded as audio: it is {kind.name}. Name a recording")
 
 
 def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:
@@ -379,12 +346,11 @@ def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -
     # libsndfile says of an MP3 that ends within its first frames that there is no such file.
     if not reason or "does not exist" in reason:
         reason = "its data cannot be decoded"
-    return AudioError(
-        f"{name}: cannot be decoded as audio{where} ({reason}). It is damaged, truncated or not {_ALLOWED}"
-    )
+    advice = f"It is damaged, truncated or not {_ALLOWED}"
+    return AudioError(f"{name}: cannot be decoded as audio{where} ({reason}). {advice}")
 
 
-def _stream(recording: Path | str | bytes, name: str) -> BinaryIO:
+def _stream(recording: FileOrBytes, name: str) -> BinaryIO:
     if isinstance(recording, bytes):
         return io.BytesIO(recording)
     path = Path(recording)

@@ -15,9 +15,14 @@ from emospec.errors import AudioError
 
 # Widths of integers that are samples. NumPy's default of 64 bits comes of arithmetic.
 _FULL_SCALE_BITS = (8, 16, 32)
-_LARGEST_OF_16_BITS = 2.0**-16  # of the full scale of 32 bits
-_MAX_ROWS = 2  # that are channels; more are as likely a batch
+# Of the full scale of 32 bits.
+_LARGEST_OF_16_BITS = 2.0**-16
+# Rows that are channels; more are as likely a batch.
+_MAX_ROWS = 2
 _ALLOWED = "floats in [-1, 1] or integers of 8, 16 or 32 bits, of shape (samples,) or (samples, channels)"
+# By NumPy's letter for the kind of a type.
+_ADVICE = dict.fromkeys("iu", "Convert 16-bit values to int16, or divide by the full scale")
+_ADVICE |= dict.fromkeys("OUS", "Several recordings are given as a list")
 
 
 def from_samples(
@@ -31,12 +36,8 @@ def from_samples(
         channel: the one to take, from 1; None takes the mean over all.
         meter: measures the channels.
 
-    Raises:
-        AudioError: there are none, or `as_samples` or `Resampler.push` does not take them.
-
-    Example:
-        >>> from_samples(np.zeros((8000, 2), np.int16), 8000).shape
-        (16000,)
+    >>> from_samples(np.zeros((8000, 2), np.int16), 8000).shape
+    (16000,)
     """
     resampler = Resampler(sample_rate)
     floats = as_samples(samples, whole=True)
@@ -72,22 +73,21 @@ def as_samples(value: Any, name: str = "the recording", whole: bool = False) -> 
     Returns:
         (samples,) or (samples, channels), nominally in [-1, 1]; of floats it may be the array itself.
 
-    Raises:
-        AudioError: its type or shape is none of these, or it is masked.
-
-    Example:
-        >>> as_samples(np.array([-32768, 16384], np.int16)).tolist()
-        [-1.0, 0.5]
-        >>> as_samples(np.zeros((2, 16_000))).shape
-        (16000, 2)
+    >>> as_samples(np.array([-32768, 16384], np.int16)).tolist()
+    [-1.0, 0.5]
+    >>> as_samples(np.zeros((2, 16_000))).shape
+    (16000, 2)
     """
     samples = _array_of(value, name)
     kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
     if kind not in "fiu" or (kind in "iu" and bits not in _FULL_SCALE_BITS):
-        raise AudioError(f"{name}: its samples are {samples.dtype}, allowed are {_ALLOWED}. {_advice(kind)}")
+        advice = _ADVICE.get(kind, "Convert them to float32")
+        raise AudioError(f"{name}: its samples are {samples.dtype}, allowed are {_ALLOWED}. {advice}")
     if samples.ndim not in (1, 2):
         raise AudioError(f"{name}: its samples are of shape {samples.shape}, allowed are {_ALLOWED}")
-    samples = _scaled(samples)
+    if kind in "iu":
+        half = np.float32(2 ** (bits - 1))
+        samples = np.asarray((samples if kind == "i" else samples.astype(np.float64) - half) / half)
     if whole and (kind, bits) == ("i", 32) and 0 < np.abs(samples).max(initial=0) <= _LARGEST_OF_16_BITS:
         raise AudioError(
             f"{name}: its samples are int32, and all fit into 16 bits: silence at full scale, or 16-bit values. "
@@ -116,23 +116,7 @@ def _array_of(value: Any, name: str) -> NDArray[Any]:
     # Each library raises its own errors.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
+        kind = type(value).__name__
         raise AudioError(
-            f"{name}: a {type(value).__name__} that NumPy cannot take ({reason}). Make a NumPy array of it"
+            f"{name}: a {kind} that NumPy cannot take ({reason}). Make a NumPy array of it"
         ) from error
-
-
-def _scaled(samples: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    if samples.dtype.kind == "f":
-        return samples
-    half = np.float32(2 ** (8 * samples.dtype.itemsize - 1))
-    centred = samples if samples.dtype.kind == "i" else samples.astype(np.float64) - half
-    return np.asarray(centred / half)
-
-
-def _advice(kind: str) -> str:
-    """Return advice for samples of a NumPy kind that is not taken."""
-    if kind in "iu":
-        return "Convert 16-bit values to int16, or divide by the full scale"
-    if kind in "OUS":
-        return "Several recordings are given as a list"
-    return "Convert them to float32"

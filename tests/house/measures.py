@@ -18,10 +18,8 @@ from typing import TypeVar
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Node = TypeVar("Node", bound=ast.AST)
 
-LONGEST_ROOM = 450
-MOST_POSITIONAL = 4
-MOST_PARAMETERS = 5
-WIDTH = 120
+LONGEST_ROOM, WIDTH = 450, 120
+MOST_POSITIONAL, MOST_PARAMETERS = 4, 5
 
 # Each reader of data/corpora is a module with the same few names, looked up by the registry: one protocol,
 # not several meanings of a word. Among those modules, and for these names only, a name may stand twice.
@@ -34,17 +32,10 @@ VARIADIC = {"max", "min", "print", "zip", "chain", "product", "join", "joinpath"
 PRAGMA = re.compile(r"#\s*(noqa|type:|fmt:|mypy:|pragma:|ruff:|isort:|!|-\*-)")
 QUESTION = re.compile(r"(What|How)\b")
 WORDS = {
-    "told, foretold": r"(fore)?told",
-    "judge": r"judg(e|es|ed|ing|ements?)",
-    "hear, heard": r"hear(s|d|ing)?",
-    "Ear": r"ears?",
-    "listen": r"listen(s|ed|ing)?",
-    "stretch": r"stretch(es)?",
-    "piece": r"pieces?",
-    "moment": r"moments?",
-    "door": r"doors?",
-    "refuse": r"refus(e|es|ed|ing|als?)",
-}
+    "told, foretold": r"(fore)?told", "judge": r"judg(e|es|ed|ing|ements?)", "hear, heard": r"hear(s|d|ing)?",
+    "Ear": r"ears?", "listen": r"listen(s|ed|ing)?", "stretch": r"stretch(es)?", "piece": r"pieces?",
+    "moment": r"moments?", "door": r"doors?", "refuse": r"refus(e|es|ed|ing|als?)",
+}  # fmt: skip
 VAGUE_LOCALS = {"one", "own", "found", "some", "told", "meant"}
 
 
@@ -57,18 +48,15 @@ class Place:
     text: str
 
     def __str__(self) -> str:
-        """Return `file:line: text`, which editors can open."""
         return f"{self.file}:{self.line}: {self.text}"
 
 
 def rooms(root: Path) -> list[Path]:
-    """Return the Python files of the package."""
     return sorted((root / "emospec").rglob("*.py"))
 
 
 @cache
 def parsed(file: Path) -> ast.Module:
-    """Return the syntax tree of a file."""
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
@@ -79,7 +67,6 @@ def nodes(root: Path, *kinds: type[Node]) -> Iterator[tuple[Path, Node]]:
 
 
 def lines_of(file: Path) -> list[str]:
-    """Return the lines of a file."""
     return file.read_text(encoding="utf-8").splitlines()
 
 
@@ -90,48 +77,31 @@ def name_of(file: Path, root: Path) -> str:
 
 
 def at(file: Path, root: Path, line: int, text: str) -> Place:
-    """Return a place whose file is named from the root."""
     return Place(str(file.relative_to(root)), line, text)
 
 
-# Docstrings, comments and lines of code
-
-
 def docstrings(file: Path) -> Iterator[tuple[int, int, str]]:
-    """Yield the docstrings of a module, its classes and functions, and the strings below attributes.
-
-    Each is its first line's number, its last line's, and its text.
-    """
+    """Yield first line, last line and text of docstrings, and of the strings below attributes."""
     for node in ast.walk(parsed(file)):
         if not isinstance(node, ast.Module | ast.ClassDef | Function):
             continue
-        for i, statement in enumerate(node.body):
-            if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
-                continue
-            text = statement.value.value
-            after_name = i > 0 and isinstance(node.body[i - 1], ast.Assign | ast.AnnAssign)
-            if isinstance(text, str) and (i == 0 or after_name):
+        for before, statement in zip((None, *node.body), node.body, strict=False):
+            text = getattr(getattr(statement, "value", None), "value", None)
+            is_text = isinstance(statement, ast.Expr) and isinstance(text, str)
+            if is_text and (before is None or isinstance(before, ast.Assign | ast.AnnAssign)):
                 yield statement.lineno, statement.end_lineno or statement.lineno, text.strip()
 
 
 def tokens(file: Path) -> list[tokenize.TokenInfo]:
-    """Return the tokens of a file."""
     with tokenize.open(file) as source:
         return list(tokenize.generate_tokens(source.readline))
 
 
 def code_lines(file: Path) -> int:
     """Count the lines with code: neither blank, nor a comment alone, nor a docstring's."""
-    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    silent |= {tokenize.ENDMARKER, tokenize.ENCODING}
-    code = {
-        n
-        for token in tokens(file)
-        if token.type not in silent
-        for n in range(token.start[0], token.end[0] + 1)
-    }
-    silent_lines = {n for first, last, _ in docstrings(file) for n in range(first, last + 1)}
-    return len(code - silent_lines)
+    kept = [t for t in tokens(file) if t.type != tokenize.COMMENT and t.string.strip()]
+    code = {n for token in kept for n in range(token.start[0], token.end[0] + 1)}
+    return len(code - {n for first, last, _ in docstrings(file) for n in range(first, last + 1)})
 
 
 def comments(file: Path) -> tuple[int, int]:
@@ -142,7 +112,6 @@ def comments(file: Path) -> tuple[int, int]:
 
 
 def questions(root: Path) -> list[Place]:
-    """Return the docstrings that open with What or How."""
     return [
         at(file, root, line, text.splitlines()[0])
         for file in rooms(root)
@@ -151,16 +120,11 @@ def questions(root: Path) -> list[Place]:
     ]
 
 
-# Functions and calls
-
-
 def length_of(function: Function) -> int:
     """Count the lines from `def` to the end, without the docstring: the signature and blank lines count."""
-    lines = (function.end_lineno or 0) - function.lineno + 1
-    text = function.body[0]
-    if ast.get_docstring(function) is not None:
-        lines -= (text.end_lineno or 0) - text.lineno + 1
-    return lines
+    parts = [function, function.body[0]] if ast.get_docstring(function) is not None else [function]
+    whole, *text = ((part.end_lineno or 0) - part.lineno + 1 for part in parts)
+    return whole - sum(text)
 
 
 def unnamed_arguments(root: Path) -> list[Place]:
@@ -175,7 +139,6 @@ def unnamed_arguments(root: Path) -> list[Place]:
 
 
 def many_parameters(root: Path) -> list[Place]:
-    """Return the functions that take more than five parameters by position, `self` and `cls` not counted."""
     places = []
     for file, function in nodes(root, ast.FunctionDef, ast.AsyncFunctionDef):
         names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
@@ -185,14 +148,8 @@ def many_parameters(root: Path) -> list[Place]:
     return places
 
 
-# Imports
-
-
 def imports(file: Path, *, in_functions: bool = True, typing: bool = False) -> list[tuple[str, int]]:
-    """Return the names that a module imports, `from a import b` as `a.b`, each with its line.
-
-    Imports for the type checker alone (`if TYPE_CHECKING:`) are left out unless `typing`.
-    """
+    """Return the names that a module imports, `from a import b` as `a.b`; of `if TYPE_CHECKING:` with `typing`."""
 
     def below(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         for child in ast.iter_child_nodes(node):
@@ -206,44 +163,34 @@ def imports(file: Path, *, in_functions: bool = True, typing: bool = False) -> l
 
     names = []
     for node in below(parsed(file)):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno}: relative import"
-            names += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
-        else:
-            names += [(alias.name, node.lineno) for alias in node.names]
+        assert not getattr(node, "level", 0), f"{file}:{node.lineno}: relative import"
+        prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        names += [(prefix + alias.name, node.lineno) for alias in node.names]
     return names
 
 
 def import_graph(root: Path, *, in_functions: bool) -> dict[str, set[str]]:
-    """Return for each module those that it imports by name.
-
-    `from a import b` leads to the module `a.b` where there is one, else to `a`. That Python runs a package's
-    `__init__.py` ahead of its modules is not an import that anybody wrote, and not counted.
-    """
-    names = {name_of(file, root) for file in rooms(root)}
+    """Return for each module those that it imports by name."""
+    # `from a import b` leads to the module `a.b` where there is one, else to `a`. That Python runs a package's
+    # `__init__.py` ahead of its modules is not an import that anybody wrote, and not counted.
+    names = {name_of(file, root): file for file in rooms(root)}
     graph: dict[str, set[str]] = {}
-    for file in rooms(root):
-        name = name_of(file, root)
+    for name, file in names.items():
         targets = [target for target, _ in imports(file, in_functions=in_functions)]
-        graph[name] = {t if t in names else t.rpartition(".")[0] for t in targets} & names - {name}
+        graph[name] = {t if t in names else t.rpartition(".")[0] for t in targets} & names.keys() - {name}
     return graph
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """Return the sets of modules each of which reaches all the others: the strongly connected components."""
-    reached: dict[str, set[str]] = {}
-    for start in graph:
-        waiting, seen = [start], set[str]()
-        while waiting:
-            for target in graph[waiting.pop()] - seen:
-                seen.add(target)
-                waiting.append(target)
-        reached[start] = seen
+    reached = {start: set(targets) for start, targets in graph.items()}
+    # Warshall's closure.
+    for middle in graph:
+        for targets in reached.values():
+            if middle in targets:
+                targets |= reached[middle]
     tied = {frozenset(b for b in reached[a] if a in reached[b]) for a in graph}
     return sorted(sorted(circle) for circle in tied if circle)
-
-
-# Names and words
 
 
 def public_names(file: Path) -> Iterator[tuple[str, int]]:
@@ -259,7 +206,6 @@ def public_names(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def repeated_names(root: Path) -> dict[str, list[Place]]:
-    """Return the public names that more than one module defines, and where."""
     homes: dict[str, dict[Path, Place]] = defaultdict(dict)
     for file in rooms(root):
         is_reader = file.parent == root / READERS
@@ -280,38 +226,31 @@ def untyped_dicts(root: Path) -> list[Place]:
 
 
 def vague_locals(root: Path) -> list[Place]:
-    """Return the parameters and assigned names that do not say what they hold."""
-    places = []
-    for file, node in nodes(root, ast.Name, ast.arg):
-        name = node.arg if isinstance(node, ast.arg) else node.id
-        is_read = isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store)
-        if name in VAGUE_LOCALS and not is_read:
-            places.append(at(file, root, node.lineno, name))
-    return places
+    names = [(file, node.lineno, node.arg) for file, node in nodes(root, ast.arg)]
+    assigned = ((file, node) for file, node in nodes(root, ast.Name) if isinstance(node.ctx, ast.Store))
+    names += [(file, node.lineno, node.id) for file, node in assigned]
+    return [at(file, root, line, name) for file, line, name in names if name in VAGUE_LOCALS]
 
 
 def multiplied_texts(root: Path) -> list[Place]:
-    """Return where a text or a list is multiplied by a condition, to stand or to vanish.
+    """Return where a text or a list is multiplied by a condition, to stand or to vanish."""
 
-    A condition is a comparison, `and`, `or`, `not`, `bool(...)`, or a bare name behind a text with letters in it:
-    `" " * indent` is a number's work, `" with --int8" * int8` is a condition's.
-    """
-    places = []
-    for file, node in nodes(root, ast.BinOp):
-        pairs = ((node.left, node.right), (node.right, node.left))
-        if isinstance(node.op, ast.Mult) and any(vanishes(value, factor) for value, factor in pairs):
-            places.append(at(file, root, node.lineno, ast.unparse(node)))
-    return places
+    def vanishes(value: ast.expr, factor: ast.expr) -> bool:
+        text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+        if not text and not isinstance(value, ast.JoinedStr | ast.List | ast.Tuple):
+            return False
+        # `" " * indent` is a number's work, `" with --int8" * int8` is a condition's.
+        if isinstance(factor, ast.Name | ast.Attribute):
+            return re.search("[a-z]", text) is not None
+        is_condition = ast.unparse(factor).startswith(("not ", "bool("))
+        return is_condition or isinstance(factor, ast.Compare | ast.BoolOp)
 
-
-def vanishes(value: ast.expr, factor: ast.expr) -> bool:
-    """Return whether a text, a list or a tuple is multiplied by a condition, as far as their forms tell."""
-    text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
-    if not text and not isinstance(value, ast.JoinedStr | ast.List | ast.Tuple):
-        return False
-    if isinstance(factor, ast.Name | ast.Attribute):
-        return re.search("[a-z]", text) is not None
-    return isinstance(factor, ast.Compare | ast.BoolOp) or ast.unparse(factor).startswith(("not ", "bool("))
+    products = [(file, node) for file, node in nodes(root, ast.BinOp) if isinstance(node.op, ast.Mult)]
+    return [
+        at(file, root, node.lineno, ast.unparse(node))
+        for file, node in products
+        if vanishes(node.left, node.right) or vanishes(node.right, node.left)
+    ]
 
 
 def counted_words(root: Path) -> dict[str, tuple[int, int]]:
@@ -324,27 +263,17 @@ def counted_words(root: Path) -> dict[str, tuple[int, int]]:
                 parts.update(p.lower() for p in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", token.string))
         prose += [text for _, _, text in docstrings(file)]
     text = "\n".join(prose)
-    return {
-        word: (
-            sum(n for part, n in parts.items() if re.fullmatch(pattern, part)),
-            len(re.findall(rf"\b({pattern})\b", text, re.IGNORECASE)),
-        )
-        for word, pattern in WORDS.items()
-    }
-
-
-# Pages
-
-
-def pages(root: Path) -> list[Path]:
-    """Return the Markdown pages that people read: those at the top, and docs."""
-    return [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+    counts = {}
+    for word, pattern in WORDS.items():
+        in_names = sum(n for part, n in parts.items() if re.fullmatch(pattern, part))
+        counts[word] = in_names, len(re.findall(rf"\b({pattern})\b", text, re.IGNORECASE))
+    return counts
 
 
 def wide_lines(root: Path) -> list[Place]:
-    """Return the lines of the pages over 120 characters that are no table, no link and no code."""
+    """Return the lines of Markdown over 120 characters that are no table, no link and no code."""
     places = []
-    for page in pages(root):
+    for page in (*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))):
         fenced = False
         for number, line in enumerate(lines_of(page), start=1):
             if line.lstrip().startswith(("```", "~~~")):
@@ -355,11 +284,7 @@ def wide_lines(root: Path) -> list[Place]:
     return places
 
 
-# The table
-
-
 def long_rooms(root: Path) -> list[Place]:
-    """Return the rooms of more lines than a person reads in one go."""
     lengths = ((file, len(lines_of(file))) for file in rooms(root))
     return [at(file, root, 1, f"{n} lines") for file, n in lengths if n > LONGEST_ROOM]
 
@@ -371,18 +296,16 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     yield "files of emospec", str(len(files))
     yield "lines, all", str(lines)
     yield "lines of code (no blanks, comments, docstrings)", str(sum(code_lines(file) for file in files))
-    yield f"rooms over {LONGEST_ROOM} lines", listed(long_rooms(root))
-
+    long = [f"{place.file}: {place.text}" for place in long_rooms(root)]
+    yield f"rooms over {LONGEST_ROOM} lines", f"{len(long)}" + (f" ({', '.join(long)})" if long else "")
     lengths = sorted(length_of(f) for _, f in nodes(root, ast.FunctionDef, ast.AsyncFunctionDef))
     yield "functions and methods", str(len(lengths))
     yield "their lines (def to end, no docstring): median", str(lengths[len(lengths) // 2])
     yield "their lines: 90th percentile, longest", f"{lengths[len(lengths) * 9 // 10]}, {lengths[-1]}"
-
     for in_functions, which in ((False, "at module level"), (True, "in functions too")):
         tied = circles(import_graph(root, in_functions=in_functions))
         members = "; ".join(", ".join(circle) for circle in tied)
         yield f"import circles, {which}", f"{len(tied)}" + (f" ({members})" if members else "")
-
     names = repeated_names(root)
     yield "public names of more than one module", f"{len(names)} ({', '.join(names)})"
     yield "`dict[str, Any]` or Mapping as a type", str(len(untyped_dicts(root)))
@@ -399,7 +322,6 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     yield "a text times a condition", str(len(multiplied_texts(root)))
     for word, (in_names, in_prose) in counted_words(root).items():
         yield f"word: {word}", f"{in_names} in identifiers, {in_prose} in docstrings"
-
     for page in ("README.md", "ARCHITECTURE.md"):
         yield f"lines of {page}", str(len(lines_of(root / page)))
     wide = Counter(place.file for place in wide_lines(root))
@@ -409,13 +331,7 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     yield "lines of tests", str(sum(len(lines_of(file)) for file in tests))
 
 
-def listed(places: list[Place]) -> str:
-    """Return how many places there are, and which."""
-    return f"{len(places)}" + (f" ({', '.join(f'{p.file}: {p.text}' for p in places)})" if places else "")
-
-
 def main() -> None:
-    """Print the table of the tree that the command names, or of this one."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2]
     print("| measure | value |\n|---|---|")
     for measure, value in measures(root.resolve()):
