@@ -65,7 +65,8 @@ def find_samples(stream: BinaryIO) -> SampleChunk | None:
     tag = declared = long_size = 0
     for name, place, size in _chunks(stream, order, 12) if order else ():
         if name in _SAMPLES:
-            return SampleChunk(order, place, declared if long_size else size, tag, long_size)
+            size = declared if long_size else size
+            return SampleChunk(order, place, size, tag=tag, long_size=long_size)
         if name == b"fmt ":
             content = stream.read(min(size, 40))
             tag = struct.unpack_from(f"{order}H", content)[0] if len(content) >= 2 else 0

@@ -1,4 +1,4 @@
-"""How a recording is cut into frames: what training, export and use must agree on."""
+"""The cut of a recording into frames, on which training, export and use must agree."""
 
 from typing import Any
 
