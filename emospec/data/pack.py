@@ -58,20 +58,14 @@ _PACK_FILES = {INDEX_FILE, USER_CORPORA_FILE, _FINGERPRINTS_FILE}
 
 
 class Pack:
-    """A decoded corpus: utterances and their waveforms.
+    """A decoded corpus: utterances and their waveforms; PackError where the folder holds none that can be read.
 
     Attributes:
-        folder: where it lies.
         user_corpora: its corpora of the user's own, by name.
         entries, utterances, skipped, silent, sources, requested, digest: as in `PackIndex`.
     """
 
     def __init__(self, folder: Path | str) -> None:
-        """Open a pack.
-
-        Raises:
-            PackError: there is none, it is damaged, or another version of emospec made it.
-        """
         self.folder = Path(folder)
         index = read_index(self.folder)
         self.entries, self.utterances = index.entries, index.utterances
@@ -89,9 +83,8 @@ class Pack:
         for path, expected in sizes.items():
             size = path.stat().st_size if path.is_file() else 0
             if size != expected:
-                raise PackError(
-                    f"{path} is damaged: {size} of {expected} bytes. Delete the pack and prepare again"
-                )
+                sizes_found = f"{size} of {expected} bytes"
+                raise PackError(f"{path} is damaged: {sizes_found}. Delete the pack and prepare again")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -106,7 +99,6 @@ class Pack:
 
     @cached_property
     def _places_in_store(self) -> NDArray[np.int64]:
-        """(n,) the number of waveforms of the same store that lie before each."""
         places = np.zeros(len(self), np.int64)
         for store in _STORES:
             inside = self.entries.store == store
@@ -145,15 +137,13 @@ def prepare(
     user_corpora: Sequence[UserCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
-    """Decode a corpus once into a pack; do nothing where the pack is valid already.
+    """Decode a corpus once into a pack; do nothing where it was made of the same utterances and unchanged files.
 
-    A pack is valid when it was made of the same utterances from files of the same size and time. It is made anew
-    where the files have changed or it is damaged. It is written beside its place and renamed when whole: an
-    interrupted call leaves no half pack.
+    It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
-        folder: the pack's folder.
+        folder: the pack's; another's content is never replaced.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
         replace: take the place of a pack of other utterances; else it is an error.
         user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier
@@ -162,11 +152,6 @@ def prepare(
 
     Returns:
         The pack, and whether it was made now.
-
-    Raises:
-        PackError: there is nothing to decode, two utterances have one id, a recording cannot be
-            used, or `folder` holds a pack of other utterances, or something that is not a pack.
-        OutputError: there is no room for it, or no right to write it.
     """
     folder = Path(folder)
     if not utterances:
@@ -205,9 +190,8 @@ def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
     new, old = work / "new", work / "old"
     with output_errors(folder):
         work.mkdir(parents=True, exist_ok=True)
-    with folder_lock(
-        work, PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
-    ):
+    busy = PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
+    with folder_lock(work, busy):
         try:
             with output_errors(folder):
                 _put_back(old, place)
@@ -225,13 +209,13 @@ def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _put_back(old: Path, place: Path) -> None:
-    """Restore the pack that was moved away for a new one, where the new one did not come to its place."""
+    # The old pack was moved away, and the new one did not come to its place.
     if old.exists() and not place.exists():
         os.replace(old, place)
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but a pack: a pack that is out of date is deleted."""
+    # A pack that is out of date is deleted: nothing else may lie in its folder.
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if INDEX_FILE not in names or not any(map(_WAVEFORMS.fullmatch, names)):
         raise PackError(f"{folder} exists and is not a pack (no index.json and .bin). Name another folder")
@@ -241,7 +225,7 @@ def _refuse_other_folder(folder: Path) -> None:
 
 
 def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> None:
-    """Refuse to replace a pack of other utterances; one that cannot be read is of no use."""
+    # A pack that cannot be read is of no use, and may be replaced.
     try:
         index = json.loads((folder / INDEX_FILE).read_bytes())
         present = {row["id"] for name in ("utterances", "skipped") for row in index.get(name, ())}
@@ -255,10 +239,8 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
     differ = "their files, labels, speakers, times or order differ from those asked for"
     if gone or new:
         differ = f"{gone} of its {len(present)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
-    raise PackError(
-        f"{folder} is a pack of other utterances: {differ}. Name another folder, or replace the pack: "
-        "`emospec prepare` with --replace"
-    )
+    advice = "Name another folder, or replace the pack: `emospec prepare` with --replace"
+    raise PackError(f"{folder} is a pack of other utterances: {differ}. {advice}")
 
 
 class _Decoded(NamedTuple):
@@ -300,24 +282,16 @@ def _decode_into(
             if progress:
                 progress(done, len(utterances))
     if skipped and not (skip_bad and kept):
-        raise PackError(
-            f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
-            + ("Mend them, or leave them out with --skip-bad" if kept else "Mend them")
-        )
+        bad = f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}"
+        raise PackError(f"{bad}. Mend them" + (", or leave them out with --skip-bad" if kept else ""))
+    requested, hashed = request_digest(utterances), digest.hexdigest()
     index = PackIndex(
-        entries=entries_from(entries),
-        utterances=kept,
-        skipped=skipped,
-        silent=silent,
-        sources=sources,
-        requested=request_digest(utterances),
-        digest=digest.hexdigest(),
+        entries_from(entries), kept, skipped, silent, sources=sources, requested=requested, digest=hashed
     )
     write_index(folder, index)
 
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
-    """Yield `_decode` of each, in order, by threads that run a bounded number of recordings ahead."""
     # A bounded queue: decoding never runs far ahead of writing, so memory does not grow with the corpus.
     threads = cores()
     ahead: deque[Future[_Decoded | str]] = deque()
@@ -342,13 +316,10 @@ def _decode(utterance: Utterance) -> _Decoded | str:
     # Integers only where they hold exactly the samples that the decoder gives.
     store = "int16" if source.is_int16_mono_16k else "float32"
     samples = np.rint(waveform * _INT16_SCALE) if store == "int16" else waveform
-    return _Decoded(
-        store=store,
-        samples=samples.astype(_STORES[store]),
-        sha256=hashlib.sha256(waveform.data).hexdigest(),
-        fingerprint=fingerprint(waveform),
-        is_silent=bool(np.abs(waveform).max(initial=0.0) < _SILENT_PEAK),
-    )
+    sha256 = hashlib.sha256(waveform.data).hexdigest()
+    is_silent = bool(np.abs(waveform).max(initial=0.0) < _SILENT_PEAK)
+    samples = samples.astype(_STORES[store])
+    return _Decoded(store, samples, sha256, fingerprint=fingerprint(waveform), is_silent=is_silent)
 
 
 def _still_valid(
@@ -364,7 +335,7 @@ def _still_valid(
 
 
 def _source_stamp(file: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change in ns; -1 where there is no file, which the decoder will name."""
+    # -1 where there is no file: the decoder will name it.
     try:
         stat = file.stat()
     except OSError:

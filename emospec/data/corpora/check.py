@@ -13,8 +13,8 @@ from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError
 
+# Name -> utterances found, utterances expected (None where nothing is expected).
 _Counts = dict[str, tuple[int, int | None]]
-"""Name -> utterances found, utterances expected (None where nothing is expected)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,6 @@ class CorpusCheck:
     """The counts of a corpus beside those of the whole corpus.
 
     Attributes:
-        corpus: its name.
         found, expected: utterances; expected is None where the corpus has no fixed size.
         others: utterances that were read, of emotions outside the expectation.
         classes, speakers, sessions: the same by emotion, speaker and session.
@@ -49,13 +48,7 @@ class CorpusCheck:
 def check_counts(
     corpus: Corpus, utterances: Sequence[Utterance], warnings: Iterable[str] = ()
 ) -> CorpusCheck:
-    """Count utterances of one corpus beside its expected counts; opens no file.
-
-    Args:
-        corpus: its entry.
-        utterances: those that were read.
-        warnings: about their files, in words.
-    """
+    """Compare the utterances read from a corpus with its expected counts; add warnings about its files."""
     # Emotions outside the expectation are counted apart.
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
@@ -70,12 +63,12 @@ def check_counts(
     others = len(utterances) - len(counted)
     differences = [size] if corpus.expected not in (None, len(counted)) else []
     differences += [people] if cast not in (0, len(voices)) else []
-    for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions)):
-        differences += [
-            f"{noun}{name}: {count} of {expected}"
-            for name, (count, expected) in counts.items()
-            if expected not in (None, count)
-        ]
+    differences += [
+        f"{noun}{name}: {count} of {expected}"
+        for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions))
+        for name, (count, expected) in counts.items()
+        if expected not in (None, count)
+    ]
     return CorpusCheck(
         corpus=corpus.name,
         found=len(counted),
@@ -90,7 +83,7 @@ def check_counts(
 
 
 def _beside(counts: Mapping[str, int], expected: Mapping[str, int]) -> _Counts:
-    """Return counts beside those expected: expected names in their order, then those nobody expects."""
+    # The expected names in their order, then those that nobody expects.
     names = [*expected, *sorted(set(counts) - set(expected))]
     unlisted = 0 if expected else None
     return {name: (counts.get(name, 0), expected.get(name, unlisted)) for name in names}
@@ -106,8 +99,8 @@ def file_warnings(files: Sequence[Path]) -> list[str]:
     """Count files that hold no sound that can be read, with the reason, by their size and first bytes."""
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        if reason := _no_sound(file):
-            by_reason[reason].append(file)
+        by_reason[_no_sound(file)].append(file)
+    by_reason.pop("", None)
     return [
         f"{len(named)} of {len(files)} recordings {reason} (the first: {printable(named[0].name)})"
         for reason, named in by_reason.items()

@@ -16,11 +16,7 @@ from emospec.vocabulary import common_emotion
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root`.
-
-    Raises:
-        CorpusError: a recording lies in no class folder.
-    """
+    """Read every recording under `root`; CorpusError where one lies in no class folder."""
     return [_utterance(root, file) for file in find_files(root)]
 
 

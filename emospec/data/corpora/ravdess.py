@@ -15,14 +15,11 @@ EMOTIONS = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgusted",
     "08": "surprised",
 }  # fmt: skip
-# The six speaker-disjoint test folds of EmoBox (Ma et al., Interspeech 2024).
+# Speakers by test fold, from 1: the six speaker-disjoint folds of EmoBox (Ma et al., Interspeech 2024).
 _EMOBOX_ACTORS = (
     (1, 11, 20, 21), (4, 10, 12, 14), (8, 9, 19, 23), (3, 5, 7, 24), (2, 15, 16, 18), (6, 13, 17, 22),
 )  # fmt: skip
-FOLDS: dict[str, int] = {
-    f"Actor_{actor:02}": fold for fold, actors in enumerate(_EMOBOX_ACTORS, start=1) for actor in actors
-}
-"""Speaker -> test fold, from 1."""
+FOLDS = {f"Actor_{k:02}": fold for fold, actors in enumerate(_EMOBOX_ACTORS, start=1) for k in actors}
 
 
 def read(root: Path) -> list[Utterance]:

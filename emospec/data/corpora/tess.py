@@ -12,8 +12,7 @@ from emospec.vocabulary import common_emotion
 
 # One official file, OA_bite_neutral, lacks a letter of its speaker.
 NAME = re.compile(
-    r"(?P<speaker>OAF?|YAF)_(?P<text>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)",
-    re.IGNORECASE,
+    r"(?i)(?P<speaker>OAF?|YAF)_(?P<text>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
 )
 
 
