@@ -113,8 +113,7 @@ def _words(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 def strong_bits(prints: Fingerprints) -> _Integers:
     """Return the (n,) numbers of strong bits; a fingerprint with fewer than `FEWEST_BITS` cannot be compared."""
-    count: _Integers = np.bitwise_count(prints["strong"]).sum(axis=1, dtype=np.int64)
-    return count
+    return np.asarray(np.bitwise_count(prints["strong"]).sum(axis=1), np.int64)
 
 
 def near_duplicates(first: Fingerprints, second: Fingerprints) -> list[Match]:
@@ -213,8 +212,7 @@ def _bands(power: NDArray[np.floating]) -> _Floats:
     whole, below = _edges()
     # The power between two edges: whole bins, and the shares of the bins in which the edges lie.
     pieces = np.add.reduceat(power, whole, axis=1)[:, :-1] + np.diff(below * power[:, whole])
-    bands: _Floats = reduce(np.add, (pieces[:, k : _BITS + _WIDTH + k] for k in range(_WIDTH)))
-    return bands
+    return np.asarray(reduce(np.add, (pieces[:, k : _BITS + _WIDTH + k] for k in range(_WIDTH))))
 
 
 def _around_centroid(energy: _Floats, amplitude: _Floats) -> _Floats:
@@ -236,8 +234,7 @@ def _outline(energy: _Floats) -> NDArray[np.int8]:
     level = 10 * np.log10(np.maximum(cells, floor))
     level -= level.mean()
     largest = float(np.abs(level).max())
-    outline: NDArray[np.int8] = np.rint(level * (127 / largest if largest else 0)).astype(np.int8)
-    return outline
+    return np.asarray(np.rint(level * (127 / largest if largest else 0)), np.int8)
 
 
 def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> _Integers:
@@ -254,16 +251,14 @@ def _candidates(queries: NDArray[np.int8], library: NDArray[np.int8]) -> _Intege
 
 def _unit(outlines: _Floats) -> _Floats:
     flat = outlines.reshape(len(outlines), -1)
-    unit: _Floats = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
-    return unit
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9))
 
 
 @cache
 def _shifts() -> list[tuple[_Floats, _Floats]]:
     """Return pairs of matrices that move an outline by a few cells, and by one cell at two other speeds."""
     trials = [(0, lag) for lag in range(-3, 4)] + [(power, lag) for power in (-3, 3) for lag in (-1, 0, 1)]
-    middle = (_CELLS - 1) / 2
-    operators = []
+    middle, operators = (_CELLS - 1) / 2, []
     for power, lag in trials:
         cells = middle + (np.arange(_CELLS) - middle + lag) / _RATIO**power
         bands = np.arange(_BROAD) + power * _BROAD / (_BITS + _WIDTH)
@@ -273,5 +268,4 @@ def _shifts() -> list[tuple[_Floats, _Floats]]:
 
 def _interpolation(places: NDArray[np.floating]) -> _Floats:
     """Return the (n, n) matrix that reads a track of n at these places, linearly, as 0 outside of it."""
-    weights: _Floats = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(len(places)))).astype(np.float32)
-    return weights
+    return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(len(places)))), np.float32)

@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,6 +99,7 @@ class Pack:
 
     @cached_property
     def _places_in_store(self) -> NDArray[np.int64]:
+        # Of each waveform, the number of those of the same store that lie before it.
         places = np.zeros(len(self), np.int64)
         for store in _STORES:
             inside = self.entries.store == store
@@ -143,7 +144,7 @@ def prepare(
 
     Args:
         utterances: what to decode, from one corpus or several.
-        folder: the pack's; another's content is never replaced.
+        folder: the pack's.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
         replace: take the place of a pack of other utterances; else it is an error.
         user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier
@@ -163,7 +164,7 @@ def prepare(
     sources = np.array([_source_stamp(u.file) for u in utterances], np.int64)
     if folder.exists():
         _refuse_other_folder(folder)
-        if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
+        if (pack := _still_valid(folder, request_digest(utterances), sources, skip_bad)) is not None:
             merged = merge_user_corpora(pack.user_corpora, user_corpora)
             if merged != pack.user_corpora:
                 write_user_corpora(folder, merged.values())
@@ -173,17 +174,16 @@ def prepare(
             with suppress(PackError):  # terms that are damaged are stated anew
                 user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
 
-    def decode_into(new: Path) -> None:
+    with _in_place(folder) as new:
         _decode_into(new, utterances, sources, skip_bad=skip_bad, progress=progress)
         if user_corpora:
             write_user_corpora(new, user_corpora)
-
-    _make_in_place(folder, decode_into)
     return Pack(folder), True
 
 
-def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
-    """Make a folder beside its place, and rename it when whole; put the old one back where that fails."""
+@contextmanager
+def _in_place(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill beside its place, and rename it when whole; put the old one back where that fails."""
     place = folder.resolve()  # a link to a pack stays a link
     # The lock lies on the working folder, so that two calls at once do not harm each other.
     work = place.with_name(place.name + ".part")
@@ -198,7 +198,7 @@ def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
                 for left in work.iterdir():  # by a killed call
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
-                make(new)
+                yield new
                 # Two renames: between them a kill leaves the old pack in `old`, and the next call puts it back.
                 if place.exists():
                     os.replace(place, old)
@@ -322,15 +322,13 @@ def _decode(utterance: Utterance) -> _Decoded | str:
     return _Decoded(store, samples, sha256, fingerprint=fingerprint(waveform), is_silent=is_silent)
 
 
-def _still_valid(
-    folder: Path, utterances: Sequence[Utterance], sources: NDArray[np.int64], skip_bad: bool
-) -> Pack | None:
+def _still_valid(folder: Path, requested: str, sources: NDArray[np.int64], skip_bad: bool) -> Pack | None:
     """Return the pack where it was made of just these utterances and files; else None."""
     try:
         pack = Pack(folder)
     except PackError:
         return None
-    same = pack.requested == request_digest(utterances) and np.array_equal(pack.sources, sources)
+    same = pack.requested == requested and np.array_equal(pack.sources, sources)
     return pack if same and (skip_bad or not pack.skipped) else None
 
 

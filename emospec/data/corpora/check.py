@@ -91,8 +91,8 @@ def _beside(counts: Mapping[str, int], expected: Mapping[str, int]) -> _Counts:
 
 def _count(count: int, expected: int | None, noun: str) -> str:
     """Return `3 of 4 utterances`, or `1 utterance` where nothing is expected."""
-    plural = "" if (count if expected is None else expected) == 1 else "s"
-    return f"{count} {noun}{plural}" if expected is None else f"{count} of {expected} {noun}{plural}"
+    of = count if expected is None else expected
+    return f"{count}{'' if expected is None else f' of {expected}'} {noun}{'' if of == 1 else 's'}"
 
 
 def file_warnings(files: Sequence[Path]) -> list[str]:

@@ -68,6 +68,7 @@ def named_reader(
     is_female: Callable[[dict[str, str]], bool],
     *,
     language: str = "",
+    spell: Callable[[dict[str, str]], dict[str, str]] = dict,
 ) -> Callable[[Path], list[Utterance]]:
     """Return the `read` of a corpus whose file names say everything.
 
@@ -77,22 +78,20 @@ def named_reader(
         emotions: code -> emotion.
         is_female: the groups of a name -> whether the speaker is a woman.
         language: ISO 639-1 code.
+        spell: the groups as they are in a name -> as they shall be in the utterance.
     """
 
-    def read(root: Path) -> list[Utterance]:
-        return [
-            Utterance(
-                id=f"{corpus}/{stem}",
-                corpus=corpus,
-                file=file,
-                speaker=groups["speaker"],
-                emotion=emotions[groups["code"]],
-                label=groups["code"],
-                sex="f" if is_female(groups) else "m",
-                language=language,
-                text=groups.get("text", ""),
-            )
-            for file, stem, groups in scan(root, pattern)
-        ]
+    def utterance(file: Path, stem: str, groups: dict[str, str]) -> Utterance:
+        return Utterance(
+            id=f"{corpus}/{stem}",
+            corpus=corpus,
+            file=file,
+            speaker=groups["speaker"],
+            emotion=emotions[groups["code"]],
+            label=groups["code"],
+            sex="f" if is_female(groups) else "m",
+            language=language,
+            text=groups.get("text", ""),
+        )
 
-    return read
+    return lambda root: [utterance(file, stem, spell(groups)) for file, stem, groups in scan(root, pattern)]

@@ -254,8 +254,7 @@ def tract_response(formants: _Floats) -> _Complexes:
         before = polynomial.copy()
         polynomial[:, 1:] -= b[:, k, None] * before[:, :-1]
         polynomial[:, 2:] -= c[:, k, None] * before[:, :-2]
-    response: _Complexes = np.prod(1 - b - c, axis=1)[:, None] / np.fft.rfft(polynomial, _FFT_SAMPLES)
-    return response
+    return np.asarray(np.prod(1 - b - c, axis=1)[:, None] / np.fft.rfft(polynomial, _FFT_SAMPLES))
 
 
 def framed(waveform: _Floats) -> _Complexes:
@@ -263,8 +262,7 @@ def framed(waveform: _Floats) -> _Complexes:
     hann = np.hanning(_WINDOW_SAMPLES + 1)[:-1]
     padded = np.pad(waveform, (_HOP_SAMPLES, _WINDOW_SAMPLES))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES]
-    spectra: _Complexes = np.fft.rfft(frames * hann, _FFT_SAMPLES)
-    return spectra
+    return np.asarray(np.fft.rfft(frames * hann, _FFT_SAMPLES))
 
 
 def overlap_added(spectra: _Complexes, samples: int) -> _Floats:
