@@ -104,10 +104,8 @@ def make_split(
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
         hint = did_you_mean(name, tuple(makers)) if name not in makers else ""
-        raise ProtocolError(
-            f"split {protocol!r} is not known{hint or '.'} "
-            "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"
-        )
+        names = "dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"
+        raise ProtocolError(f"split {protocol!r} is not known{hint or '.'} Known: {names}")
     if not utterances:
         raise ProtocolError("there are no utterances to split")
     folds, words = makers[name]()
@@ -117,9 +115,8 @@ def make_split(
         speakers_overlap({voices[i] for i in fold.test}, {voices[i] for i in fold.train + fold.dev})
         for fold in folds
     )
-    return Split(
-        protocol, words, repeat, tuple(folds), hash=_hash(folds, utterances), speaker_overlap=overlap
-    )
+    digest = _hash(folds, utterances)
+    return Split(protocol, words, repeat, tuple(folds), hash=digest, speaker_overlap=overlap)
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
@@ -133,9 +130,8 @@ def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence
     writer.writerow(["fold", "part", "utterance", "speaker", "samples"])
     for number, fold in enumerate(split.folds, start=1):
         for part in PARTS:
-            writer.writerows(
-                [number, part, utterances[i].id, utterances[i].voice, samples[i]] for i in fold.part(part)
-            )
+            rows = ((utterances[i], samples[i]) for i in fold.part(part))
+            writer.writerows([number, part, u.id, u.voice, sha256] for u, sha256 in rows)
     write_text(path, content.getvalue())
 
 
@@ -186,12 +182,12 @@ def _speaker_groups(utterances: Sequence[Utterance], protocol: str, rng: np.rand
         raise ProtocolError(f"split {protocol!r} needs a number of groups of at least 3, such as groups:5")
     voices = _group_by_voice(utterances, f"groups:{count}")
     if len(voices) < count:
-        advice = (
-            f"Choose groups:{len(voices)}"
-            if len(voices) >= 3
-            else "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 "
-            "(speaker-dependent), or add speakers"
-        )
+        advice = f"Choose groups:{len(voices)}"
+        if len(voices) < 3:
+            advice = (
+                "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 "
+                "(speaker-dependent), or add speakers"
+            )
         raise ProtocolError(f"groups:{count} needs {count} speakers, found {len(voices)}. {advice}")
     # Dealing stratum after stratum in turn gives each group its share of every corpus and sex.
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -220,9 +216,8 @@ def _sessions(utterances: Sequence[Utterance]) -> _Folds:
 
 def _given_folds(utterances: Sequence[Utterance], speaker_folds: Mapping[str, int] | None) -> _Folds:
     if not speaker_folds:
-        raise ProtocolError(
-            "this corpus has no folds of its own. Name a CSV with the columns speaker,test_fold: folds:FILE"
-        )
+        advice = "Name a CSV with the columns speaker,test_fold: folds:FILE"
+        raise ProtocolError(f"this corpus has no folds of its own. {advice}")
     groups = _group_by(
         utterances,
         lambda u: speaker_folds.get(u.speaker),
@@ -251,10 +246,8 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
     for voice, group in _group_by_voice(utterances, "one-corpus-out").items():
         corpora[utterances[group[0]].corpus][voice] = group
     if len(corpora) < 2:
-        raise ProtocolError(
-            f"one-corpus-out needs at least 2 corpora, found {', '.join(corpora)} alone. "
-            "Prepare more into one pack: NAME=ROOT NAME=ROOT"
-        )
+        alone = f"found {', '.join(corpora)} alone. Prepare more into one pack: NAME=ROOT NAME=ROOT"
+        raise ProtocolError(f"one-corpus-out needs at least 2 corpora, {alone}")
     # A fifth of each corpus's speakers select wherever another corpus is tested.
     selecting: dict[str, list[int]] = defaultdict(list)
     others: dict[str, list[int]] = defaultdict(list)
@@ -265,9 +258,8 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
             (selecting if k in chosen else others)[name] += corpora[name][voice]
     folds = []
     for tested in sorted(corpora):
-        train, dev = (
-            [i for name in corpora if name != tested for i in part[name]] for part in (others, selecting)
-        )
+        rest = [name for name in corpora if name != tested]
+        train, dev = ([i for name in rest for i in part[name]] for part in (others, selecting))
         folds.append(_sorted_fold(train, dev, selecting[tested] + others[tested]))
     return folds, (
         f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of "
@@ -278,10 +270,9 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
 def _cyclic(groups: Mapping[_Key, list[int]], protocol: str, noun: str, ahead: int = 1) -> list[Fold]:
     """Return a fold for each group, in order, which tests it and selects on the next `ahead` in cyclic order."""
     if len(groups) < 3:
-        raise ProtocolError(
-            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
-            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
-        )
+        needs = f"needs at least 3 {noun}, one each to train, select and test; found {len(groups)}"
+        advice = "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
+        raise ProtocolError(f"{protocol} {needs}. {advice}")
     parts = [groups[key] for key in sorted(groups)]
     n = len(parts)
     return [_fold_of(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]

@@ -76,18 +76,16 @@ def select_classes(
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
             sets = ("all", *CLASS_SETS)
+            hint = did_you_mean(classes, sets) or "."
             known = f"Known: {', '.join(sets)}, or a list of emotions"
-            raise CorpusError(
-                f"class set {classes!r} is not known{did_you_mean(classes, sets) or '.'} {known}"
-            )
+            raise CorpusError(f"class set {classes!r} is not known{hint} {known}")
         names = CLASS_SETS[classes]
     else:
         names = tuple(common_emotion(c) for c in classes)
     if missing := ", ".join(name for name in names if not present[name]):
         counts = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
-        raise CorpusError(
-            f"no utterance is labelled {missing}. Found: {counts}. Choose `classes` among these"
-        )
+        advice = f"Found: {counts}. Choose `classes` among these"
+        raise CorpusError(f"no utterance is labelled {missing}. {advice}")
     if len(set(names)) < max(2, len(names)):
         given = ", ".join(names) or "none"
         raise CorpusError(f"classes must be at least two different emotions, found: {given}")

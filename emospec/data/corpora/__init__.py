@@ -131,10 +131,8 @@ def _without_copies(utterances: Iterable[Utterance], preferred: Sequence[str], r
     if conflicts:
         first, other = conflicts[0]
         more = f", and so for {len(conflicts)} ids" if len(conflicts) > 1 else ""
-        raise CorpusError(
-            f"two recordings are called {first.id}, and differ in their sound or labels{more}: "
-            f"{first.file} and {other.file}. Keep one of each"
-        )
+        differ = f"two recordings are called {first.id}, and differ in their sound or labels{more}"
+        raise CorpusError(f"{differ}: {first.file} and {other.file}. Keep one of each")
     return kept
 
 

@@ -54,10 +54,11 @@ def check_counts(
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
     cast = len(listed) if isinstance(corpus.speakers, dict) else corpus.speakers
     voices = Counter(u.speaker for u in counted if u.speaker)
-    classes = _beside(Counter(u.emotion for u in counted), corpus.classes)
-    speakers = _beside(voices, listed)
-    sessions = _beside(Counter(u.session for u in counted if u.session), corpus.sessions)
-
+    counts = {
+        "classes": _beside(Counter(u.emotion for u in counted), corpus.classes),
+        "speakers": _beside(voices, listed),
+        "sessions": _beside(Counter(u.session for u in counted if u.session), corpus.sessions),
+    }
     size = _count(len(counted), corpus.expected, "utterance")
     people = _count(len(voices), cast or None, "speaker") if voices else "speakers unknown"
     others = len(utterances) - len(counted)
@@ -65,20 +66,14 @@ def check_counts(
     differences += [people] if cast not in (0, len(voices)) else []
     differences += [
         f"{noun}{name}: {count} of {expected}"
-        for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions))
-        for name, (count, expected) in counts.items()
+        for noun, names in (("", "classes"), ("speaker ", "speakers"), ("session ", "sessions"))
+        for name, (count, expected) in counts[names].items()
         if expected not in (None, count)
     ]
+    summary = f"{size}, {people}" + (f", {others} more of other emotions" if others else "")
+    found, every = len(counted), (*differences, *warnings)
     return CorpusCheck(
-        corpus=corpus.name,
-        found=len(counted),
-        expected=corpus.expected,
-        others=others,
-        classes=classes,
-        speakers=speakers,
-        sessions=sessions,
-        summary=f"{size}, {people}" + (f", {others} more of other emotions" if others else ""),
-        differences=(*differences, *warnings),
+        corpus.name, found, corpus.expected, others, **counts, summary=summary, differences=every
     )
 
 

@@ -31,10 +31,8 @@ def read(root: Path) -> list[Utterance]:
     utterances = []
     for file, stem, groups in scan(root, NAME):
         if groups["session"] not in labelled_sessions:
-            raise CorpusError(
-                f"{file} has no labels: under {root} is no dialog/EmoEvaluation folder of "
-                f"{_session(groups['session'])}. Copy it from the official release"
-            )
+            lack = f"under {root} is no dialog/EmoEvaluation folder of {_session(groups['session'])}"
+            raise CorpusError(f"{file} has no labels: {lack}. Copy it from the official release")
         if (code := labels.get(stem, _NO_CONSENSUS)) == _NO_CONSENSUS:
             continue
         utterances.append(

@@ -80,7 +80,15 @@ def _table(root: Path) -> tuple[Path, list[str], list[tuple[int, list[str]]]]:
     path = root / "manifest.csv" if root.is_dir() else root
     if not path.is_file():
         raise CorpusError(f"{root} holds no manifest.csv. Expected: {CORPUS.layout}")
-    text = _text(path)
+    content = path.read_bytes()
+    for start, kind in _NO_TEXT.items():
+        if content.startswith(start):
+            raise CorpusError(f"{path} is {kind}, not a CSV. Write the table as CSV, in UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
     # Lines above the header become blank, so that the numbers of lines stay those of the file.
     before, header = header_of(text.splitlines())
     text = "\n" * before + "".join(text.splitlines(keepends=True)[before:])
@@ -92,18 +100,6 @@ def _table(root: Path) -> tuple[Path, list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         raise CorpusError(f"{path}:{reader.line_num}: {error}") from error
     return path, _columns(path, rows[0][1] if rows else []), rows[1:]
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    for start, words in _NO_TEXT.items():
-        if content.startswith(start):
-            raise CorpusError(f"{path} is {words}, not a CSV. Write the table as CSV, in UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:

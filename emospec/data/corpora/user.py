@@ -42,10 +42,8 @@ def split_name(corpus: str) -> tuple[str, str]:
         raise CorpusError(f"{corpus!r}: only {readers} take a name of your own, such as csv:calls=calls.csv")
     if not _NAME.fullmatch(name) or name in USER_READERS:
         taken = " and is no reader's" if name in USER_READERS else ""
-        raise CorpusError(
-            f"{corpus!r}: a corpus cannot be called {name!r}. A name is up to 64 letters, digits, '.', '-' and '_'{taken}, "
-            "such as csv:calls"
-        )
+        rule = f"A name is up to 64 letters, digits, '.', '-' and '_'{taken}, such as csv:calls"
+        raise CorpusError(f"{corpus!r}: a corpus cannot be called {name!r}. {rule}")
     return reader, name
 
 
