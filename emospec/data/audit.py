@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -220,7 +220,7 @@ def _by_hash(pack: Pack, places: Sequence[int]) -> dict[bytes, list[int]]:
 def _overlapping_parts(
     parts: Mapping[str, Sequence[Utterance]], places: Mapping[str, Sequence[int]]
 ) -> _Pairs:
-    """Return the pairs of utterances that overlap in one recording, such as windows that slide."""
+    # Such as windows that slide over one recording.
     by_file: dict[str, list[tuple[float, float, str, int]]] = defaultdict(list)
     for part in PARTS:
         for u, place in zip(parts[part], places[part], strict=True):
@@ -265,7 +265,6 @@ def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set
 
 
 def _list_used(check: str, verb: str, ids: Mapping[str, _Ids], *, right: str, used: str | None) -> Finding:
-    """Check whether the list that was used, known by its hash, is that of one part."""
     asked = f"the {len(ids[right])} {_SETS[right]} utterances"
     if used is None:
         return _finding(check, "not applicable", _NOT_TRAINED)
@@ -276,8 +275,8 @@ def _list_used(check: str, verb: str, ids: Mapping[str, _Ids], *, right: str, us
         if used == hash_ids(i for name in names for i in ids[name]):
             sets = "all" if len(names) == len(PARTS) else " and ".join(_SETS[name] for name in names)
             return _finding(check, "fail", f"{verb} on the utterances of {sets}, not on {asked} alone")
-    words = f"{verb} on other utterances (sha256 {used[:12]}) than {asked} ({expected[:12]})"
-    return _finding(check, "fail", words)
+    other = f"other utterances (sha256 {used[:12]}) than {asked} ({expected[:12]})"
+    return _finding(check, "fail", f"{verb} on {other}")
 
 
 def _sentences(parts: Mapping[str, Sequence[Utterance]]) -> Finding:
@@ -306,9 +305,7 @@ def _evidence(pack: Pack, pairs: _Pairs) -> tuple[str, list[_Ids]]:
     # As "2 pairs in test and training, 1 pair in dev, such as A and B".
     if not pairs:
         return "none", []
-    counts: dict[str, int] = defaultdict(int)
-    for first, second, _ in pairs:
-        counts[" and ".join(dict.fromkeys((_SETS[first], _SETS[second])))] += 1
+    counts = Counter(" and ".join(dict.fromkeys((_SETS[a], _SETS[b]))) for a, b, _ in pairs)
     rows: list[_Ids] = [(pack.utterances[i].id, pack.utterances[j].id) for _, _, (i, j) in pairs]
     counted = ", ".join(f"{n} pair{'s' if n > 1 else ''} in {sets}" for sets, n in counts.items())
     example = ", such as" if len(rows) > 1 else ":"

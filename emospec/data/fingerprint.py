@@ -172,16 +172,12 @@ def bit_errors(first: Fingerprints, second: Fingerprints) -> tuple[NDArray[np.fl
     return errors, shared, powers
 
 
-@cache
-def _window() -> _Floats:
-    # Hann, of unit gain for a sine.
-    window = np.hanning(_FRAME_SAMPLES + 1)[:-1]
-    window *= 2 / window.sum()
-    return np.asarray(window, np.float32)
-
-
 def _energies(waveform: Waveform) -> tuple[_Floats, _Floats]:
     """Return E(n, m), (frames, bands), and A(n), (frames,), of a waveform at 16 kHz."""
+    # A Hann window of unit gain for a sine.
+    window = np.hanning(_FRAME_SAMPLES + 1)[:-1]
+    window *= 2 / window.sum()
+    window = np.asarray(window, np.float32)
     bin_hz = _RATE / _FRAME_SAMPLES
     wide = slice(*(round(hz / bin_hz) for hz in _WIDE_HZ))
     # A margin of silence lets the first and last frames hold the ends of the waveform.
@@ -192,7 +188,7 @@ def _energies(waveform: Waveform) -> tuple[_Floats, _Floats]:
     amplitude = np.empty(len(frames), np.float32)
     for start in range(0, len(frames), _FRAMES_AT_ONCE):
         part = slice(start, start + _FRAMES_AT_ONCE)
-        spectra = np.fft.rfft(frames[part] * _window())
+        spectra = np.fft.rfft(frames[part] * window)
         power = spectra.real**2 + spectra.imag**2
         energy[part], amplitude[part] = _bands(power), np.sqrt(power[:, wide].sum(axis=1))
     return energy, amplitude

@@ -25,13 +25,8 @@ from numpy.typing import NDArray
 from emospec.audio.reader import decode
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.corpora.user import (
-    USER_CORPORA_FILE,
-    UserCorpus,
-    merge_user_corpora,
-    read_user_corpora,
-    write_user_corpora,
-)
+from emospec.data.corpora import user
+from emospec.data.corpora.user import UserCorpus
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.pack_index import (
     INDEX_FILE,
@@ -54,7 +49,7 @@ _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dty
 _FINGERPRINTS_FILE = "fingerprints.bin"
 # What a pack's folder may hold, beside the frames that training keeps there.
 _WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
-_PACK_FILES = {INDEX_FILE, USER_CORPORA_FILE, _FINGERPRINTS_FILE}
+_PACK_FILES = {INDEX_FILE, user.USER_CORPORA_FILE, _FINGERPRINTS_FILE}
 
 
 class Pack:
@@ -71,7 +66,7 @@ class Pack:
         self.entries, self.utterances = index.entries, index.utterances
         self.skipped, self.silent = index.skipped, index.silent
         self.sources, self.requested, self.digest = index.sources, index.requested, index.digest
-        self.user_corpora = read_user_corpora(self.folder)
+        self.user_corpora = user.read_user_corpora(self.folder)
         lengths = {name: self.entries.samples[self.entries.store == name] for name in _STORES}
         self._stores = {
             name: Shards(self.folder, name, "bin", dtype=dtype, lengths=lengths[name])
@@ -165,19 +160,20 @@ def prepare(
     if folder.exists():
         _refuse_other_folder(folder)
         if (pack := _still_valid(folder, request_digest(utterances), sources, skip_bad)) is not None:
-            merged = merge_user_corpora(pack.user_corpora, user_corpora)
+            merged = user.merge_user_corpora(pack.user_corpora, user_corpora)
             if merged != pack.user_corpora:
-                write_user_corpora(folder, merged.values())
+                user.write_user_corpora(folder, merged.values())
             return Pack(folder), False
         if not replace:
             _refuse_other_utterances(folder, utterances)
             with suppress(PackError):  # terms that are damaged are stated anew
-                user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
+                stated = user.merge_user_corpora(user.read_user_corpora(folder), user_corpora)
+                user_corpora = tuple(stated.values())
 
     with _in_place(folder) as new:
         _decode_into(new, utterances, sources, skip_bad=skip_bad, progress=progress)
         if user_corpora:
-            write_user_corpora(new, user_corpora)
+            user.write_user_corpora(new, user_corpora)
     return Pack(folder), True
 
 
