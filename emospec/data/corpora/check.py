@@ -71,9 +71,9 @@ def check_counts(
         if expected not in (None, count)
     ]
     summary = f"{size}, {people}" + (f", {others} more of other emotions" if others else "")
-    found, every = len(counted), (*differences, *warnings)
+    count, every = len(counted), (*differences, *warnings)
     return CorpusCheck(
-        corpus.name, found, corpus.expected, others, **counts, summary=summary, differences=every
+        corpus.name, count, corpus.expected, others, **counts, summary=summary, differences=every
     )
 
 

@@ -111,8 +111,8 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
         present = ", ".join(filter(None, columns)) or "none"
         others = dict.fromkeys(name for name in columns if name and name not in COLUMNS)
         hints = [f" ({name!r}{hint})" for name in others if (hint := did_you_mean(name, missing))]
-        found = f"no column {', '.join(missing)}. Found: {present}{''.join(hints)}"
-        raise CorpusError(f"{path}:1: {found}. Required: {', '.join(REQUIRED_COLUMNS)}")
+        lack = f"no column {', '.join(missing)}. Found: {present}{''.join(hints)}"
+        raise CorpusError(f"{path}:1: {lack}. Required: {', '.join(REQUIRED_COLUMNS)}")
     return columns
 
 
