@@ -27,9 +27,9 @@ REASONS = (
 
 
 def reason(outcome: "Outcome") -> str:
-    """How a recording ended: judged, refused for what, or as no program may end."""
+    """Return how a recording ended: predicted, with which error, or as no program may end."""
     if outcome.end == "result":
-        return "judged"
+        return "predicted"
     found = (words for words in REASONS if words in outcome.detail)
     return next(found, "another error") if outcome.end == "refused" else f"**{outcome.end}**"
 
@@ -87,6 +87,6 @@ emotion, or an error of one line. Memory is all that the process holds (VmHWM), 
 |---|{"---|" * len(VERBS)}
 {chr(10).join(rows_of(ends))}
 
-No crash, none over {MOST_SECONDS:.0f} processor seconds, never over {MOST_BYTES >> 20} MiB: {"reached" if good else "missed"}. `long_silence` is ten minutes, judged by a
+No crash, none over {MOST_SECONDS:.0f} processor seconds, never over {MOST_BYTES >> 20} MiB: {"reached" if good else "missed"}. `long_silence` is ten minutes, predicted by a
 timeline in 600 windows of 3 s, silent or not. The clock includes other work: the load was {busy:.1f} on {CORES} cores at the start.
 """

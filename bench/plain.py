@@ -69,7 +69,7 @@ def decode(file: Path) -> NDArray[np.float32]:
     return soxr.resample(samples.mean(axis=1), rate, 16000)
 
 
-class Network(nn.Module):
+class PlainNetwork(nn.Module):
     """CNN -> bidirectional GRU -> z -> logits over a padded batch."""
 
     def __init__(self, bins: int, classes: int, ways: Ways) -> None:
@@ -108,7 +108,7 @@ class Network(nn.Module):
         return z, self.fc2(z)
 
 
-class Training:
+class PlainTraining:
     """Training steps over utterances in memory."""
 
     def __init__(self, frames: Sequence[Tensor], targets: Tensor, classes: int, ways: Ways) -> None:
@@ -117,7 +117,7 @@ class Training:
         self.frames = [(f - mean) / deviation for f in frames]
         self.targets = targets
         self.counts = torch.bincount(targets, minlength=classes)
-        self.network = Network(every.shape[1], classes, ways)
+        self.network = PlainNetwork(every.shape[1], classes, ways)
         self.centers = torch.zeros(classes, 64)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), 3e-4, foreach=False, fused=ways.fused_adam

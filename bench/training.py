@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.corpus import durations, make_pack
 from bench.measure import CORES, Ratio, in_turn, limit_gflops, ratios_of, seconds, table, worker
-from bench.plain import Training, Ways, log_mel, log_stft
+from bench.plain import PlainTraining, Ways, log_mel, log_stft
 from emospec.audio.frames import MIN_FRAMES
 
 UTTERANCES, BATCH = 320, 32
@@ -101,7 +101,7 @@ def _loading(pack: str, kind: str, step: int, steps: int) -> float:
 
 
 @cache
-def _plain(pack: str, kind: str, ways: Ways) -> Training:
+def _plain(pack: str, kind: str, ways: Ways) -> PlainTraining:
     import torch
 
     from emospec.data.pack import Pack
@@ -112,7 +112,7 @@ def _plain(pack: str, kind: str, ways: Ways) -> Training:
     opened = Pack(pack)
     front_end = log_mel if kind == "log-mel" else log_stft
     frames = [torch.from_numpy(front_end(opened.waveform(i))) for i in range(len(opened))]
-    return Training(frames, torch.arange(UTTERANCES) % CLASSES, CLASSES, ways)
+    return PlainTraining(frames, torch.arange(UTTERANCES) % CLASSES, CLASSES, ways)
 
 
 def _take_plain(pack: str, kind: str, ways: Ways, step: int, steps: int) -> float:

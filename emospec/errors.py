@@ -1,32 +1,25 @@
-"""Every error that emospec raises on purpose.
+"""Every error that emospec raises on purpose. Its message is one line: what is wrong, what was found, what to do.
 
-    EmospecError            the message is one line: what is wrong, what was found, what to do
-    ├── AudioError          a recording cannot be used (unreadable, empty, not finite, ...)
-    │   └── LongAudioError  it is longer than the caller allows
-    ├── CorpusError         a corpus, manifest or utterance list does not hold what it should
-    ├── ProtocolError       a split cannot be made, or would not be what it claims
-    ├── ConfigError         a preset or setting is unknown or out of range
-    ├── PackError           a decoded corpus on disk is missing, damaged or out of date
-    ├── TrainingError       training cannot start, go on or be resumed
-    ├── RunError            a run folder is missing, incomplete or unreadable
-    ├── ExportError         a model cannot be written as a graph that gives the same answers
-    ├── OutputError         a result cannot be written, for want of room or rights
-    ├── ScoringError        many recordings cannot be scored at once as asked
-    ├── WorkersError        processes or a cluster cannot be had, or were lost
-    ├── ModelError          a model folder is missing, damaged, or cannot do what is asked
-    ├── TimelineError       what is heard over time cannot be made, or not written as asked
-    └── ServingError        the server cannot start, or refuses a request
+    EmospecError
+    ├── AudioError
+    │   └── LongAudioError
+    ├── CorpusError, PackError, ProtocolError          data
+    ├── ConfigError, TrainingError, RunError           training
+    ├── ExportError, ModelError                        models
+    ├── ScoringError, TimelineError, ServingError      use
+    └── OutputError, WorkersError                      the machine
 
 The command line prints the message and exits with 2.
 """
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CANNOT_WRITE = (*NO_ROOM, errno.EBADF, errno.EIO)  # of a stream, which has no name
+# Errors of writing to a stream, which has no file name.
+_CANNOT_WRITE = (*NO_ROOM, errno.EBADF, errno.EIO)
 
 
 class EmospecError(Exception):
@@ -34,7 +27,7 @@ class EmospecError(Exception):
 
 
 class AudioError(EmospecError):
-    """A recording cannot be used."""
+    """A recording is unreadable, empty, not finite, or cannot be used otherwise."""
 
 
 class LongAudioError(AudioError):
@@ -42,11 +35,11 @@ class LongAudioError(AudioError):
 
 
 class CorpusError(EmospecError):
-    """A corpus, manifest or utterance list does not hold what it should."""
+    """A corpus, manifest or utterance list lacks files, columns or labels, or has wrong ones."""
 
 
 class ProtocolError(EmospecError):
-    """A split cannot be made, or would not be what it claims."""
+    """A split cannot be made, or would leak or mislabel what it claims to hold apart."""
 
 
 class ConfigError(EmospecError):
@@ -70,15 +63,15 @@ class ExportError(EmospecError):
 
 
 class OutputError(EmospecError):
-    """A result cannot be written, for want of room or rights."""
+    """A result cannot be written, for lack of space or permission."""
 
 
 class ScoringError(EmospecError):
-    """Many recordings cannot be scored at once as asked."""
+    """Bulk scoring cannot start or go on as asked."""
 
 
 class WorkersError(EmospecError):
-    """Processes or a cluster cannot be had, or were lost."""
+    """Processes or a cluster are not available, or were lost."""
 
 
 class ModelError(EmospecError):
@@ -86,64 +79,40 @@ class ModelError(EmospecError):
 
 
 class TimelineError(EmospecError):
-    """What is heard over time cannot be made, or not written as asked."""
+    """A timeline cannot be computed, or written as asked."""
 
 
 class ServingError(EmospecError):
-    """The server cannot start, or refuses a request."""
+    """The server cannot start, or does not accept a request."""
 
 
-_NEAR = 0.66  # of difflib's ratio: "cvs" is near "csv", "praat" is not near "srt"
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "praat": ("textgrid",),
-    "eaf": ("elan",),
-    "webvtt": ("vtt",),
-    "subtitles": ("srt", "vtt"),
-    "subrip": ("srt",),
-    "lambda": ("loss.center_weight",),
-    "λ": ("loss.center_weight", "lambda"),
-    "alpha": ("loss.center_rate",),
-    "α": ("loss.center_rate", "alpha"),
-    "lr": ("training.learning_rate",),
-    "max_steps": ("training.steps",),
-    "batch": ("training.batch_size",),
-    "optimizer": ("training.learning_rate",),
-    "type": ("frontend.kind",),
-    "split": ("data.protocol",),
-    "gender": ("sex",),
-    "label": ("emotion",),
-    "class": ("emotion",),
-    "path": ("file",),
-    "filename": ("file",),
-    "lang": ("language",),
-    "actor": ("speaker",),
-    "loso": ("one-speaker-out",),
-    "speakers": ("one-speaker-out",),
-    "kfold": ("groups",),
-    "mel": ("dai2019-mel",),
-    "stft": ("dai2019-stft",),
-    "paper": ("dai2019-mel", "dai2019"),
-    "manifest": ("csv",),
-    "folder": ("folders",),
-    "default": ("base",),
-    "happiness": ("happy",),
-    "anger": ("angry",),
-    "sadness": ("sad",),
-    "fear": ("fearful",),
-    "disgust": ("disgusted",),
-    "surprise": ("surprised",),
+# Of difflib's ratio: "cvs" is near "csv", "praat" is not near "srt".
+_NEAR = 0.66
+# Usual words, and the names that stand for them here; the first one that is known is meant.
+# fmt: off
+_ALIASES = {
+    "praat": "textgrid", "eaf": "elan", "webvtt": "vtt", "subtitles": "srt vtt", "subrip": "srt",
+    "lambda": "loss.center_weight", "λ": "loss.center_weight lambda", "alpha": "loss.center_rate",
+    "α": "loss.center_rate alpha", "lr": "training.learning_rate",
+    "max_steps": "training.steps", "batch": "training.batch_size", "optimizer": "training.learning_rate",
+    "type": "frontend.kind", "split": "data.protocol", "gender": "sex", "label": "emotion",
+    "class": "emotion", "path": "file", "filename": "file", "lang": "language", "actor": "speaker",
+    "loso": "one-speaker-out", "speakers": "one-speaker-out", "kfold": "groups", "mel": "dai2019-mel",
+    "stft": "dai2019-stft", "paper": "dai2019-mel dai2019", "manifest": "csv", "folder": "folders",
+    "default": "base", "happiness": "happy", "anger": "angry", "sadness": "sad", "fear": "fearful",
+    "disgust": "disgusted", "surprise": "surprised",
 }
-"""Usual words for what is called otherwise here; the first one that is known is meant."""
+# fmt: on
 
 
-def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return ", did you mean 'x'?" for an unknown word, or nothing where `closest_word` finds none."""
-    found = closest_word(word, known)
-    return f", did you mean {found!r}?" if found else ""
+def did_you_mean(word: str, names: Sequence[str]) -> str:
+    """Return ", did you mean 'x'?" for an unknown word, or nothing if no name is close."""
+    name = closest_word(word, names)
+    return f", did you mean {name!r}?" if name else ""
 
 
-def closest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
-    """Return the known word that an unknown one is near, or is a usual word for; empty where there is none.
+def closest_word(word: str, names: Sequence[str]) -> str:
+    """Return the name that an unknown word resembles, or is a usual word for; empty if there is none.
 
     Of a setting such as `loss.lambda` the last part counts: all settings of a table begin alike.
 
@@ -154,27 +123,28 @@ def closest_word(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """
     from difflib import SequenceMatcher
 
-    low = word.strip().lower()
-    table, _, tail = low.rpartition(".")
-    usual = [name for name in (*_ALIASES.get(low, ()), *_ALIASES.get(tail, ())) if name in known]
-    tables = {name.rpartition(".")[0] for name in known} - {""}
+    word = word.strip().lower()
+    table, _, key = word.rpartition(".")
+    for alias in (*_ALIASES.get(word, "").split(), *_ALIASES.get(key, "").split()):
+        if alias in names:
+            return alias
+    tables = {name.rpartition(".")[0] for name in names} - {""}
 
     def likeness(name: str) -> float:
-        of, _, last = name.lower().rpartition(".")
-        if table in tables and of != table and last != tail:
+        name_table, _, name_key = name.lower().rpartition(".")
+        if table in tables and name_table != table and name_key != key:
             return 0.0
-        whole = SequenceMatcher(None, low, name.lower()).ratio()
-        return (
-            SequenceMatcher(None, tail, last).ratio() + whole / 10
-        ) / 1.1  # of equal tails, the nearer table's
+        # The whole decides between equal keys of several tables.
+        whole = SequenceMatcher(None, word, name.lower()).ratio()
+        return (SequenceMatcher(None, key, name_key).ratio() + whole / 10) / 1.1
 
-    near = sorted((name for name in known if likeness(name) >= _NEAR), key=likeness, reverse=True)
-    return next(iter([*usual, *near]), "")
+    closest = max(names, key=likeness, default="")
+    return closest if closest and likeness(closest) >= _NEAR else ""
 
 
 @contextmanager
 def exit_on_error(program: str) -> Iterator[None]:
-    """An error of the user's ends the program with one line on standard error, that begins with its name, and code 2."""
+    """Turn an error of the user's into one line on standard error, which begins with the program's name, and exit code 2."""
     try:
         yield
     except EmospecError as error:

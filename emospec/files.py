@@ -1,4 +1,4 @@
-"""Whole files or none: every file is written under a temporary name and renamed; a pipe is written into."""
+"""Whole files or none: every file is written under a temporary name and renamed. Also a folder's lock, and JSON."""
 
 import errno
 import json
@@ -11,106 +11,111 @@ from typing import Any
 
 from emospec.errors import NO_ROOM, EmospecError, OutputError
 
+_NO_RIGHT = "get the right to write there, or name another folder"
+# Advice by the number of the system's error.
+_REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "it is read-only there, so name another folder",
+}
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill or a power cut at any moment, leaves the old one or the new one.
+    """Write a file so that a reader, a kill or a power cut finds the old one or the new one, whole.
+
+    A pipe is written into.
 
     Raises:
         OutputError: there is no room for it, no right to write it, or no such folder.
     """
-    place = Path(os.path.realpath(path))  # a link stays one
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    target = Path(os.path.realpath(path))  # a link stays one
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     with output_errors(path):
-        if path.exists() and not (path.is_file() or path.is_dir()):  # such as /dev/stdout, a pipe
+        # A pipe or a device such as /dev/stdout cannot be replaced.
+        if path.exists() and not (path.is_file() or path.is_dir()):
             path.write_bytes(content)
             return
         try:
             with open(part, "wb") as file:
                 file.write(content)
-            fsync_and_rename(part, place)
+            fsync_and_rename(part, target)
         finally:
-            with suppress(OSError):  # on a file system that has become read-only
+            # The file system may have become read-only.
+            with suppress(OSError):
                 part.unlink(missing_ok=True)
 
 
 def fsync_and_rename(part: Path, path: Path) -> None:
-    """Rename a finished file to its name, once the disk has it: a power cut does not leave an empty one there."""
+    """Rename a finished file once the disk has its content, so that a power cut does not leave an empty one."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
 
 
-_REMEDIES = dict.fromkeys(NO_ROOM, "make room, or name another folder") | {
-    errno.EACCES: "get the right to write there, or name another folder",
-    errno.EPERM: "get the right to write there, or name another folder",
-    errno.EROFS: "it is read-only there, so name another folder",
-}
-"""Advice by the number of the system's error."""
-
-
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """What the system says while `path` is written, as an OutputError that names it."""
+    """Raise the system's errors while `path` is written as an OutputError that names it."""
     try:
         yield
     except OSError as error:
-        to_do = _REMEDIES.get(error.errno or 0, "name another folder")
+        remedy = _REMEDIES.get(error.errno or 0, "name another folder")
         raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: {to_do}"
+            f"{path} cannot be written ({error.strerror or error}). What was finished is kept: {remedy}"
         ) from error
 
 
 @contextmanager
-def folder_lock(folder: Path, otherwise: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a folder, so that no other call, such as cron's last, writes into it meanwhile.
+def folder_lock(folder: Path, error: EmospecError, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Lock a folder against other calls, such as the last one by cron, that would write into it.
 
     Args:
         folder: one that exists.
-        otherwise: raised where another call holds it.
+        error: raised where another call holds the lock.
         wait_seconds: how long to wait for that call.
     """
-    last = time.monotonic() + wait_seconds
-    while (held := _held(folder)) is None:
-        if time.monotonic() >= last:
-            raise otherwise
+    deadline = time.monotonic() + wait_seconds
+    while (descriptor := _lock(folder)) is None:
+        if time.monotonic() >= deadline:
+            raise error
         time.sleep(0.1)
     try:
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
-def _held(folder: Path) -> int | None:
-    """An open folder that is ours alone; None where another call has it, or has just taken it away."""
-    import fcntl  # which Windows has not; a model at work holds nothing
+def _lock(folder: Path) -> int | None:
+    """Return the descriptor of a locked folder; None where another call has it, or has just replaced it."""
+    import fcntl  # Windows has none, and a model in use locks nothing
 
     with suppress(FileNotFoundError), ExitStack() as stack:
-        held = os.open(folder, os.O_RDONLY)
-        stack.callback(os.close, held)
+        descriptor = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        except OSError:  # a file system that knows no locks
+        # Some file systems have no locks.
+        except OSError:
             pass
-        if os.path.samestat(os.fstat(held), os.stat(folder)):
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
             stack.pop_all()
-            return held
+            return descriptor
     return None
 
 
 def write_text(path: Path, content: str) -> None:
-    """`write_bytes` of UTF-8 text."""
+    """Write UTF-8 text as `write_bytes` does."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_bytes` of `to_json`."""
+    """Write JSON as `write_bytes` does."""
     write_text(path, to_json(content))
 
 
 def to_json(content: Any) -> str:
-    """Indented JSON; NaN, which JSON has not, becomes null."""
+    """Return indented JSON. JSON has no NaN: it becomes null."""
     return json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -125,5 +130,5 @@ def _without_nan(value: Any) -> Any:
 
 
 def escape_undecodable(name: str) -> str:
-    """A file's name as a cell of a table can hold it: only what is no UTF-8 is escaped."""
+    """Return a file's name as text for a table, with the bytes that are no UTF-8 escaped."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -9,7 +9,7 @@ SAFE_PATH = "PYTHONSAFEPATH"
 
 @contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable of the environment meanwhile, for libraries that are loaded and processes that are started."""
+    """Set an environment variable for a while: for libraries that are loaded and processes that are started."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -24,8 +24,7 @@ def environment(name: str, value: str) -> Iterator[None]:
 def current_folder_off_path() -> AbstractContextManager[None]:
     """Keep the current folder off `sys.path` of the Python processes that are started meanwhile.
 
-    multiprocessing starts its forkserver and its resource tracker with `python -c`, joblib its workers with
-    `python -m`. Both put the current folder first on the path: a `json.py` that lies there would run. Installed
-    packages and PYTHONPATH are found as ever. The caller's own environment is as before afterwards.
+    multiprocessing and joblib start theirs with `python -c` or `python -m`, which put it first on the path: a
+    `json.py` that lies there would run. Installed packages and PYTHONPATH are found as always.
     """
     return environment(SAFE_PATH, "1")

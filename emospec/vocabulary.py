@@ -1,6 +1,6 @@
 """The one vocabulary of emotions across corpora, and the words of the field that mean the same."""
 
-EMOTIONS: tuple[str, ...] = (
+VOCABULARY: tuple[str, ...] = (
     "neutral", "angry", "happy", "sad", "fearful", "disgusted", "surprised", "calm", "bored", "frustrated", "other",
 )  # fmt: skip
 """The common vocabulary. A reader maps its corpus's words to these and keeps the corpus's word in `label`."""

@@ -60,7 +60,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one recording ended: waveform, result, refused; or exception, crash, hang, not sound, told aside.
+    """How one recording ended: waveform, result, refused; or exception, crash, hang, not sound, printed aside.
 
     `peak_bytes` is the most memory that the child has held so far, 0 of a dead one.
     """
@@ -335,7 +335,7 @@ class _Child:
         if not answer:
             return "crash", f"exit status {self._process.wait()}: {aside[-500:]}"
         # An exception in a callback from C is only printed.
-        return ("told aside", aside[-2000:]) if "Traceback" in aside else (answer[0], answer[1])
+        return ("printed aside", aside[-2000:]) if "Traceback" in aside else (answer[0], answer[1])
 
     def close(self) -> None:
         self._process.kill()
@@ -381,10 +381,10 @@ def _work(target: str, megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (held + megabytes * 2**20,) * 2)
     print(json.dumps(["ready"]), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(_judged(function, json.loads(line))), file=answers, flush=True)
+        print(json.dumps(_outcome_of(function, json.loads(line))), file=answers, flush=True)
 
 
-def _judged(function: Callable[[str], Any], path: str) -> tuple[str, str]:
+def _outcome_of(function: Callable[[str], Any], path: str) -> tuple[str, str]:
     try:
         result = function(path)
         return _described(result)

@@ -1,7 +1,7 @@
-"""The channels of a recording: one taken of several, and whether their mean does them justice.
+"""The channels of a recording: the choice of one, and warnings about their mean.
 
-Two microphones of one room hear the same, somewhat earlier or later, louder or softer: their mean is sound. Two people
-on a channel each (a call) are mixed by it, and channels of opposite polarity cancel.
+Two microphones in one room record the same sound, somewhat shifted and scaled: their mean is good. It mixes two people on
+a channel each (a call), and channels of opposite polarity cancel.
 """
 
 from collections.abc import Iterator
@@ -11,26 +11,24 @@ from numpy.typing import NDArray
 
 from emospec.errors import AudioError
 
-BLOCK_SECONDS = 0.05
-QUIET_DB = -50.0
-"""Of a channel's loudest block, re full scale: what is quieter is no sound to choose."""
-FLOOR_DB = 35.0
-"""Below a channel's loudest block: what is quieter still counts as silence."""
-BOTH_DB = 20.0
-"""The second channel may lie so far below the first: a softer one is lost in the mean beside it."""
-CANCELLED_SHARE = 0.2
-"""Power of the sum over the sum of powers: 2 of two equal channels, 1 of independent ones, 0 of opposite ones.
-
-At 0.2 and below the mean has a tenth of the power of equal channels, and is made of what they do not share.
-"""
-ALIKE = 0.6
-"""Correlation of waveforms, and of levels over time, from which on two channels are of one source."""
-STEADY_DB = 2.0
-"""Deviation of the levels over time below which they tell nothing of their source."""
+_BLOCK_SECONDS = 0.05
+# Level of the loudest block, re full scale, below which there is no sound to choose a channel for.
+_QUIET_DB = -50.0
+# Levels further below a channel's loudest block count as silence.
+_FLOOR_DB = 35.0
+# The second channel may lie so far below the first; a softer one is lost in the mean.
+_BOTH_DB = 20.0
+# Power of the sum over the sum of powers: 2 of two equal channels, 1 of independent ones, 0 of opposite ones. At 0.2
+# the mean has a tenth of the power of equal channels, and consists of what they do not share.
+_CANCELLED_SHARE = 0.2
+# Correlation of waveforms, and of levels over time, from which on two channels are of one source.
+_ALIKE = 0.6
+# Standard deviation of the levels over time below which they say nothing of their source.
+_STEADY_DB = 2.0
 
 
 def check_channel(channel: int | None, channels: int, name: str) -> None:
-    """Refuse a channel (from 1) that a recording does not have; None is the mean of all."""
+    """Raise AudioError if a recording does not have a channel (from 1); None is the mean of all."""
     if channel is None:
         return
     if not isinstance(channel, (int, np.integer)) or isinstance(channel, bool):
@@ -41,7 +39,7 @@ def check_channel(channel: int | None, channels: int, name: str) -> None:
 
 
 class ChannelMeter:
-    """Measures the channels of a recording block by block while it is read."""
+    """A measurement of a recording's channels, block by block while it is read."""
 
     def __init__(self) -> None:
         self._products: list[NDArray[np.floating]] = []
@@ -55,7 +53,7 @@ class ChannelMeter:
 
     def push(self, samples: NDArray[np.float32], sample_rate: int) -> None:
         """Take the next (samples, channels)."""
-        self._size = max(1, round(BLOCK_SECONDS * sample_rate))
+        self._size = max(1, round(_BLOCK_SECONDS * sample_rate))
         if self._rest is not None:
             samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._size * self._size
@@ -64,40 +62,39 @@ class ChannelMeter:
         self._rest = samples[whole:]
 
     def warnings(self, start: float, end: float) -> Iterator[str]:
-        """Say in words what the mean over channels does to a span, in seconds of what was pushed."""
+        """Yield warnings about the mean over channels in a span, in seconds of the samples pushed."""
         if not self._products:
             return
         # (blocks, channels, channels): mean products of each block; powers are on the diagonal.
-        products = np.concatenate(self._products)[
-            int(start / BLOCK_SECONDS) : int(np.ceil(min(end, 1e9) / BLOCK_SECONDS))
-        ]
+        first, last = int(start / _BLOCK_SECONDS), int(np.ceil(min(end, 1e9) / _BLOCK_SECONDS))
+        products = np.concatenate(self._products)[first:last]
         channels = products.shape[1]
         if not len(products) or channels < 2:
             return
         powers = products.diagonal(axis1=1, axis2=2).astype(np.float64)
-        if 10 * np.log10(powers.max() + 1e-12) < QUIET_DB:
+        if 10 * np.log10(powers.max() + 1e-12) < _QUIET_DB:
             return
         choose = f"choose one by --channel (1 to {channels})"
-        if products.sum(dtype=np.float64) <= CANCELLED_SHARE * powers.sum():
+        if products.sum(dtype=np.float64) <= _CANCELLED_SHARE * powers.sum():
             yield f"its channels cancel each other when they are averaged: {choose}"
         elif _are_of_two_sources(products.astype(np.float64), powers):
-            yield f"its channels differ, as of two speakers on a channel each, and are judged mixed: {choose}"
+            yield f"its channels differ, as of two speakers on a channel each, and are mixed in the mean: {choose}"
 
 
 def _are_of_two_sources(products: NDArray[np.float64], powers: NDArray[np.float64]) -> bool:
     """Whether the two loudest channels share neither waveform nor the course of their levels."""
     second, first = np.argsort(powers.sum(axis=0))[-2:]
     total = powers.sum(axis=0)
-    if 10 * np.log10((total[second] + 1e-12) / total[first]) < -BOTH_DB:
+    if 10 * np.log10((total[second] + 1e-12) / total[first]) < -_BOTH_DB:
         return False
     correlation = products[:, first, second].sum() / np.sqrt(total[first] * total[second])
-    return abs(correlation) < ALIKE and _level_correlation(powers[:, [first, second]]) < ALIKE
+    return abs(correlation) < _ALIKE and _level_correlation(powers[:, [first, second]]) < _ALIKE
 
 
 def _level_correlation(powers: NDArray[np.float64]) -> float:
     """Correlation of two channels' levels in dB over time, 0 where one of them is steady."""
     levels = 10 * np.log10(powers + 1e-12)
-    levels = np.maximum(levels, levels.max(axis=0) - FLOOR_DB)
-    if levels.std(axis=0).min() < STEADY_DB:
+    levels = np.maximum(levels, levels.max(axis=0) - _FLOOR_DB)
+    if levels.std(axis=0).min() < _STEADY_DB:
         return 0.0
     return float(np.corrcoef(levels.T)[0, 1])

@@ -1,45 +1,40 @@
-"""Where the samples of a WAV or AIFF lie, by its chunks; headers that count too few are made to count all.
+"""The chunks of a WAV or AIFF: where its samples lie, and headers that count too few, made to count all.
 
 Reads headers, decodes nothing. A header may be older than its samples: a recorder that was killed, a pipe.
 """
 
+import io
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from emospec.audio.splices import spliced
 from emospec.errors import AudioError
 
-MP3_TAG = 0x0055
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 ANOTHER_BEHIND = (
-    "another recording begins where it ends, and would not be heard. Split them, or write them as one"
+    "another recording begins where it ends, and would not be decoded. Split them, or write them as one"
 )
-_EXTENSIBLE_TAG = 0xFFFE
+_MP3_TAG, _EXTENSIBLE_TAG = 0x0055, 0xFFFE
 _RF64_UNKNOWN_BYTES = 2**62
-_MOST_CHUNKS = 1000  # bounds the search in a hostile file
+_MAX_CHUNKS = 1000  # bounds the search in a hostile file
 _READ_BYTES = 2**20
-_MOST_NOTES_BYTES = 2**16
-_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
+_MAX_NOTES_BYTES = 2**16
+_BYTE_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}
 _SAMPLES = (b"data", b"SSND")
 _RECORDINGS = (b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b"OggS")
+# fmt: off
 _NOTES = (
-    b"LIST",
-    b"id3 ",
-    b"ID3 ",
-    b"bext",
-    b"iXML",
-    b"cue ",
-    b"smpl",
-    b"inst",
-    b"fact",
-    b"PEAK",
-    b"DISP",
-    b"afsp",
+    b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"inst", b"fact", b"PEAK", b"DISP", b"afsp",
 )
-_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # tags of MP3, that some programs put behind any recording
-_LEAST_BYTES = 8  # behind the samples: fewer are no chunk, and less sound than anybody hears
+# fmt: on
+# MP3 tags that some programs put behind any recording.
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")
+# Fewer bytes behind the samples are no chunk, and too short to be audible.
+_MIN_BYTES_BEHIND = 8
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class SampleChunk:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether the length is one that writers put who do not know it: near 2^31 or 2^32, or of 64 bits none at all."""
+        """Whether the writer did not know the length: it is near 2^31 or 2^32, or beyond 2^62."""
         return (
             0x7FFF_0000 <= self.declared <= 0x8000_0100
             or 0xFFFF_0000 <= self.declared <= 0xFFFF_FFFF
@@ -73,14 +68,14 @@ class SampleChunk:
 def find_samples(stream: BinaryIO) -> SampleChunk | None:
     """Return the chunk of samples of a WAV or AIFF; None where it is neither, or holds none."""
     stream.seek(0)
-    order = _ORDERS.get(stream.read(4), "")
+    order = _BYTE_ORDERS.get(stream.read(4), "")
     tag = declared = long_size = 0
     for name, place, size in _chunks(stream, order, 12) if order else ():
         if name in _SAMPLES:
             return SampleChunk(order, place, declared if long_size else size, tag, long_size)
         if name == b"fmt ":
             tag = _format_tag(stream.read(min(size, 40)), order)
-        # EBU Tech 3306: of an RF64, this chunk gives the samples' length in its bytes 8 to 16.
+        # EBU Tech 3306: this chunk of an RF64 gives the samples' length in its bytes 8 to 16.
         if name == b"ds64":
             long_size, declared = place + 8, int.from_bytes(stream.read(16)[8:], "little")
     return None
@@ -89,7 +84,7 @@ def find_samples(stream: BinaryIO) -> SampleChunk | None:
 def check_samples(stream: BinaryIO, name: str) -> int:
     """Return the byte where the samples of a WAV or AIFF end, 0 where it is neither; `name` is for errors.
 
-    Where what follows the declared samples is no chunk, the header is older than they are: they go on to the end.
+    Where no chunk follows the declared samples, the header is older than they are: they go on to the end.
 
     Raises:
         AudioError: fewer are there than declared, or more in a second chunk, or another recording follows.
@@ -97,30 +92,32 @@ def check_samples(stream: BinaryIO, name: str) -> int:
     chunk, size = find_samples(stream), stream.seek(0, os.SEEK_END)
     if chunk is None:
         return 0
-    end = chunk.start + chunk.declared
     if chunk.is_unknown:
         return size
+    end = chunk.start + chunk.declared
     if end > size:
         raise AudioError(
             f"{name}: is truncated: {size - chunk.start} of {chunk.declared} bytes of samples are there. Copy it again"
         )
-    # The byte that makes a chunk even is left out by some writers.
+    # Some writers leave out the byte that makes a chunk even.
     for place in sorted({end, min(size, end + chunk.declared % 2)}, reverse=True):
-        if (names := _names_behind(stream, chunk.order, place, size)) is not None:
-            if any(behind in _RECORDINGS for behind in names):
-                raise AudioError(f"{name}: {ANOTHER_BEHIND}")
-            if any(behind in _SAMPLES for behind in names):
-                raise AudioError(
-                    f"{name}: its samples lie in two chunks or more, of which players read the first. Write it to a file again"
-                )
-            return end
-    is_padding = chunk.declared > 0 and _is_zero(stream, end)
-    if is_padding or _starts_with(stream, end, _TAGS):
+        if (names := _names_behind(stream, chunk.order, place, size)) is None:
+            continue
+        if not names.isdisjoint(_RECORDINGS):
+            raise AudioError(f"{name}: {ANOTHER_BEHIND}")
+        if not names.isdisjoint(_SAMPLES):
+            raise AudioError(
+                f"{name}: its samples lie in two chunks or more, of which players read the first. Write it to a file again"
+            )
+        return end
+    stream.seek(end)
+    is_tagged = stream.read(8).startswith(_TAGS)
+    if is_tagged or (chunk.declared > 0 and _is_zero(stream, end)):
         return end
     return _start_of_notes(stream, chunk.order, end, size)
 
 
-def counting_all(stream: BinaryIO, end: int) -> BinaryIO | None:
+def with_full_header(stream: BinaryIO, end: int) -> BinaryIO | None:
     """Return the same WAV or AIFF with a header that counts the samples up to a byte; None where it does already."""
     chunk = find_samples(stream)
     if chunk is None or end == chunk.start + chunk.declared:
@@ -129,23 +126,63 @@ def counting_all(stream: BinaryIO, end: int) -> BinaryIO | None:
     head = bytearray(stream.read(chunk.start))
     if chunk.long_size:
         head[chunk.long_size : chunk.long_size + 8] = struct.pack("<Q", end - chunk.start)
-    # Of more, libsndfile reads to the end. Never of less: it would add a block to GSM.
+    # Given too large a size, libsndfile reads to the end. Given too small a one, it adds a block to GSM.
     size = 0xFFFF_FFFF if chunk.long_size else min(end - chunk.start, 0xFFFF_FFFF)
     head[-4:] = struct.pack(f"{chunk.order}I", size)
-    return spliced(bytes(head), stream, chunk.start, end)
+    return splice(bytes(head), stream, chunk.start, end)
 
 
 def mp3_within(stream: BinaryIO, end: int) -> BinaryIO | None:
     """Return the MP3 that a WAV holds, which ends at a byte; None where it holds another format."""
     chunk = find_samples(stream)
-    if chunk is None or chunk.tag != MP3_TAG:
+    if chunk is None or chunk.tag != _MP3_TAG:
         return None
-    return spliced(b"", stream, chunk.start, end)
+    return splice(b"", stream, chunk.start, end)
+
+
+def splice(head: bytes, stream: BinaryIO | None = None, start: int = 0, end: int = 0) -> BinaryIO:
+    """Return a stream of other first bytes and then a part of a stream, without a copy of it.
+
+    Args:
+        head: the bytes to begin with.
+        stream: what the others are read from, if any; no one else may use it meanwhile.
+        start, end: the part's first byte in the stream, and the byte behind its last.
+    """
+    return io.BufferedReader(_Splice(head, stream, start, end))
+
+
+class _Splice(io.RawIOBase):
+    def __init__(self, head: bytes, stream: BinaryIO | None, start: int, end: int) -> None:
+        self._head, self._stream = head, stream
+        self._shift = start - len(head)
+        self._size = len(head) + end - start
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        # In a damaged header libsndfile seeks before the beginning. BytesIO raises then, which soundfile prints.
+        self._place = max(0, offset + {os.SEEK_CUR: self._place, os.SEEK_END: self._size}.get(whence, 0))
+        return self._place
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")
+        content = self._head[self._place : self._place + len(view)]
+        if not content and self._stream:
+            self._stream.seek(self._shift + self._place)
+            content = self._stream.read(max(0, min(len(view), self._size - self._place)))
+        view[: len(content)] = content
+        self._place += len(content)
+        return len(content)
 
 
 def _chunks(stream: BinaryIO, order: str, place: int) -> Iterator[tuple[bytes, int, int]]:
-    """Each chunk's name, the byte where its content begins, and its length; the stream stands at its content."""
-    for _ in range(_MOST_CHUNKS):
+    """Yield each chunk's name, the byte where its content begins, and its length; the stream stands at its content."""
+    for _ in range(_MAX_CHUNKS):
         stream.seek(place)
         head = stream.read(8)
         if len(head) < 8:
@@ -156,18 +193,19 @@ def _chunks(stream: BinaryIO, order: str, place: int) -> Iterator[tuple[bytes, i
 
 
 def _names_behind(stream: BinaryIO, order: str, place: int, size: int) -> set[bytes] | None:
-    """The names of the chunks from a byte to the end; None where what stands there is something else."""
-    if size - place < _LEAST_BYTES:
+    """Return the names of the chunks from a byte to the end; None where something else stands there."""
+    if size - place < _MIN_BYTES_BEHIND:
         return set()
     names: set[bytes] = set()
     for name, start, length in _chunks(stream, order, place):
         if name in _RECORDINGS:
             return names | {name}
-        if name in _NOTES:  # even where it is cut
+        # A chunk of notes counts even where it is cut.
+        if name in _NOTES:
             names.add(name)
             continue
         if not (name.isascii() and name.decode("ascii").isprintable()) or start + length > size + 1:
-            # Padding may follow a chunk; a first one that is none makes all of it something else.
+            # Padding may follow a chunk. Where the first is no chunk, none of it is.
             return names or None
         if length or name not in _SAMPLES:
             names.add(name)
@@ -176,7 +214,7 @@ def _names_behind(stream: BinaryIO, order: str, place: int, size: int) -> set[by
 
 def _start_of_notes(stream: BinaryIO, order: str, place: int, size: int) -> int:
     """Return the byte where chunks of notes begin that end a recording, else its size; none lies before `place`."""
-    first = max(place, size - _MOST_NOTES_BYTES)
+    first = max(place, size - _MAX_NOTES_BYTES)
     stream.seek(first)
     tail = stream.read()
     at = tail.find(b"LIST")
@@ -188,7 +226,7 @@ def _start_of_notes(stream: BinaryIO, order: str, place: int, size: int) -> int:
 
 
 def _format_tag(content: bytes, order: str) -> int:
-    """The format tag in a `fmt ` chunk: of the extensible kind it is how the sub-format begins."""
+    """Return the format tag in a `fmt ` chunk: of the extensible kind it is how the sub-format begins."""
     if len(content) < 2:
         return 0
     (tag,) = struct.unpack(f"{order}H", content[:2])
@@ -200,9 +238,4 @@ def _format_tag(content: bytes, order: str) -> int:
 def _is_zero(stream: BinaryIO, place: int) -> bool:
     """Whether nothing but zeros follows a byte."""
     stream.seek(place)
-    return not any(any(piece) for piece in iter(lambda: stream.read(_READ_BYTES), b""))
-
-
-def _starts_with(stream: BinaryIO, place: int, words: tuple[bytes, ...]) -> bool:
-    stream.seek(place)
-    return stream.read(8).startswith(words)
+    return not any(any(block) for block in iter(lambda: stream.read(_READ_BYTES), b""))

@@ -1,6 +1,6 @@
-"""Recordings of any kind, decoded by the program ffmpeg, which reads the one file that it is given.
+"""Recordings of any kind, decoded by the program ffmpeg, which may read only the file that it is given.
 
-Knows nothing of what is read without it. The samples come through a pipe: nothing is written to disk.
+The samples come through a pipe: nothing is written to disk.
 """
 
 import io
@@ -9,8 +9,9 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -18,23 +19,24 @@ from numpy.typing import NDArray
 
 from emospec.errors import AudioError, LongAudioError
 
-PROGRAM = "ffmpeg"
-_LONGEST_SECONDS = 1e6  # some eleven days: no recording, but a file that makes ffmpeg go on for ever
+# Eleven days: no recording, but a file that makes ffmpeg go on for ever.
+_LONGEST_SECONDS = 1e6
 # Demuxers of one file each. Playlists and the like (hls, concat, dash, sdp) would open others.
 _FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,live_flv,loas,"
     "matroska,webm,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,ogg,rm,shn,sox,tak,tta,voc,w64,wav,wv,xwma"
 )
-_HELD_BYTES = 64 * 2**20  # of samples; a longer recording is decoded twice, to be counted and to be read
+# Samples kept in memory; a longer recording is decoded twice, to be counted and to be read.
+_HELD_BYTES = 64 * 2**20
 _READ_BYTES = 2**20
 _SAMPLE_BYTES = 4  # float32
 _HEADER = struct.Struct("<HHI")  # format tag, channels, Hz
-_MOST_ERROR_SIGNS = 200
+_MAX_ERROR_LENGTH = 200
 
 
 def check_ffmpeg() -> None:
-    """Refuse to go on where there is no ffmpeg on the PATH."""
-    if shutil.which(PROGRAM) is None:
+    """Raise AudioError if there is no ffmpeg on the PATH."""
+    if shutil.which("ffmpeg") is None:
         raise AudioError(
             "ffmpeg is not on the PATH. Install it, or convert recordings elsewhere to WAV or FLAC and leave out --ffmpeg"
         )
@@ -47,26 +49,26 @@ class FfmpegFile:
         samplerate: Hz.
         channels: of the stream.
         frames: samples of each channel; counted by decoding.
-        format, subtype: as of `soundfile.SoundFile`, whose part it plays.
+        format, subtype: as of `soundfile.SoundFile`, in whose place it is read.
     """
 
     format, subtype = "FFMPEG", "FLOAT"
 
     def __init__(self, source: IO[bytes], name: str, longest_seconds: float) -> None:
         self._source, self._name = source, name
-        with self._decoding() as (samples, ended):
+        with self._decoding() as (samples, check_end):
             frame_bytes = self.channels * _SAMPLE_BYTES
-            most = min(longest_seconds, _LONGEST_SECONDS) * self.samplerate * frame_bytes
+            longest_seconds = min(longest_seconds, _LONGEST_SECONDS)
             held, size = io.BytesIO(), 0
-            while piece := samples.read(_READ_BYTES):
-                size += len(piece)
-                if size > most:
+            while block := samples.read(_READ_BYTES):
+                size += len(block)
+                if size > longest_seconds * self.samplerate * frame_bytes:
                     raise LongAudioError(
-                        f"{name}: is longer than the {min(longest_seconds, _LONGEST_SECONDS):g} s that are allowed. Cut it into shorter ones"
+                        f"{name}: is longer than the {longest_seconds:g} s that are allowed. Cut it into shorter ones"
                     )
                 if size <= _HELD_BYTES:
-                    held.write(piece)
-            ended()
+                    held.write(block)
+            check_end()
         self.frames = size // frame_bytes
         if not self.frames:
             raise AudioError(f"{name}: holds no samples (zero length)")
@@ -77,11 +79,11 @@ class FfmpegFile:
             self._samples, _ = self._stack.enter_context(self._decoding())
 
     def close(self) -> None:
-        """End ffmpeg, where it is still decoding."""
+        """Stop ffmpeg if it is still decoding."""
         self._stack.close()
 
     def seekable(self) -> bool:
-        """No: it is read from its beginning."""
+        """Return False: it is read from its beginning."""
         return False
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
@@ -91,8 +93,8 @@ class FfmpegFile:
         return np.frombuffer(content, np.float32, whole).reshape(-1, self.channels)
 
     @contextmanager
-    def _decoding(self) -> Iterator[tuple[IO[bytes], "_Ended"]]:
-        """The samples as they are decoded, and what to call at their end; ffmpeg is ended with the block."""
+    def _decoding(self) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
+        """Yield a stream of the samples, and a function that raises ffmpeg's errors at its end; then stop ffmpeg."""
         with _in_memory() as errors:
             process = subprocess.Popen(
                 _command(self._source.fileno()),
@@ -102,19 +104,19 @@ class FfmpegFile:
                 pass_fds=[self._source.fileno()],
             )
             samples: IO[bytes] = process.stdout  # type: ignore[assignment]  # it is a pipe
-            ended = _Ended(process, errors, self._name)
+            check_end = partial(_check_end, process, errors, self._name)
             try:
-                self._read_header(samples, ended)
-                yield samples, ended
+                self._read_header(samples, check_end)
+                yield samples, check_end
             finally:
                 process.kill()
                 samples.close()
                 process.wait()
 
-    def _read_header(self, samples: IO[bytes], ended: "_Ended") -> None:
+    def _read_header(self, samples: IO[bytes], check_end: Callable[[], None]) -> None:
         """Read a WAV's header up to its samples."""
         if len(_read_exactly(samples, 12)) < 12:
-            ended()
+            check_end()
             raise AudioError(f"{self._name}: ffmpeg finds no sound in it")
         while len(head := _read_exactly(samples, 8)) == 8 and head[:4] != b"data":
             content = _read_exactly(samples, int.from_bytes(head[4:], "little"))
@@ -122,36 +124,32 @@ class FfmpegFile:
                 _, self.channels, self.samplerate = _HEADER.unpack(content[: _HEADER.size])
 
 
-class _Ended:
-    """Raises what ffmpeg complained of, once its samples have ended: it goes on where a recording is damaged."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", errors: IO[bytes], name: str) -> None:
-        self._process, self._errors, self._name = process, errors, name
-
-    def __call__(self) -> None:
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read(2**16).decode("utf-8", "replace").splitlines()
-        said = " ".join("".join(filter(str.isprintable, lines[0])).split()) if lines else ""
-        # Its own name for what it reads, and the part of it that speaks.
-        said = (
-            said.split("/dev/fd/")[-1].split(": ", 1)[-1] if "/dev/fd/" in said else said.split("] ", 1)[-1]
+def _check_end(process: "subprocess.Popen[bytes]", errors: IO[bytes], name: str) -> None:
+    """Raise AudioError if ffmpeg complained: it goes on where a recording is damaged."""
+    code = process.wait()
+    errors.seek(0)
+    lines = errors.read(2**16).decode("utf-8", "replace").splitlines()
+    message = " ".join("".join(filter(str.isprintable, lines[0])).split()) if lines else ""
+    # Drop ffmpeg's name for the file, or for the part of it that complains.
+    if "/dev/fd/" in message:
+        message = message.split("/dev/fd/")[-1].split(": ", 1)[-1]
+    else:
+        message = message.split("] ", 1)[-1]
+    if code or message:
+        reason = message[:_MAX_ERROR_LENGTH].rstrip(". ") or f"exit code {code}"
+        raise AudioError(
+            f"{name}: cannot be decoded by ffmpeg ({reason}). It is truncated, damaged or holds no sound"
         )
-        if code or said:
-            reason = said[:_MOST_ERROR_SIGNS].rstrip(". ") or f"exit code {code}"
-            raise AudioError(
-                f"{self._name}: cannot be decoded by ffmpeg ({reason}). It is truncated, damaged or holds no sound"
-            )
 
 
 @contextmanager
 def decoded_by_ffmpeg(stream: BinaryIO, name: str, longest_seconds: float) -> Iterator[FfmpegFile]:
-    """A recording that ffmpeg decodes, while it is open.
+    """Open a recording that ffmpeg decodes.
 
     Args:
         stream: its bytes, a file or in memory.
         name: of the recording, in errors.
-        longest_seconds: a longer one is refused, and not decoded any further.
+        longest_seconds: decoding stops with an error beyond it.
 
     Raises:
         AudioError: there is no ffmpeg, or it finds no sound, or complains of damage.
@@ -161,7 +159,7 @@ def decoded_by_ffmpeg(stream: BinaryIO, name: str, longest_seconds: float) -> It
     with ExitStack() as stack:
         source: IO[bytes] = stream
         if isinstance(stream, io.BytesIO):
-            # ffmpeg needs to go back and forth in some kinds, which a pipe cannot.
+            # ffmpeg must seek in some kinds, which a pipe cannot.
             source = stack.enter_context(_in_memory())
             source.write(stream.getbuffer())
             source.flush()
@@ -172,21 +170,15 @@ def decoded_by_ffmpeg(stream: BinaryIO, name: str, longest_seconds: float) -> It
 
 def _command(descriptor: int) -> list[str]:
     """Return the command: from a descriptor to a WAV of 32-bit floats on standard output."""
-    reading = [
-        "-protocol_whitelist",
-        "file",
-        "-format_whitelist",
-        _FORMATS,
-        "-i",
-        f"file:/dev/fd/{descriptor}",
-    ]
+    source = f"file:/dev/fd/{descriptor}"
+    reading = ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", source]
     writing = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "pcm_f32le", "-bitexact"]
     quiet = ["-nostdin", "-hide_banner", "-v", "error", "-threads", "1"]
-    return [PROGRAM, *quiet, *reading, *writing, "-f", "wav", "pipe:1"]
+    return ["ffmpeg", *quiet, *reading, *writing, "-f", "wav", "pipe:1"]
 
 
 def _in_memory() -> IO[bytes]:
-    """A file with a descriptor and without a name; in memory, where the system can."""
+    """Return a file with a descriptor and without a name; in memory, where the system can."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("emospec"), "w+b")
     return tempfile.TemporaryFile()
@@ -194,8 +186,7 @@ def _in_memory() -> IO[bytes]:
 
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:
     """Return so many bytes, fewer at the end."""
-    pieces = []
-    while size and (piece := stream.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+    content = bytearray()
+    while len(content) < size and (block := stream.read(size - len(content))):
+        content += block
+    return bytes(content)

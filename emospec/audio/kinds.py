@@ -1,4 +1,4 @@
-"""The kind of a file, by its first bytes and its suffix: a recording that is read here, another one, or none.
+"""The kind of a file, by its first bytes and its suffix: a supported recording, an unsupported one, or none.
 
 Opens nothing, decodes nothing.
 """
@@ -6,22 +6,9 @@ Opens nothing, decodes nothing.
 from dataclasses import dataclass
 from pathlib import PurePath
 
-SUFFIXES = (
-    ".wav",
-    ".flac",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".wave",
-    ".bwf",
-    ".rf64",
-)
-"""By which a folder's recordings are found; a file that is named goes by its content."""
 # fmt: off
+SUFFIXES = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus", ".wave", ".bwf", ".rf64")
+"""Suffixes by which a folder's recordings are found; a file that is named goes by its content."""
 OTHER_SUFFIXES = (
     ".m4a", ".m4b", ".m4r", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".webm", ".weba", ".mka", ".mkv",
     ".wma", ".wmv", ".asf", ".aac", ".adts", ".amr", ".awb", ".caf", ".au", ".snd", ".w64", ".ac3", ".eac3",
@@ -29,15 +16,15 @@ OTHER_SUFFIXES = (
     ".spx", ".ra", ".rm", ".ape", ".wv", ".tta", ".mpc", ".voc", ".sph", ".nist", ".gsm", ".dsf", ".dff", ".alac",
 )
 # fmt: on
-"""Of recordings that are not read here, but by ffmpeg."""
+"""Suffixes of recordings that only ffmpeg reads."""
 
 HEAD_BYTES = 4096
-"""The number of first bytes that `unsupported_kind` needs."""
+"""First bytes that `unsupported_kind` needs."""
 
 
 @dataclass(frozen=True)
 class UnsupportedKind:
-    """A kind of file that is not read here.
+    """A kind of file that is not read without ffmpeg.
 
     Attributes:
         name: in words that follow "is".
@@ -55,54 +42,29 @@ LFS_POINTER = UnsupportedKind(
     has_sound=False,
     advice="Install git-lfs and call `git lfs pull` in its folder",
 )
-_AAC, _MP2 = (
-    UnsupportedKind("an AAC (ADTS) recording"),
-    UnsupportedKind("an MPEG layer I or II (mp2) recording"),
-)
-_MATROSKA, _WEBM = UnsupportedKind("a Matroska (mka, mkv) file"), UnsupportedKind("a WebM file")
-_MPEG_4, _QUICKTIME, _3GPP = (
-    UnsupportedKind("an MPEG-4 (m4a, mp4) file"),
-    UnsupportedKind("a QuickTime (mov) file"),
-    UnsupportedKind("a 3GPP (3gp) file"),
-)
+# First bytes, and the kind of file that begins with them.
 # fmt: off
-_MARKS: tuple[tuple[bytes, UnsupportedKind], ...] = (
-    (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
-    (b"0&\xb2u\x8ef\xcf\x11", UnsupportedKind("a Windows Media (wma, wmv) file")),
-    (b"#!AMR", UnsupportedKind("an AMR recording")),
-    (b"caff", UnsupportedKind("a Core Audio (caf) recording")),
-    (b".snd", UnsupportedKind("a Sun AU recording")),
-    (b"dns.", UnsupportedKind("a Sun AU recording")),
-    (b"riff\x2e\x91\xcf\x11", UnsupportedKind("a Sony Wave64 (w64) recording")),
-    (b"\x0bw", UnsupportedKind("an AC-3 recording")),
-    (b"\x7f\xfe\x80\x01", UnsupportedKind("a DTS recording")),
-    (b"ADIF", UnsupportedKind("an AAC (ADIF) recording")),
-    (b"wvpk", UnsupportedKind("a WavPack recording")),
-    (b"MAC ", UnsupportedKind("a Monkey's Audio (ape) recording")),
-    (b"TTA1", UnsupportedKind("a True Audio (tta) recording")),
-    (b"MPCK", UnsupportedKind("a Musepack recording")),
-    (b"MP+", UnsupportedKind("a Musepack recording")),
-    (b"ajkg", UnsupportedKind("a Shorten recording")),
-    (b"DSD ", UnsupportedKind("a DSD (dsf) recording")),
-    (b"FRM8", UnsupportedKind("a DSD (dff) recording")),
-    (b"NIST_1A", UnsupportedKind("a NIST SPHERE recording")),
-    (b"Creative Voice File", UnsupportedKind("a Creative Voice (voc) recording")),
-    (b"FLV\x01", UnsupportedKind("a Flash Video (flv) file")),
-    (b"\0\0\x01\xba", UnsupportedKind("an MPEG program stream (mpg)")),
-    (b".RMF", UnsupportedKind("a RealMedia file")),
-    (b".ra\xfd", UnsupportedKind("a RealAudio recording")),
-    (b"#!SILK", UnsupportedKind("a SILK recording")),
-    (b"\x02#!SILK", UnsupportedKind("a SILK recording")),
-    (b"MThd", UnsupportedKind("a MIDI file: notes, not sound", has_sound=False)),
-    (b"PK\x03\x04", UnsupportedKind("a zip archive", has_sound=False, advice="Unpack it")),
-    (b"\x1f\x8b", UnsupportedKind("a gzip archive", has_sound=False, advice="Unpack it")),
-    (b"7z\xbc\xaf\x27\x1c", UnsupportedKind("a 7z archive", has_sound=False, advice="Unpack it")),
-    (b"Rar!", UnsupportedKind("a rar archive", has_sound=False, advice="Unpack it")),
-    (b"%PDF", UnsupportedKind("a PDF document", has_sound=False)),
-    (b"\x89PNG", UnsupportedKind("a PNG picture", has_sound=False)),
-    (b"\xff\xd8\xff", UnsupportedKind("a JPEG picture", has_sound=False)),
-    (b"GIF8", UnsupportedKind("a GIF picture", has_sound=False)),
-)
+_SOUND_MARKS = {
+    b"0&\xb2u\x8ef\xcf\x11": "a Windows Media (wma, wmv) file", b"#!AMR": "an AMR recording",
+    b"caff": "a Core Audio (caf) recording", b".snd": "a Sun AU recording", b"dns.": "a Sun AU recording",
+    b"riff.\x91\xcf\x11": "a Sony Wave64 (w64) recording", b"\x0bw": "an AC-3 recording",
+    b"\x7f\xfe\x80\x01": "a DTS recording", b"ADIF": "an AAC (ADIF) recording",
+    b"wvpk": "a WavPack recording", b"MAC ": "a Monkey's Audio (ape) recording",
+    b"TTA1": "a True Audio (tta) recording", b"MPCK": "a Musepack recording", b"MP+": "a Musepack recording",
+    b"ajkg": "a Shorten recording", b"DSD ": "a DSD (dsf) recording", b"FRM8": "a DSD (dff) recording",
+    b"NIST_1A": "a NIST SPHERE recording", b"Creative Voice File": "a Creative Voice (voc) recording",
+    b"FLV\x01": "a Flash Video (flv) file", b"\x00\x00\x01\xba": "an MPEG program stream (mpg)",
+    b".RMF": "a RealMedia file", b".ra\xfd": "a RealAudio recording", b"#!SILK": "a SILK recording",
+    b"\x02#!SILK": "a SILK recording",
+}
+_ARCHIVE_MARKS = {
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf'\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+}
+_OTHER_MARKS = {
+    b"MThd": "a MIDI file: notes, not sound", b"%PDF": "a PDF document", b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
+}
 _WAV_CODECS = {
     0x0045: "G.726", 0x0050: "MPEG layer I or II", 0x00FF: "AAC", 0x0160: "Windows Media", 0x0161: "Windows Media",
     0x0162: "Windows Media", 0x028F: "G.722", 0x1600: "AAC", 0x1610: "AAC", 0x2000: "AC-3", 0x2001: "DTS", 0x566F: "Vorbis",
@@ -110,15 +72,22 @@ _WAV_CODECS = {
     0x704F: "Opus", 0xA109: "Speex", 0xF1AC: "FLAC", 0x0022: "TrueSpeech", 0x0042: "G.723.1", 0x0083: "G.729",
     0x0020: "Yamaha ADPCM", 0x0200: "Creative ADPCM", 0x0064: "G.726", 0x0270: "ATRAC3",
 }
-_WAV_TAGS = frozenset((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE))  # that libsndfile reads, or names
+# Format tags that libsndfile reads, or names in its error.
+_WAV_TAGS = frozenset((0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE))
 _OGG_CODECS = ((b"Speex   ", "Speex"), (b"\x80theora", "Theora (video)"), (b"\x7fFLAC", "FLAC"), (b"BBCD", "Dirac (video)"))
 # fmt: on
+_MARKS = (
+    {b"version https://git-lfs.github.com/spec/": LFS_POINTER}
+    | {mark: UnsupportedKind(name) for mark, name in _SOUND_MARKS.items()}
+    | {mark: UnsupportedKind(name, False, "Unpack it") for mark, name in _ARCHIVE_MARKS.items()}
+    | {mark: UnsupportedKind(name, has_sound=False) for mark, name in _OTHER_MARKS.items()}
+)
 _RIFF = (b"RIFF", b"RIFX", b"RF64")
 _QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"pnot", b"skip")
 
 
 def unsupported_kind(head: bytes) -> UnsupportedKind | None:
-    r"""Return what a file is, by its first 4096 bytes or fewer; None where it is read here, or nobody knows.
+    r"""Return the kind of a file by its first 4096 bytes or fewer; None where it is supported or unknown.
 
     Example:
         >>> unsupported_kind(b"#!AMR\n").name
@@ -126,24 +95,29 @@ def unsupported_kind(head: bytes) -> UnsupportedKind | None:
         >>> unsupported_kind(b"RIFF....WAVEfmt ") is None
         True
     """
-    if head[:3] == b"ID3" and len(head) >= 10:
-        size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    if size := id3_bytes(head):
         return unsupported_kind(head[size:]) if size < len(head) else None
-    for mark, kind in _MARKS:
+    for mark, kind in _MARKS.items():
         if head.startswith(mark):
             return kind
     if head[4:8] == b"ftyp" or head[4:8] in _QUICKTIME_ATOMS:
-        return _mpeg_4(head)
+        brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
+        if brand == b"qt  ":
+            return UnsupportedKind("a QuickTime (mov) file")
+        is_3gp = brand.startswith((b"3g", b"3G"))
+        return UnsupportedKind("a 3GPP (3gp) file" if is_3gp else "an MPEG-4 (m4a, mp4) file")
     if head[:4] == b"\x1aE\xdf\xa3":
-        return _WEBM if b"webm" in head[:64] else _MATROSKA
+        return UnsupportedKind("a WebM file" if b"webm" in head[:64] else "a Matroska (mka, mkv) file")
     if head[:4] in _RIFF:
         return _riff(head)
     if head[:4] == b"OggS":
-        return next(
-            (UnsupportedKind(f"an Ogg of {name}") for mark, name in _OGG_CODECS if mark in head[:200]), None
-        )
+        codec = next((name for mark, name in _OGG_CODECS if mark in head[:200]), "")
+        return UnsupportedKind(f"an Ogg of {codec}") if codec else None
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF0 == 0xF0 and head[1] & 0x06 != 0x02:
-        return _AAC if head[1] & 0x06 == 0 else _MP2
+        is_aac = head[1] & 0x06 == 0
+        return UnsupportedKind(
+            "an AAC (ADTS) recording" if is_aac else "an MPEG layer I or II (mp2) recording"
+        )
     if len(head) > 188 and head[0] == head[188] == 0x47:
         return UnsupportedKind("an MPEG transport stream (ts)")
     return _text(head)
@@ -155,6 +129,13 @@ def is_supported(head: bytes) -> bool:
         return False
     is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
     return is_mpeg or head[:4] in (*_RIFF, b"FORM", b"fLaC", b"OggS") or head[:3] == b"ID3"
+
+
+def id3_bytes(head: bytes) -> int:
+    """Return the length of the ID3v2 tag that begins with these bytes, ten or more; 0 where none does."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def without_suffix(name: str | PurePath) -> str:
@@ -174,13 +155,8 @@ def stem_of(name: str | PurePath) -> str:
     return PurePath(without_suffix(name)).name
 
 
-def _mpeg_4(head: bytes) -> UnsupportedKind:
-    brand = head[8:12] if head[4:8] == b"ftyp" else b"qt  "
-    return _QUICKTIME if brand == b"qt  " else _3GPP if brand.startswith((b"3g", b"3G")) else _MPEG_4
-
-
 def _riff(head: bytes) -> UnsupportedKind | None:
-    """Return what a RIFF holds that is no WAV, or a WAV of a format that is not read here."""
+    """Return the kind of a RIFF that is no WAV, or a WAV of a format that libsndfile does not read."""
     form = head[8:12]
     if form == b"AVI ":
         return UnsupportedKind("an AVI file")
@@ -196,7 +172,7 @@ def _riff(head: bytes) -> UnsupportedKind | None:
 
 
 def _text(head: bytes) -> UnsupportedKind | None:
-    """Return the kind of a file whose first bytes are printed words; None where they are not."""
+    """Return the kind of a file whose first bytes are printable text; None where they are not."""
     start = head[:256]
     if start.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         return UnsupportedKind("a web page (HTML)", has_sound=False)

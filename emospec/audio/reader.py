@@ -1,7 +1,7 @@
-"""A recording -> mono float32 waveform at 16 kHz, whole or in blocks, or one named error.
+"""A recording -> mono float32 waveform at 16 kHz, whole or in blocks, or one error that names it.
 
-Knows nothing of labels or models. WAV, FLAC, AIFF, MP3, Ogg Vorbis and Opus through libsndfile,
-which goes by content, not by suffix; where it is asked for, any other kind through ffmpeg.
+WAV, FLAC, AIFF, MP3, Ogg Vorbis and Opus are read by libsndfile, which goes by content, not by suffix; any other
+kind by ffmpeg, where the caller allows it. Knows no label and no model.
 """
 
 import io
@@ -16,42 +16,30 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.audio import chunks, containers, mp3
+from emospec.audio import chunks, containers
 from emospec.audio.channels import ChannelMeter, check_channel
 from emospec.audio.discovery import find_files, find_recordings, printable
 from emospec.audio.ffmpeg import FfmpegFile, decoded_by_ffmpeg
 from emospec.audio.kinds import HEAD_BYTES, SUFFIXES, UnsupportedKind, is_supported, unsupported_kind
-from emospec.audio.splices import spliced
 from emospec.audio.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
 from emospec.errors import AudioError, ConfigError, LongAudioError
 
-__all__ = [
-    "SUFFIXES",
-    "Source",
-    "decode",
-    "find_files",
-    "find_recordings",
-    "printable",
-    "read_audio",
-    "read_blocks",
-    "read_part",
-]
-
-# libsndfile opens more, without a word where one of them is truncated.
-_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
-_READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
-# Where libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
-_NO_SEEK = ("MP3", "OGG")
-_UNKNOWN_FRAMES = 2**62  # of a FLAC that does not say, libsndfile says 2^63 - 1
-_SEGMENT_TOLERANCE_SECONDS = 0.1
-
+__all__ = ["SUFFIXES", "Source", "decode", "find_files", "find_recordings", "printable", "read_audio", "read_blocks", "read_part"]  # fmt: skip
 
 _ALLOWED = "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
+# libsndfile opens more formats, but does not complain where one of those is truncated.
+_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF", "MP3", "OGG")
+_READ_SAMPLES = 2**20  # of all channels, in one read: 4 MiB
+# Formats that libsndfile decodes otherwise after a seek: a fraction of a frame off, or wrong near the end (Vorbis).
+_NO_SEEK = ("MP3", "OGG")
+# Of a FLAC that does not say, libsndfile says 2^63 - 1.
+_UNKNOWN_FRAMES = 2**62
+_SEGMENT_TOLERANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a recording was before it was decoded.
+    """The sample format of a recording before it was decoded.
 
     Attributes:
         sample_rate: Hz.
@@ -81,18 +69,18 @@ def read_audio(
 
     Args:
         recording: a file, or its bytes.
-        start: where the stretch to read begins, in seconds.
-        end: where it ends, in seconds; None means the recording's end.
-        channel: take this one, from 1; None takes the mean over all.
-        ffmpeg: decode what is not read here by the program ffmpeg.
+        start: where the segment to read begins, in seconds.
+        end: where it ends, in seconds; None is the recording's end.
+        channel: the one to take, from 1; None takes the mean over all.
+        ffmpeg: decode other kinds by the program ffmpeg.
 
     Returns:
         (samples,) nominally in [-1, 1]: one channel or the mean, then resampled.
 
     Raises:
-        AudioError: it is missing, empty, truncated, not audio, holds NaN or infinite samples, or
-            its rate (1 to 384 kHz), channels (1 to 64), the channel or the stretch asked for are out of range, or
-            memory does not hold it, or ffmpeg is asked for and cannot be found or cannot decode it.
+        AudioError: it is missing, empty, truncated, not audio, or holds NaN or infinite samples; its rate
+            (1 to 384 kHz), its channels (1 to 64), the channel or the segment are out of range; memory does not
+            hold it; or ffmpeg is needed, and is not there or cannot decode it.
 
     Example:
         >>> file = io.BytesIO()
@@ -111,28 +99,10 @@ def decode(
     channel: int | None = None,
     ffmpeg: bool = False,
 ) -> tuple[Waveform, Source]:
-    """As `read_audio`, and what the recording was before."""
-    with _opened(recording, channel=channel, ffmpeg=ffmpeg) as (file, name):
-        waveform = _decoded(file, name, *_stretch(file, name, start, end), channel)
-        return waveform, Source(file.samplerate, file.channels, file.subtype)
-
-
-def _decoded(
-    file: soundfile.SoundFile,
-    name: str,
-    first: int,
-    count: int,
-    channel: int | None,
-    meter: ChannelMeter | None = None,
-) -> Waveform:
-    """A stretch of frames, whole, at 16 kHz."""
-    try:
-        return np.concatenate(list(_waveforms(file, name, first, count, channel, meter)))
-    except MemoryError as error:
-        seconds = count / file.samplerate
-        raise AudioError(
-            f"{name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
-        ) from error
+    """Return what `read_audio` does, and the recording's sample format."""
+    with _opened(recording, channel=channel, ffmpeg=ffmpeg) as opened:
+        waveform = opened.waveform(*opened.frame_range(start, end))
+        return waveform, Source(opened.file.samplerate, opened.file.channels, opened.file.subtype)
 
 
 def read_part(
@@ -144,13 +114,13 @@ def read_part(
     ffmpeg: bool = False,
     meter: ChannelMeter | None = None,
 ) -> tuple[Waveform, float, float]:
-    """Read what is chosen of a recording when its length is known, opening it once.
+    """Read the part of a recording that is chosen once its length is known, opening it once.
 
     Args:
         recording: a file, or its bytes.
-        choose: is given how many samples at 16 kHz the header declares, and says the first and the last
-            (excluded) to read.
-        longest_seconds: what the header may declare.
+        choose: takes the number of samples at 16 kHz that the header declares; returns the first one to read, and
+            the one behind the last.
+        longest_seconds: the most that the header may declare.
         channel, ffmpeg: as of `read_audio`.
         meter: measures the channels of what is read.
 
@@ -161,14 +131,14 @@ def read_part(
         AudioError: as `read_audio`.
         LongAudioError: the header declares more than `longest_seconds`; nothing was decoded.
     """
-    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as (file, name):
-        samples = int(file.frames * SAMPLE_RATE / file.samplerate)
+    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg, meter=meter) as opened:
+        samples = int(opened.file.frames * SAMPLE_RATE / opened.file.samplerate)
         start, end = choose(samples)
         if (start, end) == (0, samples):
-            waveform = _decoded(file, name, 0, file.frames, channel, meter)
+            waveform = opened.waveform(0, opened.file.frames)
             return waveform, len(waveform) / SAMPLE_RATE, 0.0
-        stretch = _stretch(file, name, start / SAMPLE_RATE, end / SAMPLE_RATE)
-        return _decoded(file, name, *stretch, channel, meter), samples / SAMPLE_RATE, start / SAMPLE_RATE
+        waveform = opened.waveform(*opened.frame_range(start / SAMPLE_RATE, end / SAMPLE_RATE))
+        return waveform, samples / SAMPLE_RATE, start / SAMPLE_RATE
 
 
 def read_blocks(
@@ -187,16 +157,15 @@ def read_blocks(
     Args:
         recording: a file, or its bytes.
         block_seconds: the length of a block, at least one sample at 16 kHz (1/16000 s).
-        longest_seconds: what the header may declare.
+        longest_seconds: the most that the header may declare.
         channel, ffmpeg: as of `read_audio`.
 
     Returns:
         The blocks in turn, each (round(16000 * block_seconds),), the last one shorter.
 
     Raises:
-        AudioError: as `read_audio`. What the header tells is raised by the call itself; where the
-            samples end early, cannot be decoded or are NaN or infinite, when they are reached, or up to
-            2^20 samples (of all channels) before.
+        AudioError: as `read_audio`. The call itself raises what the header shows. Samples that end early, cannot be
+            decoded, are NaN or infinite raise when they are reached, or up to 2^20 samples (of all channels) before.
         LongAudioError: the header declares more than `longest_seconds`; the call itself raises it.
         ConfigError: `block_seconds` is out of range.
 
@@ -217,8 +186,8 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no
     def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
         """Go to a frame, unless there already.
 
-        soundfile does so after each read, and it starts libsndfile's decoder anew: what follows in an Opus
-        is wrong then by up to a full scale, in an MP3 by 1e-4.
+        soundfile does so after each read, which starts libsndfile's decoder anew. The samples that follow in an Opus
+        are then wrong by up to a full scale, in an MP3 by 1e-4.
         """
         if self.format in _NO_SEEK and whence == os.SEEK_SET and frames == self.tell():
             return frames
@@ -228,12 +197,12 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no
 def _blocks(
     recording: Path | str | bytes, size: int, longest_seconds: float, channel: int | None, ffmpeg: bool
 ) -> Generator[Waveform, None, None]:
-    """An empty block once the header is known to be sound, then blocks of `size` samples."""
-    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as (file, name):
+    """Yield an empty block once the header is checked, then blocks of `size` samples."""
+    with _opened(recording, longest_seconds, channel=channel, ffmpeg=ffmpeg) as opened:
         yield np.zeros(0, np.float32)
         held: list[Waveform] = []
-        for piece in _waveforms(file, name, 0, file.frames, channel):
-            held.append(piece)
+        for part in opened.waveforms(0, opened.file.frames):
+            held.append(part)
             if sum(map(len, held)) < size:
                 continue
             joined = np.concatenate(held)
@@ -245,50 +214,80 @@ def _blocks(
             yield rest
 
 
-def _waveforms(
-    file: soundfile.SoundFile,
-    name: str,
-    first: int,
-    count: int,
-    channel: int | None,
-    meter: ChannelMeter | None = None,
-) -> Iterator[Waveform]:
-    """A stretch of frames as successive mono pieces at 16 kHz."""
-    resampler = Resampler(file.samplerate, name, first / file.samplerate)
-    size = 0
-    for samples in _frames(file, name, first, count):
-        piece = resampler.push(samples if channel is None else samples[:, channel - 1])
-        if meter and channel is None and file.channels > 1:  # what the resampler took is sound
-            meter.push(samples, file.samplerate)
-        size += len(piece)
-        yield piece
-    tail = resampler.finish()
-    if not size + len(tail):
-        raise AudioError(f"{name}: is shorter than one sample at 16 kHz")
-    yield tail
+@dataclass(frozen=True)
+class _OpenRecording:
+    """A recording whose header is checked; `name` is what errors call it, `channel` and `meter` are as of `read_part`.
 
+    A segment of it is given by its first frame and its number of frames.
+    """
 
-def _frames(file: soundfile.SoundFile, name: str, first: int, count: int) -> Iterator[NDArray[np.float32]]:
-    """A stretch of frames as successive (frames, channels)."""
-    place = first if file.seekable() and file.format not in _NO_SEEK else 0
-    if file.seekable():  # GSM 6.10 is not
-        # To the beginning too: the last bits of an MP3 depend on it, and packs hold them.
-        soundfile.SoundFile.seek(file, place)
-    last, size = first + count, _READ_SAMPLES // file.channels
-    while place < last:
-        wanted = min(size, last - place)
+    file: soundfile.SoundFile | FfmpegFile
+    name: str
+    channel: int | None
+    meter: ChannelMeter | None
+
+    def waveform(self, first: int, count: int) -> Waveform:
+        """Return a segment at 16 kHz."""
         try:
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise _undecodable(name, error, f" after {place / file.samplerate:.3f} s") from error
-        yield samples[max(0, first - place) :]
-        place += len(samples)
-        # Of damaged MP3, another read would give what follows the damage.
-        if len(samples) < wanted:
+            return np.concatenate(list(self.waveforms(first, count)))
+        except MemoryError as error:
+            seconds = count / self.file.samplerate
             raise AudioError(
-                f"{name}: is truncated: {max(0, place - first)} of {count} samples are there, "
-                f"to {place / file.samplerate:.3f} s. Copy it again"
-            )
+                f"{self.name}: memory does not hold its {seconds:.0f} s at once. Cut it into shorter recordings"
+            ) from error
+
+    def waveforms(self, first: int, count: int) -> Iterator[Waveform]:
+        """Yield a segment as successive mono parts at 16 kHz."""
+        resampler = Resampler(self.file.samplerate, self.name, first / self.file.samplerate)
+        size = 0
+        for samples in self._frames(first, count):
+            part = resampler.push(samples if self.channel is None else samples[:, self.channel - 1])
+            # After the resampler, which raises where samples are NaN or infinite.
+            if self.meter and self.channel is None and self.file.channels > 1:
+                self.meter.push(samples, self.file.samplerate)
+            size += len(part)
+            yield part
+        tail = resampler.finish()
+        if not size + len(tail):
+            raise AudioError(f"{self.name}: is shorter than one sample at 16 kHz")
+        yield tail
+
+    def _frames(self, first: int, count: int) -> Iterator[NDArray[np.float32]]:
+        """Yield a segment as successive (frames, channels)."""
+        file, rate = self.file, self.file.samplerate
+        place = first if file.seekable() and file.format not in _NO_SEEK else 0
+        # GSM 6.10 cannot seek. Others seek to the beginning too: an MP3's last bits depend on it, and packs hold them.
+        if file.seekable():
+            soundfile.SoundFile.seek(file, place)
+        last, size = first + count, _READ_SAMPLES // file.channels
+        while place < last:
+            wanted = min(size, last - place)
+            try:
+                samples = file.read(wanted, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise _undecodable(self.name, error, f" after {place / rate:.3f} s") from error
+            yield samples[max(0, first - place) :]
+            place += len(samples)
+            # Another read of a damaged MP3 would give what follows the damage.
+            if len(samples) < wanted:
+                raise AudioError(
+                    f"{self.name}: is truncated: {max(0, place - first)} of {count} samples are there, "
+                    f"to {place / rate:.3f} s. Copy it again"
+                )
+
+    def frame_range(self, start: float, end: float | None) -> tuple[int, int]:
+        """Return the first frame and the number of frames of a segment in seconds."""
+        name, rate, frames = self.name, self.file.samplerate, self.file.frames
+        duration = frames / rate
+        if not 0 <= start < duration or (end is not None and not end > start):
+            raise AudioError(f"{name}: the segment {start} to {end} s is not in its {duration:.3f} s")
+        if end is not None and end > duration + _SEGMENT_TOLERANCE_SECONDS:
+            raise AudioError(f"{name}: the segment ends at {end} s, the recording at {duration:.3f} s")
+        first = round(start * rate)
+        last = frames if end is None else min(round(end * rate), frames)
+        if last <= first:
+            raise AudioError(f"{name}: the segment {start} to {end} s holds no sample")
+        return first, last - first
 
 
 @contextmanager
@@ -298,9 +297,10 @@ def _opened(
     *,
     channel: int | None = None,
     ffmpeg: bool = False,
-) -> Iterator[tuple[soundfile.SoundFile | FfmpegFile, str]]:
-    """A recording whose header is sound, and its name in errors; what fails while it is open, named."""
-    # A name need not be UTF-8, nor one line; a message is both.
+    meter: ChannelMeter | None = None,
+) -> Iterator[_OpenRecording]:
+    """Open a recording and check its header. Errors of the system or libsndfile, while it is open, name it."""
+    # A file's name may hold line breaks or be no UTF-8; a message may not.
     name = "the recording" if isinstance(recording, bytes) else printable(str(recording)) or "''"
     try:
         with ExitStack() as stack:
@@ -314,9 +314,9 @@ def _opened(
                 containers.check_declared(stream, name)
                 file = stack.enter_context(decoded_by_ffmpeg(stream, name, longest_seconds))
             elif kind is not None:
-                raise _of_another_kind(name, kind)
+                raise _unsupported(name, kind)
             else:
-                file = _open_here(stack, recording, stream, name)
+                file = _open_by_libsndfile(stack, recording, stream, name)
             check_rate(file.samplerate, name)
             check_channels(file.channels, name)
             check_channel(channel, file.channels, name)
@@ -324,47 +324,47 @@ def _opened(
                 raise LongAudioError(
                     f"{name}: is {seconds:.0f} s long, allowed are {longest_seconds:g} s. Cut it into shorter ones"
                 )
-            yield file, name
+            yield _OpenRecording(file, name, channel, meter)
     except soundfile.LibsndfileError as error:
         raise _undecodable(name, error) from error
     except OSError as error:
         raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
-def _open_here(
+def _open_by_libsndfile(
     stack: ExitStack, recording: Path | str | bytes, stream: BinaryIO, name: str
 ) -> soundfile.SoundFile:
-    """Open a recording of a kind that libsndfile reads, as it declares itself or mended to declare all of it."""
+    """Open a recording that libsndfile reads; one whose header counts too few samples is repaired in memory."""
     end = containers.check_whole(stream, name)
-    body = chunks.mp3_within(stream, end) or chunks.counting_all(stream, end)
+    body = chunks.mp3_within(stream, end) or chunks.with_full_header(stream, end)
     stream = body or stream
     if body is not None:
-        # A view of its own: what is read of the body below would move libsndfile's place in it.
-        content: BinaryIO | int = spliced(b"", body, 0, body.seek(0, os.SEEK_END))
+        # A second view of the body: the reads of it below would move libsndfile's place.
+        content: BinaryIO | int = chunks.splice(b"", body, 0, body.seek(0, os.SEEK_END))
     elif isinstance(recording, bytes):
-        content = spliced(recording)
+        content = chunks.splice(recording)
     else:
         # By descriptor: soundfile takes a name that ends in .raw for a headerless format.
         content = stack.enter_context(open(recording, "rb", buffering=0)).fileno()  # noqa: SIM115
     file = stack.enter_context(_SoundFile(content, closefd=False))
-    uncounted = file.format == "MP3" and not mp3.says_its_length(stream)
-    if file.format == "MP3" and mp3.has_another_behind(stream):
+    is_uncounted = file.format == "MP3" and not containers.mp3_is_counted(stream)
+    if file.format == "MP3" and containers.mp3_has_another_behind(stream):
         raise AudioError(f"{name}: {chunks.ANOTHER_BEHIND}")
-    counted = mp3.counted(stream) if uncounted else None
+    counted = containers.counted_mp3(stream) if is_uncounted else None
     if counted:
         file = stack.enter_context(_SoundFile(counted))
     if file.format not in _FORMATS or file.subtype.startswith("DWVW"):
         raise AudioError(f"{name}: is {file.format} of {file.subtype}, not {_ALLOWED}. Convert it")
     if not file.frames:
         raise AudioError(f"{name}: holds no samples (zero length)")
-    if (uncounted and not counted) or file.frames >= _UNKNOWN_FRAMES:
+    if (is_uncounted and not counted) or file.frames >= _UNKNOWN_FRAMES:
         raise AudioError(
             f"{name}: nothing in it says how long it is, and it may be cut. Write it to a file again"
         )
     return file
 
 
-def _of_another_kind(name: str, kind: UnsupportedKind) -> AudioError:
+def _unsupported(name: str, kind: UnsupportedKind) -> AudioError:
     if not kind.has_sound:
         if kind.advice:
             return AudioError(f"{name}: is {kind.name}. {kind.advice}")
@@ -376,7 +376,7 @@ def _of_another_kind(name: str, kind: UnsupportedKind) -> AudioError:
 
 def _undecodable(name: str, error: soundfile.LibsndfileError, where: str = "") -> AudioError:
     reason = error.error_string.strip().rstrip(".")
-    # Of an MP3 that ends within its first frames, libsndfile says that there is no such file.
+    # libsndfile says of an MP3 that ends within its first frames that there is no such file.
     if not reason or "does not exist" in reason:
         reason = "its data cannot be decoded"
     return AudioError(
@@ -391,20 +391,6 @@ def _stream(recording: Path | str | bytes, name: str) -> BinaryIO:
     if path.is_dir():
         raise AudioError(f"{name}: is a folder")
     if not path.is_file():
-        found = "is a pipe or a device. Write it to a file" if path.exists() else "there is no such file"
-        raise AudioError(f"{name}: {found}")
+        reason = "is a pipe or a device. Write it to a file" if path.exists() else "there is no such file"
+        raise AudioError(f"{name}: {reason}")
     return open(recording, "rb")
-
-
-def _stretch(file: soundfile.SoundFile, name: str, start: float, end: float | None) -> tuple[int, int]:
-    """First frame and number of frames of a stretch in seconds."""
-    duration = file.frames / file.samplerate
-    if not 0 <= start < duration or (end is not None and not end > start):
-        raise AudioError(f"{name}: the stretch {start} to {end} s is not in its {duration:.3f} s")
-    if end is not None and end > duration + _SEGMENT_TOLERANCE_SECONDS:
-        raise AudioError(f"{name}: the stretch ends at {end} s, the recording at {duration:.3f} s")
-    first = round(start * file.samplerate)
-    last = file.frames if end is None else min(round(end * file.samplerate), file.frames)
-    if last <= first:
-        raise AudioError(f"{name}: the stretch {start} to {end} s holds no sample")
-    return first, last - first

@@ -1,4 +1,4 @@
-"""Samples of any kind in memory -> floats in [-1, 1], (samples,) or (samples, channels); or one clear error.
+"""Samples in memory, arrays or tensors -> floats in [-1, 1], (samples,) or (samples, channels).
 
 Imports no tensor library: a tensor is recognised by its methods.
 """
@@ -13,25 +13,26 @@ from emospec.audio.channels import ChannelMeter, check_channel
 from emospec.audio.waveform import MAX_CHANNELS, Resampler, Waveform
 from emospec.errors import AudioError
 
-FULL_SCALE_BITS = (8, 16, 32)  # of integers that are samples; NumPy's own 64 come of arithmetic
-LARGEST_OF_16_BITS = 2.0**-16  # of the full scale of 32
-MOST_ROWS = 2  # of channels first: more rows are as likely a batch
-ALLOWED = "floats in [-1, 1] or integers of 8, 16 or 32 bits, of shape (samples,) or (samples, channels)"
+# Widths of integers that are samples. NumPy's default of 64 bits comes of arithmetic.
+_FULL_SCALE_BITS = (8, 16, 32)
+_LARGEST_OF_16_BITS = 2.0**-16  # of the full scale of 32 bits
+_MAX_ROWS = 2  # that are channels; more are as likely a batch
+_ALLOWED = "floats in [-1, 1] or integers of 8, 16 or 32 bits, of shape (samples,) or (samples, channels)"
 
 
 def from_samples(
     samples: Any, sample_rate: int, channel: int | None = None, meter: ChannelMeter | None = None
 ) -> Waveform:
-    """Samples in memory as mono float32 at 16 kHz, as `read_audio` gives those of a file.
+    """Return samples in memory as mono float32 at 16 kHz, as `read_audio` does those of a file.
 
     Args:
         samples: as of `as_samples`.
         sample_rate: Hz, 1 to 384 kHz.
-        channel: take this one, from 1; None takes the mean over all.
+        channel: the one to take, from 1; None takes the mean over all.
         meter: measures the channels.
 
     Raises:
-        AudioError: there are none, or they are not what `as_samples` and `Resampler.push` take.
+        AudioError: there are none, or `as_samples` or `Resampler.push` does not take them.
 
     Example:
         >>> from_samples(np.zeros((8000, 2), np.int16), 8000).shape
@@ -51,28 +52,28 @@ def from_samples(
 
 
 def is_array_like(value: Any) -> bool:
-    """Whether a value holds numbers: an array, a tensor, a buffer of anything but bytes."""
+    """Whether a value is an array, a tensor or a buffer of anything but bytes."""
     if isinstance(value, memoryview):
         return value.itemsize > 1
     return hasattr(value, "__array__") or isinstance(value, array)
 
 
 def as_samples(value: Any, name: str = "the recording", whole: bool = False) -> NDArray[np.floating[Any]]:
-    """Return what an array or tensor holds as floats.
+    """Return the samples of an array or tensor as floats.
 
     Integers are divided by their full scale, as soundfile does: 32768 for 16 bits; unsigned ones are centred
     first. One or two rows of more than 64 columns are channels, as torchaudio has them.
 
     Args:
-        value: a numpy array, a tensor, or what makes one by `__array__`.
+        value: a numpy array, a tensor, or an object with `__array__`.
         name: what an error calls the recording.
-        whole: it is all of a recording: 32-bit integers that fit into 16 bits are no quiet sound then.
+        whole: whether it is all of a recording: then 32-bit integers that fit into 16 bits are an error.
 
     Returns:
         (samples,) or (samples, channels), nominally in [-1, 1]; of floats it may be the array itself.
 
     Raises:
-        AudioError: it holds something else, is masked, or has another shape.
+        AudioError: its type or shape is none of these, or it is masked.
 
     Example:
         >>> as_samples(np.array([-32768, 16384], np.int16)).tolist()
@@ -81,21 +82,18 @@ def as_samples(value: Any, name: str = "the recording", whole: bool = False) -> 
         (16000, 2)
     """
     samples = _array_of(value, name)
-    if samples.dtype.kind not in "fiu" or (
-        samples.dtype.kind in "iu" and 8 * samples.dtype.itemsize not in FULL_SCALE_BITS
-    ):
-        raise AudioError(
-            f"{name}: its samples are {samples.dtype}, allowed are {ALLOWED}. {_advice(samples)}"
-        )
+    kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
+    if kind not in "fiu" or (kind in "iu" and bits not in _FULL_SCALE_BITS):
+        raise AudioError(f"{name}: its samples are {samples.dtype}, allowed are {_ALLOWED}. {_advice(kind)}")
     if samples.ndim not in (1, 2):
-        raise AudioError(f"{name}: its samples are of shape {samples.shape}, allowed are {ALLOWED}")
-    wide, samples = samples.dtype.kind == "i" and samples.dtype.itemsize == 4, _scaled(samples)
-    if whole and wide and 0 < np.abs(samples).max(initial=0) <= LARGEST_OF_16_BITS:
+        raise AudioError(f"{name}: its samples are of shape {samples.shape}, allowed are {_ALLOWED}")
+    samples = _scaled(samples)
+    if whole and (kind, bits) == ("i", 32) and 0 < np.abs(samples).max(initial=0) <= _LARGEST_OF_16_BITS:
         raise AudioError(
             f"{name}: its samples are int32, and all fit into 16 bits: silence at full scale, or 16-bit values. "
             "Convert them to int16, or divide by their full scale"
         )
-    if samples.ndim == 2 and samples.shape[0] <= MOST_ROWS and samples.shape[1] > MAX_CHANNELS:
+    if samples.ndim == 2 and samples.shape[0] <= _MAX_ROWS and samples.shape[1] > MAX_CHANNELS:
         return samples.T
     if samples.ndim == 2 and samples.shape[0] <= MAX_CHANNELS < samples.shape[1]:
         raise AudioError(
@@ -109,14 +107,14 @@ def _array_of(value: Any, name: str) -> NDArray[Any]:
     if np.ma.is_masked(value):
         raise AudioError(f"{name}: some of its samples are masked. Fill them first")
     try:
-        if hasattr(
-            value, "detach"
-        ):  # a tensor of torch: NumPy takes it from the processor, without gradients
+        # NumPy takes a tensor of torch from the CPU, without gradients.
+        if hasattr(value, "detach"):
             value = value.detach().cpu()
             if str(value.dtype) == "torch.bfloat16":
                 value = value.float()
         return np.asarray(value)
-    except Exception as error:  # each library raises its own
+    # Each library raises its own errors.
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise AudioError(
             f"{name}: a {type(value).__name__} that NumPy cannot take ({reason}). Make a NumPy array of it"
@@ -131,10 +129,10 @@ def _scaled(samples: NDArray[Any]) -> NDArray[np.floating[Any]]:
     return np.asarray(centred / half)
 
 
-def _advice(samples: NDArray[Any]) -> str:
-    """Return advice for samples of a type that is not taken."""
-    if samples.dtype.kind in "iu":
+def _advice(kind: str) -> str:
+    """Return advice for samples of a NumPy kind that is not taken."""
+    if kind in "iu":
         return "Convert 16-bit values to int16, or divide by the full scale"
-    if samples.dtype.kind in "OUS":
+    if kind in "OUS":
         return "Several recordings are given as a list"
     return "Convert them to float32"

@@ -1,7 +1,4 @@
-"""What a waveform is: mono, float32, 16 kHz; and samples of another rate, or of several channels, made one.
-
-Knows no files. Resampling is soxr's.
-"""
+"""The waveform: mono, float32, 16 kHz; resampling and the mean over channels make it. Knows no files."""
 
 import math
 from numbers import Real
@@ -24,15 +21,15 @@ LARGEST_SAMPLE = 2.0**31
 
 
 class Resampler:
-    """Mono at 16 kHz from samples that arrive in pieces of any size.
+    """A converter to mono at 16 kHz, of samples that arrive in blocks of any size.
 
-    The mean over channels, then soxr's HQ; what is at 16 kHz passes through untouched. The waveforms of
+    The mean over channels, then soxr's HQ; samples at 16 kHz pass through untouched. The waveforms of
     all calls, joined, equal `soxr.resample` of the whole in length, and in value within 1e-6 of its
-    largest sample (bit for bit with soxr 1.1). What came out lags what was pushed by up to 1,852
-    samples at 16 kHz (116 ms) from 8 kHz up, by 15,600 (1 s) from 1 kHz: soxr works in blocks.
+    largest sample (bit for bit with soxr 1.1). The output lags the input by up to 1,852 samples at 16 kHz
+    (116 ms) from 8 kHz up, by 15,600 (1 s) from 1 kHz: soxr works in blocks.
 
     Args:
-        sample_rate: of what is pushed, 1 to 384 kHz.
+        sample_rate: of the input in Hz, 1,000 to 384,000.
         name: what an error calls the recording.
         start: where its first sample lies in the recording, in seconds; an error counts from there.
 
@@ -56,13 +53,13 @@ class Resampler:
             self._stream = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
     def push(self, samples: NDArray[np.floating]) -> Waveform:
-        """Take the next samples, and give what is ready.
+        """Take the next samples, and return those that are ready.
 
         Args:
             samples: (samples,) or (samples, channels), nominally in [-1, 1].
 
         Returns:
-            (ready,): at 16 kHz mono it may be the very array that was pushed.
+            (ready,): at 16 kHz mono it may be the array that was pushed.
 
         Raises:
             AudioError: samples are NaN, infinite, beyond 2^31 or no floats, or channels are not 1 to 64.
@@ -75,7 +72,8 @@ class Resampler:
             )
         if samples.ndim == 2:
             check_channels(samples.shape[1], self._name)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        # A value beyond float32 becomes infinite, which the check below finds.
+        with np.errstate(over="ignore"):
             pushed = samples.astype(np.float32, copy=False)
         _check_sound(pushed, self._rate, self._name, self._start + self._pushed / self._rate)
         self._pushed += len(pushed)
@@ -86,7 +84,7 @@ class Resampler:
         return np.ascontiguousarray(pushed)
 
     def finish(self) -> Waveform:
-        """Give the tail (samples,), and be ready for another recording of the same rate."""
+        """Return the tail (samples,), and be ready for another recording of the same rate."""
         self._pushed, tail = 0, np.zeros(0, np.float32)
         if self._stream is not None:
             tail = self._stream.resample_chunk(tail, last=True)
@@ -95,7 +93,7 @@ class Resampler:
 
 
 def check_rate(rate: int, name: str) -> None:
-    """Refuse a sample rate that is no whole number or out of range; `name` is what the error calls the recording."""
+    """Raise AudioError if a sample rate is no whole number or out of range; `name` is the recording's in the error."""
     if not isinstance(rate, Real) or (math.isfinite(rate) and rate != int(rate)):
         raise AudioError(f"{name}: its sample rate is {rate!r}, allowed are whole numbers of Hz")
     if not MIN_RATE <= rate <= MAX_RATE:
@@ -103,14 +101,15 @@ def check_rate(rate: int, name: str) -> None:
 
 
 def check_channels(channels: int, name: str) -> None:
-    """Refuse a number of channels out of range, or none."""
+    """Raise AudioError if a number of channels is out of range."""
     if not 1 <= channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: has {channels} channels, allowed are 1 to {MAX_CHANNELS}")
 
 
 def _check_sound(samples: NDArray[np.floating], rate: int, name: str, start: float) -> None:
-    """Refuse samples that are no sound; the first of them lies at `start` seconds."""
-    good = np.abs(samples) <= LARGEST_SAMPLE  # NaN compares false
+    """Raise AudioError if samples are NaN, infinite or too large; the first of them lies at `start` seconds."""
+    # NaN compares false.
+    good = np.abs(samples) <= LARGEST_SAMPLE
     if not good.all():
         bad = np.argwhere(~good)
         raise AudioError(

@@ -17,7 +17,8 @@ from emospec.cli.stopping import STOPPED, Verbs
 from emospec.cli.streams import flush, prepare_streams
 from emospec.errors import EmospecError, closest_word, did_you_mean, exit_on_error
 
-_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no public name
+# typer gives the base class of its errors of usage no public name.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="emospec",
@@ -37,9 +38,11 @@ def run_command_line() -> None:
                 sys.exit(_run())
             finally:
                 flush()
-    except BrokenPipeError:  # the reader of our output has gone
+    # The reader of our output has gone, such as `head`.
+    except BrokenPipeError:
         sys.exit(1)
-    except KeyboardInterrupt:  # once more, or before a verb had begun
+    # Ctrl-C came once more, or before a verb had begun.
+    except KeyboardInterrupt:
         print("emospec: stopped", file=sys.stderr)
         sys.exit(STOPPED)
 
@@ -49,7 +52,8 @@ def _run() -> int:
     try:
         return app(standalone_mode=False) or 0
     except _UsageError as error:
-        if len(sys.argv) == 1:  # nothing asked for: typer shows the help
+        # Without any word typer shows the help.
+        if len(sys.argv) == 1:
             return app() or 0
         message = _message_of(error)
         if not message.endswith((".", "?")):
@@ -90,5 +94,6 @@ def _version(show: Annotated[bool, Option("--version", help="Print the version."
         raise typer.Exit
 
 
+# The order of the panels in `emospec --help`.
 for _verbs in (inference_verbs, data_verbs, experiment_verbs, result_verbs, model_verbs):
     app.add_typer(_verbs)

@@ -22,11 +22,12 @@ _CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout
 
 data_verbs = Panel("Training")
 _corpora_verbs = typer.Typer(invoke_without_command=True)
-data_verbs.add_group(
-    "corpora",
+data_verbs.add_typer(
     _corpora_verbs,
-    "List the corpora that emospec reads, or check a copy of one.",
-    "emospec corpora check emodb ~/emodb",
+    name="corpora",
+    help="List the corpora that emospec reads, or check a copy of one.",
+    rich_help_panel="Training",
+    epilog="Example: emospec corpora check emodb ~/emodb",
 )
 
 
@@ -153,6 +154,7 @@ def prepare_corpora(
     from emospec.data.corpora.user import with_licences
     from emospec.data.pack import prepare
 
+    # Every corpus is read, and its mistakes told, before the first recording is decoded.
     roots = _roots(corpora)
     known = {spec: get_corpus(spec) for spec in roots}
     own_corpora = with_licences([corpus for spec in roots if (corpus := user_corpus(spec))], licences)

@@ -205,6 +205,7 @@ def _listen(
                     print_window(window, as_json)
         except KeyboardInterrupt:
             interrupted = True
+        # The windows that were complete when Ctrl-C came are printed too.
         for window in stream.finish()[0]:
             print_window(window, as_json)
     if interrupted:
@@ -222,6 +223,7 @@ def _embed(
     """Write the feature z of recordings, to search or cluster them by. Exit codes as of `predict`."""
     from emospec.inference.prediction import Prediction
 
+    # Mistakes in the file's name are found before standard input is read and the model opened.
     check_files(out, apart_from=())
     inputs = reading.inputs(recordings)
     check_files(out, apart_from=inputs)
@@ -284,6 +286,7 @@ def _score(
     as_json: AsJson = False,
 ) -> None:
     """Score any number of recordings into Parquet files. Exit codes as of `predict`."""
+    # Missing packages are found before the model is opened.
     with needs("score"):
         from emospec.inference import bulk
 

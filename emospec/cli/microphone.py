@@ -13,10 +13,13 @@ from emospec.cli.options import needs
 from emospec.errors import AudioError
 
 _CHUNK_SECONDS = 0.1
-_WAITING_SECONDS = 10.0  # of sound that may wait to be predicted
-_LOST_SECONDS = 5.0  # without a chunk, and the microphone is gone
+# So much sound may wait to be predicted.
+_WAITING_SECONDS = 10.0
+# After so long without a chunk the microphone is gone.
+_LOST_SECONDS = 5.0
 
-_Chunk = tuple[int, NDArray[np.float32]]  # samples dropped before it, and its own
+# The number of samples dropped before a chunk, and its own samples.
+_Chunk = tuple[int, NDArray[np.float32]]
 
 
 @contextmanager

@@ -190,10 +190,12 @@ def _stated_seconds(recording: "Recording") -> float | None:
 
     try:
         with io.BytesIO(recording) if isinstance(recording, bytes) else open(str(recording), "rb") as file:
-            if not is_supported(file.read(HEAD_BYTES)):  # libsndfile may write on standard error of it
+            # Of other kinds libsndfile may write on standard error.
+            if not is_supported(file.read(HEAD_BYTES)):
                 return None
             file.seek(0)
             info = soundfile.info(file)
-    except (RuntimeError, OSError, TypeError, ValueError):  # raised again when the recording is decoded
+    # It is raised again when the recording is decoded.
+    except (RuntimeError, OSError, TypeError, ValueError):
         return None
     return float(info.duration) if 0 < info.duration < float(sys.maxsize) / info.samplerate / 2 else None

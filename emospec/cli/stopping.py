@@ -5,7 +5,8 @@ from typing import Any, NoReturn
 
 import typer
 
-STOPPED = 130  # exit code, as of shells: 128 + SIGINT
+# The exit code after Ctrl-C, as of shells: 128 + SIGINT.
+STOPPED = 130
 
 _RUNS = "The same command with --resume keeps what is finished and goes on from the last checkpoints"
 _UNCHANGED = "Nothing was changed"

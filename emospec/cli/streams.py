@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from emospec.files import to_json
 
-_ESCAPES = "emospec.escapes"  # an error handler of codecs
+# The name of our error handler of codecs.
+_ESCAPES = "emospec.escapes"
 
 
 class _Unfailing(io.FileIO):
@@ -58,7 +59,8 @@ def _occupy_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            # `open` takes the lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def escape(error: UnicodeError) -> tuple[str, int]:

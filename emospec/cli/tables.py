@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from emospec.inference.model import Model
     from emospec.runs.record import RunRecord
 
-    _Named = list[tuple[str, Summary]]  # settings, each under the name that its row has
+    # Settings, each under the name of its row.
+    _Named = list[tuple[str, Summary]]
 
-_PIPED_WIDTH = 120  # characters of a table that goes to a file or another program
+# Characters of a table that goes to a file or another program.
+_PIPED_WIDTH = 120
 _MOST_LEAKS = 5
 # The title of a table warns of an overlap of speakers, which makes its numbers no measure of new ones.
 OVERLAP_TITLES = OVERLAP_LABELS | {True: "speaker-DEPENDENT: test speakers are also in training or dev"}
@@ -55,6 +57,7 @@ def print_summaries(
     # Overrides that all settings share stand below the table instead of in each name.
     runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
+    # Numbers of protocols that share speakers stand in a table of their own, with a warning in its title.
     for overlap in (False, True, None):
         chosen = [(name, s) for name, s in named if s.speaker_overlap is overlap]
         if chosen:

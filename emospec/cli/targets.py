@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from emospec.inference.recordings import Recording
 
 _PICTURES = ("png", "jpg", "jpeg", "svg", "pdf")
-STDIN = "stdin"  # the name of a recording from standard input
+# The name of a recording from standard input.
+STDIN = "stdin"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def plan_outputs(
 
     forms = list(dict.fromkeys(forms))
     suffixes = {form: format_named(form).suffix for form in forms or ["csv"]}
+    # One recording and one format make a file or text; all else is files of a folder.
     into_folder = several or len(forms) > 1 or (out is not None and out.is_dir())
     if not into_folder:
         if out is None or not (forms or out.suffix):
@@ -83,6 +85,7 @@ def unique_names(recordings: "Sequence[Recording]") -> list[str]:
         lambda recording: f"{_folder(recording)}-{_stem(recording)}",
         lambda recording: f"{_folder(recording)}-{label(recording)}",
     ]
+    # A recording takes the first choice that is its alone.
     for choice in choices:
         wanted = {k: choice(recording) for k, recording in enumerate(recordings) if k not in names}
         counts = Counter(name.casefold() for name in wanted.values())
@@ -151,7 +154,8 @@ def check_timeline_files(
     files = [output.path for of_recording in outputs for output in of_recording]
     if out is None or out.is_dir() or files[:1] == [out]:
         check_files(*files, plot, apart_from=recordings)
-    else:  # the folder is made when there is something to put into it
+    # The folder itself is made when there is something to put into it.
+    else:
         check_files(out, plot, apart_from=())
     if plot is None:
         return

@@ -35,7 +35,8 @@ def write_timelines(
     The reason goes to standard error; of an only recording it is raised, as AudioError.
     """
     failures = done = 0
-    text = ""  # for standard output: only once the bar has gone, which catches what is printed beside it
+    # Text for standard output waits until the bar has gone, which catches what is printed beside it.
+    text = ""
     try:
         with timeline_progress(len(targets), passes=1 + speech) as begin:
             for recording, outputs in targets:

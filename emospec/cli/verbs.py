@@ -27,16 +27,10 @@ class Panel(typer.Typer):
 
         return add
 
-    def add_group(self, name: str, verbs: typer.Typer, text: str, example: str) -> None:
-        """Add a verb that has verbs of its own."""
-        self.add_typer(verbs, name=name, help=text, rich_help_panel=self._title, epilog=f"Example: {example}")
-
 
 def _ungrouped(verb: _Verb) -> _Verb:
-    """Return the verb as typer can read it: each parameter that is a dataclass becomes its fields.
-
-    Verbs share groups of options so, and each option is written once.
-    """
+    """Return the verb as typer can read it: each parameter that is a dataclass becomes its fields."""
+    # Several verbs take the same group of options, so each option is written once.
     groups: dict[str, Any] = {}
     parameters: list[Parameter] = []
     for parameter in signature(verb, eval_str=True).parameters.values():
@@ -47,6 +41,7 @@ def _ungrouped(verb: _Verb) -> _Verb:
         else:
             parameters.append(parameter)
 
+    # typer calls a verb with one value for each option.
     def run(**values: Any) -> None:
         for name, group in groups.items():
             values[name] = group(**{field: values.pop(field) for field in group.__dataclass_fields__})

@@ -146,8 +146,8 @@ def audit_lists(
     """Return the two findings that need training, standardiser and selection; arguments as in `audit_fold`."""
     ids = {part: [utterances[i].id for i in fold.part(part)] for part in PARTS}
     return (
-        _list_used("standardiser", "fitted", "train", fitted_on, ids),
-        _list_used("selection", "made", "dev", selected_on, ids),
+        _list_used("standardiser", "fitted", ids, right="train", used=fitted_on),
+        _list_used("selection", "made", ids, right="dev", used=selected_on),
     )
 
 
@@ -277,7 +277,7 @@ def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set
 
 
 def _list_used(
-    check: str, verb: str, right: str, used: str | None, ids: Mapping[str, Sequence[str]]
+    check: str, verb: str, ids: Mapping[str, Sequence[str]], *, right: str, used: str | None
 ) -> Finding:
     """Check whether the list that was used, known by its hash, is that of one part."""
     asked = f"the {len(ids[right])} {_SETS[right]} utterances"

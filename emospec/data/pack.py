@@ -78,8 +78,9 @@ class Pack:
         self.skipped, self.silent = index.skipped, index.silent
         self.sources, self.requested, self.digest = index.sources, index.requested, index.digest
         self.user_corpora = read_user_corpora(self.folder)
+        lengths = {name: self.entries.samples[self.entries.store == name] for name in _STORES}
         self._stores = {
-            name: Shards(self.folder, name, "bin", dtype, self.entries.samples[self.entries.store == name])
+            name: Shards(self.folder, name, "bin", dtype=dtype, lengths=lengths[name])
             for name, dtype in _STORES.items()
         }
         # A file of another size was cut or belongs to another index.
@@ -188,7 +189,7 @@ def prepare(
                 user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
 
     def decode_into(new: Path) -> None:
-        _decode_into(new, utterances, sources, skip_bad, progress)
+        _decode_into(new, utterances, sources, skip_bad=skip_bad, progress=progress)
         if user_corpora:
             write_user_corpora(new, user_corpora)
 
@@ -272,6 +273,7 @@ def _decode_into(
     folder: Path,
     utterances: Sequence[Utterance],
     sources: NDArray[np.int64],
+    *,
     skip_bad: bool,
     progress: Progress | None,
 ) -> None:

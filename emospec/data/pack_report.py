@@ -10,7 +10,7 @@ from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.pack import Pack
 from emospec.data.splits import NO_SPEAKER
-from emospec.vocabulary import EMOTIONS
+from emospec.vocabulary import VOCABULARY
 
 # The network's shortest input, 0.48 s: what is shorter is padded with silence.
 _TINY_SECONDS = (MIN_FRAMES - 1) * HOP_SAMPLES / SAMPLE_RATE
@@ -37,7 +37,7 @@ class LabelCount:
     @property
     def is_known(self) -> bool:
         """Whether the emotion is one of the vocabulary; if not, it is the corpus's own word."""
-        return self.emotion in EMOTIONS
+        return self.emotion in VOCABULARY
 
 
 @dataclass(frozen=True, slots=True)

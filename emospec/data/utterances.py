@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from emospec.errors import CorpusError, did_you_mean
-from emospec.vocabulary import EMOTIONS, common_emotion
+from emospec.vocabulary import VOCABULARY, common_emotion
 
 Sex = Literal["f", "m", ""]
 
@@ -26,7 +26,7 @@ class Utterance:
         corpus: the short name of the corpus, such as `emodb`.
         file: the recording.
         speaker: the corpus's own name of the speaker; empty where unknown.
-        emotion: a word of `EMOTIONS`, or the corpus's own where none fits.
+        emotion: a word of `VOCABULARY`, or the corpus's own where none fits.
         label: the corpus's own word or code for the emotion.
         start, end: seconds in the recording; `end` None means to its end.
         sex: `f`, `m`, or empty where unknown.
@@ -68,7 +68,7 @@ def select_classes(
         classes: `all` (every emotion present), a name in `CLASS_SETS`, or emotions.
 
     Returns:
-        The utterances kept, in order, and the classes in a fixed order (that of `EMOTIONS`,
+        The utterances kept, in order, and the classes in a fixed order (that of `VOCABULARY`,
         then other words alphabetically; a named set or list keeps its own order).
 
     Raises:
@@ -76,7 +76,7 @@ def select_classes(
     """
     present = Counter(u.emotion for u in utterances)
     if isinstance(classes, str) and classes == "all":
-        rank = {emotion: i for i, emotion in enumerate(EMOTIONS)}
+        rank = {emotion: i for i, emotion in enumerate(VOCABULARY)}
         names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:

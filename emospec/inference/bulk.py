@@ -66,16 +66,14 @@ def score(
         source: a folder, or a manifest; see `Manifest`.
         out: a folder, made here: `part-00000.parquet` and so on, whose rows are those of the manifest in order,
             `errors.parquet`, `summary.json`, and `plan.json`, by which a repeated call knows what was asked for.
-        model: as of `load_model`.
+        model, int8, ffmpeg: as of `Recognizer`.
         keep: columns of the manifest to carry along.
-        int8: use the graph whose convolutions compute in 8 bits.
         z: write z too, as the column `z` of (64,) float32.
         timing: write timelines with such windows too, `timelines-00000.parquet` and so on.
         shard_files: recordings in a shard, 1 or more; a kill loses no more than the shards in work.
         jobs: parallel processes; 0 is one per core. On a cluster, all of its workers.
         cluster: the address of a Dask scheduler, whose workers see the same files.
         channel: use this one of each recording, from 1; None uses the mean over all.
-        ffmpeg: decode by ffmpeg what is not read here; of a folder too.
         progress: see `ScoringProgress`.
 
     Returns:
@@ -85,15 +83,15 @@ def score(
     Raises:
         ScoringError: the manifest is mistaken, `out` holds something else, a worker sees other files.
         WorkersError: there is no such cluster, or a worker was lost.
-        ModelError: there is no such model, or it is damaged.
-        TimelineError: the timing is out of range.
+        ModelError, TimelineError: there is no such model; the timing is out of range.
     """
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
     started, out, manifest = time.perf_counter(), Path(out), Manifest(source, keep, ffmpeg)
     workers = open_workers(jobs, cluster, ahead=2)
     recognizer = Recognizer(model, int8=int8, threads=1, ffmpeg=ffmpeg)
-    recognizer.stream(SAMPLE_RATE, timing)  # a mistaken timing fails now, not in every row
+    # A mistaken timing fails now, not in every row.
+    recognizer.stream(SAMPLE_RATE, timing)
     settings = ShardSettings(
         out=out.absolute(),
         base=manifest.base,
@@ -113,10 +111,9 @@ def score(
     busy = ScoringError(f"{out}: another call scores into it still. Wait for it, or name another folder")
     with folder_lock(out, busy):
         _keep_plan(out, plan)
-        left = [k for k in range(len(plan["shards"])) if not shard_path(out, k).is_file()]
-        if left or not (out / _SUMMARY).is_file():
-            files = _score_shards(settings, manifest, plan, left, workers=workers, progress=progress)
-            last_call = {"files": files, "seconds": time.perf_counter() - started}
+        scored = _score_missing(settings, manifest, plan, workers=workers, progress=progress)
+        if scored is not None:
+            last_call = {"files": scored, "seconds": time.perf_counter() - started}
             with output_errors(out):
                 _finish(settings, plan, last_call, manifest.left_out)
         return _read(out / _SUMMARY)
@@ -158,7 +155,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
-    """Write the plan where nothing is scored yet; refuse a folder with results of another plan."""
+    """Write the plan where nothing is scored yet; ScoringError where results are of another plan."""
     if (out / _PLAN).is_file():
         old = _read(out / _PLAN)
         changed = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
@@ -180,24 +177,26 @@ def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     write_json(out / _PLAN, plan)
 
 
-def _score_shards(
+def _score_missing(
     settings: ShardSettings,
     manifest: Manifest,
     plan: dict[str, Any],
-    left: Sequence[int],
     *,
     workers: AbstractContextManager[Workers],
     progress: ScoringProgress | None,
-) -> int:
-    """Score the shards that are left; return the number of their files."""
+) -> int | None:
+    """Score the shards that have no file yet; return the number of recordings, None where all is finished."""
     ranges, total = list(plan["shards"].values()), plan["files"]
+    left = [k for k in range(len(ranges)) if not shard_path(settings.out, k).is_file()]
+    if not left and (settings.out / _SUMMARY).is_file():
+        return None
     before = total - sum(last - first for first, last in (ranges[k] for k in left))
     done, audio_seconds = 0, 0.0
     report = progress or (lambda *_: None)
     report(before, total, audio_seconds)
     with workers as work:
-        tasks = (joblib.delayed(score_shard)(settings, *shard) for shard in _shards(manifest, ranges, left))
-        for files, seconds in work(tasks):
+        shards = _shards(manifest, ranges, left)
+        for files, seconds in work(joblib.delayed(score_shard)(settings, *shard) for shard in shards):
             done, audio_seconds = done + files, audio_seconds + seconds
             report(before + done, total, audio_seconds)
     return done
@@ -254,7 +253,8 @@ def _summary_columns(path: Path) -> pa.Table:
         with parquet.ParquetFile(path) as file:
             return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+        # Arrow raises OSErrors too, without a number.
+        if isinstance(error, OSError) and error.errno:
             raise ScoringError(f"{path} cannot be read ({error.strerror})") from error
         raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
 

@@ -148,16 +148,12 @@ def _textgrid(timeline: "Timeline") -> str:
     intervals = list(_covering(timeline, end))
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *_extent(0, end)]
     lines += ["tiers? <exists>", "size = 2", "item []:"]
-    for number, (tier, place) in enumerate((("emotion", 2), ("confidence", 3)), 1):
+    for number, (tier, place) in enumerate((("emotion", 0), ("confidence", 1)), 1):
         lines += [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{tier}"']
         lines += [*_extent(0, end, 8), f"        intervals: size = {len(intervals)}"]
-        for k, interval in enumerate(intervals, 1):
-            text = str(interval[place]).replace('"', '""')
-            lines += [
-                f"        intervals [{k}]:",
-                *_extent(*interval[:2], 12),
-                f'            text = "{text}"',
-            ]
+        for k, (start, stop, *texts) in enumerate(intervals, 1):
+            text = texts[place].replace('"', '""')
+            lines += [f"        intervals [{k}]:", *_extent(start, stop, 12), f'            text = "{text}"']
     return "\n".join(lines) + "\n"
 
 

@@ -120,7 +120,7 @@ class Model:
         return any(c.examples for c in self.classes)
 
     def graph(self, int8: bool = False) -> bytes:
-        """Return the ONNX graph after its checksum.
+        """Return the ONNX graph, its checksum verified.
 
         Raises:
             ModelError: the folder has no such graph, or it is not the one that `config.json` names.
@@ -163,7 +163,8 @@ class Model:
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         try:
             shutil.copytree(self.folder, part)
-            part.chmod(part.stat().st_mode | 0o700)  # the copy of a read-only folder is to be written
+            # The copy of a read-only folder is written to.
+            part.chmod(part.stat().st_mode | 0o700)
             write_json(part / CONFIG, about)
             os.replace(part, folder)
         finally:

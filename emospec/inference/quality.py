@@ -116,10 +116,12 @@ def loudest_part(blocks: Iterable[Waveform], longest: int) -> Window | None:
     powers, peak, samples = _steps(blocks)
     if _decibels(peak) < _SILENT_DB:
         return None
+    # Of all parts of `size` steps, the one with most loud steps; energy decides a tie.
     loud = powers >= powers.max() * 10 ** (-_BELOW_LOUDEST_DB / 10)
     size = max(1, min(longest // _STEP_SAMPLES, len(powers)))
     counts, energies = _moving_sums(loud.astype(np.int64), size), _moving_sums(powers, size)
     first = int(np.argmax(np.where(counts == counts.max(), energies, -1.0)))
+    # Trim the silence at both ends, but for a margin.
     sounding = first + np.flatnonzero(loud[first : first + size])
     start = max(0, int(sounding[0]) - _MARGIN_STEPS)
     end = min(len(powers), int(sounding[-1]) + 1 + _MARGIN_STEPS)

@@ -78,7 +78,8 @@ class Recognizer:
         if ffmpeg:
             check_ffmpeg()
         self.model = model if isinstance(model, Model) else load_model(model)
-        self._folder = self.model.folder.resolve()  # a relative one changes with the current folder
+        # A relative path would change its meaning with the current folder.
+        self._folder = self.model.folder.resolve()
         self.reader = RecordingReader(self.model.max_frames, self.model.usual_seconds, ffmpeg=ffmpeg)
         self._threads = threads or cores()
         options = onnxruntime.SessionOptions()
@@ -89,7 +90,8 @@ class Recognizer:
         graph = self.model.graph(int8)
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common root
+        except Exception as error:
+            # onnxruntime's errors have no common root.
             raise ModelError(f"{self.model.folder}: onnxruntime cannot read the graph ({error})") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -233,21 +235,18 @@ class Recognizer:
         """Return the emotions of a recording over its time, in memory that does not grow with its length.
 
         Args:
-            recording: a file, its bytes, or samples as of `predict`.
-            sample_rate: Hz, of samples.
+            recording, sample_rate, channel: as of `predict`.
             timing: windows, smoothing and segments; by default 3 s windows every second.
             speech: predict each segment of speech that a voice-activity detector finds, as a recording of its own,
                 instead of windows. One longer than 5 windows or than the model's crop is split. Between them there
                 is no emotion; hop and smoothing do not apply.
-            channel: use this one, from 1; None uses the mean over all.
             progress: is called with the seconds of each block that is done; with `speech` all of them come twice.
 
         Returns:
             Segments that cover the recording.
 
         Raises:
-            AudioError: the recording cannot be used.
-            TimelineError: the timing is out of range.
+            AudioError, TimelineError: the recording cannot be used; the timing is out of range.
         """
         source = as_input(recording, sample_rate)
 
@@ -263,7 +262,8 @@ class Recognizer:
         self, blocks: Callable[[], Iterator[Waveform]], name: str, timing: Timing | None, speech: bool
     ) -> Timeline:
         """Return the timeline of a recording that comes at 16 kHz in blocks; with `speech` they are read twice."""
-        timing, model = self._timing(timing), self.model  # `enroll` may change the model meanwhile
+        # Another thread may enrol a class meanwhile: all of a timeline is of one model.
+        timing, model = self._timing(timing), self.model
         if speech:
             segments, samples = self._speech_segments(blocks, timing, model)
         else:
@@ -328,6 +328,7 @@ class Recognizer:
         trained = [c for c in model.classes if not c.examples]
         logits = np.empty((len(waveforms), len(trained)))
         z = np.empty((len(waveforms), len(trained[0].center)), np.float32)
+        # Waveforms of like length share a pass, padded with zeros; the graph ignores the padding.
         for rows in buckets([len(waveform) for waveform in waveforms], _PASS_SAMPLES):
             lengths = np.array([len(waveforms[i]) for i in rows])
             padded = np.zeros((len(rows), lengths.max()), np.float32)
@@ -338,9 +339,9 @@ class Recognizer:
         return _probabilities(model, logits, z), z
 
     def _predictions(self, recordings: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
-        model = self.model  # `enroll` may change it meanwhile
-        probabilities, z = self.forward([recording.waveform for recording in recordings], model)
-        rows = zip(recordings, probabilities, z, strict=True)
+        # Another thread may enrol a class meanwhile: probabilities and names are of one model.
+        model = self.model
+        rows = zip(recordings, *self.forward([r.waveform for r in recordings], model), strict=True)
         return [self.prediction_of(*row, abstain_below, model) for row in rows]
 
     def prediction_of(
@@ -372,7 +373,7 @@ class Recognizer:
 
 
 def _check_recordings(recordings: _Recordings, sample_rate: int | None) -> None:
-    """Refuse samples in a list: it would be taken for one of recordings, each of them one number."""
+    """Raise AudioError for samples in a list, which would pass for recordings of one number each."""
     if sample_rate is not None and recordings and all(isinstance(item, Number) for item in recordings):
         raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
 

@@ -24,6 +24,7 @@ from emospec.inference.vad import speech_seconds
 from emospec.inference.windows import Window, cut_windows
 
 _NO_SPEECH = "no speech found: an emotion was chosen all the same, and says nothing"
+# Kept on both sides of the crop of a long recording, because its loudest frame sets the floor of the spectrogram.
 _MARGIN_FRAMES = 2300
 _ALLOWED = (
     "a file's path or bytes, an open binary file, samples with their sample_rate, "
@@ -96,7 +97,7 @@ class RecordingReader:
 
     Attributes:
         max_frames, usual_seconds: as of `Model`.
-        longest_seconds: recordings whose header says more are refused before they are decoded.
+        longest_seconds: recordings whose header says more raise an error before they are decoded.
         ffmpeg: decode by the program ffmpeg what is not read here.
     """
 
@@ -136,6 +137,7 @@ class RecordingReader:
         if loudest is not None:
             start, waveform = loudest
             first, last = self._crop(len(waveform))
+            # Of a file, only the channels around the old crop are measured: measure those of the new one.
             if meter.has_channels and not source.is_samples:
                 meter, measured_from = ChannelMeter(), start
                 begin = round(start * SAMPLE_RATE)
@@ -219,7 +221,8 @@ def as_input(
     name = name_of(recording)
     if isinstance(recording, Mapping):
         recording, sample_rate = _content_of_dict(recording, sample_rate)
-        if isinstance(recording, (list, tuple)):  # datasets without a format give lists of samples
+        # Datasets without a format give samples as lists.
+        if isinstance(recording, (list, tuple)):
             return RecordingInput(recording, sample_rate, name, channel)
     is_array = is_array_like(recording) and not isinstance(recording, Number)
     if isinstance(recording, (str, Path, bytes)) or is_array:
@@ -260,7 +263,8 @@ def _content_of_dict(recording: Mapping[str, Any], sample_rate: int | None) -> t
 
 def _bytes_of_file(file: Any, name: str) -> bytes:
     try:
-        if file.seekable():  # a file that was just written stands at its end
+        # A file that was just written stands at its end.
+        if file.seekable():
             file.seek(0)
         content = file.read()
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -278,7 +278,8 @@ def _joined(run: _Run | None, following: _Run) -> _Run:
 
 
 def _finite(probabilities: Probabilities) -> Probabilities:
-    row = np.array(probabilities, np.float64)  # a copy: a stream may reuse its buffer
+    # A copy, because a stream may reuse its buffer.
+    row = np.array(probabilities, np.float64)
     if not np.isfinite(row).all():
         raise TimelineError(f"probabilities must be finite numbers, found {row.tolist()}")
     return row

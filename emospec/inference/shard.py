@@ -91,13 +91,7 @@ def shard_path(out: Path, shard: int, content: str = "part") -> Path:
 def score_shard(
     settings: ShardSettings, shard: int, first: int, rows: Sequence[ManifestRow]
 ) -> tuple[int, float]:
-    """Score the recordings of a shard and write its file.
-
-    Args:
-        settings: of every shard.
-        shard: its number.
-        first: the place of its first row in the manifest.
-        rows: of the manifest.
+    """Score the `rows` of a shard, which begin at row `first` of the manifest, and write its file.
 
     Returns:
         The number of recordings, and the seconds of audio in those that could be used.
@@ -178,7 +172,8 @@ def _local_file(place: str) -> Iterator[str]:
         try:
             filesystem, path = fsspec.url_to_fs(place)
             filesystem.get_file(path, copy)
-        except Exception as error:  # each filesystem raises its own
+        except Exception as error:
+            # Each filesystem raises its own errors.
             reason = " ".join(str(error).split()) or type(error).__name__
             raise AudioError(f"{printable(place)}: cannot be fetched ({reason})") from error
         try:

@@ -159,6 +159,7 @@ class Stream:
         predictions: list[WindowPrediction] = []
         while group := list(islice(windows, _WINDOWS_AT_ONCE)):
             predictions += self._predict(group)
+        # Drop the samples before the next window.
         first = min(self.grid.window(self._windows).start, self._samples)
         self._held = self._held[first - self._held_from :].copy()
         self._held_from = first

@@ -114,6 +114,7 @@ def find_speech(blocks: Iterable[Waveform]) -> list[tuple[float, float]]:
     segments: list[tuple[float, float]] = []
     start = last = None
     chunks = 0
+    # Speech begins at 0.5 and ends only once 0.2 s have stayed below 0.35.
     for chunks, probability in enumerate(_probabilities(blocks), start=1):
         if probability >= (_BEGIN if start is None else _END):
             start = (chunks - 1) * step if start is None else start

@@ -133,6 +133,7 @@ def speech_windows(
     for segment in _joined(_segments(speech, samples), shortest, join):
         length = segment.end - segment.start
         if length >= shortest:
+            # As few equal windows as can be: n = ceil(length / longest).
             count = -(-length // longest)
             cuts = [segment.start + length * k // count for k in range(count + 1)]
             windows += map(Window, cuts[:-1], cuts[1:])
@@ -152,6 +153,7 @@ def cut_windows(blocks: Iterable[Waveform], windows: Iterable[Window]) -> Iterat
     """
     waiting, held, held_from = iter(blocks), np.zeros(0, np.float32), 0
     for window in windows:
+        # Read on until the window is there, without what lies before it.
         while held_from + len(held) < window.end:
             skipped = min(len(held), max(0, window.start - held_from))
             held, held_from = np.concatenate([held[skipped:], next(waiting)]), held_from + skipped

@@ -96,7 +96,9 @@ def test_a_finished_resampler_begins_anew() -> None:
         (np.array([0, 1e30]), "the first at 2.000 s"),
     ],
 )
-def test_what_is_no_sound_is_refused_and_not_taken(samples: NDArray[np.floating], words: str) -> None:
+def test_samples_that_are_not_finite_raise_and_are_not_taken(
+    samples: NDArray[np.floating], words: str
+) -> None:
     resampler = Resampler(8000, name="the microphone", start=1.0)
     first = resampler.push(np.zeros(7999))
     with pytest.raises(AudioError) as caught:
@@ -107,7 +109,7 @@ def test_what_is_no_sound_is_refused_and_not_taken(samples: NDArray[np.floating]
 
 
 @pytest.mark.parametrize("rate", [0, 999, 384_001])
-def test_a_stream_at_a_rate_out_of_range_is_refused(rate: int) -> None:
+def test_a_stream_at_a_rate_out_of_range_raises(rate: int) -> None:
     with pytest.raises(AudioError, match=f"its sample rate is {rate} Hz, allowed are 1000 to 384000 Hz"):
         Resampler(rate)
 
@@ -143,7 +145,7 @@ def test_a_short_last_read_spoils_nothing(
 
 @pytest.mark.parametrize("kind", FORMATS, ids="-".join)
 @pytest.mark.parametrize("first", [1, 70_001, 148_000, 149_999])
-def test_a_stretch_anywhere_is_that_slice_of_the_whole(kind: tuple[str, str], first: int) -> None:
+def test_a_segment_anywhere_is_that_slice_of_the_whole(kind: tuple[str, str], first: int) -> None:
     content = encoded(NOISE[:150_000] / 2, kind=kind)
     np.testing.assert_array_equal(read_audio(content, first / 16_000), read_audio(content)[first:])
 
@@ -186,14 +188,14 @@ def test_what_a_header_tells_is_raised_by_the_call(content: bytes, words: str, t
         assert str(caught.value) == early_error(recording)
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_folders_and_pipes_raise(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "there is no such file" in early_error(tmp_path / "missing.wav")
     assert "is a folder" in early_error(tmp_path)
     assert "is a pipe or a device" in early_error(tmp_path / "pipe")
 
 
-def test_nan_is_told_where_it_is_and_what_precedes_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_is_located_and_the_blocks_before_it_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.zeros((5 * 8000, 2), np.float32)
     samples[28_000, 1] = np.nan
     content = encoded(samples, 8000, ("WAV", "FLOAT"))
@@ -205,7 +207,9 @@ def test_nan_is_told_where_it_is_and_what_precedes_it_is_given(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("kind", [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")], ids="-".join)
-def test_where_a_recording_breaks_off_is_told(kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_where_a_recording_breaks_off(
+    kind: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = encoded(NOISE, kind=kind)
     monkeypatch.setattr(audio, "_READ_SAMPLES", 16_000)
     blocks = read_blocks(content[: len(content) // 2], 1.0)
@@ -234,7 +238,7 @@ def test_a_wav_that_says_nothing_of_its_length_is_read_in_blocks(tmp_path: Path)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-5, float("nan"), float("inf")])
-def test_a_block_of_no_length_is_refused(seconds: float) -> None:
+def test_a_block_of_no_length_raises(seconds: float) -> None:
     with pytest.raises(ConfigError, match="block_seconds is"):
         read_blocks(encoded(tone(16_000)), seconds)
 
@@ -255,7 +259,7 @@ def test_a_message_is_one_line_that_can_be_printed(name: bytes, tmp_path: Path) 
     assert message.encode().endswith(b".wav: is empty (0 bytes)")
 
 
-def test_a_damaged_header_is_refused_without_a_word_aside(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_header_raises_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     content = encoded(tone(16_000), kind=("AIFF", "FLOAT"))
     for place in range(24, 64):
         for word in (0, 0x80, 0xFF):
@@ -283,7 +287,7 @@ def long_wav(path: Path, seconds: int, data_bytes: Callable[[int], int]) -> None
 
 
 @pytest.mark.parametrize(("reader", "end"), [("read_audio", "refused"), ("read_blocks", "waveform")])
-def test_what_memory_does_not_hold_is_refused_whole_and_read_in_blocks(
+def test_a_recording_beyond_memory_raises_whole_and_is_read_in_blocks(
     reader: str, end: str, tmp_path: Path
 ) -> None:
     long_wav(tmp_path / "long.wav", 600, lambda size: size)

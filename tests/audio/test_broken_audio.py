@@ -18,7 +18,7 @@ def ends(folder: Path, count: int, target: str, seed: int) -> Counter[str]:
     return Counter(outcome.end for outcome in outcomes)
 
 
-def test_twenty_broken_recordings_are_heard_or_refused(tmp_path: Path) -> None:
+def test_twenty_broken_recordings_are_read_or_raise(tmp_path: Path) -> None:
     found = ends(tmp_path, 20, "broken_audio:every_way", seed=1)
     assert found["waveform"]
     assert found["refused"]
@@ -26,7 +26,7 @@ def test_twenty_broken_recordings_are_heard_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("target", READERS)
-def test_two_hundred_broken_recordings_are_heard_or_refused(target: str, tmp_path: Path) -> None:
+def test_two_hundred_broken_recordings_are_read_or_raise(target: str, tmp_path: Path) -> None:
     found = ends(tmp_path, 200, target, seed=0)
     assert found["waveform"] > 20
     assert found["refused"] > 50
@@ -34,7 +34,7 @@ def test_two_hundred_broken_recordings_are_heard_or_refused(target: str, tmp_pat
 
 @pytest.mark.full
 @pytest.mark.parametrize("target", ["broken_use:predicted", "broken_use:over_time"])
-def test_two_hundred_broken_recordings_are_judged_or_refused(
+def test_two_hundred_broken_recordings_are_predicted_or_raise(
     target: str, hum_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MODEL, str(hum_model))

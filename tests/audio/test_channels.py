@@ -1,4 +1,4 @@
-"""One channel of several is chosen; a mean that cancels or mixes two talkers is told, and one of a room is not."""
+"""One channel of several is chosen; a mean that cancels or mixes two talkers gives a warning, one of a room does not."""
 
 import io
 from pathlib import Path
@@ -73,7 +73,7 @@ def said(*channels: Sound) -> str:
     ],
     ids=["mono", "panned", "one", "hiss", "late", "room", "mix", "noise", "quiet", "six"],
 )
-def test_channels_of_one_source_are_not_told(channels: tuple[Sound, ...]) -> None:
+def test_channels_of_one_source_give_no_warning(channels: tuple[Sound, ...]) -> None:
     assert said(*channels) == ""
 
 
@@ -89,18 +89,18 @@ def test_channels_of_one_source_are_not_told(channels: tuple[Sound, ...]) -> Non
     ],
     ids=["at once", "turns", "crosstalk", "softer", "steady", "three"],
 )
-def test_two_talkers_on_a_channel_each_are_told(channels: tuple[Sound, ...]) -> None:
+def test_two_talkers_on_a_channel_each_give_a_warning(channels: tuple[Sound, ...]) -> None:
     assert "channels differ, as of two speakers" in said(*channels)
     assert f"--channel (1 to {len(channels)})" in said(*channels)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.7])
-def test_channels_that_cancel_are_told(scale: float) -> None:
+def test_channels_that_cancel_give_a_warning(scale: float) -> None:
     assert "channels cancel each other" in said(ANN, -scale * ANN)
     assert "--channel (1 to 2)" in said(ANN, -scale * ANN)
 
 
-def test_what_lies_outside_the_judged_span_is_not_told() -> None:
+def test_channels_outside_the_span_give_no_warning() -> None:
     ear = RecordingReader(200, 5.0)  # 2 s
     apart = np.stack([np.concatenate([ANN, ANN, BOB]), np.concatenate([BOB, ANN, ANN])], axis=1)
     assert not [w for w in ear.read(wav(apart)).warnings if "channels" in w]
@@ -130,7 +130,7 @@ def test_a_channel_is_a_whole_number(channel: Any) -> None:
 
 
 @pytest.mark.parametrize("channel", [0, 3, -1])
-def test_a_channel_that_is_not_there_is_refused(channel: int) -> None:
+def test_a_channel_that_is_not_there_raises(channel: int) -> None:
     stereo = np.stack([ANN, BOB], axis=1)
     for read in (
         lambda: read_audio(wav(stereo), channel=channel),
@@ -153,7 +153,7 @@ def test_the_blocks_of_a_meter_do_not_hang_on_how_it_is_fed() -> None:
     assert list(whole.warnings(0, 8)) == list(parts.warnings(0, 8)) != []
 
 
-def test_a_recogniser_judges_the_channel(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_a_recogniser_predicts_from_the_channel(recognizer: Recognizer, tmp_path: Path) -> None:
     stereo = np.stack([ANN, BOB], axis=1)
     (tmp_path / "call.wav").write_bytes(wav(stereo))
     for number, alone in ((1, ANN), (2, BOB)):

@@ -1,4 +1,4 @@
-"""Recordings of other kinds: left out with a line, told by their kind, or decoded by ffmpeg alone."""
+"""Recordings of other kinds: left out with a line, named in an error, or decoded by ffmpeg."""
 
 import io
 import json
@@ -79,7 +79,7 @@ def test_recordings_of_other_kinds_do_not_vanish(
         assert json.loads(out)["files"] == 1
 
 
-def test_a_single_one_is_told_by_its_kind(
+def test_the_error_of_a_single_recording_names_its_kind(
     calls: Path, hum_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = error_of(monkeypatch, capsys, "timeline", calls / "2.m4a", "--model", hum_model)
@@ -171,7 +171,7 @@ def test_a_length_that_its_writer_did_not_know_is_none() -> None:
 
 
 @needs_ffmpeg
-def test_a_truncated_one_of_plain_samples_is_refused(calls: Path) -> None:
+def test_a_truncated_recording_of_plain_samples_raises(calls: Path) -> None:
     content = (calls / "2.caf").read_bytes()
     with pytest.raises(AudioError, match="is truncated"):
         read_audio(content[: len(content) // 4 * 2], ffmpeg=True)
@@ -179,7 +179,7 @@ def test_a_truncated_one_of_plain_samples_is_refused(calls: Path) -> None:
 
 @needs_ffmpeg
 @pytest.mark.parametrize("cut", [100, 3000])
-def test_what_ffmpeg_complains_of_is_refused(cut: int, calls: Path) -> None:
+def test_a_recording_that_ffmpeg_complains_of_raises(cut: int, calls: Path) -> None:
     content = (calls / "2.m4a").read_bytes()[:cut]
     with pytest.raises(AudioError) as caught:
         read_audio(content, ffmpeg=True)

@@ -1,4 +1,4 @@
-"""A file is told by its first bytes; a name keeps what is no suffix of a recording."""
+"""A file's kind is found by its first bytes; a name loses only the suffix of a recording."""
 
 import io
 from pathlib import Path
@@ -47,7 +47,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_recording_of_another_kind_is_told_by_its_kind(name: str, tmp_path: Path) -> None:
+def test_the_error_names_the_kind(name: str, tmp_path: Path) -> None:
     file = tmp_path / "call.wav"
     file.write_bytes(OTHERS[name] + bytes(300))
     kind = unsupported_kind(OTHERS[name])

@@ -159,7 +159,7 @@ def test_a_name_need_not_be_utf_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids="-".join)
-def test_a_stretch_is_that_slice_of_the_whole(kind: tuple[str, str]) -> None:
+def test_a_segment_is_that_slice_of_the_whole(kind: tuple[str, str]) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
     content = encoded(noise, kind=kind)
     whole = read_audio(content)
@@ -168,13 +168,13 @@ def test_a_stretch_is_that_slice_of_the_whole(kind: tuple[str, str]) -> None:
     np.testing.assert_array_equal(read_audio(content, 0, 0.1), whole[:1600])
 
 
-def test_a_stretch_at_another_rate_is_that_slice_but_for_its_edges() -> None:
+def test_a_segment_at_another_rate_is_that_slice_but_for_its_edges() -> None:
     content = encoded(tone(44_100, 1.0), 44_100, ("MP3", "MPEG_LAYER_III"))
     whole, part = read_audio(content), read_audio(content, 0.5)
     np.testing.assert_allclose(part[200:-200], whole[8000:][200:-200], atol=1e-4)
 
 
-def test_a_stretch_may_end_a_rounding_error_after_the_recording() -> None:
+def test_a_segment_may_end_a_rounding_error_after_the_recording() -> None:
     content = encoded(tone(16_000))
     np.testing.assert_array_equal(read_audio(content, 0.25, 0.55), read_audio(content, 0.25))
 
@@ -194,8 +194,8 @@ def test_a_stretch_may_end_a_rounding_error_after_the_recording() -> None:
         (0.0, float("nan")),
     ],
 )
-def test_a_stretch_outside_the_recording_is_refused(start: float, end: float | None) -> None:
-    assert "the stretch" in error(encoded(tone(16_000)), start, end)
+def test_a_segment_outside_the_recording_raises(start: float, end: float | None) -> None:
+    assert "the segment" in error(encoded(tone(16_000)), start, end)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.5])
@@ -281,7 +281,7 @@ def test_a_tag_before_an_mp3_does_not_hide_that_it_is_truncated(tag_bytes: int) 
 
 @pytest.mark.parametrize("kind", TRUNCATABLE, ids="-".join)
 @pytest.mark.parametrize("share", [0.002, 0.1, 0.5, 0.9, 0.99])
-def test_a_truncated_recording_is_refused(kind: tuple[str, str], share: float, tmp_path: Path) -> None:
+def test_a_truncated_recording_raises(kind: tuple[str, str], share: float, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * SAMPLE_RATE)
     content = encoded(noise, kind=kind, comment="" if kind[0] == "MP3" else "long " * 1000)
     file = tmp_path / "cut.wav"
@@ -311,7 +311,7 @@ def with_frames(flac: bytes, frames: int) -> bytes:
     ("frames", "words"),
     [(0, "nothing in it says how long it is"), (2**36 - 1, "damaged"), (16_000, "damaged, truncated")],
 )
-def test_a_flac_that_declares_a_wrong_length_is_refused(frames: int, words: str) -> None:
+def test_a_flac_that_declares_a_wrong_length_raises(frames: int, words: str) -> None:
     flac = encoded(tone(16_000), kind=("FLAC", "PCM_16"))
     assert with_frames(flac, 8000) == flac
     assert words in error(with_frames(flac, frames))
@@ -319,7 +319,7 @@ def test_a_flac_that_declares_a_wrong_length_is_refused(frames: int, words: str)
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
 @pytest.mark.parametrize("rate", [16_000, 8000])
-def test_samples_that_are_no_sound_are_refused(bad: float, rate: int) -> None:
+def test_samples_that_are_not_finite_raise(bad: float, rate: int) -> None:
     samples = np.stack([tone(rate), tone(rate)], axis=1).astype(np.float32)
     samples[100, 1] = bad
     content = encoded(samples, rate, ("WAV", "FLOAT"))
@@ -328,16 +328,16 @@ def test_samples_that_are_no_sound_are_refused(bad: float, rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [500, 999, 384_001, 500_000])
-def test_a_rate_out_of_range_is_refused(rate: int) -> None:
+def test_a_rate_out_of_range_raises(rate: int) -> None:
     message = error(encoded(np.zeros(rate), rate))
     assert f"its sample rate is {rate} Hz, allowed are 1000 to 384000 Hz" in message
 
 
-def test_too_many_channels_are_refused() -> None:
+def test_too_many_channels_raise() -> None:
     assert "has 65 channels, allowed are 1 to 64" in error(encoded(np.zeros((100, 65))))
 
 
-def test_less_than_a_sample_at_16_khz_is_refused() -> None:
+def test_less_than_a_sample_at_16_khz_raises() -> None:
     assert "shorter than one sample" in error(encoded(np.zeros(5), 384_000))
 
 
@@ -385,14 +385,16 @@ EMPTY = encoded(np.zeros(0))
         "w64",
     ],
 )
-def test_what_is_no_recording_is_refused_by_name(content: bytes, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_raises_an_error_with_its_name(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
     file = tmp_path / "speech.wav"
     file.write_bytes(content)
     assert words in error(file)
     assert words in error(content)
 
 
-def test_a_path_without_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_without_a_file_raises(tmp_path: Path) -> None:
     assert "there is no such file" in error(tmp_path / "missing.wav")
     assert "is a folder" in error(tmp_path)
 
@@ -424,7 +426,7 @@ def test_links_are_followed_to_each_folder_once(tmp_path: Path) -> None:
     assert find_recordings(tmp_path / "tree") == [tmp_path / "tree" / "link" / "a.wav"]
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shut").mkdir()
     (tmp_path / "a.wav").touch()
     plain = os.scandir
@@ -452,7 +454,7 @@ def test_an_mp3_whose_writer_was_killed_before_it_had_counted_is_read_to_its_end
 
 
 @pytest.mark.parametrize("kind", [k for k in FORMATS if k[0] in ("FLAC", "OGG", "MP3")], ids="-".join)
-def test_a_recording_behind_another_is_not_left_unheard(kind: tuple[str, str]) -> None:
+def test_a_recording_behind_another_raises(kind: tuple[str, str]) -> None:
     one, two = (
         encoded(np.random.default_rng(k).normal(0, 0.1, n), 16_000, kind)
         for k, n in ((1, 16_000), (2, 40_000))

@@ -1,4 +1,4 @@
-"""Recordings as Python code hands them over: each kind is taken, or refused in one line."""
+"""Recordings as Python code passes them: each kind is taken, or raises an error of one line."""
 
 import array
 import copy
@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("recording", "words"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_no_recording_is_refused_in_one_line(recording: Any, words: str) -> None:
+def test_a_value_that_is_no_recording_raises_one_line(recording: Any, words: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(AudioError, match=words) as caught:
@@ -182,7 +182,7 @@ def test_a_stream_takes_what_predict_takes(recognizer: Recognizer, name: str) ->
     assert stream.seconds == 3.0
 
 
-def test_a_stream_refuses_what_predict_refuses(recognizer: Recognizer) -> None:
+def test_a_stream_raises_where_predict_does(recognizer: Recognizer) -> None:
     stream = recognizer.stream(RATE)
     for name in ("float16 infinity", "int64", "bool", "complex", "masked", "three dimensions"):
         with pytest.raises(AudioError, match=REFUSED[name][1]):

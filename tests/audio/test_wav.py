@@ -1,4 +1,4 @@
-"""A WAV or AIFF is heard to its end, or refused by name: MP3 and other codecs inside, headers older than their samples."""
+"""A WAV or AIFF is decoded to its end or raises: MP3 and other codecs inside, headers older than their samples."""
 
 import io
 import struct
@@ -81,7 +81,7 @@ def test_an_mp3_in_a_wav_gives_the_samples_of_the_mp3(
         np.testing.assert_array_equal(read_audio(in_wav(content, rate, channels, **sizes)), plain)
 
 
-def test_an_mp3_in_a_wav_that_is_cut_is_refused() -> None:
+def test_an_mp3_in_a_wav_that_is_cut_raises() -> None:
     content = in_wav(mp3("VARIABLE", 44_100, 1), 44_100, 1)
     assert "is truncated" in error(content[:-2000])
 
@@ -89,7 +89,7 @@ def test_an_mp3_in_a_wav_that_is_cut_is_refused() -> None:
 @pytest.mark.parametrize(
     ("tag", "codec"), [(0x50, "MPEG layer I or II"), (0xFF, "AAC"), (0xF1AC, "FLAC"), (0x9999, "0x9999")]
 )
-def test_a_wav_of_a_codec_that_is_not_read_is_refused_by_its_name(tag: int, codec: str) -> None:
+def test_a_wav_of_a_codec_that_is_not_read_raises_an_error_with_its_name(tag: int, codec: str) -> None:
     said = error(in_wav(bytes(4000), 44_100, 1, tag=tag))
     assert "is a WAV of " in said
     assert codec in said
@@ -106,7 +106,7 @@ def test_a_wav_of_a_codec_that_is_not_read_is_refused_by_its_name(tag: int, code
         ("AIFF", "GSM610", 0.2),
     ],
 )
-def test_other_codecs_are_heard_whole(form: str, subtype: str, loss: float) -> None:
+def test_other_codecs_are_decoded_whole(form: str, subtype: str, loss: float) -> None:
     hum = tone(300, 3.0, rate=8000)
     plain, read = read_audio(encoded(hum, rate=8000)), read_audio(encoded(hum, form, subtype, rate=8000))
     assert len(plain) <= len(read) <= len(plain) + 16_000 // 8  # the last block is full
@@ -116,13 +116,13 @@ def test_other_codecs_are_heard_whole(form: str, subtype: str, loss: float) -> N
 
 @pytest.mark.parametrize("declared", [0, 65 * 20, 0xFFFF_FFFF])
 def test_gsm_of_a_stale_header_gains_no_block(declared: int) -> None:
-    """Where libsndfile is told no length, it adds one of what follows the last block."""
+    """Where libsndfile knows no length, it adds one of what follows the last block."""
     whole = encoded(tone(300, 1.92, rate=8000), "WAV", "GSM610", rate=8000)
     stale = read_audio(with_size(whole, b"data", declared))
     np.testing.assert_array_equal(stale, read_audio(whole))
 
 
-def test_an_aiff_of_dwvw_is_refused_by_name() -> None:
+def test_an_aiff_of_dwvw_raises() -> None:
     assert "DWVW" in error(encoded(tone(300, 0.5), "AIFF", "DWVW_16"))
 
 
@@ -164,7 +164,7 @@ def test_an_rf64_older_than_its_samples_hides_none(size: int) -> None:
         b"LIST" + struct.pack("<I", 500) + b"INFO",  # cut
     ],
 )
-def test_what_follows_the_samples_is_not_heard(behind: bytes) -> None:
+def test_chunks_behind_the_samples_are_not_decoded(behind: bytes) -> None:
     whole = encoded(tone(440, 0.5))
     np.testing.assert_array_equal(read_audio(whole + behind), read_audio(whole))
 
@@ -177,7 +177,7 @@ def test_a_chunk_of_odd_size_hides_nothing_behind_it() -> None:
         np.testing.assert_array_equal(read_audio(content), read_audio(whole))
 
 
-def test_samples_in_two_chunks_and_another_recording_behind_are_told() -> None:
+def test_samples_in_two_chunks_and_another_recording_behind_raise() -> None:
     whole = encoded(tone(440, 0.5))
     second = whole[whole.index(b"data") :]
     assert "its samples lie in two chunks" in error(whole + second)

@@ -17,7 +17,7 @@ from emospec.data.corpora.crema_d import FEMALE
 from emospec.data.corpora.ravdess import FOLDS
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError
-from emospec.vocabulary import EMOTIONS, common_emotion
+from emospec.vocabulary import VOCABULARY, common_emotion
 
 SHARED = Path(__file__).parents[3] / "shared" / "corpora"
 
@@ -86,7 +86,7 @@ def test_registry() -> None:
     for name, corpus in CORPORA.items():
         assert corpus.name == name
         assert "" not in (corpus.title, corpus.layout, corpus.protocol)
-        assert set(corpus.classes) <= set(EMOTIONS)
+        assert set(corpus.classes) <= set(VOCABULARY)
         if name not in ("demo", "csv", "folders"):
             assert "" not in (corpus.licence, corpus.citation)
             assert corpus.source.startswith("http")

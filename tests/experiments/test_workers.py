@@ -31,8 +31,8 @@ def crossval(pack: Path, out: str, where: Path, *more: str) -> "subprocess.Popen
 
 
 def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
-    _, told = process.communicate(timeout=300)
-    return process.returncode, told.decode()
+    _, output = process.communicate(timeout=300)
+    return process.returncode, output.decode()
 
 
 def wait_for_histories(out: Path, many: int, process: "subprocess.Popen[bytes]") -> None:
@@ -91,16 +91,16 @@ def test_the_schedulers_death_leaves_what_can_be_resumed(
         lost = crossval(hum_pack.folder, "runs", tmp_path, "--cluster", address)
         wait_for_histories(tmp_path / "runs", 1, lost)
         scheduler.send_signal(signal.SIGKILL)
-        code, told = ended(lost)
-        assert code == 2, told
-        assert "the cluster was lost" in told
-        assert "Traceback" not in told
+        code, output = ended(lost)
+        assert code == 2, output
+        assert "the cluster was lost" in output
+        assert "Traceback" not in output
         workers[0].wait(60)
     assert ended(crossval(hum_pack.folder, "runs", tmp_path, "--resume", "--jobs", "1"))[0] == 0
     assert results(tmp_path / "runs") == here
 
 
-def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
+def test_workers_of_several_threads_raise(tmp_path: Path) -> None:
     with (
         cluster(tmp_path, 1, threads=2) as (address, *_),
         pytest.raises(WorkersError, match=r"has 2 threads\. Start workers with --nthreads 1"),
@@ -109,13 +109,13 @@ def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_a_worker_that_is_killed_is_told_in_a_line(hum_pack: Pack, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_gives_one_line(hum_pack: Pack, tmp_path: Path) -> None:
     process = crossval(hum_pack.folder, "runs", tmp_path, "--jobs", "2")
     wait_for_histories(tmp_path / "runs", 2, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [pid for pid in children if b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(workers[0]), signal.SIGKILL)
-    code, told = ended(process)
+    code, output = ended(process)
     assert code == 2
-    assert told.splitlines()[-1].startswith("emospec: a worker was lost")
-    assert "Traceback" not in told
+    assert output.splitlines()[-1].startswith("emospec: a worker was lost")
+    assert "Traceback" not in output

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Node = TypeVar("Node", bound=ast.AST)
 
 LONGEST_ROOM = 450
 MOST_POSITIONAL = 4
@@ -70,6 +72,12 @@ def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+def nodes(root: Path, *kinds: type[Node]) -> Iterator[tuple[Path, Node]]:
+    """Yield the nodes of some kinds in the package, each with its file."""
+    for file in rooms(root):
+        yield from ((file, node) for node in ast.walk(parsed(file)) if isinstance(node, kinds))
+
+
 def lines_of(file: Path) -> list[str]:
     """Return the lines of a file."""
     return file.read_text(encoding="utf-8").splitlines()
@@ -106,11 +114,6 @@ def docstrings(file: Path) -> Iterator[tuple[int, int, str]]:
                 yield statement.lineno, statement.end_lineno or statement.lineno, text.strip()
 
 
-def lines_of_docstrings(file: Path) -> set[int]:
-    """Return the numbers of the lines that docstrings take."""
-    return {number for first, last, _ in docstrings(file) for number in range(first, last + 1)}
-
-
 def tokens(file: Path) -> list[tokenize.TokenInfo]:
     """Return the tokens of a file."""
     with tokenize.open(file) as source:
@@ -127,7 +130,8 @@ def code_lines(file: Path) -> int:
         if token.type not in silent
         for n in range(token.start[0], token.end[0] + 1)
     }
-    return len(code - lines_of_docstrings(file))
+    silent_lines = {n for first, last, _ in docstrings(file) for n in range(first, last + 1)}
+    return len(code - silent_lines)
 
 
 def comments(file: Path) -> tuple[int, int]:
@@ -150,11 +154,6 @@ def questions(root: Path) -> list[Place]:
 # Functions and calls
 
 
-def functions(file: Path) -> list[Function]:
-    """Return all functions and methods of a file, nested ones too."""
-    return [node for node in ast.walk(parsed(file)) if isinstance(node, Function)]
-
-
 def length_of(function: Function) -> int:
     """Count the lines from `def` to the end, without the docstring: the signature and blank lines count."""
     lines = (function.end_lineno or 0) - function.lineno + 1
@@ -167,26 +166,22 @@ def length_of(function: Function) -> int:
 def unnamed_arguments(root: Path) -> list[Place]:
     """Return the calls of more than four arguments that have no name; starred ones are not counted."""
     places = []
-    for file in rooms(root):
-        for node in ast.walk(parsed(file)):
-            if not isinstance(node, ast.Call):
-                continue
-            called = ast.unparse(node.func)
-            given = sum(not isinstance(argument, ast.Starred) for argument in node.args)
-            if given > MOST_POSITIONAL and called.rpartition(".")[2] not in VARIADIC:
-                places.append(at(file, root, node.lineno, f"{called}() is given {given} without a name"))
+    for file, node in nodes(root, ast.Call):
+        called = ast.unparse(node.func)
+        given = sum(not isinstance(argument, ast.Starred) for argument in node.args)
+        if given > MOST_POSITIONAL and called.rpartition(".")[2] not in VARIADIC:
+            places.append(at(file, root, node.lineno, f"{called}() is given {given} without a name"))
     return places
 
 
 def many_parameters(root: Path) -> list[Place]:
     """Return the functions that take more than five parameters by position, `self` and `cls` not counted."""
     places = []
-    for file in rooms(root):
-        for function in functions(file):
-            names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-            count = len(names) - (names[:1] in (["self"], ["cls"]))
-            if count > MOST_PARAMETERS:
-                places.append(at(file, root, function.lineno, f"{function.name}() takes {count} by position"))
+    for file, function in nodes(root, ast.FunctionDef, ast.AsyncFunctionDef):
+        names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        if count > MOST_PARAMETERS:
+            places.append(at(file, root, function.lineno, f"{function.name}() takes {count} by position"))
     return places
 
 
@@ -279,21 +274,19 @@ def untyped_dicts(root: Path) -> list[Place]:
     written = re.compile(r"(typing\.)?(dict|Dict|Mapping|MutableMapping)\[str, (typing\.)?Any\]")
     return [
         at(file, root, node.lineno, ast.unparse(node))
-        for file in rooms(root)
-        for node in ast.walk(parsed(file))
-        if isinstance(node, ast.Subscript) and written.fullmatch(ast.unparse(node))
+        for file, node in nodes(root, ast.Subscript)
+        if written.fullmatch(ast.unparse(node))
     ]
 
 
 def vague_locals(root: Path) -> list[Place]:
     """Return the parameters and assigned names that do not say what they hold."""
     places = []
-    for file in rooms(root):
-        for node in ast.walk(parsed(file)):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in VAGUE_LOCALS:
-                places.append(at(file, root, node.lineno, node.id))
-            elif isinstance(node, ast.arg) and node.arg in VAGUE_LOCALS:
-                places.append(at(file, root, node.lineno, node.arg))
+    for file, node in nodes(root, ast.Name, ast.arg):
+        name = node.arg if isinstance(node, ast.arg) else node.id
+        is_read = isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store)
+        if name in VAGUE_LOCALS and not is_read:
+            places.append(at(file, root, node.lineno, name))
     return places
 
 
@@ -304,30 +297,21 @@ def multiplied_texts(root: Path) -> list[Place]:
     `" " * indent` is a number's work, `" with --int8" * int8` is a condition's.
     """
     places = []
-    for file in rooms(root):
-        for node in ast.walk(parsed(file)):
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-                pairs = ((node.left, node.right), (node.right, node.left))
-                if any(is_repeated(value) and is_condition(factor, value) for value, factor in pairs):
-                    places.append(at(file, root, node.lineno, ast.unparse(node)))
+    for file, node in nodes(root, ast.BinOp):
+        pairs = ((node.left, node.right), (node.right, node.left))
+        if isinstance(node.op, ast.Mult) and any(vanishes(value, factor) for value, factor in pairs):
+            places.append(at(file, root, node.lineno, ast.unparse(node)))
     return places
 
 
-def is_repeated(value: ast.expr) -> bool:
-    """Return whether an expression is written as a text, a list or a tuple."""
-    return isinstance(value, ast.JoinedStr | ast.List | ast.Tuple) or bool(text_of(value))
-
-
-def is_condition(factor: ast.expr, value: ast.expr) -> bool:
-    """Return whether a factor is true or false, as far as its form, and the value beside it, tell."""
+def vanishes(value: ast.expr, factor: ast.expr) -> bool:
+    """Return whether a text, a list or a tuple is multiplied by a condition, as far as their forms tell."""
+    text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+    if not text and not isinstance(value, ast.JoinedStr | ast.List | ast.Tuple):
+        return False
     if isinstance(factor, ast.Name | ast.Attribute):
-        return re.search("[a-z]", text_of(value)) is not None
+        return re.search("[a-z]", text) is not None
     return isinstance(factor, ast.Compare | ast.BoolOp) or ast.unparse(factor).startswith(("not ", "bool("))
-
-
-def text_of(value: ast.expr) -> str:
-    """Return a text that is written out, or nothing."""
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
 def counted_words(root: Path) -> dict[str, tuple[int, int]]:
@@ -389,7 +373,7 @@ def measures(root: Path) -> Iterator[tuple[str, str]]:
     yield "lines of code (no blanks, comments, docstrings)", str(sum(code_lines(file) for file in files))
     yield f"rooms over {LONGEST_ROOM} lines", listed(long_rooms(root))
 
-    lengths = sorted(length_of(function) for file in files for function in functions(file))
+    lengths = sorted(length_of(f) for _, f in nodes(root, ast.FunctionDef, ast.AsyncFunctionDef))
     yield "functions and methods", str(len(lengths))
     yield "their lines (def to end, no docstring): median", str(lengths[len(lengths) // 2])
     yield "their lines: 90th percentile, longest", f"{lengths[len(lengths) * 9 // 10]}, {lengths[-1]}"

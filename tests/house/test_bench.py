@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.__main__ import keep
 from bench.broken import reason, rows_of
 from bench.measure import Ratio, in_turn, limit_gflops, ratios_of
-from bench.plain import Training, Ways
+from bench.plain import PlainTraining, Ways
 from bench.training import LADDER, _bfloat16_deviation, _ours, _profile, operations
 from broken_audio import broken, run
 from emospec.config import Loss, load_settings
@@ -62,7 +62,7 @@ def test_a_plain_step_is_a_step_of_emospec(
     trainer = Trainer(learner, store, task, tmp_path, torch.device("cpu"))
 
     frames = [torch.from_numpy(np.array(store.frames(i))).to(dtype) for i in everything]
-    plain = Training(frames, torch.from_numpy(targets), CLASSES, ways)
+    plain = PlainTraining(frames, torch.from_numpy(targets), CLASSES, ways)
     plain.network.to(dtype)
     plain.centers = plain.centers.to(dtype)
     plain.network.load_state_dict(learner.network.state_dict())
@@ -163,12 +163,12 @@ def test_a_wrong_folder_is_one_line(
 @pytest.mark.full
 def test_every_end_of_a_broken_recording_has_a_name(tmp_path: Path) -> None:
     outcomes = list(run((broken(tmp_path, k, seed=2) for k in range(60)), "broken_audio:every_way"))
-    judged = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]
-    found = {reason(outcome) for outcome in judged}
-    assert {"judged", "is truncated", "is empty", "is a folder"} < found
+    predicted = [replace(o, end="result") if o.end == "waveform" else o for o in outcomes]
+    found = {reason(outcome) for outcome in predicted}
+    assert {"predicted", "is truncated", "is empty", "is a folder"} < found
     assert not {name for name in found if name == "another error" or "**" in name}
     assert reason(replace(outcomes[0], end="crash")) == "**crash**"
-    table = rows_of({"predict": judged})
-    assert f"| judged | {sum(o.end == 'result' for o in judged)} |" in table
+    table = rows_of({"predict": predicted})
+    assert f"| predicted | {sum(o.end == 'result' for o in predicted)} |" in table
     assert all(o.peak_bytes > 2**20 for o in outcomes)
     assert sum(o.processor_seconds for o in outcomes) > 0

@@ -52,7 +52,7 @@ def test_a_failure_leaves_the_old_file_and_no_part(
         (errno.ENOTDIR, "name another folder"),
     ],
 )
-def test_what_helps_is_told(number: int, words: str) -> None:
+def test_the_error_says_what_helps(number: int, words: str) -> None:
     with pytest.raises(OutputError) as caught, output_errors(Path("out")):
         raise OSError(number, os.strerror(number))
     assert (

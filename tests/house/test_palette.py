@@ -3,7 +3,7 @@
 import pytest
 
 from emospec.palette import EMOTION_COLORS, OTHER_COLORS, class_colors
-from emospec.vocabulary import EMOTIONS
+from emospec.vocabulary import VOCABULARY
 
 
 def test_an_emotion_has_one_color_whatever_the_order_of_the_classes() -> None:
@@ -11,7 +11,7 @@ def test_an_emotion_has_one_color_whatever_the_order_of_the_classes() -> None:
     assert class_colors(four)[::-1] == class_colors(four[::-1])
     assert class_colors(["anger", "sad"]) == class_colors(["angry", "sadness"])
     assert class_colors(["bored", "sad"])[1] == class_colors(four)[3]
-    assert len(set(class_colors(EMOTIONS))) == len(EMOTIONS)
+    assert len(set(class_colors(VOCABULARY))) == len(VOCABULARY)
     others = ["zeal", "awe", "calm", "Calm", "doubt"]
     assert len(set(class_colors(others))) == len(others)
     assert class_colors(others)[::-1] == class_colors(others[::-1])

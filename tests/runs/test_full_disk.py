@@ -37,7 +37,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", str(disk.folder)], check=True)
 
 
-def told(*arguments: object) -> tuple[int, str]:
+def run_command(*arguments: object) -> tuple[int, str]:
     command = [sys.executable, "-m", "emospec", *map(str, arguments)]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     lines = ended.stderr.strip().splitlines()
@@ -55,10 +55,10 @@ def test_bulk_scoring(hum_pack: Pack, hum_model: Path, disk: Disk, tmp_path: Pat
     files = [str(u.file) for u in hum_pack.utterances]
     manifest.write_text("\n".join(["file", *(files * 5)]))
     options = ("--model", hum_model, "--z", "--jobs", 1, "--shard-files", 5)
-    assert told("score", manifest, "--out", tmp_path / "whole", *options)[0] == 0
+    assert run_command("score", manifest, "--out", tmp_path / "whole", *options)[0] == 0
 
     out = disk.folder / "results"
-    code, line = told("score", manifest, "--out", out, *options)
+    code, line = run_command("score", manifest, "--out", out, *options)
     assert code == 2
     assert line.startswith(f"emospec: {out / 'part-'}")
     assert "cannot be written (No space left on device). What was finished is kept" in line
@@ -68,16 +68,16 @@ def test_bulk_scoring(hum_pack: Pack, hum_model: Path, disk: Disk, tmp_path: Pat
         assert part.read_bytes() == (tmp_path / "whole" / part.name).read_bytes()
 
     disk.mount("remount", "ro")
-    code, line = told("score", manifest, "--out", out, *options)
+    code, line = run_command("score", manifest, "--out", out, *options)
     assert code == 2
     assert "cannot be written (Read-only file system)" in line
     assert whole_files(out) == finished
-    code, line = told("score", manifest, "--out", disk.folder / "another", *options)
+    code, line = run_command("score", manifest, "--out", disk.folder / "another", *options)
     assert code == 2
     assert f"{disk.folder / 'another'} cannot be written (Read-only file system)" in line
 
     disk.mount("remount", "rw", "size=64m")
-    assert told("score", manifest, "--out", out, *options)[0] == 0
+    assert run_command("score", manifest, "--out", out, *options)[0] == 0
     for part in (tmp_path / "whole").glob("*.parquet"):
         assert part.read_bytes() == (out / part.name).read_bytes()
     assert len(list(out.glob("part-*"))) == len(list((tmp_path / "whole").glob("part-*")))
@@ -85,7 +85,7 @@ def test_bulk_scoring(hum_pack: Pack, hum_model: Path, disk: Disk, tmp_path: Pat
 
 def trained(pack: Path, out: Path, *more: str) -> tuple[int, str]:
     sets = [part for setting in (*SHORT, "training.checkpoint_seconds=0") for part in ("--set", setting)]
-    return told("train", pack, "--out", out, "--threads", 1, *sets, *more)
+    return run_command("train", pack, "--out", out, "--threads", 1, *sets, *more)
 
 
 def test_training(
@@ -111,14 +111,14 @@ def test_a_pack_and_its_frames(hum_pack: Pack, disk: Disk, tmp_path: Path) -> No
     (tmp_path / "own" / "own.csv").write_text("\n".join(["file,speaker,emotion", *rows]))
     folder = disk.folder / "pack"
     asked = ("prepare", f"csv={tmp_path / 'own' / 'own.csv'}", "--pack", folder)
-    code, line = told(*asked)
+    code, line = run_command(*asked)
     assert code == 2
     assert line.startswith(f"emospec: {folder} cannot be written (No space left on device)")
     assert not list(disk.folder.iterdir())
 
     size = sum(f.stat().st_size for f in hum_pack.folder.iterdir() if not f.name.startswith("frames"))
     disk.mount("remount", f"size={size // KIB + 256}k")
-    assert told(*asked)[0] == 0
+    assert run_command(*asked)[0] == 0
     before = whole_files(disk.folder)
     code, line = trained(folder, tmp_path / "run")
     assert code == 2

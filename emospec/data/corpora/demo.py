@@ -63,64 +63,68 @@ _ASPIRATION_DB, _FRICATION_DB = -56.0, -31.0
 
 
 class _Sound(NamedTuple):
-    """Constant articulation for some time: formants of a man in Hz, gains in dB, length in seconds."""
+    """Constant articulation for some time: formants of a man in Hz, length in seconds, gains in dB."""
 
     f1: float
     f2: float
     f3: float
-    voice_db: float
-    breath_db: float
-    noise_db: float
-    noise_hz: float
     seconds: float
+    voice_db: float = _OFF_DB
+    breath_db: float = _OFF_DB
+    noise_db: float = _OFF_DB
+    noise_hz: float = 4000.0
 
 
 _Phone = tuple[_Sound, ...]
+_Formants = tuple[float, float, float]
 
 
-def _voiced(f1: float, f2: float, f3: float, db: float = 0.0, seconds: float = 0.105) -> _Phone:
+def _voiced(formants: _Formants, db: float = 0.0, seconds: float = 0.105) -> _Phone:
     """Return a vowel or, weaker and shorter, a nasal or approximant."""
-    return (_Sound(f1, f2, f3, db, db, _OFF_DB, 4000, seconds),)
+    return (_Sound(*formants, seconds, voice_db=db, breath_db=db),)
 
 
-def _fricative(f1: float, f2: float, f3: float, hz: float, db: float, voice_db: float = _OFF_DB) -> _Phone:
+def _fricative(formants: _Formants, hz: float, db: float, voice_db: float = _OFF_DB) -> _Phone:
     """Return noise that peaks at `hz`, with or without voice."""
-    return (_Sound(f1, f2, f3, voice_db, -10, db, hz, 0.09),)
+    return (_Sound(*formants, 0.09, voice_db=voice_db, breath_db=-10, noise_db=db, noise_hz=hz),)
 
 
-def _stop(f1: float, f2: float, f3: float, hz: float) -> _Phone:
+def _stop(formants: _Formants, hz: float) -> _Phone:
     """Return a voiceless stop: silent closure, burst, aspiration."""
     return (
-        _Sound(f1, f2, f3, _OFF_DB, _OFF_DB, _OFF_DB, hz, 0.060),
-        _Sound(f1, f2, f3, _OFF_DB, 0, 0, hz, 0.014),
-        _Sound(f1, f2, f3, _OFF_DB, 12, -22, hz, 0.030),
+        _Sound(*formants, 0.060, noise_hz=hz),
+        _Sound(*formants, 0.014, breath_db=0, noise_db=0, noise_hz=hz),
+        _Sound(*formants, 0.030, breath_db=12, noise_db=-22, noise_hz=hz),
     )
 
 
-def _voiced_stop(f1: float, f2: float, f3: float, hz: float) -> _Phone:
+def _voiced_stop(formants: _Formants, hz: float) -> _Phone:
     """Return a voiced stop: murmur behind the closure, then a weaker burst."""
-    return (_Sound(f1, f2, f3, -14, _OFF_DB, _OFF_DB, hz, 0.05), _Sound(f1, f2, f3, -14, -6, -6, hz, 0.01))
+    return (
+        _Sound(*formants, 0.05, voice_db=-14, noise_hz=hz),
+        _Sound(*formants, 0.01, voice_db=-14, breath_db=-6, noise_db=-6, noise_hz=hz),
+    )
 
 
 # fmt: off
 _VOWELS = {
-    "IY": _voiced(270, 2290, 3010), "IH": _voiced(390, 1990, 2550), "EH": _voiced(530, 1840, 2480),
-    "AE": _voiced(660, 1720, 2410), "AA": _voiced(730, 1090, 2440), "AO": _voiced(570, 840, 2410),
-    "UH": _voiced(440, 1020, 2240), "UW": _voiced(300, 870, 2240), "AH": _voiced(640, 1190, 2390),
-    "ER": _voiced(490, 1350, 1690),
+    "IY": _voiced((270, 2290, 3010)), "IH": _voiced((390, 1990, 2550)), "EH": _voiced((530, 1840, 2480)),
+    "AE": _voiced((660, 1720, 2410)), "AA": _voiced((730, 1090, 2440)), "AO": _voiced((570, 840, 2410)),
+    "UH": _voiced((440, 1020, 2240)), "UW": _voiced((300, 870, 2240)), "AH": _voiced((640, 1190, 2390)),
+    "ER": _voiced((490, 1350, 1690)),
 }
 _CONSONANTS = {
-    "P": _stop(300, 1100, 2150, 900), "B": _voiced_stop(200, 1100, 2150, 900),
-    "T": _stop(300, 1600, 2600, 4200), "D": _voiced_stop(200, 1600, 2600, 4200),
-    "K": _stop(300, 1990, 2850, 2000), "G": _voiced_stop(200, 1990, 2850, 2000),
-    "S": _fricative(320, 1390, 2530, 5500, -6), "Z": _fricative(240, 1390, 2530, 5500, -14, voice_db=-10),
-    "SH": _fricative(300, 1840, 2750, 3000, -3), "F": _fricative(340, 1100, 2080, 6000, -16),
-    "M": _voiced(290, 1270, 2130, -7, 0.065), "N": _voiced(290, 1340, 2470, -7, 0.065),
-    "W": _voiced(290, 610, 2150, -4, 0.065), "L": _voiced(310, 1050, 2880, -4, 0.065),
-    "R": _voiced(310, 1060, 1380, -4, 0.065), "Y": _voiced(260, 2070, 3020, -4, 0.065),
+    "P": _stop((300, 1100, 2150), 900), "B": _voiced_stop((200, 1100, 2150), 900),
+    "T": _stop((300, 1600, 2600), 4200), "D": _voiced_stop((200, 1600, 2600), 4200),
+    "K": _stop((300, 1990, 2850), 2000), "G": _voiced_stop((200, 1990, 2850), 2000),
+    "S": _fricative((320, 1390, 2530), 5500, -6), "Z": _fricative((240, 1390, 2530), 5500, -14, voice_db=-10),
+    "SH": _fricative((300, 1840, 2750), 3000, -3), "F": _fricative((340, 1100, 2080), 6000, -16),
+    "M": _voiced((290, 1270, 2130), -7, 0.065), "N": _voiced((290, 1340, 2470), -7, 0.065),
+    "W": _voiced((290, 610, 2150), -4, 0.065), "L": _voiced((310, 1050, 2880), -4, 0.065),
+    "R": _voiced((310, 1060, 1380), -4, 0.065), "Y": _voiced((260, 2070, 3020), -4, 0.065),
 }
 # fmt: on
-_PAUSE = _Sound(500, 1500, 2500, _OFF_DB, _OFF_DB, _OFF_DB, 4000, 0.15)
+_PAUSE = _Sound(500, 1500, 2500, 0.15)
 _HIGHER_FORMANTS = np.array([3500.0, 4500.0, 5500.0, 6500.0])
 
 
@@ -140,15 +144,15 @@ class Manner(NamedTuple):
 
 
 # fmt: off
-_CUES = {  #           pitch   span  slope   rate   tilt breath opening smile  rough pauses
-    "neutral": Manner( 0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,  0.0),
-    "happy":   Manner( 8.2,   1.3,   2.8,   0.36,  1.1,  -1.0,   0.10,  0.07,  0.0,  0.0),
-    "angry":   Manner( 6.6,   0.7,  -1.0,   0.36,  2.5,  -6.0,   0.28,  0.0,   2.4,  0.0),
-    "sad":     Manner(-2.9,  -1.4,  -2.0,  -0.6,  -2.0,   7.0,  -0.14, -0.04,  0.0,  0.2),
+_CUES = {  #                   pitch   span  slope   rate   tilt breath opening smile  rough pauses
+    "neutral": Manner._make(( 0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,   0.0,  0.0)),
+    "happy":   Manner._make(( 8.2,   1.3,   2.8,   0.36,  1.1,  -1.0,   0.10,  0.07,  0.0,  0.0)),
+    "angry":   Manner._make(( 6.6,   0.7,  -1.0,   0.36,  2.5,  -6.0,   0.28,  0.0,   2.4,  0.0)),
+    "sad":     Manner._make((-2.9,  -1.4,  -2.0,  -0.6,  -2.0,   7.0,  -0.14, -0.04,  0.0,  0.2)),
 }
 # Standard deviations: of the speakers' offsets; then over one speaker's utterances of one emotion.
-_HABIT =        Manner( 1.1,   0.15,  0.6,   0.07,  0.22,  1.4,   0.016, 0.006, 0.3,  0.016)
-_SPREAD =       Manner( 0.9,   0.18,  1.1,   0.08,  0.25,  1.4,   0.027, 0.007, 0.4,  0.03)
+_HABIT =        Manner._make(( 1.1,   0.15,  0.6,   0.07,  0.22,  1.4,   0.016, 0.006, 0.3,  0.016))
+_SPREAD =       Manner._make(( 0.9,   0.18,  1.1,   0.08,  0.25,  1.4,   0.027, 0.007, 0.4,  0.03))
 # fmt: on
 # How far a speaker uses each cue is 1 +- 0.2; how far an utterance uses all of them, within these bounds.
 _EXPRESSION_SPREAD = 0.2
