@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from emospec.errors import RunError
-from emospec.evaluation.groups import by_group
+from emospec.evaluation.metrics import by_group
 from emospec.evaluation.metrics import predicted_confusion
 from emospec.evaluation.statistics import ACCURACIES, Interval, Metric
 from emospec.evaluation.summary import Summary, rows_of_test, summarise

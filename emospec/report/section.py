@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from emospec.data.splits import PARTS, any_overlap
 from emospec.evaluation.calibration import Calibration, calibrate
 from emospec.evaluation.comparison import Contrast, Pair, contrasts
-from emospec.evaluation.groups import GROUP_COLUMNS, Group, by_group
+from emospec.evaluation.metrics import GROUP_COLUMNS, Group, by_group
 from emospec.evaluation.metrics import Distances
 from emospec.evaluation.summary import Summary, rows_of_test, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
