@@ -35,10 +35,8 @@ from emospec.table_cells import FILE
 from emospec.workers import Workers, open_workers
 
 _PLAN, _SUMMARY, _ERRORS = "plan.json", "summary.json", "errors.parquet"
-_PLAN_FORMAT = 1
-_ERROR_SCHEMA = pa.schema(
-    [("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())]
-)
+_PLAN_FORMAT, _TEXT = 1, pa.string()
+_ERROR_SCHEMA = pa.schema([("row", pa.int64()), (FILE, _TEXT), ("kind", _TEXT), ("error", _TEXT)])
 
 ScoringProgress = Callable[[int, int, float], None]
 """Called with the files done, all files, and the seconds of audio that this call has scored."""

@@ -1,14 +1,7 @@
 """Timelines as text for other programs: one function and one row of `FORMATS` each. Nothing here reads one.
 
-- **Times.** CSV and JSON have the numbers as they are. Audacity and TextGrid count in microseconds, EAF, RTTM,
-  SRT and WebVTT in milliseconds. Each boundary is rounded once, so that neighbours still touch; a segment that
-  then has no length is left out.
-- **No emotion**, abstained or silent: CSV leaves emotion and confidence empty, JSON has null, TextGrid an empty
-  interval, as for a gap. The others have no entry for it.
-- **Labels** are the names of the classes, unchanged in CSV and JSON. Elsewhere every run of white space and control
-  characters is one space, in RTTM one underscore, and a name of nothing else `?`. Quotes are doubled in TextGrid,
-  `&`, `<` and `>` escaped in EAF and WebVTT; SRT, which has no escape, gets `->` for `-->`. Half a surrogate
-  pair, which UTF-8 does not have, becomes `?`.
+Without an emotion, abstained or silent, CSV leaves emotion and confidence empty, JSON has null, TextGrid an empty
+interval, as for a gap. The others have no entry.
 """
 
 import csv
@@ -64,6 +57,7 @@ def render(name: str, timeline: "Timeline") -> str:
     >>> render("rttm", timeline)
     'SPEAKER a 1 1.500 1.500 <NA> <NA> sad 0.800 <NA>\n'
     """
+    # UTF-8 has no half of a surrogate pair: it becomes "?".
     return format_named(name).text(timeline).encode("utf-8", "replace").decode()
 
 
@@ -195,6 +189,7 @@ def _rttm(timeline: "Timeline") -> str:
 
 
 def _srt(timeline: "Timeline") -> str:
+    # SRT has no escape: `-->` in a name becomes `->`.
     return "".join(
         f"{k}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{re.sub('--+>', '->', label)}\n\n"
         for k, (start, end, label, _) in enumerate(_labelled(timeline, _MILLISECONDS), 1)
@@ -223,7 +218,8 @@ FORMATS: dict[str, Format] = {
 
 
 def _ticks(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, "Segment"]]:
-    # A segment that has no length in whole ticks is left out.
+    # CSV and JSON have the times as they are, Audacity and TextGrid in microseconds, the others in milliseconds. Each
+    # boundary is rounded once, so that neighbours still touch; a segment that then has no length is left out.
     for s in timeline.segments:
         start, end = round(s.start_seconds * per_second), round(s.end_seconds * per_second)
         if start < end:
@@ -237,6 +233,7 @@ def _labelled(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int,
 
 
 def _line(text: str) -> str:
+    # But for CSV and JSON, white space and control characters are one space, and a name of nothing else is "?".
     return _UNPRINTABLE.sub(" ", text).strip() or "?"
 
 

@@ -32,17 +32,14 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Class:
-    """A class and the place of its z.
-
-    Attributes:
-        center: (64,) mean z of its training utterances, or of the examples it was enrolled from.
-        distances: (n,) ascending, of its dev utterances' z, or of its examples' z, to the centre; may be empty.
-        examples: number of recordings that it was enrolled from; 0 for a class that was trained.
-    """
+    """A class and the place of its z."""
 
     name: str
+    # (64,) mean z of its training utterances, or of the examples it was enrolled from.
     center: _Floats
+    # (n,) ascending, of its dev utterances' z, or of its examples' z, to the centre; may be empty.
     distances: _Floats
+    # The number of recordings that it was enrolled from; 0 for a class that was trained.
     examples: int = 0
 
     def typicality(self, z: NDArray[np.floating]) -> float | None:
@@ -55,15 +52,12 @@ class Class:
 
 @dataclass(frozen=True)
 class Plane:
-    """The principal plane of the training z, for a picture.
+    """The principal plane of the training z, for a picture."""
 
-    Attributes:
-        mean, axes: (64,), and (2, 64), orthonormal.
-        cloud, labels: (n, 2) some training z on the plane, and (n,) the numbers of their classes.
-    """
-
+    # (64,), and (2, 64), orthonormal.
     mean: _Floats
     axes: _Floats
+    # (n, 2) some training z on the plane, and (n,) the numbers of their classes.
     cloud: _Floats
     labels: NDArray[np.int64]
 
@@ -74,24 +68,20 @@ class Plane:
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder that was read.
-
-    Attributes:
-        classes: the trained ones, in the order of the graph's outputs, then the enrolled ones.
-        temperature: divides logits before softmax, fitted on dev.
-        distance_temperature: divides squared distances to the centres, fitted on dev.
-        max_frames: of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
-        usual_seconds: 99 % of the training utterances are no longer.
-        about: all of `config.json`: training protocol and its settings hash, corpora and licences, version, ...
-    """
+    """A model folder that was read."""
 
     folder: Path
+    # The trained ones, in the order of the graph's outputs, then the enrolled ones.
     classes: tuple[Class, ...]
+    # Divide the logits, and the squared distances to the centres, before softmax. Fitted on dev.
     temperature: float
     distance_temperature: float
+    # Of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
     max_frames: int
+    # 99 % of the training utterances are no longer.
     usual_seconds: float
     plane: Plane
+    # All of `config.json`: training protocol and its settings hash, corpora and licences, version, ...
     about: dict[str, Any]
 
     @property

@@ -133,8 +133,7 @@ class Recognizer:
             # Samples in a list would pass for recordings of one number each.
             if sample_rate is not None and recordings and all(isinstance(r, Number) for r in recordings):
                 raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
-            options: _PredictOptions = {"check_speech": check_speech, "channel": channel}
-            options["abstain_below"] = abstain_below
+            options = _PredictOptions(abstain_below=abstain_below, check_speech=check_speech, channel=channel)
             return list(self.predict_many(recordings, sample_rate, **options))
         _check_threshold(abstain_below)
         recording = self.reader.read(recordings, sample_rate, channel=channel, check_speech=check_speech)

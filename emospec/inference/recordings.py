@@ -64,18 +64,11 @@ class RecordingInput:
 
 @dataclass(frozen=True)
 class DecodedRecording:
-    """A recording, decoded for a model.
-
-    Attributes:
-        waveform: (samples,) at 16 kHz; the middle alone of a recording far longer than the model's crop, or its
-            loudest part where the middle is silent.
-        seconds: of the whole recording.
-        span: start and end of what the model uses, in seconds.
-        warnings: quality warnings about the span.
-        speech_seconds: of speech in the span; None where it was not asked for.
-    """
+    """A recording, decoded for a model; the attributes are those of a `Prediction`."""
 
     name: str
+    # (samples,) at 16 kHz; the middle alone of a recording far longer than the model's crop, or its loudest part
+    # where the middle is silent.
     waveform: Waveform
     seconds: float
     span: tuple[float, float]
@@ -85,16 +78,11 @@ class DecodedRecording:
 
 @dataclass(frozen=True)
 class RecordingReader:
-    """Decoding for one model.
-
-    Attributes:
-        max_frames, usual_seconds: as of `Model`.
-        longest_seconds: recordings whose header says more raise an error before they are decoded.
-        ffmpeg: decode by the program ffmpeg what is not read here.
-    """
+    """Decoding for one model, by its `max_frames` and `usual_seconds`."""
 
     max_frames: int
     usual_seconds: float
+    # Recordings whose header says more raise an error before they are decoded.
     longest_seconds: float = np.inf
     ffmpeg: bool = False
 

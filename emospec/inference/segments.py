@@ -95,13 +95,7 @@ class Segmenter:
 
     A tile's emotion is its most probable class, or none below `abstain_below`. Tiles of one emotion in a row
     are a run. A run is settled once it lasts `minimum_seconds`, or at once where it continues the emotion
-    that was settled last. A run that ends earlier waits:
-
-    - Once the next run is settled, it joins the settled neighbour with the higher confidence at that time, the
-      earlier one on a tie; abstained is below any confidence.
-    - Waiting runs that together last `minimum_seconds` become a segment, whose emotion is that of their mean.
-    - At the end of the speech it joins the settled run before it. Without one, the mean decides for all.
-
+    that was settled last. A run that ends earlier waits, and joins a settled neighbour or other waiting runs.
     So no segment is shorter than `minimum_seconds`, unless all sound between two silences is, and a boundary is
     known less than twice `minimum_seconds` and a tile after it. Silence is a segment without probabilities, and
     joins no other.
@@ -153,7 +147,8 @@ class Segmenter:
 
     def silence(self, end: int) -> list[Segment]:
         """Take silence up to sample `end`; return the segments that this closes."""
-        start, end = self._position, self._advance(end)
+        start = self._position
+        self._advance(end)
         if self._silence is not None:
             return []
         self._silence = start
@@ -195,6 +190,7 @@ class Segmenter:
 
     def _wait(self) -> list[Segment]:
         """Let the current run, too short, wait; settle all waiting runs once they are long enough together."""
+        # Their mean then decides the emotion.
         if self._run is not None:
             self._waiting = self._waiting.absorb(self._run) if self._waiting else self._run
         self._run = None
@@ -205,7 +201,8 @@ class Segmenter:
 
     def _settle(self, run: _Run) -> list[Segment]:
         settled, waiting, self._waiting = self._settled, self._waiting, None
-        # Waiting runs go to the surer neighbour, the earlier one on a tie.
+        # Waiting runs go to the neighbour with the higher confidence now, the earlier one on a tie; abstained is
+        # below any confidence.
         if waiting is not None:
             (run if settled is None or settled.below(run) else settled).absorb(waiting)
         if settled is not None and settled.emotion == run.emotion:
@@ -216,6 +213,7 @@ class Segmenter:
 
     def _end_speech(self) -> list[Segment]:
         closed = self._wait()
+        # What still waits joins the settled run before it. Without one, the mean decides for all.
         last, rest = self._settled, self._waiting
         if rest is not None:
             last = last.absorb(rest) if last else self._merged(rest)
@@ -238,15 +236,9 @@ class Segmenter:
 def speech_segments(
     windows: Iterable[Window], probabilities: Iterable[Probabilities], samples: int, segmenter: Segmenter
 ) -> Iterator[Segment]:
-    """Yield segments that cover a whole recording from the windows of its speech, with silence between them.
-
-    Args:
-        windows: of `windows.speech_windows`; each is a tile.
-        probabilities: of each window, (classes,).
-        samples: length of the recording at 16 kHz.
-        segmenter: a new one.
-    """
+    """Yield segments that cover a recording of `samples` samples from its `speech_windows` and a new segmenter."""
     position = 0
+    # Each window is a tile, and silence lies between them.
     for window, row in zip(windows, probabilities, strict=True):
         if window.start > position:
             yield from segmenter.silence(window.start)

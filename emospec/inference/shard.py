@@ -38,23 +38,19 @@ _FILES_AT_ONCE, _URLS_AT_ONCE = 2, 16
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """The settings of every shard: those of `bulk.score`, and what a worker must know.
-
-    Attributes:
-        base: the folder of relative paths.
-        kept: columns of the manifest that are carried along.
-        model, digest: the model's folder, and its `model_digest`.
-        parent: the process with which a worker of this machine ends; 0 on a cluster.
-    """
+    """The settings of every shard: those of `bulk.score`, and what a worker must know."""
 
     out: Path
+    # The folder of relative paths, and the columns of the manifest that are carried along.
     base: Path
     kept: tuple[pa.Field, ...]
+    # The model's folder and its `model_digest`.
     model: Path
     digest: str
     int8: bool
     z: bool
     timing: Timing | None
+    # The process with which a worker of this machine ends; 0 on a cluster.
     parent: int
     channel: int | None = None
     ffmpeg: bool = False

@@ -19,6 +19,7 @@ from emospec.inference.timeline import Segment
 from emospec.inference.vad import SpeechLog
 from emospec.inference.windows import Grid, Window
 
+_Forward = Callable[[Sequence[Waveform]], NDArray[np.float64]]
 _WINDOWS_AT_ONCE = 32
 
 
@@ -91,20 +92,9 @@ class Stream:
         classes: their names, in order.
         sample_rate: Hz of what is pushed; AudioError where it is out of range.
         timing: windows, smoothing, segments.
-
-    Example:
-        >>> stream = recognizer.stream(48_000)  # doctest: +SKIP
-        >>> for prediction in stream.push(samples):  # doctest: +SKIP
-        ...     print(prediction.end_seconds, prediction.emotion, prediction.confidence)
     """
 
-    def __init__(
-        self,
-        forward: Callable[[Sequence[Waveform]], NDArray[np.float64]],
-        classes: Sequence[str],
-        sample_rate: int,
-        timing: Timing,
-    ) -> None:
+    def __init__(self, forward: _Forward, classes: Sequence[str], sample_rate: int, timing: Timing) -> None:
         self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
         self._forward, self._classes, self._threshold = forward, tuple(classes), timing.abstain_below
         self._resampler = Resampler(sample_rate)

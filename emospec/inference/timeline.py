@@ -73,12 +73,7 @@ class Timeline:
         ]
 
     def write(self, path: Path | str, form: str | None = None) -> None:
-        """Write the timeline to a file, whole or not at all.
-
-        Args:
-            path: its suffix names the format, such as .csv, .TextGrid or .eaf.
-            form: a format's name, where the suffix does not; see `formats.FORMATS`.
-        """
+        """Write the timeline to a file, whole or not at all; `form` names a format of `FORMATS` if the suffix does not."""
         from emospec.inference.formats import format_for, write
 
         write(format_for(Path(path), form), self, Path(path))

@@ -56,8 +56,6 @@ class Detector:
 class SpeechLog:
     """The speech of a recording that arrives, as far as coming windows need it.
 
-    A window has speech where at least 8 chunks of 32 ms within it have a probability of 0.4 or more.
-
     >>> log = SpeechLog()
     >>> log.push(np.zeros(16_000, np.float32))
     >>> log.has_speech(Window(0, 16_000))

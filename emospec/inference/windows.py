@@ -27,11 +27,8 @@ class Grid:
 
     With w = `window_samples` and h = `hop_samples`, window k covers [k h, k h + w) and is ready once k h + w
     samples are there, wherever the recording ends. The rest after the last full window, always less than a hop,
-    gets no window. A recording shorter than w is one window of its whole length.
-
-    Each window decides for its tile, the hop around its centre. With m = floor((w - h) / 2) the tile is
-    [k h + m, (k + 1) h + m), inside the window. The first tile starts at 0 and the last ends with the recording,
-    so the tiles cover it once.
+    gets no window. A recording shorter than w is one window of its whole length. Each window decides for its tile,
+    the hop around its centre; the tiles cover the recording once.
 
     >>> grid = Grid.of_seconds(3.0, 1.0)
     >>> [(w.start, w.end, grid.tile_end(w)) for w in grid.windows(80_000)]
@@ -74,6 +71,8 @@ class Grid:
 
     def tile_end(self, window: Window) -> int:
         """Return the sample where the tile of a window ends and the next tile starts."""
+        # With m = floor((w - h) / 2) the tile is [k h + m, (k + 1) h + m), inside the window. The first starts at 0
+        # and the last ends with the recording.
         margin = (self.window_samples - self.hop_samples) // 2
         return min(window.start + self.hop_samples + margin, window.end)
 
