@@ -18,7 +18,7 @@ import emospec
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "emospec"
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-FLOORS = re.search(r"^Import floors.*?: `(.+?)`", ARCHITECTURE, re.MULTILINE)
+FLOORS = re.search(r"^Import floors.*?: `([^`]+)`", ARCHITECTURE, re.MULTILINE | re.DOTALL)
 assert FLOORS is not None
 ORDER = [floor.strip() for floor in FLOORS[1].split(">")]
 TORCH = re.search(r"^Only (.+?) may import torch", ARCHITECTURE, re.MULTILINE)
