@@ -18,7 +18,7 @@ OTHER_COLORS = ("#4d7c0f", "#3d4fa8", "#a3157c", "#a8551c", "#0f766e", "#94313f"
 
 
 def class_colors(names: Sequence[str]) -> list[str]:
-    """Return the colour "#rrggbb" of each class of a model. They differ while there are colours.
+    """Return the colour of each class, as "#rrggbb": an emotion's own, or one that the hash of the word picks.
 
     >>> class_colors(["sad", "angry"]) == class_colors(["angry", "sad"])[::-1]
     True
@@ -33,5 +33,6 @@ def class_colors(names: Sequence[str]) -> list[str]:
     for name in sorted(set(names) - set(colors)):
         first = crc32(name.encode()) % len(OTHER_COLORS)
         choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
+        # Classes of one model differ while there are colours.
         colors[name] = next((color for color in choice if color not in colors.values()), choice[0])
     return [colors[name] for name in names]
