@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, central_frames, frame_count
 from emospec.learning.learner import Learner
 from emospec.learning.network import GRU_UNITS, EmotionNetwork, steps_after_convolutions
 from emospec.learning.spectrogram import (
@@ -98,12 +98,13 @@ class GraphFrontend(nn.Module):
         return cosines.float(), sines.float()
 
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the central `max_frames`, at least 49, standardised: `central_frames` on tensors, rows picked once."""
+        """Return the central `max_frames` of each, at least 49 rows, standardised."""
         batch, time = frames.shape[:2]
         most = self.frontend.max_frames
         kept = torch.sym_min(time, most) if most else time  # type: ignore[no-untyped-call]
         kept = torch.sym_max(kept, MIN_FRAMES)  # type: ignore[no-untyped-call]
-        first = (counts - most).clamp(min=0) // 2 if most else torch.zeros_like(counts)
+        # All rows are picked at once: a slice of each utterance would fix the size of the batch.
+        first = central_frames(counts, most).start
         rows = (first[:, None] + torch.arange(kept)).clamp(max=time - 1)
         rows = rows + torch.arange(batch)[:, None] * time
         picked = frames.flatten(0, 1).index_select(0, rows.flatten()).view(batch, kept, frames.shape[2])

@@ -31,15 +31,13 @@ class Distillation(nn.Module):
     """Heads that predict a teacher's embeddings, and their loss (regression on features: Romero et al. 2015, FitNets).
 
     One head predicts the embedding at every step of the GRU; the other predicts mean and deviation over the
-    utterance from its pooled vector. The loss is the mean squared error of each dimension, standardised over the
-    training utterances. The heads are thrown away after training.
+    utterance from its pooled vector, `summary_width` long. The loss is the mean squared error of each dimension,
+    standardised over the training utterances. The heads are thrown away after training.
 
     Args:
         path: the teacher's file.
         ids: of every utterance of the pack, in its order.
         train: indices of the training utterances.
-        summary_width: length of the pooled vector of an utterance.
-        seed: seeds the heads' initial weights.
 
     Raises:
         TrainingError: the file cannot be read, or lacks utterances.
@@ -73,10 +71,9 @@ class Distillation(nn.Module):
         """Return the scalar loss, a mean over the utterances.
 
         Args:
-            outputs, mask: see `EmotionNetwork.encode`.
-            utterance: see `EmotionNetwork.pool`.
-            indices: (batch,) of training utterances, in the pack.
-            speed: (batch,) stored frames per frame of the batch, where augmentation changed it.
+            outputs, mask: of `EmotionNetwork.encode`.
+            utterance: of `EmotionNetwork.pool`.
+            indices, speed: see `Batch`.
         """
         whole = to_device(torch.from_numpy(self._whole[indices]), outputs.device)
         of_whole = functional.mse_loss(self.head(utterance), whole)
@@ -85,13 +82,12 @@ class Distillation(nn.Module):
         steps = to_device(torch.from_numpy(self._steps(embeddings)), outputs.device)
         errors = (self.step_head(outputs) - steps).square().mean(dim=2)
         of_steps = ((errors * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).mean()
-        loss: Tensor = of_whole + of_steps
-        return loss
+        return of_whole + of_steps  # type: ignore[no-any-return]
 
     def _aligned(
         self, indices: NDArray[np.int64], steps: int, speed: Tensor
     ) -> tuple[NDArray[np.float32], Tensor]:
-        """Return the teacher's embedding at the centre of each step (batch, steps, dimensions), and where it has one."""
+        """Return the embedding at the centre of each step (batch, steps, dimensions), and where there is one."""
         # A step is computed of MIN_FRAMES frames.
         centre = (TIME_STRIDE * np.arange(steps) + MIN_FRAMES / 2) * HOP_SECONDS
         place = (centre * speed.numpy()[:, None] / self._teacher.seconds).astype(np.int64)
@@ -120,18 +116,15 @@ def _head(width: int, dimensions: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A teacher's file in memory.
+    """A teacher's file in memory."""
 
-    Attributes:
-        places: utterance id -> its number in the file.
-        ends: (utterances + 1,) the row of `embeddings` where each utterance ends, from 0.
-        embeddings: (steps of all utterances, dimensions).
-        seconds: of a step.
-    """
-
+    # Utterance id -> its number in the file.
     places: dict[str, int]
+    # (utterances + 1,) the row of `embeddings` where each utterance ends, from 0.
     ends: NDArray[np.int64]
+    # (steps of all utterances, dimensions).
     embeddings: NDArray[np.float32]
+    # Of a step.
     seconds: float
 
     def steps(self, place: int) -> NDArray[np.float32]:
@@ -152,26 +145,18 @@ def read_teacher(path: str) -> Teacher:
             steps, seconds = steps.astype(np.int64, casting="same_kind"), float(seconds)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    right = (
-        embeddings.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
-    )
-    if not right or steps.sum() != len(embeddings) or steps.min() < 1:
+    consistent = ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and embeddings.ndim == 2
+    if not (consistent and seconds > 0 and steps.sum() == len(embeddings) and steps.min() >= 1):
         raise TrainingError(
             f"{path} holds {ids.size} ids, {steps.size} numbers of steps of {seconds:g} s and {embeddings.shape} vectors: "
             "each id needs a number, and as many vectors"
         )
-    ends = np.concatenate([[0], steps.cumsum()])
     places = {name: i for i, name in enumerate(ids.tolist())}
-    return Teacher(places, ends, np.asarray(embeddings, np.float32), seconds)
+    return Teacher(places, np.concatenate([[0], steps.cumsum()]), np.asarray(embeddings, np.float32), seconds)
 
 
 def take_weights(learner: Learner, run: Path) -> None:
-    """Take the network's weights from an earlier run, bar the last layer, whose classes may be others.
-
-    Raises:
-        RunError: its model is damaged.
-        TrainingError: its network is another.
-    """
+    """Take the network's weights from an earlier run; RunError where it is damaged, TrainingError where it is another."""
     source = Learner.load(run / "model")
     theirs, ours = _settings(source), _settings(learner)
     if other := [key for key in ours if theirs[key] != ours[key]]:
@@ -179,13 +164,13 @@ def take_weights(learner: Learner, run: Path) -> None:
             f"the network of {run} is another: {other[0]} is {theirs[other[0]]} there, {ours[other[0]]} here. "
             "Start from a run of the same front end and [network] settings"
         )
+    # The last layer is left out: its classes may be others.
     weights = source.network.state_dict()
     kept = {name: values for name, values in weights.items() if not name.startswith("fc2.")}
     learner.network.load_state_dict(kept, strict=False)
 
 
 def _settings(learner: Learner) -> dict[str, object]:
-    """Return what two learners must share, `table.key` -> value."""
     frontend = {f"frontend.{key}": value for key, value in learner.frontend.config().items()}
     network = {f"network.{key}": value for key, value in learner.network.design.model_dump().items()}
     return {key: value for key, value in (frontend | network).items() if key != "frontend.max_frames"}
