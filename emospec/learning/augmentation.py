@@ -40,11 +40,9 @@ class Augmenter:
         return any(self.settings.model_dump().values())
 
     def __call__(self, decibels: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return augmented frames (batch, time, bins) in dB, and their counts (batch,).
+        """Return augmented frames (batch, time, bins) in dB, and their counts (batch,), which are on the CPU.
 
-        Args:
-            decibels: (batch, time, bins); what lies past a count has no meaning, before and after.
-            counts: (batch,) frames of each; these and the generator are on the CPU.
+        What lies past a count has no meaning, before and after. The generator is the CPU's.
         """
         s, draw = self.settings, _Draw(len(decibels), decibels.device, generator)
         if s.speed or s.pitch:

@@ -7,7 +7,7 @@ all utterances, one after the other, from the first that training keeps) and `se
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,10 @@ class Distillation(nn.Module):
             )
         self._places = [teacher.places.get(name, -1) for name in ids]
         dimensions = teacher.embeddings.shape[1]
-        self._steps = _Standardiser(np.concatenate([teacher.steps(self._places[i]) for i in train]))
+        self._steps = _standardiser(np.concatenate([teacher.steps(self._places[i]) for i in train]))
         summaries = np.stack([teacher.summary(self._places[i]) for i in train])
         self._whole = np.zeros((len(ids), 2 * dimensions), np.float32)
-        self._whole[list(train)] = _Standardiser(summaries)(summaries)
+        self._whole[list(train)] = _standardiser(summaries)(summaries)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.step_head = _head(2 * GRU_UNITS, dimensions)
@@ -79,6 +79,7 @@ class Distillation(nn.Module):
         of_whole = functional.mse_loss(self.head(utterance), whole)
         embeddings, covered = self._aligned(indices, outputs.shape[1], speed)
         mask = to_device(covered, outputs.device) & mask
+        # Only valid steps for which the teacher has an embedding count.
         steps = to_device(torch.from_numpy(self._steps(embeddings)), outputs.device)
         errors = (self.step_head(outputs) - steps).square().mean(dim=2)
         of_steps = ((errors * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).mean()
@@ -100,14 +101,10 @@ class Distillation(nn.Module):
         return embeddings, torch.from_numpy(covered)
 
 
-class _Standardiser:
-    """A map to mean 0 and deviation 1 in each dimension of the rows (rows, dimensions) that it is made of."""
-
-    def __init__(self, rows: NDArray[np.float32]) -> None:
-        self.mean, self.deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
-
-    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray((rows - self.mean) / self.deviation, np.float32)
+def _standardiser(rows: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return the map to mean 0 and deviation 1 in each dimension of the rows (rows, dimensions)."""
+    mean, deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
+    return lambda values: np.asarray((values - mean) / deviation, np.float32)
 
 
 def _head(width: int, dimensions: int) -> nn.Sequential:

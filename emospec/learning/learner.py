@@ -39,13 +39,8 @@ class Outputs:
 class Learner(nn.Module):
     """Front end, network and class centres; its state dict is what a run saves.
 
-    Args:
-        kind: the front end's, `log-mel` or `log-stft`.
-        max_frames: see `LogSpectrogram`.
-        classes: names, in the order of the logits.
-        seed: seeds the network's initial weights.
-        design: of the network; by default the paper's.
-        own_mean: see `LogSpectrogram`.
+    `classes` are names, in the order of the logits; `seed` is that of the network's initial weights, and `design` what
+    differs from the paper's network. `kind`, `max_frames` and `own_mean` are those of `LogSpectrogram`.
     """
 
     def __init__(

@@ -31,11 +31,8 @@ def steps_after_convolutions(frames: Tensor) -> Tensor:
 class EmotionNetwork(nn.Module):
     """Convolutions -> bidirectional GRU -> z -> logits; an utterance alone equals itself in any batch.
 
-    Args:
-        bins: F, frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
-        classes: how many classes.
-        seed: seeds the initial weights.
-        design: what differs from the paper's network; by default nothing does.
+    `bins` is F, the frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT). `seed` is that of the initial
+    weights, `design` what differs from the paper's network: by default nothing does.
     """
 
     def __init__(self, bins: int, classes: int, seed: int = 0, design: Network | None = None) -> None:
@@ -67,9 +64,7 @@ class EmotionNetwork(nn.Module):
     def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (batch, 64) and logits (batch, classes), float32.
 
-        Args:
-            frames: (batch, time, bins), standardised; what lies past a count is ignored.
-            counts: (batch,) frames of each, at least 49; best on the CPU.
+        Of standardised frames (batch, time, bins), and the frames of each, `counts` (batch,), at least 49.
         """
         return self.classify(self.pool(*self.encode(frames, counts)))
 

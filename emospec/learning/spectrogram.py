@@ -128,9 +128,7 @@ class LogSpectrogram(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return standardised frames (batch, time, bins), and their counts (batch,) from 49 to `max_frames`.
 
-        Args:
-            waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
-            lengths: (batch,) samples of each, at least 1.
+        Of padded waveforms (batch, samples) at 16 kHz, and the samples of each, `lengths` (batch,), at least 1.
         """
         return self.standardise(*self.decibels(waveforms, lengths))
 

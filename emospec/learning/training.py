@@ -51,13 +51,9 @@ def fit(
     resume: bool = False, tensorboard: bool = False,
     progress: Callable[[HistoryRow, int], None] | None = None, pace: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:  # fmt: skip
-    """Train a learner; on return it is the model of the best dev UA.
+    """Train a learner, a fresh one; on return it is the model of the best dev UA.
 
     Args:
-        learner: fresh; its front end is fitted here, on the training utterances alone.
-        store: holds the frames.
-        task: the utterances, their targets, the settings.
-        folder: of the run.
         resume: go on from the checkpoint, where there is one.
         tensorboard: log to `folder/tensorboard` too.
         progress: called with each row of history and the number of steps.
@@ -312,8 +308,8 @@ class Trainer:
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
-        state = self.state
+        state, seconds = self.state, time.monotonic() - self.started
         return TrainingResult(
-            self.steps, state.best_step, state.best_ua or 0.0, time.monotonic() - self.started,
-            precision=state.precision, fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
+            self.steps, state.best_step, state.best_ua or 0.0, seconds, precision=state.precision,
+            fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
         )  # fmt: skip
