@@ -158,8 +158,8 @@ class Settings(_Table):
 
 def preset_names() -> list[str]:
     """Return the names of the presets in the box."""
-    folder = resources.files("emospec") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    files = (resources.files("emospec") / "presets").iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml"))
 
 
 def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) -> Settings:
@@ -253,10 +253,8 @@ def to_toml(settings: Settings) -> str:
 def explain_preset(preset: str) -> str:
     """Return all settings of a preset as TOML, each with a description: the start of a user's own preset."""
     settings = load_settings(preset)
-    extends = (
-        'Your own file may hold only what differs from a preset, below a first line: extends = "dai2019-mel"'
-    )
-    lines = [f"# {extends}"]
+    hint = 'below a first line: extends = "dai2019-mel"'
+    lines = [f"# Your own file may hold only what differs from a preset, {hint}"]
     for table in (name for name in type(settings).model_fields if name != "name"):
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
@@ -291,7 +289,6 @@ def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, An
 
 
 def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return values over those of a base, table by table."""
     tables = [key for key in values if isinstance(values[key], dict) and isinstance(base.get(key), dict)]
     return base | values | {key: _merge(base[key], values[key]) for key in tables}
 

@@ -6,12 +6,12 @@ Only sizes and shapes are folded, nearly half of the nodes; onnxruntime does the
 """
 
 import copy
+import itertools
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +53,8 @@ def export(learner: Learner, path: Path) -> None:
     fixes a size, or gives other probabilities or features than the learner: nothing is written then.
     """
     learner = copy.deepcopy(learner).cpu().eval()
-    model = _traced(learner)
+    with _quiet_exporter():
+        model = _traced(learner)
     _tidy(model)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
@@ -65,17 +66,15 @@ def _traced(learner: Learner) -> onnx.ModelProto:
     # A batch of 1 would be taken for a constant.
     example = (torch.zeros(2, 48_077), torch.tensor([40_000, 48_000]))
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            Graph(learner).eval(), example, dynamo=True, opset_version=OPSET, optimize=False, external_data=False,
-            input_names=_INPUTS, output_names=_OUTPUTS, verbose=False,
-            dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
-        )  # fmt: skip
-        # The kernels of the DFT are larger: they stay the few numbers that they are made of.
-        fold_constants(program.model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)  # type: ignore[union-attr]
-        remove_unused_nodes(program.model)  # type: ignore[union-attr]
-    model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
-    return model
+    program: Any = torch.onnx.export(
+        Graph(learner).eval(), example, dynamo=True, opset_version=OPSET, optimize=False, external_data=False,
+        input_names=_INPUTS, output_names=_OUTPUTS, verbose=False,
+        dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
+    )  # fmt: skip
+    # The kernels of the DFT are larger: they stay the few numbers that they are made of.
+    fold_constants(program.model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)
+    remove_unused_nodes(program.model)
+    return program.model_proto  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -95,24 +94,15 @@ def _quiet_exporter() -> Iterator[None]:
 
 def _tidy(model: onnx.ModelProto) -> None:
     """Name the nodes by their part and drop all traces of this machine; ExportError where an input's size is fixed."""
-    numbers = count()
-    for node in model.graph.node:
+    for number, node in enumerate(model.graph.node):
         scopes = {p.key: p.value for p in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
         part = next((name for name in ("frontend", "network") if f"'{name}'" in scopes), "shape")
-        node.name = f"{part}/{node.op_type}_{next(numbers)}"
+        node.name = f"{part}/{node.op_type}_{number}"
     graph = model.graph
-    described = (
-        *graph.node,
-        *graph.value_info,
-        *graph.input,
-        *graph.output,
-        *graph.initializer,
-        graph,
-        model,
-    )
-    for described_part in described:
-        del described_part.metadata_props[:]
-        described_part.ClearField("doc_string")
+    lists = (graph.node, graph.value_info, graph.input, graph.output, graph.initializer, (graph, model))
+    for described in itertools.chain(*lists):
+        del described.metadata_props[:]
+        described.ClearField("doc_string")
     model.ir_version = _IR_VERSION
     for value in model.graph.input:
         sizes = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -122,6 +112,7 @@ def _tidy(model: onnx.ModelProto) -> None:
 
 def _open(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    # 3: errors alone.
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

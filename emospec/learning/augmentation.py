@@ -33,11 +33,7 @@ class Augmenter:
 
     def __init__(self, settings: Augmentation, frequencies: NDArray[np.float64]) -> None:
         self.settings, self.frequencies = settings, frequencies
-
-    @property
-    def active(self) -> bool:
-        """Whether any setting is on."""
-        return any(self.settings.model_dump().values())
+        self.active = any(settings.model_dump().values())
 
     def __call__(self, decibels: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return augmented frames (batch, time, bins) in dB, and their counts (batch,), which are on the CPU.

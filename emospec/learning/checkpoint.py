@@ -41,11 +41,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str, Tensor]], TrainingState]:
-    """Return the parts and the state of a checkpoint.
-
-    Raises:
-        TrainingError: it is damaged, or of a training with another settings hash.
-    """
+    """Return a checkpoint's parts and state; TrainingError where it is damaged or has another settings hash."""
     try:
         tensors, metadata = load_tensors(path)
         state = json.loads(metadata["state"])

@@ -34,13 +34,8 @@ class Distillation(nn.Module):
     utterance from its pooled vector, `summary_width` long. The loss is the mean squared error of each dimension,
     standardised over the training utterances. The heads are thrown away after training.
 
-    Args:
-        path: the teacher's file.
-        ids: of every utterance of the pack, in its order.
-        train: indices of the training utterances.
-
-    Raises:
-        TrainingError: the file cannot be read, or lacks utterances.
+    `path` is the teacher's file, `ids` are those of every utterance of the pack, in its order, and `train` the places
+    of the training utterances. TrainingError where the file cannot be read, or lacks utterances.
     """
 
     def __init__(

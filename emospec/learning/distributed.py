@@ -79,7 +79,7 @@ class Ranks:
         """Return `Learner.forward_utterances` of all indices in each process; each computes its share."""
         if self.count == 1:
             return learner.forward_utterances(store, indices, precision)
-        share = indices[self.rank :: self.count]
+        share = self.share(np.asarray(indices)).tolist()
         parts: list[Outputs | None] = [None] * self.count
         outputs = learner.forward_utterances(store, share, precision) if share else None
         distributed.all_gather_object(parts, outputs)

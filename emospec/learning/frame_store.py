@@ -38,17 +38,8 @@ _FRAMES_COPIED = 2**13
 class FrameStore:
     """The frames of every utterance of a pack, in dB, before standardisation.
 
-    Args:
-        pack: decoded utterances; missing shards are written beside it.
-        frontend: computes the frames.
-        progress: called with utterances done and all utterances while frames are computed.
-
-    Attributes:
-        bins: of each frame.
-        counts: (utterances,) frames of each.
-
-    Raises:
-        OutputError: the store cannot be written beside the pack.
+    Missing shards are written beside the pack (OutputError where they cannot be); `progress` is called with utterances
+    done and all utterances. `bins` are those of each frame, `counts` (utterances,) the frames of each.
     """
 
     def __init__(self, pack: Pack, frontend: LogSpectrogram, progress: Progress | None = None) -> None:

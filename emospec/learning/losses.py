@@ -24,10 +24,7 @@ def class_weights(counts: Tensor) -> Tensor:
 def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
     """Return the weight w_i of each training utterance: that of its class, by `class_weights` within its group.
 
-    Args:
-        targets: (utterances,) class indices.
-        groups: (utterances,) within which classes are counted: all 0 as in the paper, or the corpus, from 0.
-        classes: how many classes.
+    `targets` and `groups` are (utterances,); groups are all 0 as in the paper, or the corpora.
     """
     weights = torch.zeros(len(targets))
     for group in set(groups.tolist()):
