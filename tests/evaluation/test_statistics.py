@@ -328,7 +328,7 @@ def test_holm_is_the_step_down_procedure(seed: int) -> None:
 def test_holm_leaves_missing_tests_out() -> None:
     assert holm([None, 0.02, None, 0.01]) == [None, 0.02, None, 0.02]
     assert holm([]) == []
-    with pytest.raises(ValueError, match=r"result 1\.5"):
+    with pytest.raises(ValueError, match=r"found 1\.5"):
         holm([1.5])
 
 
