@@ -209,7 +209,12 @@ def test_a_file_is_a_loop_over_the_stream() -> None:
     samples = 7 * RATE + 123
     rows = naive_rows(len(list(grid.windows(samples))), 3)
     whole = list(grid_segments(rows, grid, samples, Segmenter(CLASSES, 0.4, 1.0), Smoother(1.0, 0.5)))
-    segmenter, smoother, streamed, seen = Segmenter(CLASSES, 0.4, 1.0), Smoother(1.0, grid.hop_seconds), [], 0
+    segmenter, smoother, streamed, seen = (
+        Segmenter(CLASSES, 0.4, 1.0),
+        Smoother(1.0, grid.hop_samples / 16_000),
+        [],
+        0,
+    )
     for arrived in (*range(0, samples, 777), samples):
         for k in range(seen, grid.ready(arrived)):
             streamed += segmenter.push(grid.tile_end(grid.window(k)), smoother.push(rows[k]))
