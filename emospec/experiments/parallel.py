@@ -25,8 +25,6 @@ def run_specs(
 ) -> list[RunRecord]:
     """Do runs side by side, in processes unless it is one at a time, and return them in the order given.
 
-    N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
-
     `crossval` says what may go wrong.
     """
     import joblib
@@ -49,6 +47,7 @@ def run_specs(
         folds[*data, spec.fold, spec.repeat, spec.seed] = spec
     for spec in folds.values():
         prepare_run(spec).audit()
+    # N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
     at_once = 0 if cluster else min(jobs or _at_once(), len(specs))
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()

@@ -83,10 +83,7 @@ def plan(
     strict: bool = False,
     command: str | None = None,
 ) -> list[RunSpec]:
-    """Return the runs of some settings, with the options of `crossval` and `RunOptions`.
-
-    EmospecError where settings, pack, split or folder do not allow it. What is doubtful is logged as a warning.
-    """
+    """Return the runs of some settings, with the options of `crossval` and `RunOptions`; log doubts as warnings."""
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}: choose 1 or more")
     out = Path(out)

@@ -72,11 +72,9 @@ class _State:
 
 
 class RunFollower:
-    """Follows runs in other processes by what they write: a row for each, or for each setting of many.
+    """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
 
-    `at_once` runs are at work at a time; 0 where nobody knows.
-    """
-
+    # `at_once` runs are at work at a time; 0 where nobody knows.
     def __init__(self, specs: Sequence[RunSpec], progress: RunProgress, at_once: int = 0) -> None:
         self._specs, self._progress, self._at_once = specs, progress, at_once
         self._rows: dict[str, list[RunSpec]] = {}

@@ -47,8 +47,7 @@ def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> p
         out: where to write the predictions as CSV, if anywhere.
 
     Returns:
-        The predictions, columns as in `predictions.csv`; `part` is `test` for utterances that the model was
-        neither trained nor chosen on: they alone can be a result.
+        The predictions, columns as in `predictions.csv`. Those of `part` test are new to the model: a result.
     """
     from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
@@ -110,8 +109,7 @@ def write_results(
 ) -> None:
     """Write all that a run folder holds of a trained model, with the outputs of train, dev and test."""
     files, protocol, classes = prepared.spec.files, prepared.protocol, prepared.classes
-    seconds = round(result.seconds, 1)
-    new = {"steps": result.steps, "seconds": seconds, "precision": result.precision}
+    new = {"steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision}
     meta = meta.model_copy(update=new)
     meta.write(files.meta)
     sets = {part: [prepared.utterances[i] for i in prepared.fold.part(part)] for part in PARTS}

@@ -66,13 +66,7 @@ def refuse_existing(out: Path, resume: bool) -> None:
 
 
 def refuse_mixture(out: Path, purpose: str, *, but_for: str = "") -> None:
-    """Refuse to write into a folder that is already that of something else.
-
-    Args:
-        out: a folder, which need not be there.
-        purpose: is to be written into it, such as "a training".
-        but_for: what it may hold: a kind of `_KINDS`.
-    """
+    """Refuse to write "a training", or another purpose, into a folder of something else but for one of `_KINDS`."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: {purpose} needs a folder. Name another")
     for kind, signs in _KINDS.items():

@@ -212,10 +212,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
-    """Return all finished runs in the given folders, each once: run folders, or folders that hold some.
-
-    RunError where a folder is missing, holds no finished run, or cannot be read.
-    """
+    """Return all finished runs in run folders, or folders that hold some, each once; RunError where one has none."""
     runs: dict[Path, RunRecord] = {}
     for folder in map(Path, folders):
         if (folder / META).is_file():
