@@ -80,7 +80,7 @@ class _Reporting:
 
 @contextmanager
 def _reporting(as_json: bool) -> Iterator[_Reporting]:
-    """Show the progress of an experiment; where the extra `train` is missing, say so."""
+    # The extra `train` may be missing: then the verb's imports, inside, say so.
     with needs("train"), run_progress(as_json) as progress:
         yield _Reporting(progress, command_line())
 

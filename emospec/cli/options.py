@@ -34,13 +34,9 @@ def finite(value: float) -> float:
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
 Ffmpeg = Annotated[bool, Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")]
 Int8 = Annotated[bool, Option("--int8", help="Compute the convolutions in 8 bits.")]
-ModelName = Annotated[
-    str,
-    Option(
-        "--model",
-        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. \\[default: base, which comes with emospec]",
-    ),
-]
+# rich would take the bracket for markup.
+_MODELS = "A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. \\[default: base, which comes with emospec]"
+ModelName = Annotated[str, Option("--model", help=_MODELS)]
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,7 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        # A missing module of our own is a mistake of ours, which no extra mends.
         if (error.name or "").split(".")[0] == "emospec":
             raise
         missing = _OF_EXTRA.get(error.name or "", extra)
