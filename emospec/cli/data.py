@@ -86,8 +86,6 @@ def _check(
 
 @dataclass(frozen=True)
 class _Choices:
-    """Options of `emospec.prepare`, and the terms of the user's own corpora: TEXT, or NAME=TEXT."""
-
     skip_bad: bool = Option(False, "--skip-bad", help="Leave out recordings that cannot be used; record why.")
     replace: bool = Option(False, "--replace", help="Take the place of a pack of other utterances.")
     licences: list[str] = Option(

@@ -42,8 +42,6 @@ _Speech = Annotated[bool, Option("--speech", help=_SPEECH)]
 
 @dataclass(frozen=True)
 class _Reading:
-    """The kinds of recordings that are read, and the channel of each."""
-
     channel: int | None = Option(
         None, min=1, help="Predict this channel of each recording, from 1; else the mean over all."
     )
@@ -72,8 +70,6 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a recording or a stream."""
-
     window: float = Option(3.0, help="Seconds that are predicted at once.")
     hop: float = Option(1.0, help="Seconds from one window to the next.")
     smoothing: float = Option(1.0, help="Time constant of the mean over windows, in seconds; 0 is none.")
@@ -96,8 +92,6 @@ class _Windows:
 
 @dataclass(frozen=True)
 class _TimelineFiles:
-    """The formats and files of timelines."""
-
     forms: list[str] | None = Option(
         None,
         "--format",
@@ -110,8 +104,6 @@ class _TimelineFiles:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """The files of a bulk scoring, and where its work is done."""
-
     keep: list[str] | None = Option(None, metavar="COLUMN", help="Carry a column along; repeatable.")
     z: bool = Option(False, "--z", help="Write the feature z too.")
     timelines: bool = Option(False, "--timelines", help="Write timelines too, of 3 s windows every second.")

@@ -54,8 +54,6 @@ def _export(
 
 @dataclass(frozen=True)
 class _Server:
-    """The address of a server, and the requests that it takes."""
-
     host: str = Option("127.0.0.1", help="The address to bind; by default this machine alone.")
     port: int = Option(8000, min=0, max=65535, help="0 takes a free one.")
     # The environment keeps the token out of the list of processes.

@@ -1,7 +1,6 @@
 """Options of several verbs, the model that they name, and the extra that they need."""
 
 import math
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 
 # Packages that belong to a single option -> the extra that brings them.
 _OF_EXTRA = {"tensorboard": "tensorboard", "distributed": "cluster"}
-
-
-def command_line() -> str:
-    """Return the command line as it was given, for the record of a run."""
-    return shlex.join(["emospec", *sys.argv[1:]])
 
 
 def finite(value: float) -> float:

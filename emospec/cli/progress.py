@@ -29,13 +29,13 @@ _Begin = Callable[["Recording"], Callable[[float], None]]
 
 def _bars(*columns: str, quiet: bool = False, transient: bool = False) -> "Progress":
     """Return bars on standard error, of texts and of rich's columns, each named by its class."""
-    import rich.progress
+    from rich import progress
     from rich.console import Console
 
     console = Console(stderr=True)
-    parts = [getattr(rich.progress, name)() if name.endswith("Column") else name for name in columns]
+    parts = [getattr(progress, c)() if c.endswith("Column") else progress.TextColumn(c) for c in columns]
     hidden = quiet or not console.is_terminal
-    return rich.progress.Progress(*parts, console=console, disable=hidden, transient=transient)
+    return progress.Progress(*parts, console=console, disable=hidden, transient=transient)
 
 
 @contextmanager

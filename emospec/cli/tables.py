@@ -47,7 +47,6 @@ def print_summaries(
         print_json(facts)
         return
     console = _console()
-    # Overrides that all settings share stand below the table instead of in each name.
     runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     # Numbers of protocols that share speakers stand in a table of their own, with a warning in its title.
@@ -59,6 +58,7 @@ def print_summaries(
             of_corpora = [(name, s) for name, s in chosen if s.runs[0].corpora == corpora]
             console.print(_corpora_table(corpora, of_corpora))
         _print_leaks(console, chosen)
+    # Overrides that all settings share stand below the table instead of in each name.
     _print_shared(console, shared)
     for sweep in sweeps:
         _print_choice(console, sweep)
