@@ -22,8 +22,8 @@ from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
 from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
-from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
+from emospec.runs.stored import CorpusFacts, Protocol
 
 # A recall from fewer test utterances than this moves by more than 3 points with a single one.
 _FEW_UTTERANCES = 30
