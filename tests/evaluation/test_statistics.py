@@ -24,9 +24,8 @@ from emospec.evaluation.statistics import (
     paired,
 )
 from emospec.evaluation.summary import Summary, summarise
-from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord
-from emospec.runs.scores import Scores
+from emospec.runs.stored import Meta, Scores
 
 SCORES = {"UA": unweighted_accuracy, "WA": weighted_accuracy}
 CLASSES = 3
