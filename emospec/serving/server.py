@@ -20,14 +20,13 @@ from emospec.errors import ServingError
 from emospec.inference.model import load_model
 from emospec.processes import current_folder_off_path
 from emospec.serving.app import create_app
-from emospec.serving.batching import PASS_SAMPLES, SharedRecognizer
 from emospec.serving.connections import LimitedConnection
 from emospec.serving.decoding import DECODER_NAME
 from emospec.serving.limits import Limits
 from emospec.serving.log import log_to_stderr
 from emospec.serving.metrics import Metrics
 from emospec.serving.middleware import Access
-from emospec.serving.service import Service
+from emospec.serving.service import Service, SharedRecognizer
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +69,6 @@ def run_server(
     origins: tuple[str, ...] = (),
     root_path: str = "",
     limits: Limits | None = None,
-    pass_samples: int = PASS_SAMPLES,
     ffmpeg: bool = False,
     notes: Sequence[str] = (),
 ) -> None:
@@ -80,7 +78,7 @@ def run_server(
         model: as of `Recognizer`.
         host: to bind; anybody who reaches it may use the server, unless it is this machine's own.
         port: 0 takes a free one.
-        int8, threads, pass_samples, ffmpeg: as of `SharedRecognizer`.
+        int8, threads, ffmpeg: as of `SharedRecognizer`.
         token, origins, root_path: as of `Access`.
         limits: the most that is taken.
         notes: the first lines of the log.
@@ -104,7 +102,6 @@ def run_server(
             loaded,
             int8=int8,
             threads=threads,
-            pass_samples=pass_samples,
             on_pass=metrics.passes.observe,
             ffmpeg=ffmpeg,
         )

@@ -1,17 +1,22 @@
-"""The service of a model, without HTTP: recordings decoded by other processes, in shared passes through the graph."""
+"""The service of a model, without HTTP: recordings decoded by other processes, passes on a pool of threads."""
 
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
+from emospec.cores import cores
 from emospec.errors import AudioError, EmospecError
-from emospec.inference.recognizer import Prediction
+from emospec.inference.model import Model
+from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
-from emospec.serving.batching import SharedRecognizer
 from emospec.serving.decoding import (
     Decoder,
     DecoderLimits,
@@ -28,7 +33,56 @@ RETRY_SECONDS = 5  # for decoders to be started
 
 _INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
 _FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
+_WAITING_PER_CALLER = 8  # waveforms, so that an hour's windows do not stand before a clip
+_Output = tuple[NDArray[np.float64], NDArray[np.float32]]
 _Result = TypeVar("_Result")
+
+
+class SharedRecognizer(Recognizer):
+    """A recogniser for many callers at once: each waveform is a pass of its own, on one thread.
+
+    Args:
+        model, int8, ffmpeg: as of `Recognizer`.
+        threads: passes at the same time; 0 is one per core.
+        on_pass: is called with the number of waveforms of each pass.
+    """
+
+    def __init__(
+        self,
+        model: Model | Path | str,
+        *,
+        int8: bool = False,
+        threads: int = 0,
+        on_pass: Callable[[int], None] = lambda size: None,
+        ffmpeg: bool = False,
+    ) -> None:
+        super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
+        self._on_pass = on_pass
+        self._passes = ThreadPoolExecutor(threads or cores(), "pass")
+
+    def submit(self, waveform: Waveform) -> "Future[_Output]":
+        """Return the future probabilities (classes,) and z (64,); cancelled before its pass starts, it costs nothing."""
+        return self._passes.submit(self._pass, waveform)
+
+    def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
+        """Return probabilities and z, as of `Recognizer`; the model's classes do not change while it serves."""
+        outputs = [
+            future.result()
+            for first in range(0, len(waveforms), _WAITING_PER_CALLER)
+            for future in [self.submit(w) for w in waveforms[first : first + _WAITING_PER_CALLER]]
+        ]
+        probabilities, z = zip(*outputs, strict=True)
+        return np.stack(probabilities), np.stack(z)
+
+    def close(self) -> None:
+        """Finish the passes that wait, and end."""
+        self._passes.shutdown()
+
+    def _pass(self, waveform: Waveform) -> _Output:
+        # Waveforms of several requests in one pass gained nothing on a core: padding costs as much as sound.
+        probabilities, z = super().forward([waveform])
+        self._on_pass(1)
+        return probabilities[0], z[0]
 
 
 class Service:
@@ -67,7 +121,7 @@ class Service:
         self.ready = False
         self.decoders.stop()
         self._threads.shutdown()
-        self.recognizer.batcher.close()
+        self.recognizer.close()
 
     async def check_readiness(self) -> None:
         """Check that requests can be answered: decode a recording.
@@ -105,7 +159,7 @@ class Service:
             async with self._places:
                 recording = await self.decoders.decode(upload.content, check_speech, channel)
                 self.metrics.audio.inc(recording.seconds)
-                output = await asyncio.wrap_future(self.recognizer.batcher.submit(recording.waveform))
+                output = await asyncio.wrap_future(self.recognizer.submit(recording.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._failure(error, upload.name)
         return self.recognizer.prediction_of(
