@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,34 +18,31 @@ from emospec.inference.model import Model
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
-from emospec.serving.decoding import (
-    Decoder,
-    DecoderLimits,
-    DecoderLostError,
-    Decoders,
-    decode_again_if_lost,
-)
+from emospec.serving.decoding import Decoder, DecoderLimits, DecoderLostError, Decoders, decode_again_if_lost
 from emospec.serving.errors import ApiError, api_error_of
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.uploads import Upload
 
-RETRY_SECONDS = 5  # for decoders to be started
+# Clients wait until fresh decoders are started.
+RETRY_SECONDS = 5
 
 _INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
-_FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
-_WAITING_PER_CALLER = 8  # waveforms, so that an hour's windows do not stand before a clip
+# A request with many files must not stand before one with a single file.
+_FILES_AT_ONCE = 8
+# An hour's windows must not stand before another request's clip.
+_WAITING_PER_CALLER = 8
 _Output = tuple[NDArray[np.float64], NDArray[np.float32]]
 _Result = TypeVar("_Result")
 
 
 class SharedRecognizer(Recognizer):
-    """A recogniser for many callers at once: each waveform is a pass of its own, on one thread.
+    """A recogniser whose passes, of one waveform and one thread each, are made side by side.
 
     Args:
         model, int8, ffmpeg: as of `Recognizer`.
         threads: passes at the same time; 0 is one per core.
-        on_pass: is called with the number of waveforms of each pass.
+        on_pass: is called with 1, the number of waveforms of a pass.
     """
 
     def __init__(
@@ -86,14 +84,7 @@ class SharedRecognizer(Recognizer):
 
 
 class Service:
-    """A model with its decoders, counters and limits; for one event loop.
-
-    Args:
-        recognizer: the model at work.
-        limits: the most that is taken.
-        metrics: where it counts.
-        decoders: processes for short recordings.
-    """
+    """A model with its decoders (processes for short recordings), counters and limits; for one event loop."""
 
     def __init__(
         self, recognizer: SharedRecognizer, limits: Limits, metrics: Metrics, decoders: int = 2
@@ -124,11 +115,7 @@ class Service:
         self.recognizer.close()
 
     async def check_readiness(self) -> None:
-        """Check that requests can be answered: decode a recording.
-
-        Raises:
-            ApiError: the service starts or ends, or the decoders cannot work.
-        """
+        """Decode a recording; ApiError if the service starts or ends, or the decoders cannot work."""
         if not self.ready:
             raise ApiError("not_ready")
         try:
@@ -147,9 +134,8 @@ class Service:
         results: list[Prediction | ApiError] = []
         for first in range(0, len(uploads), _FILES_AT_ONCE):
             group = uploads[first : first + _FILES_AT_ONCE]
-            results += await asyncio.gather(
-                *(self._predict(upload, abstain_below, check_speech, channel) for upload in group)
-            )
+            options = abstain_below, check_speech, channel
+            results += await asyncio.gather(*(self._predict(upload, *options) for upload in group))
         return results
 
     async def _predict(
@@ -162,23 +148,17 @@ class Service:
                 output = await asyncio.wrap_future(self.recognizer.submit(recording.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._failure(error, upload.name)
-        return self.recognizer.prediction_of(
-            dataclasses.replace(recording, name=upload.name), *output, abstain_below
-        )
+        recording = dataclasses.replace(recording, name=upload.name)
+        return self.recognizer.prediction_of(recording, *output, abstain_below)
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
     ) -> Timeline:
-        """Return the emotions of a recording over its time.
-
-        Raises:
-            ApiError: it cannot be read.
-        """
+        """Return the emotions of a recording over its time; ApiError if it cannot be read."""
         async with self._timeline_places:
             try:
-                return await decode_again_if_lost(
-                    lambda: self._timeline(upload, timing, speech, channel), self.metrics.lost.inc
-                )
+                attempt = partial(self._timeline, upload, timing, speech, channel)
+                return await decode_again_if_lost(attempt, self.metrics.lost.inc)
             except (AudioError, DecoderLostError) as error:
                 raise self._failure(error, upload.name) from error
 
@@ -192,9 +172,8 @@ class Service:
                 yield block
 
         try:
-            return await self.in_thread(
-                lambda: self.recognizer.timeline_of_blocks(blocks, upload.name, timing, speech)
-            )
+            timeline = partial(self.recognizer.timeline_of_blocks, blocks, upload.name, timing, speech)
+            return await self.in_thread(timeline)
         finally:
             decoder.stop()
 
@@ -206,7 +185,6 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _failure(self, error: EmospecError | DecoderLostError, name: str) -> ApiError:
-        """Count a recording that has no result, and return the error, which names it."""
         if isinstance(error, DecoderLostError):
             failure = ApiError("interrupted", f"{name}: {_INTERRUPTED}", retry_seconds=RETRY_SECONDS)
         else:
