@@ -13,7 +13,7 @@ from emospec.data.corpora import demo, read_corpus
 from emospec.data.pack import prepare
 from emospec.experiments.parallel import run_specs
 from emospec.experiments.spec import RunSpec
-from emospec.runs.meta import Meta
+from emospec.runs.stored import Meta
 
 STEPS = 40
 FOLDS = 4  # of five: an odd one would leave a core of two idle for its time

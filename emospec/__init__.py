@@ -11,7 +11,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Nothing leaves the machine: both are read when the library is imported, which emospec does later than this.
 # Child processes inherit them. Whoever wants the telemetry sets the variable to 0 before.

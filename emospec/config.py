@@ -105,9 +105,6 @@ class Training(_Table):
     def plan(self, utterances: int) -> tuple[int, int]:
         """Return the steps for so many training utterances, and the step after which dev is evaluated.
 
-        Raises:
-            ConfigError: training would end before dev is evaluated, so that no model could be chosen.
-
         Example:
             >>> Training(epochs=25, min_steps=1000, selection_start=0.05).plan(428)
             (1000, 50)
@@ -141,13 +138,7 @@ class Training(_Table):
         return chosen if evaluated else chosen.model_copy(update={"evaluate_every": steps})
 
     def work(self, utterances: int, dev: int, step: int) -> float:
-        """Return the cost of a training up to a step, in steps; dev costs a third of a step per batch of it.
-
-        Args:
-            utterances: of training.
-            dev: utterances of dev.
-            step: 0 to the number of steps.
-        """
+        """Return the cost of a training up to a step, from 0; dev costs a third of a step per batch of it."""
         select_after = self.plan(utterances)[1]
         evaluations = step // self.evaluate_every - min(step, select_after) // self.evaluate_every
         return step + evaluations * dev / self.batch_size / 3
@@ -165,28 +156,20 @@ class Settings(_Table):
     training: Training
 
 
-_EXTENDS = (
-    '# Your own file may hold only what differs from a preset, below a first line: extends = "dai2019-mel"'
-)
-
-
 def preset_names() -> list[str]:
     """Return the names of the presets in the box."""
-    folder = resources.files("emospec") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    files = (resources.files("emospec") / "presets").iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in files if p.name.endswith(".toml"))
 
 
 def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) -> Settings:
-    """Return a preset with overrides.
+    """Return a preset with overrides; ConfigError names all mistakes at once, each with the nearest right key.
 
     Args:
         preset: the name of one in the box, or the path of a TOML file. A file may hold only the differences from
             another preset or file, which it names as `extends`: a path is from the file's own folder.
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
         steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
-
-    Raises:
-        ConfigError: all mistakes at once, each with the nearest right key.
 
     Example:
         >>> load_settings("dai2019-mel", ["loss.center_weight=0"]).loss.center_weight
@@ -211,16 +194,15 @@ def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) ->
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {override!r}: {part!r} is a value, not a table")
-        table[path[-1]] = _parse_value(text.strip())
+        try:
+            table[path[-1]] = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[path[-1]] = text.strip()
     return parse_settings(values)
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:
-    """Return settings from plain values, as read from TOML, with keys of today or of earlier versions.
-
-    Raises:
-        ConfigError: all mistakes at once.
-    """
+    """Return settings from plain values, as read from TOML, with keys of today or of earlier versions."""
     try:
         return Settings.model_validate(with_current_keys(values), extra="forbid")
     except ValidationError as error:
@@ -232,16 +214,11 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 def with_current_keys(values: dict[str, Any]) -> dict[str, Any]:
     """Return settings with the keys `steps_for` and `select_after` of earlier versions in today's terms.
 
-    `steps` was for `steps_for` training utterances, and `select_after` counted steps out of it. Settings without
-    either come back as they are.
-
-    Raises:
-        ConfigError: it is not said out of how many steps.
-
     Example:
         >>> with_current_keys({"training": {"steps": 2500, "select_after": 250, "steps_for": 4000}})
         {'training': {'steps': 0, 'epochs': 20.0, 'selection_start': 0.1}}
     """
+    # `steps` was for `steps_for` training utterances, and `select_after` counted steps out of it.
     table = values.get("training")
     if not isinstance(table, dict):
         return values
@@ -274,30 +251,22 @@ def to_toml(settings: Settings) -> str:
 
 
 def explain_preset(preset: str) -> str:
-    """Return all settings of a preset as TOML, each with a description: the start of a user's own preset.
-
-    Raises:
-        ConfigError: there is no such preset.
-    """
+    """Return all settings of a preset as TOML, each with a description: the start of a user's own preset."""
     settings = load_settings(preset)
-    lines = ["", _EXTENDS]
+    hint = 'below a first line: extends = "dai2019-mel"'
+    lines = [f"# Your own file may hold only what differs from a preset, {hint}"]
     for table in (name for name in type(settings).model_fields if name != "name"):
         values: BaseModel = getattr(settings, table)
         lines += ["", f"# {(type(values).__doc__ or '').splitlines()[0]}", f"[{table}]"]
         for key, field in type(values).model_fields.items():
             assignment = f"{key} = {toml_value(getattr(values, key))}"
             lines.append(f"{assignment:<28}# {field.description}" if field.description else assignment)
-    return "\n".join(lines[1:]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a preset's values, over those of the preset that it extends.
-
-    Args:
-        preset: a name, or the path of a TOML file.
-        extended_by: the files on the way here, the user's first.
-    """
-    place = os.path.realpath(preset) if _is_file(preset) else preset
+    """Return a preset's values, over those of the preset that it extends; `extended_by` has the files on the way."""
+    place = os.path.realpath(preset) if preset.endswith(".toml") else preset
     if place in extended_by:
         way = " -> ".join(os.path.basename(name) for name in (*extended_by, place))
         raise ConfigError(f"preset {extended_by[0]}: extends itself ({way}). Take one `extends` out")
@@ -306,32 +275,27 @@ def _read_preset(preset: str, extended_by: tuple[str, ...] = ()) -> dict[str, An
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"preset {preset}: is not TOML ({error})") from error
     base = values.pop("extends", None)
-    values = {"name": Path(preset).stem if _is_file(preset) else preset} | values
+    values = {"name": Path(preset).stem if preset.endswith(".toml") else preset} | values
     if base is None:
         return values
     if not isinstance(base, str) or not base.strip():
         raise ConfigError(
             f"preset {preset}: extends is {base!r}: it names one preset or .toml file, such as {preset_names()[0]!r}"
         )
-    if _is_file(base):
+    if base.endswith(".toml"):
         # A path is from the folder of the file that names it.
         base = os.path.join(os.path.dirname(preset), os.path.expanduser(base))
     return _merge(_read_preset(base, (*extended_by, place)), values)
 
 
 def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return values over those of a base, table by table."""
     tables = [key for key in values if isinstance(values[key], dict) and isinstance(base.get(key), dict)]
     return base | values | {key: _merge(base[key], values[key]) for key in tables}
 
 
-def _is_file(preset: str) -> bool:
-    return preset.endswith(".toml")
-
-
 def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
     prefix = f"{extended_by[-1]} extends a preset that cannot be had: " if extended_by else ""
-    if _is_file(preset):
+    if preset.endswith(".toml"):
         try:
             # Windows' editors write a mark at the start.
             return Path(preset).read_text(encoding="utf-8-sig")
@@ -345,13 +309,6 @@ def _text_of(preset: str, extended_by: tuple[str, ...]) -> str:
             f"Known: {', '.join(names)}, or the path of a .toml file"
         )
     return (resources.files("emospec") / "presets" / f"{preset}.toml").read_text(encoding="utf-8")
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def toml_value(value: Any) -> str:
@@ -383,8 +340,7 @@ def setting_keys() -> list[str]:
     """Return every `table.key` of the settings, the tables, and `extends`."""
     keys = ["extends"]
     for name, field in Settings.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys += [f"{name}.{inner}" for inner in kind.model_fields]
-        keys.append(name)
+        kind: Any = field.annotation
+        # The name of a run is a text, all else a table.
+        keys += [f"{name}.{inner}" for inner in getattr(kind, "model_fields", ())] + [name]
     return keys

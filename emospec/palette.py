@@ -25,16 +25,7 @@ OTHER_COLORS = ("#4d7c0f", "#3d4fa8", "#a3157c", "#a8551c", "#0f766e", "#94313f"
 
 
 def class_colors(names: Sequence[str]) -> list[str]:
-    """Return the colour of each class.
-
-    An emotion of the vocabulary, or a synonym, has its own. Any other word takes one by its hash. Classes of
-    one model differ while there are colours.
-
-    Args:
-        names: the classes, in any order.
-
-    Returns:
-        "#rrggbb" of each.
+    """Return the colour of each class, as "#rrggbb": an emotion's own, or one that the hash of the word picks.
 
     >>> class_colors(["sad", "angry"]) == class_colors(["angry", "sad"])[::-1]
     True
@@ -46,12 +37,8 @@ def class_colors(names: Sequence[str]) -> list[str]:
         if color and color not in colors.values():
             colors[name] = color
     for name in sorted(set(names) - set(colors)):
-        colors[name] = _free_color(name, set(colors.values()))
+        first = crc32(name.encode()) % len(OTHER_COLORS)
+        choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
+        # Classes of one model differ while there are colours.
+        colors[name] = next((color for color in choice if color not in colors.values()), choice[0])
     return [colors[name] for name in names]
-
-
-def _free_color(name: str, taken: set[str]) -> str:
-    """Return a colour by the hash of a name, or the next that is not taken, where there is one."""
-    first = crc32(name.encode()) % len(OTHER_COLORS)
-    choice = (*OTHER_COLORS[first:], *OTHER_COLORS[:first], *EMOTION_COLORS.values())
-    return next((color for color in choice if color not in taken), choice[0])

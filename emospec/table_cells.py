@@ -20,11 +20,10 @@ _MISSING = (
     "NaN", "NaT", "None",
 )  # fmt: skip
 _EXCEL_ERRORS = ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
-_BLANKS = frozenset(
-    {"", "NA", *_EXCEL_ERRORS, *(form for word in _MISSING for form in (word, word.lower(), word.upper()))}
-)
+_FORMS = (form for word in _MISSING for form in (word, word.lower(), word.upper()))
+_BLANKS = frozenset({"", "NA", *_EXCEL_ERRORS, *_FORMS})
 _PANDAS_INDEX = re.compile(r"(unnamed: \d+)?")
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = {",": "", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CLOCK = re.compile(r"\+?(?:(\d+) days?,?)?(?: *\+?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?))?")
 
 
@@ -73,13 +72,12 @@ def other_separator(header: str) -> str:
     >>> other_separator("file;speaker;emotion"), other_separator("file,speaker,emotion")
     ('semicolons', '')
     """
-
-    def splits(sign: str) -> bool:
-        return FILE in known_columns([name.strip().strip('"') for name in header.split(sign)])
-
-    if splits(","):
-        return ""
-    return next((words for sign, words in _SEPARATORS.items() if sign in header and splits(sign)), "")
+    # A sign separates the columns where it leaves a column of files.
+    for sign, words in _SEPARATORS.items():
+        names = [name.strip().strip('"') for name in header.split(sign)]
+        if (sign == "," or sign in header) and FILE in known_columns(names):
+            return words
+    return ""
 
 
 def seconds_of(cell: str) -> float:
@@ -100,9 +98,10 @@ def seconds_of(cell: str) -> float:
 
 def portable_name(folder: Path | str, name: str) -> str:
     """Return a path as this system writes it: slashes for Windows' backslashes, where only these lead to a file."""
-    if "\\" not in name or (folder / Path(name)).exists():
-        return name
     slashed = name.replace("\\", "/")
+    # Only a name with backslashes is looked up: millions of rows have none.
+    if slashed == name or (folder / Path(name)).exists():
+        return name
     return slashed if (folder / Path(slashed)).exists() else name
 
 

@@ -17,7 +17,7 @@ from emospec.data.utterances import Utterance
 from emospec.errors import exit_on_error
 from emospec.evaluation.statistics import Interval
 from emospec.experiments.parallel import run_specs
-from emospec.experiments.planning import Arm, plan
+from emospec.experiments.plans import Arm, plan
 from emospec.export.model_folder import export_model
 from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.runs.record import RunRecord

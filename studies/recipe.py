@@ -17,7 +17,7 @@ from scipy import stats
 
 from emospec.errors import exit_on_error
 from emospec.experiments.parallel import run_specs
-from emospec.experiments.planning import Arm, plan
+from emospec.experiments.plans import Arm, plan
 from emospec.runs.record import RunRecord
 
 FOLDS = {"ravdess": 2, "nemo": 3}

@@ -4,10 +4,10 @@
     python -m studies.same_numbers compare A B
 
 `make` drives an emospec as its users do, by its command line and over HTTP, and imports nothing of it: so one copy of
-this script judges versions whose modules differ. PY is the Python that has the emospec to be judged. All that is to be
+this script compares versions whose modules differ. PY is the Python that has the emospec in question. All that is to be
 compared lies in OUT, in one folder per step; what it is made of lies in `OUT/work`.
 
-`compare` tells of each file whether it is equal, and exits with 1 where one is not. Give both versions the same
+`compare` prints for each file whether it is equal, and exits with 1 where one is not. Give both versions the same
 recordings, on one machine: floating point numbers differ between processors and between versions of packages.
 """
 
@@ -66,23 +66,46 @@ class Mask(NamedTuple):
 
 
 MASKS = (
-    Mask("prepare/index.json", ("sources",), "times of the corpus's files"),
+    Mask("prepare/index.json", ("sources", "requested"), "times and absolute paths of the corpus's files"),
     Mask("train/*/meta.json", ("emospec", "versions", "command", "commit"), "versions and commands"),
     Mask("train/*/meta.json", ("created", "seconds", "usual_seconds", "hardware"), "dates, times, host"),
     Mask("train/*/meta.json", ("fingerprint",), "a hash of the version and the settings; see config.toml"),
     Mask("train/*/history.csv", ("seconds",), "times"),
-    Mask("*/config.json", ("emospec",), "versions"),
-    Mask("score/plan.json", ("emospec", "onnxruntime"), "versions"),
+    Mask("*/config.json", ("emospec", "training.command", "training.emospec"), "versions and commands"),
+    Mask("score/plan.json", ("emospec", "onnxruntime", "manifest"), "versions, a hash of absolute paths"),
     Mask("score/s*.json", ("last_call",), "times"),
     Mask("serve/openapi.json", ("info.version",), "versions"),
-    Mask("*/model/README.md", (r"(?m)^emospec train .*$",), "commands"),
+    Mask(
+        "serve/openapi.json",
+        ("**.description", "**.summary", "**.title", "**.$ref", "**.mapping", "components.schemas"),
+        "words, and names of schemas; the answers are compared themselves",
+    ),
+    Mask(
+        "train/*/config.toml",
+        (r"(?m)^(steps|steps_for|min_steps|select_after|epochs|selection_start) = .*\n",),
+        "0.3.0 names a training's length otherwise; the steps taken are in history.csv",
+    ),
+    Mask("*/model/README.md", (r"(?m)^emospec train .*$", r"emospec \d[\d.]*\d"), "commands, versions"),
+    Mask("*/model/README.md", (r"[^\d|]+",), "words; numbers and tables are compared"),
+    Mask("serve/models.json", ("models.card",), "the words of the bundled card"),
     Mask(
         "report/report/report.html",
-        (r"<code>emospec .*?</code>", r"(<div>[^<]+, commit [^<]+</div>)+"),
-        "commands, commit",
+        (r"<code>emospec .*?</code>", r"(<div>[^<]+, commit [^<]+</div>)+", r"<div>python .*?</div>"),
+        "commands, commit, versions",
+    ),
+    Mask(
+        "report/report/report.html",
+        (r"(?m)^(steps|steps_for|min_steps|select_after|epochs|selection_start) = .*\n",),
+        "0.3.0 names a training's length otherwise",
     ),
     Mask("report/report/report.html", (r"emospec report · [\d-]+", r"\d+ min \d+ s"), "dates, times"),
 )
+
+
+EARLIER_SETTINGS = re.compile(
+    r',\s*"training\.(steps_for|select_after)=\d+"|, training\.(steps_for|select_after)=\d+'
+)
+"""Settings that stood in a run's name before 0.3.0 where `--steps` was given."""
 
 
 class StudyError(Exception):
@@ -244,7 +267,7 @@ def write_kinds(file: Path, folder: Path) -> None:
 
 
 def study(maker: Maker) -> None:
-    """Prepare the corpus, train without and with centre loss, judge, and report."""
+    """Prepare the corpus, train without and with centre loss, evaluate, and report."""
     maker.run("prepare/prepare.json", "prepare", "demo=demo/corpus", "--pack", "pack", "--json")
     maker.keep_digests("pack", "prepare/pack.sha256", "*.bin")
     maker.take("pack/index.json", "prepare/index.json")
@@ -261,7 +284,7 @@ def study(maker: Maker) -> None:
 
 
 def export(maker: Maker) -> None:
-    """Export the run's model, and let it judge some recordings."""
+    """Export the run's model, and predict some recordings with it."""
     maker.run("export/export.json", "export", "runs/centre", "--out", "exported", "--json")
     maker.take("exported", "export/model")
     few = [f"recordings/{file.name}" for file in sorted((maker.work / "recordings").iterdir())[:20]]
@@ -269,7 +292,7 @@ def export(maker: Maker) -> None:
 
 
 def predict(maker: Maker) -> None:
-    """Let the bundled model judge all recordings, as JSON and CSV, and embed them."""
+    """Predict all recordings with the bundled model, as JSON and CSV, and embed them."""
     maker.run("predict/recordings.json", "predict", "recordings", "--threads", "1", "--json")
     maker.run(
         "predict/abstain.csv", "predict", "recordings", "--csv", "--abstain-below", "0.6", "--threads", "1"
@@ -283,7 +306,7 @@ def predict(maker: Maker) -> None:
 
 
 def timelines(maker: Maker) -> None:
-    """Tell the emotions of the conversation over its time, by windows and by stretches of speech, in each format."""
+    """Write timelines of the conversation, by windows and by segments of speech, in each format."""
     formats = [option for form in TIMELINES for option in ("--format", form)]
     ways: dict[str, list[str]] = {"windows": [], "speech": ["--speech"]}
     for name, way in ways.items():
@@ -412,8 +435,8 @@ def difference_of(a: Path, b: Path, name: str) -> str:
 
 
 def placeless(folder: Path, text: str) -> str:
-    """Return a text without the absolute path of the folder that it was made in."""
-    return text.replace(str(folder.resolve()), "OUT")
+    """Return a text without the absolute path of the folder that it was made in, and without earlier settings."""
+    return EARLIER_SETTINGS.sub("", text.replace(str(folder.resolve()), "OUT"))
 
 
 def json_difference(a: str, b: str, hidden: Sequence[str]) -> str:
@@ -429,11 +452,21 @@ def json_difference(a: str, b: str, hidden: Sequence[str]) -> str:
 
 
 def remove(value: Any, key: str) -> None:
-    """Take one key out of a JSON object; dots lead into objects within."""
-    *outer, last = key.split(".")
-    for name in outer:
-        value = value.get(name, {})
-    value.pop(last, None)
+    """Take one key out of a JSON object; dots lead into objects within, and `**.` means at any depth."""
+    if key.startswith("**."):
+        for within in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            remove(within, key)
+        key = key[3:] if isinstance(value, dict) else ""
+        if not key:
+            return
+    outer, _, inner = key.partition(".")
+    if isinstance(value, list):
+        for item in value:
+            remove(item, key)
+    elif inner:
+        remove(value.get(outer, {}), inner)
+    else:
+        value.pop(outer, None)
 
 
 def value_difference(a: Any, b: Any, place: str = "$") -> str:

@@ -19,13 +19,16 @@ def frame_count(samples: Any) -> Any:
     return 1 + samples // HOP_SAMPLES
 
 
-def central_frames(count: int, max_frames: int) -> slice:
+def central_frames(count: Any, max_frames: int) -> slice:
     """Return which of `count` frames are kept: the central `max_frames`, from floor((count - max_frames) / 2); 0 keeps all.
+
+    Of an integer, or of each in an array or tensor: then start and stop are arrays or tensors too.
 
     Example:
         >>> central_frames(1403, 1400), central_frames(7, 1400), central_frames(7, 0)
         (slice(1, 1401, None), slice(0, 7, None), slice(0, 7, None))
     """
-    kept = min(count, max_frames or count)
-    start = (count - kept) // 2
-    return slice(start, start + kept)
+    # Not `max` or `clip`: an integer, an array and a tensor in a traced graph share no such function.
+    dropped = (count - max_frames) * (count > max_frames) if max_frames else count * 0
+    start = dropped // 2
+    return slice(start, start + count - dropped)

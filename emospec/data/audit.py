@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,8 +24,8 @@ from emospec.errors import ProtocolError
 
 FindingStatus = Literal["pass", "fail", "not applicable", "note"]
 _Ids = tuple[str, ...]
+# Of two sets of utterances: their names, and the places of one recording of each in the pack.
 _Pairs = Sequence[tuple[str, str, tuple[int, int]]]
-"""Of two sets of utterances: their names, and the places of one recording of each in the pack."""
 
 _SPEAKER_DEPENDENT = ("dai2019",)  # protocols that share speakers by design
 _NOT_TRAINED = "not trained yet"
@@ -39,7 +39,6 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: its name.
         verdict: its status; a note is worth knowing and no leak.
         words: the result in a sentence.
         evidence: rows of a speaker, a sentence, or the ids of two utterances; the first `_MOST_EVIDENCE`.
@@ -69,12 +68,9 @@ class Audit:
             return "audit: not made"
         if not self.leaks:
             # Shared sentences are no leak, and the checks of training wait for it.
-            unknown = [
-                f.check
-                for f in self.findings
-                if f.verdict == "not applicable" and f.words != _NOT_TRAINED and f.check != "sentences"
-            ]
-            return "audit: no leak" + (f"; could not be told: {', '.join(unknown)}" if unknown else "")
+            unknown = [f for f in self.findings if f.verdict == "not applicable" and f.words != _NOT_TRAINED]
+            names = ", ".join(f.check for f in unknown if f.check != "sentences")
+            return "audit: no leak" + (f"; could not be told: {names}" if names else "")
         names = "; ".join(f"{f.check}: {f.words}" for f in self.leaks)
         return f"audit: {len(self.leaks)} leak{'s' if len(self.leaks) > 1 else ''}: {names}"
 
@@ -117,9 +113,6 @@ def audit_fold(
         protocol: its name, such as `dai2019`.
         fitted_on: `hash_ids` of the utterances whose frames the standardiser was fitted on; None before.
         selected_on: `hash_ids` of the utterances that selected the model; None before.
-
-    Raises:
-        ProtocolError: the pack does not hold one of the utterances.
     """
     parts = {part: [utterances[i] for i in fold.part(part)] for part in PARTS}
     try:
@@ -143,8 +136,8 @@ def audit_fold(
 def audit_lists(
     fold: Fold, utterances: Sequence[Utterance], *, fitted_on: str | None, selected_on: str | None
 ) -> tuple[Finding, Finding]:
-    """Return the two findings that need training, standardiser and selection; arguments as in `audit_fold`."""
-    ids = {part: [utterances[i].id for i in fold.part(part)] for part in PARTS}
+    """Return the findings on standardiser and selection, which need training; arguments as in `audit_fold`."""
+    ids = {part: tuple(utterances[i].id for i in fold.part(part)) for part in PARTS}
     return (
         _list_used("standardiser", "fitted", ids, right="train", used=fitted_on),
         _list_used("selection", "made", ids, right="dev", used=selected_on),
@@ -168,21 +161,24 @@ def audit_start(
         shared_voices: those of test's speakers who made it, as `Utterance.voice`.
         unsure: why nobody can say whether others of them did; empty where none did.
     """
-    check, source, known = "start", f"{run}, from which the weights come,", set(known)
+    source, known = f"{run}, from which the weights come,", set(known)
     test = [utterances[i].id for i in fold.test]
-    if shared := sorted(name for name in test if name in known):
-        words = f"{source} was made with {len(shared)} of {len(test)} test utterances"
-        return _finding(check, "fail", words, [(name,) for name in shared])
-    if shared_voices:
-        words = f"{source} was made with {len(shared_voices)} of the test speakers"
-        return _finding(check, "fail", words, [(voice,) for voice in shared_voices])
+    shared = sorted(name for name in test if name in known)
+    if shared or shared_voices:
+        made = (
+            f"{len(shared)} of {len(test)} test utterances"
+            if shared
+            else f"{len(shared_voices)} of the test speakers"
+        )
+        return _finding(
+            "start", "fail", f"{source} was made with {made}", [(name,) for name in shared or shared_voices]
+        )
     if unsure:
-        return _finding(check, "not applicable", unsure)
-    return _finding(check, "pass", f"{source} knows no test utterance or speaker")
+        return _finding("start", "not applicable", unsure)
+    return _finding("start", "pass", f"{source} knows no test utterance or speaker")
 
 
 def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Finding:
-    """Check for test speakers who also train or select."""
     check = "speakers"
     voices = {part: {u.voice for u in chosen} for part, chosen in parts.items()}
     test, seen = voices["test"] - {""}, (voices["train"] | voices["dev"]) - {""}
@@ -198,7 +194,6 @@ def _speakers(parts: Mapping[str, Sequence[Utterance]], protocol: str) -> Findin
 
 
 def _duplicates(pack: Pack, pairs: _Pairs) -> Finding:
-    """Check for the same decoded samples in two sets, whole recordings or parts of them."""
     if not pairs:
         return _finding("duplicates", "pass", "no recording is in two sets with the same samples")
     counts, rows = _evidence(pack, pairs)
@@ -225,7 +220,7 @@ def _by_hash(pack: Pack, places: Sequence[int]) -> dict[bytes, list[int]]:
 def _overlapping_parts(
     parts: Mapping[str, Sequence[Utterance]], places: Mapping[str, Sequence[int]]
 ) -> _Pairs:
-    """Return the pairs of utterances that overlap in one recording, such as windows that slide."""
+    # Such as windows that slide over one recording.
     by_file: dict[str, list[tuple[float, float, str, int]]] = defaultdict(list)
     for part in PARTS:
         for u, place in zip(parts[part], places[part], strict=True):
@@ -239,12 +234,7 @@ def _overlapping_parts(
             begun = [span for span in begun if span[1] > start]
             pairs += [{part: place, before: at} for _, _, before, at in begun if before != part]
             begun.append((start, end, part, place))
-    return [
-        (first, second, (pair[first], pair[second]))
-        for first, second in _SET_PAIRS
-        for pair in pairs
-        if pair.keys() == {first, second}
-    ]
+    return [(a, b, (pair[a], pair[b])) for a, b in _SET_PAIRS for pair in pairs if pair.keys() == {a, b}]
 
 
 def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set[tuple[int, int]]) -> Finding:
@@ -261,9 +251,8 @@ def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set
     comparable = [strong_bits(prints[list(chosen)]) >= FEWEST_BITS for chosen in places.values()]
     used = sum(map(len, comparable))
     left_out = used - sum(int(np.count_nonzero(part)) for part in comparable)
-    addition = (
-        f"; {left_out} of {used} recordings are too short, silent or steady to tell" if left_out else ""
-    )
+    too_poor = "too short, silent or steady to tell"
+    addition = f"; {left_out} of {used} recordings are {too_poor}" if left_out else ""
     if pairs:
         counts, rows = _evidence(pack, pairs)
         words = f"altered copies of one recording in two sets: {counts}"
@@ -271,15 +260,11 @@ def _near_duplicates(pack: Pack, places: Mapping[str, Sequence[int]], exact: set
             words += f" ({100 * abs(speeds[0] - 1):.0f} % {'faster' if speeds[0] > 1 else 'slower'})"
         return _finding(check, "fail", words + addition, rows)
     if not all(part.any() for part in comparable if part.size):
-        words = "the recordings of a set are too short, silent or steady to tell"
-        return _finding(check, "not applicable", words)
+        return _finding(check, "not applicable", f"the recordings of a set are {too_poor}")
     return _finding(check, "pass", f"no altered copy of a recording found in another set{addition}")
 
 
-def _list_used(
-    check: str, verb: str, ids: Mapping[str, Sequence[str]], *, right: str, used: str | None
-) -> Finding:
-    """Check whether the list that was used, known by its hash, is that of one part."""
+def _list_used(check: str, verb: str, ids: Mapping[str, _Ids], *, right: str, used: str | None) -> Finding:
     asked = f"the {len(ids[right])} {_SETS[right]} utterances"
     if used is None:
         return _finding(check, "not applicable", _NOT_TRAINED)
@@ -290,8 +275,8 @@ def _list_used(
         if used == hash_ids(i for name in names for i in ids[name]):
             sets = "all" if len(names) == len(PARTS) else " and ".join(_SETS[name] for name in names)
             return _finding(check, "fail", f"{verb} on the utterances of {sets}, not on {asked} alone")
-    words = f"{verb} on other utterances (sha256 {used[:12]}) than {asked} ({expected[:12]})"
-    return _finding(check, "fail", words)
+    other = f"other utterances (sha256 {used[:12]}) than {asked} ({expected[:12]})"
+    return _finding(check, "fail", f"{verb} on {other}")
 
 
 def _sentences(parts: Mapping[str, Sequence[Utterance]]) -> Finding:
@@ -317,12 +302,10 @@ def _repeats(pack: Pack, places: Mapping[str, Sequence[int]]) -> Finding:
 
 
 def _evidence(pack: Pack, pairs: _Pairs) -> tuple[str, list[_Ids]]:
-    """Return `2 pairs in test and training, 1 pair in dev, such as A and B`, and the ids of the pairs."""
+    # As "2 pairs in test and training, 1 pair in dev, such as A and B".
     if not pairs:
         return "none", []
-    counts: dict[str, int] = defaultdict(int)
-    for first, second, _ in pairs:
-        counts[" and ".join(dict.fromkeys((_SETS[first], _SETS[second])))] += 1
+    counts = Counter(" and ".join(dict.fromkeys((_SETS[a], _SETS[b]))) for a, b, _ in pairs)
     rows: list[_Ids] = [(pack.utterances[i].id, pack.utterances[j].id) for _, _, (i, j) in pairs]
     counted = ", ".join(f"{n} pair{'s' if n > 1 else ''} in {sets}" for sets, n in counts.items())
     example = ", such as" if len(rows) > 1 else ":"

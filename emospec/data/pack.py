@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +25,8 @@ from numpy.typing import NDArray
 from emospec.audio.reader import decode
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
-from emospec.data.corpora.user import (
-    USER_CORPORA_FILE,
-    UserCorpus,
-    merge_user_corpora,
-    read_user_corpora,
-    write_user_corpora,
-)
+from emospec.data.corpora import user
+from emospec.data.corpora.user import UserCorpus
 from emospec.data.fingerprint import RECORD, Fingerprints, fingerprint
 from emospec.data.pack_index import (
     INDEX_FILE,
@@ -54,30 +49,24 @@ _STORES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "float32": np.dty
 _FINGERPRINTS_FILE = "fingerprints.bin"
 # What a pack's folder may hold, beside the frames that training keeps there.
 _WAVEFORMS = re.compile(r"(int16|float32)(-\d{5})?\.bin")  # earlier formats had one file for all
-_PACK_FILES = {INDEX_FILE, USER_CORPORA_FILE, _FINGERPRINTS_FILE}
+_PACK_FILES = {INDEX_FILE, user.USER_CORPORA_FILE, _FINGERPRINTS_FILE}
 
 
 class Pack:
-    """A decoded corpus: utterances and their waveforms.
+    """A decoded corpus: utterances and their waveforms; PackError where the folder holds none that can be read.
 
     Attributes:
-        folder: where it lies.
         user_corpora: its corpora of the user's own, by name.
         entries, utterances, skipped, silent, sources, requested, digest: as in `PackIndex`.
     """
 
     def __init__(self, folder: Path | str) -> None:
-        """Open a pack.
-
-        Raises:
-            PackError: there is none, it is damaged, or another version of emospec made it.
-        """
         self.folder = Path(folder)
         index = read_index(self.folder)
         self.entries, self.utterances = index.entries, index.utterances
         self.skipped, self.silent = index.skipped, index.silent
         self.sources, self.requested, self.digest = index.sources, index.requested, index.digest
-        self.user_corpora = read_user_corpora(self.folder)
+        self.user_corpora = user.read_user_corpora(self.folder)
         lengths = {name: self.entries.samples[self.entries.store == name] for name in _STORES}
         self._stores = {
             name: Shards(self.folder, name, "bin", dtype=dtype, lengths=lengths[name])
@@ -89,9 +78,8 @@ class Pack:
         for path, expected in sizes.items():
             size = path.stat().st_size if path.is_file() else 0
             if size != expected:
-                raise PackError(
-                    f"{path} is damaged: {size} of {expected} bytes. Delete the pack and prepare again"
-                )
+                sizes_found = f"{size} of {expected} bytes"
+                raise PackError(f"{path} is damaged: {sizes_found}. Delete the pack and prepare again")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -106,7 +94,7 @@ class Pack:
 
     @cached_property
     def _places_in_store(self) -> NDArray[np.int64]:
-        """(n,) the number of waveforms of the same store that lie before each."""
+        # Of each waveform, the number of those of the same store that lie before it.
         places = np.zeros(len(self), np.int64)
         for store in _STORES:
             inside = self.entries.store == store
@@ -145,15 +133,13 @@ def prepare(
     user_corpora: Sequence[UserCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
-    """Decode a corpus once into a pack; do nothing where the pack is valid already.
+    """Decode a corpus once into a pack; do nothing where it was made of the same utterances and unchanged files.
 
-    A pack is valid when it was made of the same utterances from files of the same size and time. It is made anew
-    where the files have changed or it is damaged. It is written beside its place and renamed when whole: an
-    interrupted call leaves no half pack.
+    It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
-        folder: the pack's folder.
+        folder: the pack's.
         skip_bad: leave out recordings that cannot be used, and record why; else they are an error.
         replace: take the place of a pack of other utterances; else it is an error.
         user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier
@@ -162,11 +148,6 @@ def prepare(
 
     Returns:
         The pack, and whether it was made now.
-
-    Raises:
-        PackError: there is nothing to decode, two utterances have one id, a recording cannot be
-            used, or `folder` holds a pack of other utterances, or something that is not a pack.
-        OutputError: there is no room for it, or no right to write it.
     """
     folder = Path(folder)
     if not utterances:
@@ -178,43 +159,42 @@ def prepare(
     sources = np.array([_source_stamp(u.file) for u in utterances], np.int64)
     if folder.exists():
         _refuse_other_folder(folder)
-        if (pack := _still_valid(folder, utterances, sources, skip_bad)) is not None:
-            merged = merge_user_corpora(pack.user_corpora, user_corpora)
+        if (pack := _still_valid(folder, request_digest(utterances), sources, skip_bad)) is not None:
+            merged = user.merge_user_corpora(pack.user_corpora, user_corpora)
             if merged != pack.user_corpora:
-                write_user_corpora(folder, merged.values())
+                user.write_user_corpora(folder, merged.values())
             return Pack(folder), False
         if not replace:
             _refuse_other_utterances(folder, utterances)
             with suppress(PackError):  # terms that are damaged are stated anew
-                user_corpora = tuple(merge_user_corpora(read_user_corpora(folder), user_corpora).values())
+                stated = user.merge_user_corpora(user.read_user_corpora(folder), user_corpora)
+                user_corpora = tuple(stated.values())
 
-    def decode_into(new: Path) -> None:
+    with _in_place(folder) as new:
         _decode_into(new, utterances, sources, skip_bad=skip_bad, progress=progress)
         if user_corpora:
-            write_user_corpora(new, user_corpora)
-
-    _make_in_place(folder, decode_into)
+            user.write_user_corpora(new, user_corpora)
     return Pack(folder), True
 
 
-def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
-    """Make a folder beside its place, and rename it when whole; put the old one back where that fails."""
+@contextmanager
+def _in_place(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill beside its place, and rename it when whole; put the old one back where that fails."""
     place = folder.resolve()  # a link to a pack stays a link
     # The lock lies on the working folder, so that two calls at once do not harm each other.
     work = place.with_name(place.name + ".part")
     new, old = work / "new", work / "old"
     with output_errors(folder):
         work.mkdir(parents=True, exist_ok=True)
-    with folder_lock(
-        work, PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
-    ):
+    busy = PackError(f"{folder}: another call makes it still. Wait for it, or name another folder")
+    with folder_lock(work, busy):
         try:
             with output_errors(folder):
                 _put_back(old, place)
                 for left in work.iterdir():  # by a killed call
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
                 new.mkdir()
-                make(new)
+                yield new
                 # Two renames: between them a kill leaves the old pack in `old`, and the next call puts it back.
                 if place.exists():
                     os.replace(place, old)
@@ -225,13 +205,13 @@ def _make_in_place(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _put_back(old: Path, place: Path) -> None:
-    """Restore the pack that was moved away for a new one, where the new one did not come to its place."""
+    # The old pack was moved away, and the new one did not come to its place.
     if old.exists() and not place.exists():
         os.replace(old, place)
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but a pack: a pack that is out of date is deleted."""
+    # A pack that is out of date is deleted: nothing else may lie in its folder.
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if INDEX_FILE not in names or not any(map(_WAVEFORMS.fullmatch, names)):
         raise PackError(f"{folder} exists and is not a pack (no index.json and .bin). Name another folder")
@@ -241,7 +221,7 @@ def _refuse_other_folder(folder: Path) -> None:
 
 
 def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> None:
-    """Refuse to replace a pack of other utterances; one that cannot be read is of no use."""
+    # A pack that cannot be read is of no use, and may be replaced.
     try:
         index = json.loads((folder / INDEX_FILE).read_bytes())
         present = {row["id"] for name in ("utterances", "skipped") for row in index.get(name, ())}
@@ -255,10 +235,8 @@ def _refuse_other_utterances(folder: Path, utterances: Sequence[Utterance]) -> N
     differ = "their files, labels, speakers, times or order differ from those asked for"
     if gone or new:
         differ = f"{gone} of its {len(present)} are not among those asked for, {new} of the {len(asked)} asked for are not in it"
-    raise PackError(
-        f"{folder} is a pack of other utterances: {differ}. Name another folder, or replace the pack: "
-        "`emospec prepare` with --replace"
-    )
+    advice = "Name another folder, or replace the pack: `emospec prepare` with --replace"
+    raise PackError(f"{folder} is a pack of other utterances: {differ}. {advice}")
 
 
 class _Decoded(NamedTuple):
@@ -300,24 +278,16 @@ def _decode_into(
             if progress:
                 progress(done, len(utterances))
     if skipped and not (skip_bad and kept):
-        raise PackError(
-            f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}. "
-            + ("Mend them, or leave them out with --skip-bad" if kept else "Mend them")
-        )
+        bad = f"{len(skipped)} of {len(utterances)} recordings cannot be used, the first: {skipped[0].reason}"
+        raise PackError(f"{bad}. Mend them" + (", or leave them out with --skip-bad" if kept else ""))
+    requested, hashed = request_digest(utterances), digest.hexdigest()
     index = PackIndex(
-        entries=entries_from(entries),
-        utterances=kept,
-        skipped=skipped,
-        silent=silent,
-        sources=sources,
-        requested=request_digest(utterances),
-        digest=digest.hexdigest(),
+        entries_from(entries), kept, skipped, silent, sources=sources, requested=requested, digest=hashed
     )
     write_index(folder, index)
 
 
 def _decode_all(utterances: Sequence[Utterance]) -> Generator[_Decoded | str, None, None]:
-    """Yield `_decode` of each, in order, by threads that run a bounded number of recordings ahead."""
     # A bounded queue: decoding never runs far ahead of writing, so memory does not grow with the corpus.
     threads = cores()
     ahead: deque[Future[_Decoded | str]] = deque()
@@ -342,29 +312,24 @@ def _decode(utterance: Utterance) -> _Decoded | str:
     # Integers only where they hold exactly the samples that the decoder gives.
     store = "int16" if source.is_int16_mono_16k else "float32"
     samples = np.rint(waveform * _INT16_SCALE) if store == "int16" else waveform
-    return _Decoded(
-        store=store,
-        samples=samples.astype(_STORES[store]),
-        sha256=hashlib.sha256(waveform.data).hexdigest(),
-        fingerprint=fingerprint(waveform),
-        is_silent=bool(np.abs(waveform).max(initial=0.0) < _SILENT_PEAK),
-    )
+    sha256 = hashlib.sha256(waveform.data).hexdigest()
+    is_silent = bool(np.abs(waveform).max(initial=0.0) < _SILENT_PEAK)
+    samples = samples.astype(_STORES[store])
+    return _Decoded(store, samples, sha256, fingerprint=fingerprint(waveform), is_silent=is_silent)
 
 
-def _still_valid(
-    folder: Path, utterances: Sequence[Utterance], sources: NDArray[np.int64], skip_bad: bool
-) -> Pack | None:
+def _still_valid(folder: Path, requested: str, sources: NDArray[np.int64], skip_bad: bool) -> Pack | None:
     """Return the pack where it was made of just these utterances and files; else None."""
     try:
         pack = Pack(folder)
     except PackError:
         return None
-    same = pack.requested == request_digest(utterances) and np.array_equal(pack.sources, sources)
+    same = pack.requested == requested and np.array_equal(pack.sources, sources)
     return pack if same and (skip_bad or not pack.skipped) else None
 
 
 def _source_stamp(file: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change in ns; -1 where there is no file, which the decoder will name."""
+    # -1 where there is no file: the decoder will name it.
     try:
         stat = file.stat()
     except OSError:

@@ -36,7 +36,6 @@ class PackIndex:
     Attributes:
         entries: (n,) store in which each waveform lies, after those before it; samples; hash of the samples.
         utterances: (n,) in the order of the waveforms.
-        skipped: recordings left out, and why.
         silent: ids of silent utterances; empty in packs of earlier versions.
         sources: (asked for, 2) size in bytes and time of change in ns of each file asked for.
         requested: hash of the utterances asked for.
@@ -63,11 +62,7 @@ def request_digest(utterances: Sequence[Utterance]) -> str:
 
 
 def read_index(folder: Path) -> PackIndex:
-    """Read the index of a pack.
-
-    Raises:
-        PackError: there is none, it is damaged, or another version of emospec made it.
-    """
+    """Read the index of a pack; PackError where none is, or it is damaged or of another version of emospec."""
     path = folder / INDEX_FILE
     if not path.is_file():
         raise PackError(f"{folder} is not a pack: it has no {INDEX_FILE}. `emospec prepare` makes one")
@@ -77,10 +72,8 @@ def read_index(folder: Path) -> PackIndex:
             return _index_from(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackError(f"{path} is damaged ({error!r}). Delete the pack and prepare again") from error
-    raise PackError(
-        f"{folder} was made by another version of emospec (format {pack_format}, here {PACK_FORMAT}). "
-        "Prepare again"
-    )
+    formats = f"(format {pack_format}, here {PACK_FORMAT})"
+    raise PackError(f"{folder} was made by another version of emospec {formats}. Prepare again")
 
 
 def write_index(folder: Path, index: PackIndex) -> None:
@@ -104,12 +97,13 @@ def write_index(folder: Path, index: PackIndex) -> None:
 
 
 def _json_of(value: object) -> str:
-    return (
-        "[" + ",\n".join(map(json.dumps, value)) + "]" if isinstance(value, Iterator) else json.dumps(value)
-    )
+    if isinstance(value, Iterator):
+        return "[" + ",\n".join(map(json.dumps, value)) + "]"
+    return json.dumps(value)
 
 
 def _row_of(utterance: Utterance) -> dict[str, Any]:
+    # Not `asdict`: it copies each value deeply, which takes minutes for a large corpus.
     row = {field.name: getattr(utterance, field.name) for field in fields(Utterance)}
     return row | {"file": os.path.realpath(utterance.file)}
 

@@ -1,10 +1,7 @@
 """Facts for the owner of a pack: which label became which emotion, and which utterances may do harm."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES
 from emospec.audio.waveform import SAMPLE_RATE
@@ -27,7 +24,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
-    """The number of utterances of a corpus with a label, and the emotion that it became."""
+    """A label of a corpus, the emotion that it became, and its number of utterances."""
 
     corpus: str
     label: str
@@ -42,10 +39,7 @@ class LabelCount:
 
 @dataclass(frozen=True, slots=True)
 class PackWarning:
-    """The number of utterances that may do harm, the id of the first, and the whole warning with advice.
-
-    The kind is `silent`, `tiny`, `overlong` or `no speaker`.
-    """
+    """A kind of utterances that may do harm (of `_WORDS`): their number, the id of the first, and advice."""
 
     kind: str
     utterances: int
@@ -62,16 +56,13 @@ def label_counts(pack: Pack) -> list[LabelCount]:
 
 def pack_warnings(pack: Pack) -> list[PackWarning]:
     """Return the warnings about a pack, each kind once."""
-
-    def ids_where(chosen: Sequence[bool]) -> list[str]:
-        return [pack.utterances[i].id for i in np.flatnonzero(chosen)]
-
     seconds = pack.entries.samples / SAMPLE_RATE
+    rows = list(zip(pack.utterances, seconds, strict=True))
     affected = {
         "silent": pack.silent,
-        "tiny": ids_where(seconds < _TINY_SECONDS),
-        "overlong": ids_where(seconds > _OVERLONG_SECONDS),
-        "no speaker": ids_where([not u.speaker for u in pack.utterances]),
+        "tiny": [u.id for u, length in rows if length < _TINY_SECONDS],
+        "overlong": [u.id for u, length in rows if length > _OVERLONG_SECONDS],
+        "no speaker": [u.id for u in pack.utterances if not u.speaker],
     }
     warnings = []
     for kind, ids in affected.items():

@@ -64,8 +64,7 @@ class Shards:
     """Items in shards: item i is some rows of the file of its shard.
 
     Args:
-        folder: where the files are.
-        stem, suffix: of their names.
+        folder, stem, suffix: of the files.
         dtype: of a value.
         lengths: (items,) rows of each.
         width: values in a row; 0 where a row is a single value.

@@ -24,10 +24,6 @@ PARTS = ("train", "dev", "test")
 _DAI_PARTS = 10
 # From so many speakers on, one-speaker-out selects on two of them.
 _TWO_DEV_SPEAKERS_FROM = 8
-_TOO_FEW_SPEAKERS = (
-    "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 (speaker-dependent), "
-    "or add speakers"
-)
 NO_SPEAKER = (
     "Fill the speaker column of a CSV, lay folders out as CLASS/SPEAKER/, or train with --set data.protocol=dai2019 "
     "(speaker-dependent)"
@@ -48,8 +44,11 @@ class Fold:
 
     def part(self, name: str) -> tuple[int, ...]:
         """The indices of `train`, `dev` or `test`."""
-        indices: tuple[int, ...] = getattr(self, name)
-        return indices
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+
+# The folds of a protocol, and a description of it for reports.
+_Folds = tuple[list[Fold], str]
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,10 @@ class Split:
     """All folds of one repeat of a protocol.
 
     Attributes:
-        protocol: its name, such as `groups:5`.
-        words: a description of it for reports.
-        repeat: number of the repeat, from 0; protocols that draw nothing give the same folds in each.
-        folds: the folds.
+        words: a description for reports.
+        repeat: from 0; protocols that draw nothing give the same folds in each.
         hash: sha256 over the sorted lists of utterance ids of all folds.
-        speaker_overlap: whether any fold tests a speaker that it trains on or selects on; None
-            where speakers are unknown.
+        speaker_overlap: whether a test speaker is also in training or dev; None where speakers are unknown.
     """
 
     protocol: str
@@ -88,26 +84,19 @@ def make_split(
         utterances: those of the classes in use; order does not matter to the result.
         protocol: `dai2019`, `one-speaker-out`, `groups:K`, `sessions`, `folds` (the corpus's own),
             `folds:FILE` (a CSV with columns speaker,test_fold), `column` (the manifest's split) or `one-corpus-out`.
-        repeat: repeat number, from 0: draws anew where the protocol draws.
+        repeat: from 0; draws anew where the protocol draws.
         seed: seeds the drawing.
         speaker_folds: speaker -> test fold, for `folds` without a file.
 
     Returns:
         The folds, checked: no part is empty, every class has training samples in every fold.
-
-    Raises:
-        ProtocolError: the protocol is unknown, or these utterances do not allow it.
     """
-
-    def voices(indices: Iterable[int]) -> set[str]:
-        return {utterances[i].voice for i in indices}
-
     name, colon, argument = protocol.partition(":")
     rng = np.random.default_rng([seed, repeat])
-    makers: dict[str, Callable[[], tuple[list[Fold], str]]] = {
+    makers: dict[str, Callable[[], _Folds]] = {
         "dai2019": lambda: _dai2019(utterances, rng),
         "one-speaker-out": lambda: _one_speaker_out(utterances),
-        "groups": lambda: _speaker_groups(utterances, _group_count(protocol), rng),
+        "groups": lambda: _speaker_groups(utterances, protocol, rng),
         "sessions": lambda: _sessions(utterances),
         "folds": lambda: _given_folds(utterances, _read_folds(argument) if colon else speaker_folds),
         "column": lambda: _column(utterances),
@@ -115,49 +104,39 @@ def make_split(
     }
     if name not in makers or (colon and name not in ("groups", "folds")):
         hint = did_you_mean(name, tuple(makers)) if name not in makers else ""
-        raise ProtocolError(
-            f"split {protocol!r} is not known{hint or '.'} "
-            "Known: dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"
-        )
+        names = "dai2019, one-speaker-out, groups:K, sessions, folds, folds:FILE, column, one-corpus-out"
+        raise ProtocolError(f"split {protocol!r} is not known{hint or '.'} Known: {names}")
     if not utterances:
         raise ProtocolError("there are no utterances to split")
     folds, words = makers[name]()
     _check(folds, utterances, protocol)
-    return Split(
-        protocol=protocol,
-        words=words,
-        repeat=repeat,
-        folds=tuple(folds),
-        hash=_hash(folds, utterances),
-        speaker_overlap=any_overlap(
-            speakers_overlap(voices(fold.test), voices((*fold.train, *fold.dev))) for fold in folds
-        ),
+    voices = [u.voice for u in utterances]
+    overlap = any_overlap(
+        speakers_overlap({voices[i] for i in fold.test}, {voices[i] for i in fold.train + fold.dev})
+        for fold in folds
     )
+    digest = _hash(folds, utterances)
+    return Split(protocol, words, repeat, tuple(folds), hash=digest, speaker_overlap=overlap)
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:
     """Write the fold lists as plain CSV.
 
-    Columns: fold (from 1), part, utterance, speaker (`CORPUS/SPEAKER`, or empty), and of `samples` a hash of
-    each utterance's waveform, which identifies it under any name.
+    Speakers are `CORPUS/SPEAKER`, or empty; `samples` holds a hash of each utterance's waveform, which
+    identifies it under any name.
     """
     content = io.StringIO()
     writer = csv.writer(content)
     writer.writerow(["fold", "part", "utterance", "speaker", "samples"])
     for number, fold in enumerate(split.folds, start=1):
         for part in PARTS:
-            writer.writerows(
-                [number, part, utterances[i].id, utterances[i].voice, samples[i]] for i in fold.part(part)
-            )
+            rows = ((utterances[i], samples[i]) for i in fold.part(part))
+            writer.writerows([number, part, u.id, u.voice, sha256] for u, sha256 in rows)
     write_text(path, content.getvalue())
 
 
 def speakers_overlap(test: Set[str], seen: Set[str]) -> bool | None:
-    """Return whether test speakers were seen in training or dev; None where nobody can say.
-
-    Args:
-        test, seen: speakers as `Utterance.voice`; an empty name stands for unknown ones.
-    """
+    """Return whether test speakers were seen in training or dev; None where some are unknown, which are empty."""
     if (test & seen) - {""}:
         return True
     return None if "" in test | seen else False
@@ -169,8 +148,7 @@ def any_overlap(overlaps: Iterable[bool | None]) -> bool | None:
     return True if True in present else None if None in present else False
 
 
-def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Deal strata in turn into 10 parts; fold k of 5 tests on part 2k+1 and selects on part 2k."""
+def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> _Folds:
     # The label, not the emotion: excited is a stratum of its own though its class is happy.
     strata = _group_by(utterances, lambda u: (u.corpus, u.session, u.style, u.sex, u.emotion, u.label))
     parts: list[list[int]] = [[] for _ in range(_DAI_PARTS)]
@@ -188,8 +166,7 @@ def _dai2019(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple
     )
 
 
-def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Test speaker i in fold i, and select on the next one or two in cyclic order."""
+def _one_speaker_out(utterances: Sequence[Utterance]) -> _Folds:
     groups = _group_by_voice(utterances, "one-speaker-out")
     ahead = 2 if len(groups) >= _TWO_DEV_SPEAKERS_FROM else 1
     return _cyclic(groups, "one-speaker-out", "speakers", ahead), (
@@ -199,16 +176,19 @@ def _one_speaker_out(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     )
 
 
-def _speaker_groups(
-    utterances: Sequence[Utterance], count: int, rng: np.random.Generator
-) -> tuple[list[Fold], str]:
-    """Deal speakers into groups by corpus and sex, so that each group has its share of both."""
+def _speaker_groups(utterances: Sequence[Utterance], protocol: str, rng: np.random.Generator) -> _Folds:
+    argument = protocol.partition(":")[2]
+    if not argument.isdecimal() or (count := int(argument)) < 3:
+        raise ProtocolError(f"split {protocol!r} needs a number of groups of at least 3, such as groups:5")
     voices = _group_by_voice(utterances, f"groups:{count}")
     if len(voices) < count:
-        raise ProtocolError(
-            f"groups:{count} needs {count} speakers, found {len(voices)}. "
-            + (f"Choose groups:{len(voices)}" if len(voices) >= 3 else _TOO_FEW_SPEAKERS)
-        )
+        advice = f"Choose groups:{len(voices)}"
+        if len(voices) < 3:
+            advice = (
+                "Fewer than 3 leave none to train, select or test: train with --set data.protocol=dai2019 "
+                "(speaker-dependent), or add speakers"
+            )
+        raise ProtocolError(f"groups:{count} needs {count} speakers, found {len(voices)}. {advice}")
     # Dealing stratum after stratum in turn gives each group its share of every corpus and sex.
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for voice in sorted(voices):
@@ -222,8 +202,7 @@ def _speaker_groups(
     )
 
 
-def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Test each recording session once."""
+def _sessions(utterances: Sequence[Utterance]) -> _Folds:
     groups = _group_by(
         utterances,
         lambda u: f"{u.corpus}/{u.session}" if u.session else None,
@@ -235,14 +214,10 @@ def _sessions(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
     )
 
 
-def _given_folds(
-    utterances: Sequence[Utterance], speaker_folds: Mapping[str, int] | None
-) -> tuple[list[Fold], str]:
-    """Test the folds that are given by speaker; select on the next fold in cyclic order."""
+def _given_folds(utterances: Sequence[Utterance], speaker_folds: Mapping[str, int] | None) -> _Folds:
     if not speaker_folds:
-        raise ProtocolError(
-            "this corpus has no folds of its own. Name a CSV with the columns speaker,test_fold: folds:FILE"
-        )
+        advice = "Name a CSV with the columns speaker,test_fold: folds:FILE"
+        raise ProtocolError(f"this corpus has no folds of its own. {advice}")
     groups = _group_by(
         utterances,
         lambda u: speaker_folds.get(u.speaker),
@@ -254,8 +229,7 @@ def _given_folds(
     )
 
 
-def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
-    """Return one fold, as the manifest's split column says."""
+def _column(utterances: Sequence[Utterance]) -> _Folds:
     groups = _group_by(
         utterances,
         lambda u: u.split if u.split in PARTS else None,
@@ -263,20 +237,18 @@ def _column(utterances: Sequence[Utterance]) -> tuple[list[Fold], str]:
             f"column needs train, dev or test in the split column for every utterance; {u.id} has {u.split!r}"
         ),
     )
-    fold = Fold(*(tuple(sorted(groups.get(part, ()))) for part in PARTS))
+    fold = _sorted_fold(*(groups.get(part, []) for part in PARTS))
     return [fold], "column: one fold, as the split column of the corpus's manifest deals it."
 
 
-def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -> tuple[list[Fold], str]:
-    """Test corpus i in fold i; a fifth of the speakers of each other corpus select."""
+def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -> _Folds:
     corpora: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for voice, group in _group_by_voice(utterances, "one-corpus-out").items():
         corpora[utterances[group[0]].corpus][voice] = group
     if len(corpora) < 2:
-        raise ProtocolError(
-            f"one-corpus-out needs at least 2 corpora, found {', '.join(corpora)} alone. "
-            "Prepare more into one pack: NAME=ROOT NAME=ROOT"
-        )
+        alone = f"found {', '.join(corpora)} alone. Prepare more into one pack: NAME=ROOT NAME=ROOT"
+        raise ProtocolError(f"one-corpus-out needs at least 2 corpora, {alone}")
+    # A fifth of each corpus's speakers select wherever another corpus is tested.
     selecting: dict[str, list[int]] = defaultdict(list)
     others: dict[str, list[int]] = defaultdict(list)
     for name in sorted(corpora):
@@ -286,9 +258,9 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
             (selecting if k in chosen else others)[name] += corpora[name][voice]
     folds = []
     for tested in sorted(corpora):
-        train = [i for name in corpora if name != tested for i in others[name]]
-        dev = [i for name in corpora if name != tested for i in selecting[name]]
-        folds.append(_sorted_fold(train, dev, [*selecting[tested], *others[tested]]))
+        rest = [name for name in corpora if name != tested]
+        train, dev = ([i for name in rest for i in part[name]] for part in (others, selecting))
+        folds.append(_sorted_fold(train, dev, selecting[tested] + others[tested]))
     return folds, (
         f"one-corpus-out: each of {len(corpora)} corpora is tested once, in the order of their names; a fifth of "
         f"the speakers of each of the others select the model, the rest of theirs train it. {_POOLED}"
@@ -296,19 +268,17 @@ def _one_corpus_out(utterances: Sequence[Utterance], rng: np.random.Generator) -
 
 
 def _cyclic(groups: Mapping[_Key, list[int]], protocol: str, noun: str, ahead: int = 1) -> list[Fold]:
-    """Return a fold for each group, in order, which tests it and selects on the next ones in cyclic order."""
+    """Return a fold for each group, in order, which tests it and selects on the next `ahead` in cyclic order."""
     if len(groups) < 3:
-        raise ProtocolError(
-            f"{protocol} needs at least 3 {noun}, one each to train, select and test; found {len(groups)}. "
-            "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
-        )
+        needs = f"needs at least 3 {noun}, one each to train, select and test; found {len(groups)}"
+        advice = "Use dai2019 (--set data.protocol=dai2019, speaker-dependent), or add data"
+        raise ProtocolError(f"{protocol} {needs}. {advice}")
     parts = [groups[key] for key in sorted(groups)]
     n = len(parts)
     return [_fold_of(parts, i, [(i + k) % n for k in range(1, ahead + 1)]) for i in range(n)]
 
 
 def _fold_of(parts: list[list[int]], test: int, dev: list[int]) -> Fold:
-    """Return the fold that tests one part, selects on some, and trains on the others."""
     train = [i for g, part in enumerate(parts) if g != test and g not in dev for i in part]
     return _sorted_fold(train, [i for g in dev for i in parts[g]], parts[test])
 
@@ -330,7 +300,6 @@ def _group_by(
     key: Callable[[Utterance], _Key | None],
     refusal: Callable[[Utterance], str] = str,
 ) -> dict[_Key, list[int]]:
-    """Return the indices of each group, in the order of ids; ProtocolError where an utterance has no key."""
     keys = [key(u) for u in utterances]
     if None in keys:
         raise ProtocolError(refusal(utterances[keys.index(None)]))
@@ -339,13 +308,6 @@ def _group_by(
     for i in sorted(range(len(utterances)), key=lambda i: utterances[i].id):
         groups[keys[i]].append(i)  # type: ignore[index]
     return groups
-
-
-def _group_count(protocol: str) -> int:
-    argument = protocol.partition(":")[2]
-    if not argument.isdecimal() or int(argument) < 3:
-        raise ProtocolError(f"split {protocol!r} needs a number of groups of at least 3, such as groups:5")
-    return int(argument)
 
 
 def _read_folds(file: str) -> dict[str, int]:
@@ -360,9 +322,8 @@ def _read_folds(file: str) -> dict[str, int]:
         try:
             speaker, fold = row["speaker"].strip(), int(row["test_fold"])
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise ProtocolError(
-                f"fold list {file!r}: needs the columns speaker,test_fold with whole numbers ({error!r})"
-            ) from error
+            needs = f"needs the columns speaker,test_fold with whole numbers ({error!r})"
+            raise ProtocolError(f"fold list {file!r}: {needs}") from error
         if folds.setdefault(speaker, fold) != fold:
             raise ProtocolError(f"fold list {file!r}: puts speaker {speaker!r} in two folds. Keep one row")
     if not folds:
@@ -374,22 +335,17 @@ def _check(folds: Sequence[Fold], utterances: Sequence[Utterance], protocol: str
     """Raise a ProtocolError where a part is empty, or a class is not trained in a fold or never tested."""
     classes = {u.emotion for u in utterances}
 
-    def require(present: set[str], what: str) -> None:
-        if missing := sorted(classes - present):
-            raise ProtocolError(
-                f"{what} {', '.join(missing)}. "
-                "Leave the class out (--set data.classes=...) or choose another split"
-            )
+    def require_classes(indices: Iterable[int], lack: str) -> None:
+        if missing := ", ".join(sorted(classes - {utterances[i].emotion for i in indices})):
+            advice = "Leave the class out (--set data.classes=...) or choose another split"
+            raise ProtocolError(f"{lack} {missing}. {advice}")
 
     for number, fold in enumerate(folds, start=1):
-        for part in PARTS:
-            if not fold.part(part):
-                raise ProtocolError(
-                    f"fold {number} of {protocol} has no {part} utterances. Choose another split"
-                )
-        trained = {utterances[i].emotion for i in fold.train}
-        require(trained, f"fold {number} of {protocol} has no training sample of")
-    require({utterances[i].emotion for fold in folds for i in fold.test}, f"no fold of {protocol} tests")
+        of = f"fold {number} of {protocol} has no"
+        if empty := [part for part in PARTS if not fold.part(part)]:
+            raise ProtocolError(f"{of} {empty[0]} utterances. Choose another split")
+        require_classes(fold.train, f"{of} training sample of")
+    require_classes((i for fold in folds for i in fold.test), f"no fold of {protocol} tests")
 
 
 def _hash(folds: Sequence[Fold], utterances: Sequence[Utterance]) -> str:

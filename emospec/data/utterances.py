@@ -23,8 +23,6 @@ class Utterance:
 
     Attributes:
         id: unique in its pool, `corpus/stem`.
-        corpus: the short name of the corpus, such as `emodb`.
-        file: the recording.
         speaker: the corpus's own name of the speaker; empty where unknown.
         emotion: a word of `VOCABULARY`, or the corpus's own where none fits.
         label: the corpus's own word or code for the emotion.
@@ -68,35 +66,28 @@ def select_classes(
         classes: `all` (every emotion present), a name in `CLASS_SETS`, or emotions.
 
     Returns:
-        The utterances kept, in order, and the classes in a fixed order (that of `VOCABULARY`,
-        then other words alphabetically; a named set or list keeps its own order).
-
-    Raises:
-        CorpusError: an emotion that no utterance has, fewer than two classes, or a class named twice.
+        The utterances kept, in order, and the classes in a fixed order.
     """
     present = Counter(u.emotion for u in utterances)
-    if isinstance(classes, str) and classes == "all":
+    # The order of the classes: that of VOCABULARY, then other words; a set or list keeps its own.
+    if classes == "all":
         rank = {emotion: i for i, emotion in enumerate(VOCABULARY)}
         names = tuple(sorted(present, key=lambda e: (rank.get(e, len(rank)), e)))
     elif isinstance(classes, str):
         if classes not in CLASS_SETS:
             sets = ("all", *CLASS_SETS)
             hint = did_you_mean(classes, sets) or "."
-            raise CorpusError(
-                f"class set {classes!r} is not known{hint} Known: {', '.join(sets)}, or a list of emotions"
-            )
+            known = f"Known: {', '.join(sets)}, or a list of emotions"
+            raise CorpusError(f"class set {classes!r} is not known{hint} {known}")
         names = CLASS_SETS[classes]
     else:
         names = tuple(common_emotion(c) for c in classes)
-    missing = [name for name in names if not present[name]]
-    if missing:
+    if missing := ", ".join(name for name in names if not present[name]):
         counts = ", ".join(f"{e} {n}" for e, n in present.most_common()) or "none"
-        raise CorpusError(
-            f"no utterance is labelled {', '.join(missing)}. Found: {counts}. Choose `classes` among these"
-        )
+        advice = f"Found: {counts}. Choose `classes` among these"
+        raise CorpusError(f"no utterance is labelled {missing}. {advice}")
     if len(set(names)) < max(2, len(names)):
-        raise CorpusError(
-            f"classes must be at least two different emotions, found: {', '.join(names) or 'none'}"
-        )
+        given = ", ".join(names) or "none"
+        raise CorpusError(f"classes must be at least two different emotions, found: {given}")
     chosen = set(names)
     return [u for u in utterances if u.emotion in chosen], names

@@ -16,28 +16,20 @@ _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 _BINS = 10
+_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
 # Probabilities are raised to this, so that none has an infinite logarithm.
 _SMALLEST = 1e-30
 
 
 def apply_temperature(probabilities: NDArray[np.floating], temperature: float) -> _Floats:
-    """Return softmax(log p / T), the probabilities that logits divided by T would give.
+    """Return softmax(log p / T) of (utterances, classes): T > 1 softens, T < 1 sharpens, the prediction stays.
 
-    The logarithm of a softmax is its logits less a constant, which softmax ignores. Guo et al. 2017, On
-    Calibration of Modern Neural Networks, section 4.2.
-
-    Args:
-        probabilities: (utterances, classes).
-        temperature: T > 0; above 1 softens, below 1 sharpens.
-
-    Returns:
-        (utterances, classes). The predicted class stays.
-
-    Example:
-        >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
-        [[0.667, 0.333]]
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
+    [[0.667, 0.333]]
     """
+    # The logits divided by T would give the same: log softmax is the logits less a constant, which softmax
+    # ignores. Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2.
     scaled = np.log(np.maximum(probabilities, _SMALLEST).astype(np.float64)) / temperature
     odds = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
@@ -50,19 +42,11 @@ def negative_log_likelihood(probabilities: NDArray[np.floating], targets: _Integ
 
 
 def fit_temperature(probabilities: NDArray[np.floating], targets: _Integers) -> float:
-    """Return the temperature of least negative log-likelihood, by golden-section search over log T.
-
-    The likelihood is unimodal in T (it is convex in 1 / T).
+    """Return the temperature in [0.05, 20] of least negative log-likelihood on dev; ValueError without utterances.
 
     Args:
-        probabilities: (utterances, classes) of dev.
+        probabilities: (utterances, classes).
         targets: (utterances,) true class indices.
-
-    Returns:
-        T in [0.05, 20].
-
-    Raises:
-        ValueError: there are no utterances.
     """
     if not len(targets):
         raise ValueError("a temperature needs utterances to fit it on")
@@ -71,6 +55,7 @@ def fit_temperature(probabilities: NDArray[np.floating], targets: _Integers) -> 
         scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
         return negative_log_likelihood(scaled, targets)
 
+    # Golden-section search over log T finds the least loss: it is convex in 1 / T, so it has one minimum.
     low, high = np.log(_LOWEST_TEMPERATURE), np.log(_HIGHEST_TEMPERATURE)
     golden = (np.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
@@ -112,13 +97,12 @@ class Reliability:
 def reliability(probabilities: NDArray[np.floating], targets: _Integers) -> Reliability:
     """Return confidence (the largest probability) beside accuracy, in ten bins.
 
-    Example:
-        >>> r = reliability(np.array([[0.95, 0.05], [0.95, 0.05]]), np.array([0, 1]))
-        >>> round(r.error, 3)
-        0.45
+    >>> round(reliability(np.array([[0.95, 0.05], [0.95, 0.05]]), np.array([0, 1])).error, 3)
+    0.45
     """
     probabilities = np.asarray(probabilities, np.float64)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    # Bins are open below: a confidence of k/10 belongs to the bin that ends there.
     place = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
     counts = np.bincount(place, minlength=_BINS)
     divisor = np.where(counts > 0, counts, np.nan)
@@ -127,12 +111,9 @@ def reliability(probabilities: NDArray[np.floating], targets: _Integers) -> Reli
 
 
 def risk_coverage(probabilities: NDArray[np.floating], targets: _Integers) -> tuple[_Floats, _Floats]:
-    """Return the errors among the most confident predictions, for every number of these.
-
-    Returns:
-        coverage (n,): the share that is predicted, 1/n to 1; risk (n,): the share of errors among them,
-        the most confident first (El-Yaniv & Wiener 2010). Equal confidences keep the order of rows.
-    """
+    """Return coverage (n,), 1/n to 1 of the most confident predictions, and risk (n,), their share of errors."""
+    # El-Yaniv & Wiener 2010, On the Foundations of Noise-free Selective Classification. Equal confidences
+    # keep the order of rows.
     probabilities = np.asarray(probabilities, np.float64)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = (probabilities.argmax(axis=1) != targets)[order]
@@ -141,12 +122,11 @@ def risk_coverage(probabilities: NDArray[np.floating], targets: _Integers) -> tu
 
 
 def abstention_table(
-    probabilities: NDArray[np.floating],
-    targets: _Integers,
-    coverages: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.5),
+    probabilities: NDArray[np.floating], targets: _Integers, coverages: Sequence[float] = _COVERAGES
 ) -> list[tuple[float, float]]:
     """Return (coverage, accuracy) rows; each covers at least the share that is asked for."""
     coverage, risk = risk_coverage(probabilities, targets)
+    # Shares are quotients, so one that is asked for may be there but for rounding.
     places = [int(np.searchsorted(coverage, share - 1e-12)) for share in coverages]
     return [(float(coverage[k]), float(1 - risk[k])) for k in places]
 
@@ -170,18 +150,12 @@ class Calibration:
 
 def calibrate(runs: Sequence[RunRecord]) -> Calibration:
     """Fit each run's temperature on its dev set and apply it to its test set; evaluate all test sets as one."""
-    dev, test = ([_probabilities(run, part) for run in runs] for part in ("dev", "test"))
-    temperatures = tuple(fit_temperature(*run) for run in dev)
-    before = np.concatenate([probabilities for probabilities, _ in test])
-    targets = np.concatenate([targets for _, targets in test])
-    scaled = (apply_temperature(run[0], t) for run, t in zip(test, temperatures, strict=True))
-    after = np.concatenate(list(scaled))
-    return Calibration(
-        temperatures,
-        before=reliability(before, targets),
-        after=reliability(after, targets),
-        abstention=abstention_table(after, targets),
-    )
+    temperatures = tuple(fit_temperature(*_probabilities(run, "dev")) for run in runs)
+    probabilities, true = zip(*(_probabilities(run, "test") for run in runs), strict=True)
+    scaled = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
+    before, after, targets = map(np.concatenate, (probabilities, scaled, true))
+    curves = reliability(before, targets), reliability(after, targets)
+    return Calibration(temperatures, *curves, abstention_table(after, targets))
 
 
 def _probabilities(run: RunRecord, part: str) -> tuple[_Floats, _Integers]:

@@ -43,23 +43,13 @@ class Pair:
 
 
 def pair_up(first: Summary, second: Summary) -> Pair:
-    """Return two settings, each summed up over the runs that share repeat and fold.
-
-    Raises:
-        RunError: they share none, or their fold lists differ.
-    """
-    shared, (first_runs, second_runs) = _on_shared_folds((first, second))
-    if not shared:
-        raise RunError("the settings share no fold of a repeat, so they cannot be compared in pairs")
+    """Sum up two settings over the runs that share repeat and fold; RunError for none, or other fold lists."""
+    first_runs, second_runs = _on_shared_folds((first, second), "they cannot be compared in pairs")
     return Pair(sum_up(first_runs, first.setting), sum_up(second_runs, second.setting))
 
 
 def compare(first: Path | str, second: Path | str) -> Pair:
     """Compare the one setting of a folder with that of another, on the folds and repeats that both ran.
-
-    Raises:
-        RunError: a folder holds more than one setting, both hold the same run, they share no fold, or their
-            fold lists differ.
 
     Example:
         >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
@@ -71,9 +61,8 @@ def compare(first: Path | str, second: Path | str) -> Pair:
         if len(settings) > 1:
             runs = settings[0].runs
             example = runs[0].folder.parent if len(runs) > 1 else runs[0].folder
-            raise RunError(
-                f"{folder} holds {len(settings)} settings. Name the folder of one, such as {example}"
-            )
+            many = f"{folder} holds {len(settings)} settings"
+            raise RunError(f"{many}. Name the folder of one, such as {example}")
         summaries += settings
     folders = [{run.folder.resolve() for run in summary.runs} for summary in summaries]
     if twice := sorted(folders[0] & folders[1]):
@@ -97,25 +86,20 @@ def dev_ua_on(places: set[tuple[int, int]], summary: Summary) -> float:
 def choose_by_dev(summaries: Sequence[Summary]) -> Summary:
     """Return the result of trying several settings and keeping in each fold the one of the best dev UA.
 
-    A choice among settings by the test scores in a table is a look at the test set. Here each fold's own dev
-    set chooses, so its test set plays no part: the result is that of the whole procedure, choice included.
-
-    Args:
-        summaries: the settings, of one protocol; only folds that all of them have run are used.
-
-    Raises:
-        RunError: they share no fold of a repeat, or their test sets differ.
+    Only folds that all of them have run are used; RunError where there are none, or the fold lists differ.
     """
-    shared, runs = _on_shared_folds(summaries)
-    if not shared:
-        raise RunError("the settings share no fold of a repeat, so dev cannot choose among them")
+    runs = _on_shared_folds(summaries, "dev cannot choose among them")
+    # A choice by the test scores in a table is a look at the test set. Here each fold's own dev set chooses, so
+    # its test set plays no part: the result is that of the whole procedure, choice included.
     chosen = [max(fold, key=lambda run: run.scores.dev.ua) for fold in zip(*runs, strict=True)]
     return sum_up(chosen, "chosen by dev in each fold")
 
 
-def _on_shared_folds(summaries: Sequence[Summary]) -> tuple[list[tuple[int, int]], list[list[RunRecord]]]:
-    """Return the folds of repeats that all settings have run, and the runs of each setting on them."""
+def _on_shared_folds(summaries: Sequence[Summary], without_any: str) -> list[list[RunRecord]]:
+    """Return the runs of each setting on the folds of repeats that all of them have run."""
     shared = sorted(shared_places(summaries)) if summaries else []
+    if not shared:
+        raise RunError(f"the settings share no fold of a repeat, so {without_any}")
     by_place = [{run.place: run for run in summary.runs} for summary in summaries]
     runs = [[mine[place] for place in shared] for mine in by_place]
     for others in runs[1:]:
@@ -126,7 +110,7 @@ def _on_shared_folds(summaries: Sequence[Summary]) -> tuple[list[tuple[int, int]
                     f"{run.folder} ({a.name}, fold lists {a.hash[:12]}) and {other.folder} ({b.name}, "
                     f"{b.hash[:12]}) have other fold lists. Train both on the same pack, split and seed"
                 )
-    return shared, runs
+    return runs
 
 
 @dataclass(frozen=True)
@@ -159,20 +143,21 @@ class Contrast:
 
     @property
     def run_pairs(self) -> list[tuple[RunRecord, RunRecord]]:
-        """Runs without and with centre loss on the same fold of the same repeat, in that order."""
+        """Runs without and with centre loss, in that order, on the same fold of the same repeat."""
         return list(zip(self.pair.second.runs, self.pair.first.runs, strict=True)) if self.pair else []
 
     @property
     def left_out(self) -> int:
-        """How many runs have no partner on the same fold, and so no part in `pair`."""
+        """The number of runs without a partner on the same fold, and so without a part in `pair`."""
         settings = [summary for summary in (self.without, self.with_) if summary]
         return sum(len(summary.runs) for summary in settings) - 2 * len(self.run_pairs)
 
     @property
     def wins(self) -> int:
-        """In how many pairs of runs centre loss has the higher test UA."""
+        """The number of pairs of runs in which centre loss has the higher test UA."""
         scores = [[run.scores.test.ua for run in pair] for pair in self.run_pairs]
-        without, with_ = np.array(scores, np.float64).reshape(-1, 2).T  # null is NaN
+        # Null in JSON is NaN.
+        without, with_ = np.array(scores, np.float64).reshape(-1, 2).T
         return int((with_ > without).sum())
 
 
@@ -180,8 +165,11 @@ def contrasts(summaries: Sequence[Summary]) -> list[Contrast]:
     """Return one contrast per group of settings that differ in centre loss alone, in order of appearance."""
     results = []
     for group in grouped(summaries, lambda summary: summary.runs[0].but_for(WEIGHT, RATE)):
-        without = [s for s in group if not s.runs[0].settings.loss.center_weight]
-        with_ = [s for s in group if s.runs[0].settings.loss.center_weight]
+        without, with_ = (
+            [s for s in group if bool(s.runs[0].settings.loss.center_weight) is weighted]
+            for weighted in (False, True)
+        )
+        # Of several weights and rates dev chooses, on the folds that all of them have.
         best = max(with_, key=partial(dev_ua_on, shared_places(with_))) if with_ else None
         variant = group[0].runs[0].variant
         results.append(Contrast(variant, without[0] if without else None, best, candidates=len(with_)))

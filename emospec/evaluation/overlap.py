@@ -5,7 +5,7 @@ call two people alike, or one person by two names. There recordings decide, and 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from emospec.data.corpora.user import USER_READERS
@@ -14,7 +14,8 @@ from emospec.data.splits import UNKNOWN_SPEAKERS, Fold, speakers_overlap
 from emospec.data.utterances import Utterance
 from emospec.runs.record import RunRecord
 
-_UNKNOWN = "\n"  # the first letter of the name that stands for the unknown speaker of one recording
+# The first letter of the name that stands for the unknown speaker of one recording.
+_UNKNOWN = "\n"
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,7 @@ def fold_overlap(fold: Fold, utterances: Sequence[Utterance]) -> SpeakerOverlap:
 
 
 def names_overlap(test: Set[str], seen: Set[str]) -> SpeakerOverlap:
-    """Return the overlap of the speakers of test with those of training and dev, by name.
-
-    Args:
-        test, seen: speakers as `Utterance.voice`; an empty name stands for unknown ones.
-    """
+    """Return the overlap of test speakers with those of training and dev, by `Utterance.voice`; empty if unknown."""
     verdict, shared, known = speakers_overlap(test, seen), sorted((test & seen) - {""}), len(test - {""})
     if verdict is None:
         return SpeakerOverlap(None, UNKNOWN_SPEAKERS)
@@ -56,27 +53,32 @@ def names_overlap(test: Set[str], seen: Set[str]) -> SpeakerOverlap:
 def speaker_overlap(run: RunRecord, pack: Pack, tested: Sequence[Utterance]) -> SpeakerOverlap:
     """Return whether speakers of a pack's utterances made a run's model.
 
-    The speaker of a recording that made the model is known under every name that the pack has for that recording.
-    A test speaker is proved to be another person by another name within one corpus: a corpus that run and pack both
-    mean by its name, or one that holds recordings of the known speaker.
-
     Args:
         run: a finished run.
         pack: holds `tested`, and perhaps recordings that made the model.
         tested: the utterances that the model is evaluated on.
     """
+    # The speaker of a recording that made the model is known under every name that the pack has for it.
     names = _names_in_pack(run, pack)
     voices = {u.voice for u in tested}
     seen = {voice for voice in names if not voice.startswith(_UNKNOWN)}.union(*names.values())
     if voices & seen - {""}:
         return names_overlap(voices, seen - {""})
+    # A test speaker is proved to be another person by another name within one corpus: a corpus that run and pack
+    # both mean by its name (not generic, and read by the same kind of reader), or one that holds recordings of
+    # the known speaker.
     corpora = {u.corpus for u in tested}
-    alike = {corpus for corpus in corpora if _is_one_corpus(corpus, run, pack)}
+    named = corpora - set(USER_READERS)
+    alike = {name for name in named if (name in run.own_corpora) == (name in pack.user_corpora)}
     unsure = [voice for voice in names if not _differs_from_all(voice, names[voice], corpora, alike)]
     if "" in voices or any(voice.startswith(_UNKNOWN) for voice in unsure):
         return SpeakerOverlap(None, UNKNOWN_SPEAKERS)
     if unsure:
-        return SpeakerOverlap(None, _unsure_words(corpora, {voice.partition("/")[0] for voice in unsure}))
+        known = {voice.partition("/")[0] for voice in unsure}
+        both = f"speakers of {', '.join(sorted(corpora))} may be among those of {', '.join(sorted(known))}"
+        words = f"{both}, which made the model: names tell speakers apart within one corpus only (unknown)"
+        advice = ". If it is one corpus, name it alike in both packs, as in csv:NAME=..."
+        return SpeakerOverlap(None, words + advice if corpora & known else words)
     return names_overlap(voices, set())
 
 
@@ -84,7 +86,8 @@ def _names_in_pack(run: RunRecord, pack: Pack) -> dict[str, set[str]]:
     """Return each speaker who made the model, with the pack's names for the speaker of the same recordings."""
     known = run.known.reindex(columns=["utterance", "samples", "speaker"]).fillna("")
     names: dict[str, set[str]] = {}
-    without_samples: set[str] = set()  # utterances of runs of earlier versions, which noted no samples
+    # Utterances of runs of earlier versions, which noted no samples.
+    without_samples: set[str] = set()
     by_samples: dict[str, set[str]] = defaultdict(set)
     by_id: dict[str, set[str]] = defaultdict(set)
     for place, (identity, samples, speaker) in enumerate(known.itertuples(index=False)):
@@ -109,16 +112,3 @@ def _differs_from_all(voice: str, names: Set[str], corpora: Set[str], alike: Set
     """Return whether a known speaker has a name in each tested corpus, so that other names there are others."""
     named = {name.partition("/")[0] for name in names if name}
     return all(corpus in named or (corpus in alike and voice.startswith(f"{corpus}/")) for corpus in corpora)
-
-
-def _is_one_corpus(name: str, run: RunRecord, pack: Pack) -> bool:
-    """Return whether run and pack mean one corpus by a name: no generic name, and read by the same kind of reader."""
-    return name not in USER_READERS and (name in run.own_corpora) == (name in pack.user_corpora)
-
-
-def _unsure_words(tested: Collection[str], known: Collection[str]) -> str:
-    both = f"speakers of {', '.join(sorted(tested))} may be among those of {', '.join(sorted(known))}"
-    words = f"{both}, which made the model: names tell speakers apart within one corpus only (unknown)"
-    if set(tested) & set(known):
-        words += ". If it is one corpus, name it alike in both packs, as in csv:NAME=..."
-    return words

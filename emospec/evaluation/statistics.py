@@ -1,8 +1,7 @@
 """Uncertainty of UA and WA: 95% intervals by speaker, and paired comparisons.
 
-The utterances of one speaker are not independent, so the speaker is the unit of sampling: all of a speaker's
-predictions, over folds and repeats, are deleted or exchanged together. This covers the sampling of speakers, not
-retraining, which the deviations over runs in `summary.py` show.
+The utterances of one speaker are not independent, so all of a speaker's predictions, over folds and repeats, are
+deleted or exchanged together. This covers the sampling of speakers; deviations over runs show that of retraining.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,11 +38,9 @@ class SpeakerCounts:
     """Correct and all test predictions of one setting by speaker, block and class.
 
     Attributes:
-        clusters: the units that are deleted or exchanged: speakers, and utterances whose speaker is
-            unknown. Sorted, so that the order of rows and runs does not matter.
-        blocks: the test sets that are scored alone before the mean over them is taken. Sorted.
-        correct: (clusters, blocks, classes) correct predictions by true class.
-        total: (clusters, blocks, classes) predictions by true class.
+        clusters: speakers, and utterances whose speaker is unknown; sorted, whatever the order of the rows.
+        blocks: the test sets that are scored alone before the mean over them is taken; sorted.
+        correct, total: (clusters, blocks, classes) predictions by true class.
         unit: `speakers`, `utterances` (all speakers unknown) or `speakers and utterances`.
     """
 
@@ -99,36 +96,17 @@ class Comparison:
 
 
 def count_by_speaker(
-    *,
-    blocks: ArrayLike,
-    speakers: ArrayLike,
-    utterances: ArrayLike,
-    targets: ArrayLike,
-    predicted: ArrayLike,
-    classes: int,
-) -> SpeakerCounts:
-    """Count the test predictions of all runs of one setting; one row per prediction.
+    *, blocks: ArrayLike, speakers: ArrayLike, utterances: ArrayLike,
+    targets: ArrayLike, predicted: ArrayLike, classes: int,
+) -> SpeakerCounts:  # fmt: skip
+    """Count the test predictions of all runs of one setting, from vectors with one entry per prediction.
 
     Args:
-        blocks: (rows,) name of the test set that the row is scored with, alike in every setting.
-        speakers: (rows,) unique over pooled corpora, such as `emodb/03`; empty where unknown.
-        utterances: (rows,) ids; the cluster of a row whose speaker is unknown.
-        targets: (rows,) true class indices in [0, classes).
-        predicted: (rows,) predicted class indices in [0, classes).
+        blocks: name of the test set that the row is scored with, alike in every setting.
+        speakers: unique over pooled corpora, such as `emodb/03`; empty where unknown.
+        utterances: ids; the cluster of a row whose speaker is unknown.
+        targets, predicted: class indices in [0, classes).
         classes: how many classes.
-
-    Raises:
-        ValueError: vectors of different lengths, or a class index out of range.
-
-    Example:
-        >>> counts = count_by_speaker(
-        ...     blocks=["0"] * 3, speakers=["a", "a", ""], utterances=["x", "y", "z"],
-        ...     targets=[0, 1, 1], predicted=[0, 0, 1], classes=2,
-        ... )
-        >>> counts.clusters, counts.unit
-        (('speaker a', 'utterance z'), 'speakers and utterances')
-        >>> counts.correct[:, 0].tolist(), counts.total[:, 0].tolist()
-        ([[1, 0], [0, 1]], [[1, 1], [0, 1]])
     """
     block, speaker, utterance = (np.asarray(names, np.str_) for names in (blocks, speakers, utterances))
     target, guess = np.asarray(targets, np.int64), np.asarray(predicted, np.int64)
@@ -140,14 +118,16 @@ def count_by_speaker(
     voice = np.where(known, np.strings.add("speaker ", speaker), np.strings.add("utterance ", utterance))
     clusters, row = np.unique(voice, return_inverse=True)
     names, column = np.unique(block, return_inverse=True)
+    # A cell of (clusters, blocks, classes) as one number, so that `bincount` counts them all.
     place = (row * len(names) + column) * classes + target
     shape = (len(clusters), len(names), classes)
+    size = int(np.prod(shape))
     units = [name for name, rows in (("speakers", known), ("utterances", ~known)) if rows.any()]
     return SpeakerCounts(
         clusters=tuple(clusters.tolist()),
         blocks=tuple(names.tolist()),
-        correct=np.bincount(place[target == guess], minlength=int(np.prod(shape))).reshape(shape),
-        total=np.bincount(place, minlength=int(np.prod(shape))).reshape(shape),
+        correct=np.bincount(place[target == guess], minlength=size).reshape(shape),
+        total=np.bincount(place, minlength=size).reshape(shape),
         unit=" and ".join(units) or "speakers",
     )
 
@@ -155,104 +135,72 @@ def count_by_speaker(
 def interval(counts: SpeakerCounts, metric: Metric) -> Interval:
     """Return UA or WA, as the protocol reports it, with its delete-one-speaker jackknife interval.
 
-    With G speakers, score s, and s_g the same score without any prediction of speaker g:
+    The ends are NaN, with the reason, below two speakers and where the score is the same without any of them.
 
-        e^2 = (G - 1) / G  sum_g (s_g - mean_h s_h)^2,    interval = s -+ t(0.975; G - 1) e,
-
-    cut to [0, 1]. Tukey 1958; Efron & Tibshirani 1993, An Introduction to the Bootstrap, eq. 11.5;
-    t has G - 1 degrees of freedom, because G is small: with 4 to 40 speakers a bootstrap over
-    speakers covers less. Deleting a speaker can empty a class; UA is then, as always, over the
-    classes that are left.
-
-    Args:
-        counts: of one setting, see `count_by_speaker`.
-        metric: `UA` or `WA`.
-
-    Returns:
-        The score and its interval. The ends are NaN, with the reason, below two speakers and where
-        the score is the same without any of them: that shows no spread, not certainty.
-
-    Example:
-        >>> counts = count_by_speaker(
-        ...     blocks=["0"] * 6, speakers=[*"aabbcc"], utterances=[*"uvwxyz"],
-        ...     targets=[0, 1] * 3, predicted=[0, 1, 0, 0, 0, 1], classes=2,
-        ... )
-        >>> s = interval(counts, "UA")
-        >>> round(s.estimate, 3), round(s.low, 3), s.high, s.clusters, s.unit
-        (0.833, 0.116, 1.0, 3, 'speakers')
+    >>> counts = count_by_speaker(
+    ...     blocks=["0"] * 6, speakers=[*"aabbcc"], utterances=[*"uvwxyz"],
+    ...     targets=[0, 1] * 3, predicted=[0, 1, 0, 0, 0, 1], classes=2,
+    ... )
+    >>> s = interval(counts, "UA")
+    >>> round(s.estimate, 3), round(s.low, 3), s.high, s.clusters, s.unit
+    (0.833, 0.116, 1.0, 3, 'speakers')
     """
-    score, deleted = _score_and_deleted(counts, metric)
-    return _jackknife(score, deleted, (0.0, 1.0), counts.unit)
+    return _jackknife(*_score_and_deleted(counts, metric), (0.0, 1.0), unit=counts.unit)
 
 
 def paired(first: SpeakerCounts, second: SpeakerCounts, metric: Metric, seed: int = 0) -> Comparison:
-    """Compare two systems that were tested on the same utterances in the same folds and repeats.
+    """Compare two systems on the same utterances, folds and repeats; RunError where these differ.
 
-    The interval is the jackknife's (see `interval`) of the difference D = score 1 - score 2, each
-    speaker deleted from both. The test is the sign-flip permutation by speaker: under the null
-    hypothesis a speaker's predictions might as well be the other system's, so
+    The conclusion is about these trained models and new speakers.
 
-        p = share of the 2^G ways to exchange them, speaker by speaker, with |D'| >= |D|,
-
-    over all 2^G ways up to 14 speakers; above, over n = 2^14 - 1 random ways, p = (1 + k) / (1 + n).
-    The exchange leaves the class totals N alone and D is linear in the correct predictions, so
-    D' = sum_g +-d_g with d_g = the part of D that comes from speaker g. Good 2005, Permutation,
-    Parametric and Bootstrap Tests of Hypotheses, ch. 3; Dror et al. 2018, ACL, section 3.2;
-    (1 + k) / (1 + n): Phipson & Smyth 2010. The conclusion is about these trained models and new speakers.
-
-    Args:
-        first: counts of one setting.
-        second: counts of another, over the same runs.
-        metric: `UA` or `WA`.
-        seed: of the random exchanges.
-
-    Raises:
-        RunError: they were not tested on the same utterances, folds and repeats.
-
-    Example:
-        >>> rows = {"blocks": ["0"] * 12, "speakers": [*"aabbccddeeff"], "utterances": [*"mnopqrstuvwx"]}
-        >>> rows |= {"targets": [0, 1] * 6, "classes": 2}
-        >>> good = count_by_speaker(**rows, predicted=[0, 1] * 6)
-        >>> poor = count_by_speaker(**rows, predicted=[0, 0] * 6)
-        >>> c = paired(good, poor, "UA")
-        >>> c.difference, c.p, c.permutations, c.exact
-        (0.5, 0.03125, 64, True)
+    >>> rows = {"blocks": ["0"] * 12, "speakers": [*"aabbccddeeff"], "utterances": [*"mnopqrstuvwx"]}
+    >>> rows |= {"targets": [0, 1] * 6, "classes": 2}
+    >>> c = paired(*(count_by_speaker(**rows, predicted=[0, k] * 6) for k in (1, 0)), "UA")
+    >>> c.difference, c.p, c.permutations, c.exact
+    (0.5, 0.03125, 64, True)
     """
-    _refuse_unpaired(first, second)
+    for difference, a, b in (
+        ("speakers or utterances", first.clusters, second.clusters),
+        ("folds or repeats", first.blocks, second.blocks),
+        ("utterances in some fold", first.total.tolist(), second.total.tolist()),
+    ):
+        if a != b:
+            advice = "Train both on the same folds, repeats and seed"
+            raise RunError(
+                f"two settings tested on different {difference} cannot be compared in pairs. {advice}"
+            )
+    # The interval is the jackknife's, each speaker deleted from both.
     (score, deleted), (other_score, other_deleted) = (_score_and_deleted(c, metric) for c in (first, second))
-    difference = _jackknife(score - other_score, deleted - other_deleted, (-1.0, 1.0), first.unit)
+    gain = _jackknife(score - other_score, deleted - other_deleted, (-1.0, 1.0), unit=first.unit)
     size = len(first.clusters)
     if size < _FEWEST_FOR_P:
         reason = f"below {_FEWEST_FOR_P} {first.unit} no p can reach 0.05"
-        return Comparison(difference, p=None, permutations=0, exact=False, reason=reason)
-    # d_g, the part of D from each speaker: an exchange turns its sign.
+        return Comparison(gain, p=None, permutations=0, exact=False, reason=reason)
+    # The test is the sign-flip permutation by speaker: under the null hypothesis a speaker's predictions might
+    # as well be the other system's, so p is the share of the 2^G ways to exchange them with |D'| >= |D|, where
+    # D = score 1 - score 2. Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses, ch. 3; Dror
+    # et al. 2018, ACL, section 3.2. Of random ways, p = (1 + k) / (1 + n): Phipson & Smyth 2010.
+    # The exchange leaves the class totals alone and D is linear in the correct predictions, so D' = sum_g +-d_g
+    # with d_g, the part of D from speaker g.
     parts = ((first.correct - second.correct) * _weights(first.total.sum(axis=0), metric)).sum(axis=(1, 2))
     bound, extreme, tried = abs(parts.sum()) - _ROUNDING, 0, 0
     for exchanged in _exchanges(size, seed):
         extreme += int((np.abs(parts.sum() - 2 * (exchanged @ parts)) >= bound).sum())
         tried += len(exchanged)
-    return Comparison(difference, p=extreme / tried, permutations=tried, exact=size <= _EXACT_UP_TO)
+    return Comparison(gain, p=extreme / tried, permutations=tried, exact=size <= _EXACT_UP_TO)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's step-down correction of several p values, in the order given.
+    """Return Holm's step-down correction of several p values in [0, 1]; a None, no test, does not count.
 
-    With p_(1) <= ... <= p_(m): corrected p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
-    Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6.
-
-    Args:
-        p_values: each in [0, 1]; a None (no test was made) stays None and does not count in m.
-
-    Raises:
-        ValueError: a p outside [0, 1].
-
-    Example:
-        >>> holm([0.03, None, 0.01, 0.04])
-        [0.06, None, 0.03, 0.06]
+    >>> holm([0.03, None, 0.01, 0.04])
+    [0.06, None, 0.03, 0.06]
     """
     tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     if invalid := [p for p, _ in tested if not 0 <= p <= 1]:
         raise ValueError(f"p must lie in [0, 1], found {invalid[0]}")
+    # With p_(1) <= ... <= p_(m): corrected p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
+    # Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6.
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, place) in enumerate(tested):
@@ -269,10 +217,8 @@ def _score_and_deleted(counts: SpeakerCounts, metric: Metric) -> tuple[float, _F
 
 
 def _score(correct: _Integers, total: _Integers, metric: Metric) -> _Floats:
-    """Return the mean over blocks of each block's UA or WA: (..., blocks, classes) counts -> (...).
-
-    A class, or a block, without any row left does not count in the mean.
-    """
+    """Return the mean over blocks of each block's UA or WA: (..., blocks, classes) counts -> (...)."""
+    # Deleting a speaker can empty a class or a block: it then does not count in the mean.
     tested = total.sum(axis=-1)
     if metric == "WA":
         scores = correct.sum(axis=-1) / np.maximum(tested, 1)
@@ -289,10 +235,8 @@ def _mean(values: _Floats, present: NDArray[np.bool_]) -> _Floats:
 
 
 def _weights(total: _Integers, metric: Metric) -> _Floats:
-    """Return what one correct prediction adds to the score: (blocks, classes), from the totals over clusters.
-
-    UA: 1 / (blocks x classes present in the block x N of block and class); WA: 1 / (blocks x N of block).
-    """
+    """Return what one correct prediction adds to the score: (blocks, classes), from the totals over clusters."""
+    # UA: 1 / (blocks x classes present in the block x N of block and class); WA: 1 / (blocks x N of block).
     n = np.broadcast_to(total.sum(axis=-1, keepdims=True), total.shape)
     if metric == "UA":
         n = total * (total > 0).sum(axis=-1, keepdims=True)
@@ -303,12 +247,17 @@ def _weights(total: _Integers, metric: Metric) -> _Floats:
 def _jackknife(estimate: float, deleted: _Floats, limits: tuple[float, float], unit: str) -> Interval:
     """Return the interval of an estimate, from the estimates without each cluster (clusters,)."""
     size, reason = len(deleted), ""
+    # A score that is the same without any speaker shows no spread, not certainty.
     if size < 2:
         reason = f"an interval needs at least two {unit}"
     elif np.ptp(deleted) < _ROUNDING:
         reason = f"the number is the same without any one of the {unit}: there is no spread to judge by"
     if reason:
         return Interval(estimate, np.nan, np.nan, clusters=size, unit=unit, reason=reason)
+    # With G speakers and s_g the score s without any prediction of speaker g,
+    # e^2 = (G - 1) / G sum_g (s_g - mean_h s_h)^2, and the interval is s -+ t(0.975; G - 1) e. Tukey 1958; Efron
+    # & Tibshirani 1993, An Introduction to the Bootstrap, eq. 11.5. t has G - 1 degrees of freedom because G is
+    # small: with 4 to 40 speakers a bootstrap over speakers covers less.
     error = np.sqrt((size - 1) / size * np.square(deleted - deleted.mean()).sum())
     reach = float(stdtrit(size - 1, (1 + _CONFIDENCE) / 2) * error)
     low, high = max(limits[0], estimate - reach), min(limits[1], estimate + reach)
@@ -328,16 +277,3 @@ def _exchanges(size: int, seed: int) -> Iterator[NDArray[np.uint8]]:
         drawn = np.frombuffer(rng.bytes(rows * n_bytes), np.uint8).reshape(rows, n_bytes)
         yield np.unpackbits(drawn, axis=1, count=size)
         left -= rows
-
-
-def _refuse_unpaired(first: SpeakerCounts, second: SpeakerCounts) -> None:
-    if first.clusters != second.clusters:
-        difference = "speakers or utterances"
-    elif first.blocks != second.blocks:
-        difference = "folds or repeats"
-    elif not np.array_equal(first.total, second.total):
-        difference = "utterances in some fold"
-    else:
-        return
-    advice = "Train both on the same folds, repeats and seed"
-    raise RunError(f"two settings tested on different {difference} cannot be compared in pairs. {advice}")

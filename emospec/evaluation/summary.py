@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -70,10 +70,8 @@ class Summary:
 
     @cached_property
     def by_corpus(self) -> dict[str, Interval]:
-        """UA on each corpus of a pool by itself, summed up as the whole; empty for a single corpus.
-
-        The UA of a pool is mostly that of its largest corpus, and corpora differ in difficulty.
-        """
+        """UA on each corpus of a pool by itself, summed up as the whole; empty for a single corpus."""
+        # The UA of a pool is mostly that of its largest corpus, and corpora differ in difficulty.
         corpora = self.runs[0].corpora if len(self.runs[0].corpora) > 1 else ()
         return {name: interval(speaker_counts(self.runs, name), "UA") for name in corpora}
 
@@ -85,15 +83,7 @@ class Summary:
 
 
 def summarise(runs: Sequence[RunRecord]) -> Summary:
-    """Sum up runs of one setting and protocol.
-
-    `dai2019` reports the mean of UA and WA over its runs, as the paper does. Every other protocol
-    pools the test predictions of a repeat's folds first, because a fold may lack a class, and
-    reports the mean over repeats.
-
-    Raises:
-        RunError: no runs, runs of different protocols, classes or settings, or a fold twice.
-    """
+    """Sum up runs; RunError for none, for different protocols, classes or settings, and for a fold twice."""
     if not runs:
         raise RunError("there are no runs to sum up")
     _refuse_mixture(runs)
@@ -101,12 +91,14 @@ def summarise(runs: Sequence[RunRecord]) -> Summary:
 
 
 def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
-    """Sum up runs as `summarise` does, under a given name and without checking that they belong together."""
+    """Sum up runs under a given name, without checking that they belong together."""
     confusions = [np.array(run.scores.test.confusion, np.int64) for run in runs]
     ua_of_runs = np.array([unweighted_accuracy(c) for c in confusions])
     wa_of_runs = np.array([weighted_accuracy(c) for c in confusions])
     total = np.sum(confusions, axis=0)
     number = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
+    # `dai2019` reports the mean over its runs, as the paper does. Every other protocol pools the test predictions
+    # of a repeat's folds first, because a fold may lack a class, and reports the mean over repeats.
     if runs[0].meta.protocol.name == "dai2019":
         how = f"mean over {number}"
         ua, wa = float(ua_of_runs.mean()), float(wa_of_runs.mean())
@@ -135,14 +127,15 @@ def sum_up(runs: Sequence[RunRecord], setting: str) -> Summary:
 
 
 def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
-    """Raise RunError where runs do not belong together, or a fold of a repeat is there twice."""
     first = runs[0]
     repeats: dict[int, RunRecord] = {}
     folds: dict[tuple[int, int], RunRecord] = {}
     for run in runs:
         protocol, expected = run.meta.protocol, first.meta.protocol
         same_repeat = repeats.setdefault(protocol.repeat, run)
-        differing, from_first = _differing(run, first)
+        mine, theirs = run.flat, first.flat
+        keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
+        differing, from_first = ({key: flat.get(key) for key in keys} for flat in (mine, theirs))
         for trait, other, a, b in (
             ("protocol", first, protocol.name, expected.name),
             ("classes", first, run.classes, first.classes),
@@ -161,13 +154,6 @@ def _refuse_mixture(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def _differing(run: RunRecord, other: RunRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings that differ between two runs, as each of them has these."""
-    mine, theirs = run.flat, other.flat
-    keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
-    return {key: mine.get(key) for key in keys}, {key: theirs.get(key) for key in keys}
-
-
 def summarise_settings(runs: Sequence[RunRecord]) -> list[Summary]:
     """Sum up each setting, protocol, corpora and classes among the runs, in order of appearance."""
     return [summarise(group) for group in grouped(runs, lambda run: (run.but_for(), *run.section))]
@@ -182,11 +168,8 @@ def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[li
 
 
 def rows_of_test(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return the test rows of the runs' `predictions.csv`, one run after another.
-
-    A further column `block` names the test set that a row is scored with: its run under dai2019, which
-    takes the mean over runs, else its repeat, whose folds are pooled.
-    """
+    """Return the test rows of the runs' `predictions.csv`; `block` names the test set that a row is scored with."""
+    # Under dai2019, which takes the mean over runs, that is its run; else its repeat, whose folds are pooled.
     tables = []
     for run in runs:
         protocol = run.meta.protocol
@@ -204,17 +187,13 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts
     classes = runs[0].classes
     return count_by_speaker(
         blocks=rows["block"],
-        speakers=voices(rows),
+        # Unique over pooled corpora.
+        speakers=(rows["corpus"] + "/" + rows["speaker"]).where(rows["speaker"] != "", ""),
         utterances=rows["utterance"],
         targets=class_indices(rows["target"], classes),
         predicted=class_indices(rows["predicted"], classes),
         classes=len(classes),
     )
-
-
-def voices(predictions: pd.DataFrame) -> "pd.Series[str]":
-    """Return the speaker of each row as `CORPUS/SPEAKER`, unique over pooled corpora; empty where unknown."""
-    return (predictions["corpus"] + "/" + predictions["speaker"]).where(predictions["speaker"] != "", "")
 
 
 def evaluate(*folders: Path | str) -> list[Summary]:

@@ -1,9 +1,9 @@
 """Sweeps: settings that differ in the value of one key, the value that dev chooses, and paired tests against it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from emospec.errors import RunError
 from emospec.evaluation.comparison import choose_by_dev, dev_ua_on, pair_up, shared_places
@@ -106,17 +106,13 @@ class Sweep:
 
 
 def find_sweeps(summaries: Sequence[Summary]) -> list[Sweep]:
-    """Return the sweeps among settings: two or more values of a key, three or more of lambda or alpha.
-
-    A sweep is of one protocol, on the same corpora and classes. Without centre loss alpha means nothing, so
-    lambda 0 belongs to a sweep of lambda at any alpha.
-    """
+    """Return the sweeps among settings: two or more values of a key, three or more of lambda or alpha."""
+    # A sweep is of one protocol, on the same corpora and classes.
     sections = grouped(summaries, lambda summary: summary.runs[0].section)
     return [sweep for section in sections for sweep in _sweeps_of(section)]
 
 
 def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
-    """Return `find_sweeps` among settings of one section."""
     flats = [summary.runs[0].flat for summary in summaries]
     differing = {key for flat in flats for key, value in flat.items() if value != flats[0].get(key)}
     sweeps = []
@@ -127,19 +123,16 @@ def _sweeps_of(summaries: Sequence[Summary]) -> list[Sweep]:
             if key != RATE or flat[WEIGHT]:
                 groups.setdefault(summaries[i].runs[0].but_for(key), []).append(i)
         if key == WEIGHT:
-            # Lambda 0 has no alpha: it joins every group that equals it but for alpha.
+            # Without centre loss alpha means nothing: lambda 0 joins every group that equals it but for alpha.
             plain = {rest: group for rest, group in groups.items() if not flats[group[0]][WEIGHT]}
             groups = {rest: group for rest, group in groups.items() if rest not in plain}
             for rest, group in groups.items():
                 group += plain.get(frozenset(item for item in rest if item[0] != RATE), [])
         for group in groups.values():
             if len(group) >= (3 if key in SYMBOLS else 2):
-                ordered = sorted(group, key=lambda i: _order(flats[i][key]))
+                values = {i: flats[i][key] for i in group}
+                # Numbers by size, then words.
+                sizes = {i: float(v) if isinstance(v, int | float) else math.inf for i, v in values.items()}
+                ordered = sorted(group, key=lambda i: (sizes[i], str(values[i])))
                 sweeps.append(Sweep(key, tuple(summaries[i] for i in ordered)))
     return sweeps
-
-
-def _order(value: Any) -> tuple[bool, float, str]:
-    """Return a sort key that puts numbers by size, then words."""
-    number = isinstance(value, int | float)
-    return not number, float(value) if number else 0.0, str(value)

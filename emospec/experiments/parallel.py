@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +25,7 @@ def run_specs(
 ) -> list[RunRecord]:
     """Do runs side by side, in processes unless it is one at a time, and return them in the order given.
 
-    N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
-
-    Raises:
-        ProtocolError: a run is strict and its fold has a leak; nothing is trained then.
-        RunError: a folder holds a run of other settings; nothing is trained then.
-        TrainingError: some runs failed; the others went on, and `resume` repeats only the failed.
-        WorkersError: the cluster cannot be had, or a worker was lost.
+    `crossval` says what may go wrong.
     """
     import joblib
     import torch
@@ -39,16 +33,21 @@ def run_specs(
     from emospec.workers import open_workers
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "many runs start processes of their own: launch this one in one process, or `emospec train` in several"
-        )
+        to_do = "launch this one in one process, or `emospec train` in several"
+        raise ConfigError(f"many runs start processes of their own: {to_do}")
     # All folders and folds are checked before the first run starts.
     for spec in specs:
         refuse_existing(spec.out, resume)
         if spec.files.meta.is_file():
             prepare_run(spec).refuse_another()
-    for spec in _each_fold_once(spec for spec in specs if spec.strict):
+    # Settings that share the data share the audit of a fold.
+    folds = {}
+    for spec in (spec for spec in specs if spec.strict):
+        data = (spec.pack, spec.settings.data.model_dump_json(), spec.settings.training.start_from)
+        folds[*data, spec.fold, spec.repeat, spec.seed] = spec
+    for spec in folds.values():
         prepare_run(spec).audit()
+    # N runs of one thread finish sooner than one after the other with N threads each, where N divides their number.
     at_once = 0 if cluster else min(jobs or _at_once(), len(specs))
     threads = max(1, torch.get_num_threads() // at_once) if at_once else 1
     parent, folder = (0 if cluster else os.getpid()), Path.cwd()
@@ -65,41 +64,25 @@ def run_specs(
     failed = {out: error for out, error in outcomes.items() if error}
     if failed:
         out, error = next(iter(failed.items()))
-        raise TrainingError(
-            f"{len(failed)} of {len(specs)} runs failed; --resume repeats them. The first, {out}: {error}"
-        )
+        count = f"{len(failed)} of {len(specs)} runs failed"
+        raise TrainingError(f"{count}; --resume repeats them. The first, {out}: {error}")
     return [read_run(spec.out) for spec in specs]
 
 
 def _at_once() -> int:
-    """Runs side by side where no number is asked for; a GPU's memory may not hold as many as there are cores."""
     import joblib
     import torch
 
+    # A GPU's memory may not hold as many runs as there are cores.
     return 1 if torch.cuda.is_available() else int(joblib.cpu_count())
 
 
-def _each_fold_once(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """One run for each fold of each draw: settings that share the data share its audit."""
-    folds = {}
-    for spec in specs:
-        data = (spec.pack, spec.settings.data.model_dump_json(), spec.settings.training.start_from)
-        folds[*data, spec.fold, spec.repeat, spec.seed] = spec
-    return list(folds.values())
-
-
 def _run_safely(spec: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
-    """Do one run in a worker; its error, if any, comes back as words.
-
-    Args:
-        spec: the run.
-        folder: where the caller is, so that relative paths mean the same here.
-        parent: the caller's process; 0 on a cluster.
-    """
+    """Do one run in a worker, in the caller's folder; its error, if any, comes back as words."""
     from emospec.workers import check_task_wanted, exit_with_parent
 
     def stay_wanted(*_: object) -> None:
-        # One that went on would meet --resume in its run's folder.
+        # A run that went on without its caller would meet --resume in its folder. A cluster has no parent process.
         if parent:
             exit_with_parent(parent)
         else:
@@ -113,22 +96,20 @@ def _run_safely(spec: RunSpec, folder: Path, parent: int) -> tuple[Path, str]:
         run_spec(spec, resume=True, progress=stay_wanted)
     except EmospecError as error:
         return spec.out, str(error)
-    except Exception as error:  # such as no memory on the accelerator: the other runs go on
+    except Exception as error:
+        # Such as no memory on the accelerator: the other runs go on.
         traceback.print_exc()
         return spec.out, f"{type(error).__name__}: {error}"
     return spec.out, ""
 
 
 def _prepare_frames(specs: Sequence[RunSpec], progress: RunProgress | None) -> None:
-    """Compute each pack's frames once, before the runs that share them start."""
     from emospec.learning.device import reuse_freed_memory
     from emospec.learning.frame_store import FrameStore
     from emospec.learning.spectrogram import LogSpectrogram
 
     reuse_freed_memory()
+    # Once for each pack, before the runs that share it start.
     for pack, frontend in dict.fromkeys((spec.pack, spec.settings.frontend) for spec in specs):
-        FrameStore(
-            Pack(pack),
-            LogSpectrogram(frontend.kind, frontend.max_frames),
-            stage(progress, "spectrograms"),
-        )
+        spectrogram = LogSpectrogram(frontend.kind, frontend.max_frames)
+        FrameStore(Pack(pack), spectrogram, stage(progress, "spectrograms"))

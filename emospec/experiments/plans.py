@@ -1,39 +1,148 @@
-"""The experiments of the command line: cross-validation, a sweep of one key, the paper's settings, and the demo."""
+"""The experiments of the command line: cross-validation, a sweep of one key, the paper's settings, and the demo.
 
+Settings x folds x repeats make the runs to do. What does not go together is refused before anything is trained.
+"""
+
+import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-from emospec.config import load_settings
+from emospec.config import Settings, load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
 from emospec.errors import ConfigError, TrainingError, WorkersError, did_you_mean
 from emospec.experiments.parallel import run_specs
-from emospec.experiments.planning import Arm, plan
 from emospec.experiments.progress import RunProgress, stage
-from emospec.experiments.spec import RunSpec
+from emospec.experiments.spec import RunSpec, changed_settings, doubt_of, open_pack, split_of
 from emospec.report.page import write_report
 from emospec.runs.folder import refuse_mixture
 from emospec.runs.provenance import records_call
-from emospec.runs.record import RunRecord, read_run
+from emospec.runs.record import RATE, WEIGHT, RunRecord, read_run
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of an experiment: the folder of its runs, a preset, and overrides."""
+
+    folder: str
+    preset: str
+    overrides: tuple[str, ...]
 
 
 def _paper_arm(preset: str, center_weight: float, center_rate: float = 0.5) -> Arm:
-    overrides = (f"loss.center_weight={center_weight:g}", f"loss.center_rate={center_rate:g}")
+    overrides = (f"{WEIGHT}={center_weight:g}", f"{RATE}={center_rate:g}")
     return Arm(f"{preset}-lambda-{center_weight:g}-alpha-{center_rate:g}", preset, overrides)
 
 
+# Settings 1 and 2, settings 3 and 4, and the sweeps of lambda (Eq. 4) and alpha (Eq. 5).
 PAPER: dict[str, list[Arm]] = {
     "mel": [_paper_arm("dai2019-mel", center_weight) for center_weight in (0, 0.3)],
     "stft": [_paper_arm("dai2019-stft", center_weight) for center_weight in (0, 0.3)],
     "lambda": [_paper_arm("dai2019-mel", center_weight) for center_weight in (0, 0.003, 0.03, 0.3, 3)],
     "alpha": [_paper_arm("dai2019-mel", 0.3, center_rate) for center_rate in (0.1, 0.3, 0.5, 0.7, 0.9)],
 }
-"""The paper's experiment: settings 1 and 2, settings 3 and 4, and its two sweeps."""
+
+
+class PlanOptions(TypedDict, total=False):
+    """The options of `plan`."""
+
+    folds: int
+    repeats: int
+    steps: int
+    seed: int
+    strict: bool
+    command: str | None
+
+
+class RunOptions(PlanOptions, total=False):
+    """The options of `sweep` and `reproduce`: those of `crossval`, and `folds`, only the first so many; 0 means all."""
+
+    jobs: int
+    cluster: str
+    resume: bool
+    progress: RunProgress | None
+
+
+def plan(
+    arms: Sequence[Arm],
+    pack: Path | str,
+    out: Path | str,
+    *,
+    folds: int = 0,
+    repeats: int = 1,
+    steps: int = 0,
+    seed: int = 0,
+    strict: bool = False,
+    command: str | None = None,
+) -> list[RunSpec]:
+    """Return the runs of some settings, with the options of `crossval` and `RunOptions`; log doubts as warnings."""
+    if repeats < 1:
+        raise ConfigError(f"repeats is {repeats}: choose 1 or more")
+    out = Path(out)
+    refuse_mixture(out, "a folder of runs", but_for="runs")
+    settings = [load_settings(arm.preset, arm.overrides, steps) for arm in arms]
+    _refuse_equal(arms, settings)
+    specs = []
+    for arm, setting in zip(arms, settings, strict=True):
+        changes = changed_settings(setting, arm.preset)
+        common = RunSpec(Path(pack), out / arm.folder, setting, seed=seed, strict=strict)
+        common = replace(common, command=command or "", changed_settings=changes)
+        opened, utterances, _ = open_pack(common.pack, setting)
+        doubts = []
+        for repeat in range(repeats):
+            split = split_of(utterances, setting, repeat, seed, own=opened.user_corpora)
+            for number, fold in enumerate(split.folds[: folds or None], start=1):
+                # The steps of each fold are planned before any is trained.
+                doubts.append(doubt_of(setting, len(fold.train)))
+                folder = common.out / f"r{repeat}-f{number}"
+                specs.append(replace(common, out=folder, fold=number, repeat=repeat))
+        # The doubts of further folds would be the same again.
+        if doubts[0]:
+            _log.warning("%s: %s", common.out, doubts[0])
+    # Fold by fold: what is done at any time can be compared.
+    return sorted(specs, key=lambda spec: (spec.repeat, spec.fold))
+
+
+def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:
+    seen: dict[str, Arm] = {}
+    for arm, setting in zip(arms, settings, strict=True):
+        # Without centre loss, two alphas are one setting.
+        idle = set() if setting.loss.center_weight else {"center_rate"}
+        exclude = {"training": {"checkpoint_seconds"}, "loss": idle}
+        other = seen.setdefault(setting.model_dump_json(exclude=exclude), arm)
+        if other is not arm:
+            raise ConfigError(f"{other.folder} and {arm.folder} are one and the same setting. Leave one out")
+
+
+def _run_arms(
+    arms: Sequence[Arm],
+    pack: Path | str,
+    out: Path | str,
+    *,
+    jobs: int = 0,
+    cluster: str = "",
+    resume: bool = False,
+    progress: RunProgress | None = None,
+    report: Path | None = None,
+    **options: Unpack[PlanOptions],
+) -> list[RunRecord]:
+    specs = plan(arms, pack, out, **options)
+    try:
+        return run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+    except (TrainingError, WorkersError):
+        # What has finished is worth a report: a night's work may be in it.
+        finished = [read_run(spec.out) for spec in specs if report and spec.files.is_finished]
+        if report and finished:
+            write_report(finished, report)
+        raise
 
 
 @records_call
@@ -63,8 +172,7 @@ def crossval(
         repeats: how often the protocol is drawn anew.
         steps: train exactly so many in each run, whatever the preset says; 0 leaves it to the preset.
         seed: seeds the splits, the initial weights and the batches.
-        jobs: runs side by side; 0 means one per core, or one where there is a GPU. Where there are fewer runs than
-            cores, they share the cores.
+        jobs: runs side by side; 0 means one per core, or one where there is a GPU. Fewer runs share the cores.
         cluster: the address of a Dask scheduler, whose workers see the same files; each run has one thread.
         resume: go on with interrupted runs, and keep finished ones.
         strict: refuse folds with a leak, which otherwise is a warning that travels with the number.
@@ -88,32 +196,18 @@ def sweep(
     values: Sequence[str],
     preset: str = "dai2019-mel",
     overrides: Sequence[str] = (),
-    *,
-    folds: int = 0,
-    repeats: int = 1,
-    steps: int = 0,
-    seed: int = 0,
-    jobs: int = 0,
-    cluster: str = "",
-    resume: bool = False,
-    strict: bool = False,
-    progress: RunProgress | None = None,
-    command: str | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[RunRecord]:
     """Train and evaluate a preset at several values of one key; all folds of all repeats of each.
 
     Args:
         key: any key of a preset, such as `loss.center_weight`.
         values: its values, as in TOML; see `sweep_values`.
-        folds: only the first so many; 0 means all.
 
     The other arguments and errors are those of `crossval`. Run folders are `out/KEY=VALUE/r0-f1` ...
     """
     arms = [Arm(f"{key}={value}", preset, (*overrides, f"{key}={value}")) for value in values]
-    specs = plan(
-        arms, pack, out, folds=folds, repeats=repeats, steps=steps, seed=seed, strict=strict, command=command
-    )
-    return run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
+    return _run_arms(arms, pack, out, **options)
 
 
 def sweep_values(text: str) -> list[str]:
@@ -156,17 +250,7 @@ def reproduce(
     out: Path | str,
     parts: Sequence[str] = tuple(PAPER),
     overrides: Sequence[str] = (),
-    *,
-    folds: int = 0,
-    repeats: int = 1,
-    steps: int = 0,
-    seed: int = 0,
-    jobs: int = 0,
-    cluster: str = "",
-    resume: bool = False,
-    strict: bool = False,
-    progress: RunProgress | None = None,
-    command: str | None = None,
+    **options: Unpack[RunOptions],
 ) -> Path:
     """The paper's experiment: settings 1 to 4, the sweeps of lambda and alpha, and the report.
 
@@ -175,7 +259,6 @@ def reproduce(
     Args:
         parts: of `PAPER`.
         overrides: for every setting, such as `data.protocol=dai2019`, the paper's own.
-        folds: only the first so many; 0 means all.
 
     Returns:
         The report, in `out/report`.
@@ -183,35 +266,17 @@ def reproduce(
     The other arguments and errors are those of `crossval`.
     """
     if unknown := [part for part in parts if part not in PAPER]:
-        raise ConfigError(
-            f"part {unknown[0]!r} is not known{did_you_mean(unknown[0], tuple(PAPER)) or '.'} Known: {', '.join(PAPER)}"
-        )
+        meant = did_you_mean(unknown[0], tuple(PAPER)) or "."
+        raise ConfigError(f"part {unknown[0]!r} is not known{meant} Known: {', '.join(PAPER)}")
     keys = {override.partition("=")[0].strip() for override in overrides}
-    if fixed := sorted(keys & {"loss.center_weight", "loss.center_rate"}):
-        raise ConfigError(
-            f"{fixed[0]} is what the paper's experiment varies. Vary it otherwise with `emospec sweep`"
-        )
+    if fixed := sorted(keys & {WEIGHT, RATE}):
+        to_do = "Vary it otherwise with `emospec sweep`"
+        raise ConfigError(f"{fixed[0]} is what the paper's experiment varies. {to_do}")
+    # The baseline and the paper's own choice stand in several parts.
     arms = dict.fromkeys(arm for part in parts for arm in PAPER[part])
     chosen = [replace(arm, overrides=(*arm.overrides, *overrides)) for arm in arms]
-    specs = plan(
-        chosen,
-        pack,
-        out,
-        folds=folds,
-        repeats=repeats,
-        steps=steps,
-        seed=seed,
-        strict=strict,
-        command=command,
-    )
-    try:
-        runs = run_specs(specs, jobs=jobs, cluster=cluster, resume=resume, progress=progress)
-    except (TrainingError, WorkersError):
-        finished = [read_run(spec.out) for spec in specs if spec.files.is_finished]
-        if finished:
-            write_report(finished, Path(out) / "report")
-        raise
-    return write_report(runs, Path(out) / "report")
+    report = Path(out) / "report"
+    return write_report(_run_arms(chosen, pack, out, report=report, **options), report)
 
 
 @records_call

@@ -16,13 +16,14 @@ from emospec.files import write_json
 from emospec.learning.task import HistoryRow, TrainingTask
 from emospec.progress import Progress, roughly
 from emospec.runs.folder import RunFolder
-from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord, read_run
+from emospec.runs.stored import Meta
 
+# Called with the run's name, steps done, steps in all, and a word on how it stands.
 RunProgress = Callable[[str, int, int, str], None]
-"""Called with the run's name, steps done, steps in all, and a word on how it stands."""
 
-_FEW_RUNS = 8  # up to so many have a row each, more of them one per setting
+# Up to so many runs have a row each, more of them one per setting.
+_FEW_RUNS = 8
 _ALL = "all runs"
 
 
@@ -33,13 +34,7 @@ def stage(progress: RunProgress | None, name: str) -> Progress | None:
 
 @dataclass(frozen=True)
 class TrainingReports:
-    """Hands the rows of a training, and its pace, to a progress.
-
-    Attributes:
-        progress: is called with them.
-        files: of the run.
-        task: the input of its training.
-    """
+    """Hands the rows of a training, and its pace, to a progress."""
 
     progress: RunProgress
     files: RunFolder
@@ -51,14 +46,10 @@ class TrainingReports:
         self.progress(self.files.path.name, row.step, steps, word)
 
     def pace(self, step: int, seconds: float) -> None:
-        """Report how long the training takes here, and note it in the run's folder, once some steps were timed.
-
-        Args:
-            step: the last one.
-            seconds: that one takes.
-        """
+        """Report how long the training takes at so many seconds a step, and note it in the run's folder."""
         training, train, dev = self.task.training, len(self.task.train), len(self.task.dev)
         steps, _ = training.plan(train)
+        # Dev sets are predicted now and then: a step's work is not all of the work up to it.
         done, whole = (training.work(train, dev, at) for at in (step, steps))
         write_json(self.files.pace, {"step": step, "seconds": seconds * done})
         time = f"about {roughly(seconds * (whole - done))} for {steps - step} steps"
@@ -67,34 +58,23 @@ class TrainingReports:
 
 @dataclass(frozen=True)
 class _State:
-    """The progress of one run.
-
-    Attributes:
-        step, steps: done, and in all.
-        dev_ua: its last one, in words.
-        run: itself, when it has finished.
-        seconds: spent; 0 where that is not known.
-        work, whole: done and in all, as of `Training.work`.
-    """
+    """The progress of one run: steps done and in all, work as of `Training.work` done and in all."""
 
     step: int
     steps: int
     dev_ua: str
+    # The run itself, when it has finished.
     run: RunRecord | None
+    # 0 where that is not known.
     seconds: float
     work: float
     whole: float
 
 
 class RunFollower:
-    """Follows runs in other processes by what they write: a row for each, or for each setting of many.
+    """Follows runs in other processes by what they write: a row for each, or for each setting of many."""
 
-    Args:
-        specs: the runs.
-        progress: is called with each row that has changed.
-        at_once: how many are at work at a time; 0 where nobody knows.
-    """
-
+    # `at_once` runs are at work at a time; 0 where nobody knows.
     def __init__(self, specs: Sequence[RunSpec], progress: RunProgress, at_once: int = 0) -> None:
         self._specs, self._progress, self._at_once = specs, progress, at_once
         self._rows: dict[str, list[RunSpec]] = {}
@@ -148,7 +128,7 @@ class RunFollower:
             self._progress(name, *row)
 
     def _time_left(self) -> list[str]:
-        """Return in words how long all runs still take at the pace of those seen; nothing while none was."""
+        # All runs are taken to go on at the pace of those seen.
         states = list(self._states.values())
         if not (timed := sum(state.work for state in states if state.seconds)):
             return []
@@ -160,9 +140,7 @@ class RunFollower:
         return [f"about {left} left in all at {pace:.2g} s a step"]
 
     def _look(self, spec: RunSpec) -> None:
-        """Note how far a run is, once it has written something."""
-        before = self._states.get(spec.out)
-        if before and before.run:
+        if (before := self._states.get(spec.out)) and before.run:
             return
         run = read_run(spec.out) if spec.files.is_finished else None
         row = _last_row(spec.files)
@@ -174,15 +152,14 @@ class RunFollower:
         work, whole = (training.work(train, dev, at) for at in (step, steps))
         dev_ua = f"{100 * float(row['dev_ua']):.1f}" if row.get("dev_ua") else ""
         seconds = float(row.get("seconds", 0.0))
-        self._states[spec.out] = _State(
-            step, steps, dev_ua=dev_ua, run=run, seconds=seconds, work=work, whole=whole
-        )
+        state = _State(step, steps, dev_ua=dev_ua, run=run, seconds=seconds, work=work, whole=whole)
+        self._states[spec.out] = state
 
 
 def _last_row(files: RunFolder) -> dict[str, str]:
-    """Return the last row of a run's history, or its pace where it has none yet; OSError where it has neither."""
     with suppress(FileNotFoundError), open(files.history, encoding="utf-8", newline="") as file:
         # A run that resumes before its first row has the header alone.
         if rows := list(csv.DictReader(file)):
             return rows[-1]
+    # The pace is noted before the first row of history. A run that has neither is looked at again.
     return dict(json.loads(files.pace.read_text(encoding="utf-8")))

@@ -10,44 +10,31 @@ import numpy as np
 import pandas as pd
 
 from emospec.config import to_toml
-from emospec.data.audit import Audit
 from emospec.data.pack import Pack
 from emospec.data.splits import PARTS, write_folds
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
-from emospec.evaluation.metrics import (
-    class_distances,
-    predicted_confusion,
-    recalls,
-    unweighted_accuracy,
-    weighted_accuracy,
-)
+from emospec.evaluation import metrics
 from emospec.evaluation.overlap import speaker_overlap
 from emospec.experiments.spec import PreparedRun
 from emospec.files import write_bytes, write_text
 from emospec.inference.model import CARD
 from emospec.learning.task import TrainingResult
 from emospec.report.card import model_card
-from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord, read_settings
-from emospec.runs.scores import Scores, SetDistances, SetScores
+from emospec.runs.stored import Meta, Scores, SetDistances, SetScores
 
 if TYPE_CHECKING:
     from emospec.learning.learner import Learner, Outputs
 
 
 class NewScores(SetScores):
-    """The scores of a run's model on what is new to it in a pack.
+    """The scores of a run's model on what is new to it in a pack."""
 
-    Attributes:
-        left_out: utterances that made the model.
-        other_emotions: utterances of each emotion that is none of the model's classes.
-        speaker_overlap: whether speakers of the others made the model too; None where that is unknown.
-        overlap_words: the same in words.
-    """
-
+    # Utterances that made the model, and those of each emotion that is none of its classes.
     left_out: int
     other_emotions: dict[str, int]
+    # Whether speakers of the others made the model too; None where that is unknown.
     speaker_overlap: bool | None
     overlap_words: str
 
@@ -56,16 +43,11 @@ def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> p
     """Predict all utterances of a pack that are of a run's classes.
 
     Args:
-        run: a finished run.
         pack: any pack, such as one of another corpus.
         out: where to write the predictions as CSV, if anywhere.
 
     Returns:
-        The predictions, one row per utterance, columns as in `predictions.csv`; `part` is `test` for those
-        that the model was neither trained nor chosen on: they alone can be a result.
-
-    Raises:
-        RunError: the pack holds no utterance of the run's classes, or none that is new to the model.
+        The predictions, columns as in `predictions.csv`. Those of `part` test are new to the model: a result.
     """
     from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
@@ -120,44 +102,41 @@ def write_start(prepared: PreparedRun, meta: Meta) -> None:
 def write_results(
     prepared: PreparedRun,
     meta: Meta,
-    audit: Audit,
     result: TrainingResult,
+    *,
     learner: "Learner",
     outputs: "Mapping[str, Outputs]",
 ) -> None:
-    """Write all that a run folder holds of a trained model; `scores.json` last, by which the run is finished.
-
-    Args:
-        prepared: the run.
-        meta: as written before the training.
-        audit: after it.
-        result: of the training.
-        learner: the chosen model.
-        outputs: of train, dev and test.
-    """
-    files, protocol = prepared.spec.files, prepared.protocol
-    precision = result.precision
-    new = {"audit": audit, "steps": result.steps, "seconds": round(result.seconds, 1), "precision": precision}
+    """Write all that a run folder holds of a trained model, with the outputs of train, dev and test."""
+    files, protocol, classes = prepared.spec.files, prepared.protocol, prepared.classes
+    new = {"steps": result.steps, "seconds": round(result.seconds, 1), "precision": result.precision}
     meta = meta.model_copy(update=new)
     meta.write(files.meta)
     sets = {part: [prepared.utterances[i] for i in prepared.fold.part(part)] for part in PARTS}
     labels = {part: [u.emotion for u in utterances] for part, utterances in sets.items()}
-    write_bytes(files.features, _features(sets, labels, outputs))
-    tables = {
-        part: _table(sets[part], [part] * len(sets[part]), prepared.classes, outputs[part])
-        for part in ("dev", "test")
-    }
-    predictions = pd.concat(tables.values()).assign(protocol=protocol.name, folds_sha256=protocol.hash)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        z=np.concatenate([outputs[part].z for part in PARTS]),
+        label=np.array([label for part in PARTS for label in labels[part]]),
+        utterance=np.array([u.id for part in PARTS for u in sets[part]]),
+        part=np.array([part for part in PARTS for _ in sets[part]]),
+    )
+    write_bytes(files.features, buffer.getvalue())
+    dev, test = (
+        _table(sets[part], [part] * len(sets[part]), classes, outputs[part]) for part in ("dev", "test")
+    )
+    predictions = pd.concat([dev, test]).assign(protocol=protocol.name, folds_sha256=protocol.hash)
     write_text(files.predictions, predictions.to_csv(index=False))
-    distances = {part: class_distances(outputs[part].z, labels[part]) for part in PARTS}
+    distances = {part: metrics.class_distances(outputs[part].z, labels[part]) for part in PARTS}
     scores = Scores(
-        classes=prepared.classes,
+        classes=classes,
         protocol=protocol,
         distances={part: SetDistances(within=d.within, between=d.between) for part, d in distances.items()},
-        dev=_evaluate(tables["dev"], prepared.classes),
-        test=_evaluate(tables["test"], prepared.classes),
+        dev=_evaluate(dev, classes),
+        test=_evaluate(test, classes),
         selected_step=result.selected_step,
-        audit=audit.summary,
+        audit=meta.audit.summary,
     )
     settings = prepared.spec.settings
     about = {"emospec": meta.emospec, "preset": settings.name, "protocol": protocol.to_dict()}
@@ -165,33 +144,17 @@ def write_results(
     card = model_card(RunRecord(files.path, read_settings(files.config), meta, scores))
     write_text(files.model / CARD, card)
     files.pace.unlink(missing_ok=True)
+    # Last: by it the run is finished.
     scores.write(files.scores)
 
 
-def _features(
-    sets: Mapping[str, Sequence[Utterance]],
-    labels: Mapping[str, Sequence[str]],
-    outputs: "Mapping[str, Outputs]",
-) -> bytes:
-    """The content of `features.npz`."""
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        z=np.concatenate([outputs[part].z for part in sets]),
-        label=np.array([label for part in sets for label in labels[part]]),
-        utterance=np.array([u.id for utterances in sets.values() for u in utterances]),
-        part=np.array([part for part, utterances in sets.items() for _ in utterances]),
-    )
-    return buffer.getvalue()
-
-
 def _evaluate(predictions: pd.DataFrame, classes: Sequence[str]) -> SetScores:
-    confusion = predicted_confusion(predictions, classes)
+    confusion = metrics.predicted_confusion(predictions, classes)
     return SetScores(
         classes=tuple(classes),
-        ua=unweighted_accuracy(confusion),
-        wa=weighted_accuracy(confusion),
-        recall=dict(zip(classes, recalls(confusion).tolist(), strict=True)),
+        ua=metrics.unweighted_accuracy(confusion),
+        wa=metrics.weighted_accuracy(confusion),
+        recall=dict(zip(classes, metrics.recalls(confusion).tolist(), strict=True)),
         confusion=confusion.tolist(),
         utterances=len(predictions),
     )
@@ -200,7 +163,7 @@ def _evaluate(predictions: pd.DataFrame, classes: Sequence[str]) -> SetScores:
 def _table(
     utterances: Sequence[Utterance], parts: Sequence[str], classes: Sequence[str], outputs: "Outputs"
 ) -> pd.DataFrame:
-    """Predictions as `predictions.csv` has them."""
+    # The columns of `predictions.csv`, in their order.
     probabilities = outputs.probabilities
     columns: dict[str, Any] = {"utterance": [u.id for u in utterances], "part": parts}
     for name in ("corpus", "speaker", "sex", "language", "text"):

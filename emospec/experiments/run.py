@@ -11,10 +11,9 @@ from emospec.config import load_settings
 from emospec.data.audit import Audit
 from emospec.data.splits import PARTS
 from emospec.errors import RunError
-from emospec.experiments.planning import changed_settings
 from emospec.experiments.progress import RunProgress, TrainingReports, stage
 from emospec.experiments.results import write_results, write_start
-from emospec.experiments.spec import PreparedRun, RunSpec, doubt_of, prepare_run
+from emospec.experiments.spec import PreparedRun, RunSpec, changed_settings, doubt_of, prepare_run
 from emospec.files import folder_lock, output_errors
 from emospec.runs.folder import refuse_existing
 from emospec.runs.provenance import hardware, records_call
@@ -67,7 +66,7 @@ def train(
 
     Raises:
         EmospecError: settings, pack, split or folder do not allow it; nothing is trained then.
-        ProtocolError: `strict`, and the audit finds a leak before the training, or in what it used after it.
+        ProtocolError: `strict`, and the audit finds a leak, before the training or after it.
 
     Example:
         >>> emospec.train("packs/emodb", "runs/emodb", fold=1).scores.test.ua  # doctest: +SKIP
@@ -126,14 +125,8 @@ def run_spec(
     torch.set_num_threads(spec.threads or threads_before)
     try:
         with _folder_held(prepared, ranks, resume):
-            _train(
-                prepared,
-                audit,
-                ranks,
-                resume=resume,
-                tensorboard=tensorboard,
-                progress=progress if ranks.main else None,
-            )
+            progress = progress if ranks.main else None
+            _train(prepared, audit, ranks, resume=resume, tensorboard=tensorboard, progress=progress)
     finally:
         torch.set_num_threads(threads_before)
     return read_run(spec.out)
@@ -141,7 +134,8 @@ def run_spec(
 
 @contextmanager
 def _folder_held(prepared: PreparedRun, ranks: "Ranks", resume: bool) -> Iterator[None]:
-    """Hold the run's folder, so that no other call writes into it; of several processes the first one does."""
+    """Hold the run's folder, so that no other call writes into it."""
+    # Of several processes the first one writes.
     if not ranks.main:
         yield
         return
@@ -160,11 +154,11 @@ def _train(
     prepared: PreparedRun,
     audit: Audit,
     ranks: "Ranks",
+    *,
     resume: bool,
     tensorboard: bool,
     progress: RunProgress | None,
 ) -> None:
-    """Train and evaluate a run whose folder nobody else writes into."""
     import torch
 
     from emospec.learning.frame_store import FrameStore
@@ -172,6 +166,7 @@ def _train(
     from emospec.learning.training import fit
 
     spec, settings = prepared.spec, prepared.spec.settings
+    # The spectrogram, and steps 1 to 8 of the network.
     learner = Learner(
         settings.frontend.kind,
         settings.frontend.max_frames,
@@ -185,6 +180,7 @@ def _train(
     meta = prepared.meta(audit, machine, sum(p.numel() for p in learner.network.parameters()))
     if ranks.main:
         write_start(prepared, meta)
+    # The first process computes the frames, the others then find them.
     with ranks.main_first():
         store = FrameStore(prepared.pack, learner.frontend, stage(progress, "spectrograms"))
     task = prepared.task()
@@ -199,8 +195,8 @@ def _train(
         progress=reports.row if reports else None,
         pace=reports.pace if reports else None,
     )
-    audit = prepared.audit_after(audit, result)
+    meta = meta.model_copy(update={"audit": prepared.audit_after(audit, result)})
     outputs = {part: ranks.forward_utterances(learner, store, prepared.part(part)) for part in PARTS}
     if ranks.main:
-        write_results(prepared, meta, audit, result, learner=learner, outputs=outputs)
+        write_results(prepared, meta, result, learner=learner, outputs=outputs)
     ranks.wait()

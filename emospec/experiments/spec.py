@@ -15,7 +15,7 @@ import numpy as np
 
 import emospec
 from emospec.audio.waveform import SAMPLE_RATE
-from emospec.config import Settings
+from emospec.config import Settings, load_settings, toml_value
 from emospec.data.audit import Audit, Finding, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA
 from emospec.data.corpora.corpus import Corpus
@@ -27,27 +27,14 @@ from emospec.evaluation.overlap import fold_overlap, speaker_overlap
 from emospec.inference.model import WEIGHTS
 from emospec.learning.task import TrainingResult, TrainingTask
 from emospec.runs.folder import RunFolder
-from emospec.runs.meta import Hardware, Meta, PackFacts, Protocol
 from emospec.runs.provenance import commit, corpus_facts, versions
-from emospec.runs.record import RunRecord, read_run
+from emospec.runs.record import RATE, WEIGHT, RunRecord, flatten, read_run
+from emospec.runs.stored import Hardware, Meta, PackFacts, Protocol
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run to do: a setting, on one fold of one repeat, in one folder.
-
-    Attributes:
-        pack: the decoded corpus's folder.
-        out: the run folder.
-        settings: resolved.
-        fold: from 1.
-        repeat: from 0.
-        seed: seeds the split, the initial weights and the batches.
-        threads: for torch; 0 leaves torch's own choice.
-        command: the command line or Python call that asked for it.
-        changed_settings: what differs from the preset, beside lambda, alpha and the protocol.
-        strict: a leak that the audit finds is an error.
-    """
+    """One run to do: a setting, on one fold (from 1) of one repeat (from 0), in one folder; see `train`."""
 
     pack: Path
     out: Path
@@ -91,10 +78,19 @@ class PreparedRun:
     def settings_hash(self) -> str:
         """A hash of everything that a run's result depends on, beside the machine."""
         spec = self.spec
+        # The order of the facts is part of the hash: old runs are resumed by it.
         settings = spec.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
         labels = sorted((u.id, u.emotion) for u in self.utterances)
         data = (self.pack.digest, self.split.hash, emospec.__version__)
-        facts = (labels, settings, spec.fold, spec.repeat, spec.seed, *data, *self._hashes_of_sources())
+        # A result depends on the files that settings name, too.
+        teacher = spec.settings.loss.teacher
+        try:
+            sources = [Path(teacher).read_bytes()] if teacher else []
+        except OSError as error:
+            raise ConfigError(f"loss.teacher {teacher}: cannot be read ({error.strerror})") from error
+        sources += [(self.start.files.model / WEIGHTS).read_bytes()] if self.start else []
+        hashes = [hashlib.sha256(content).hexdigest() for content in sources]
+        facts = (labels, settings, spec.fold, spec.repeat, spec.seed, *data, *hashes)
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @cached_property
@@ -103,23 +99,8 @@ class PreparedRun:
         folder = self.spec.settings.training.start_from
         return read_run(Path(folder)) if folder else None
 
-    def _hashes_of_sources(self) -> list[str]:
-        """Hashes of the files that settings name, on which a result depends too."""
-        teacher = self.spec.settings.loss.teacher
-        try:
-            contents = [Path(teacher).read_bytes()] if teacher else []
-        except OSError as error:
-            raise ConfigError(f"loss.teacher {teacher}: cannot be read ({error.strerror})") from error
-        contents += [(self.start.files.model / WEIGHTS).read_bytes()] if self.start else []
-        return [hashlib.sha256(content).hexdigest() for content in contents]
-
     def refuse_another(self) -> None:
-        """Refuse to go on in a folder that holds a run of other settings, finished or begun.
-
-        Raises:
-            RunError: it does. Nothing of it is touched.
-            ConfigError: a file that the settings name cannot be read.
-        """
+        """Refuse to go on in a folder that holds a run of other settings, finished or begun; touch nothing of it."""
         files, expected = self.spec.files, self.settings_hash
         if not files.is_begun:
             return
@@ -131,17 +112,11 @@ class PreparedRun:
             state, go_on = "finished run", "Name"
             if not files.is_finished:
                 state, go_on = "checkpoint", "Resume with the settings of its config.toml, or name"
-            raise RunError(
-                f"{files.path} holds a {state} of other settings, utterances or another version. "
-                f"{go_on} another folder"
-            )
+            other = "other settings, utterances or another version"
+            raise RunError(f"{files.path} holds a {state} of {other}. {go_on} another folder")
 
     def audit(self) -> Audit:
-        """Audit the fold before its training.
-
-        Raises:
-            ProtocolError: there is a leak, and the run is strict.
-        """
+        """Audit the fold before its training; ProtocolError where there is a leak, and the run is strict."""
         audit = audit_fold(self.pack, self.fold, self.utterances, protocol=self.split.protocol)
         if self.start:
             audit = Audit((*audit.findings, self._audit_start(self.start)))
@@ -162,15 +137,9 @@ class PreparedRun:
         )
 
     def audit_after(self, audit: Audit, result: TrainingResult) -> Audit:
-        """Return the audit with the lists that in fact fitted the standardiser and chose the model.
-
-        Raises:
-            ProtocolError: there is a leak, and the run is strict.
-        """
-        fitted_on, selected_on = (
-            hash_ids(self.pack.utterances[i].id for i in used)
-            for used in (result.fitted_on, result.selected_on)
-        )
+        """Return the audit with the lists that in fact fitted the standardiser and chose the model."""
+        used = (result.fitted_on, result.selected_on)
+        fitted_on, selected_on = (hash_ids(self.pack.utterances[i].id for i in indices) for indices in used)
         lists = audit_lists(self.fold, self.utterances, fitted_on=fitted_on, selected_on=selected_on)
         return self._refuse_if_strict(audit.replaced(lists))
 
@@ -199,14 +168,8 @@ class PreparedRun:
         )
 
     def meta(self, audit: Audit, hardware: Hardware, parameters: int) -> Meta:
-        """Return what is known before the training: enough to know what is done, on what, and to repeat it.
-
-        Args:
-            audit: of the fold.
-            hardware: of the machine that trains.
-            parameters: of the network.
-        """
-        spec, utterances = self.spec, self.utterances
+        """Return what is known before the training: enough to know what is done, on what, and to repeat it."""
+        spec, utterances, pack = self.spec, self.utterances, self.pack
         lengths = self.pack.entries.samples[self.part("train")]
         counts = {part: Counter(utterances[i].emotion for i in self.fold.part(part)) for part in PARTS}
         return Meta(
@@ -221,11 +184,9 @@ class PreparedRun:
             classes=self.classes,
             settings_hash=self.settings_hash,
             protocol=self.protocol,
-            pack=PackFacts(
-                folder=str(self.pack.folder), digest=self.pack.digest, skipped=len(self.pack.skipped)
-            ),
+            pack=PackFacts(folder=str(pack.folder), digest=pack.digest, skipped=len(pack.skipped)),
             corpora=tuple(
-                corpus_facts(name, utterances, self.pack.user_corpora.get(name))
+                corpus_facts(name, utterances, pack.user_corpora.get(name))
                 for name in sorted({u.corpus for u in utterances})
             ),
             earlier_corpora=tuple(self.start.learned_from) if self.start else (),
@@ -238,9 +199,14 @@ class PreparedRun:
 
     def task(self) -> TrainingTask:
         """Return the input of the training."""
+        # Utterances of other classes stay in the pack, without a target.
         targets = np.full(len(self.pack), -1, np.int64)
         targets[self.pack.places(self.utterances)] = [self.classes.index(u.emotion) for u in self.utterances]
         settings = self.spec.settings
+        # Classes may be weighted within corpora (Eq. 1 for each): then an utterance's group is its corpus.
+        corpora = [u.corpus for u in self.pack.utterances]
+        numbers = sorted(set(corpora))
+        weigh_within = settings.loss.weights == "corpus"
         return TrainingTask(
             train=self.part("train"),
             dev=self.part("dev"),
@@ -249,44 +215,41 @@ class PreparedRun:
             training=settings.training,
             augmentation=settings.augmentation,
             names=[u.id for u in self.pack.utterances],
-            groups=self._groups(),
+            groups=[numbers.index(name) for name in corpora] if weigh_within else [],
             seed=self.seed,
             settings_hash=self.settings_hash,
             protocol=self.protocol.to_dict(),
         )
 
-    def _groups(self) -> list[int]:
-        """The number of each utterance's corpus, where classes are weighted within corpora."""
-        corpora = [u.corpus for u in self.pack.utterances]
-        within = self.spec.settings.loss.weights == "corpus"
-        return [sorted(set(corpora)).index(name) for name in corpora] if within else []
-
 
 def prepare_run(spec: RunSpec) -> PreparedRun:
-    """Open the data of a run.
-
-    Raises:
-        EmospecError: settings, pack or split do not allow it.
-    """
+    """Open the data of a run; EmospecError where settings, pack or split do not allow it."""
     pack, utterances, classes = open_pack(spec.pack, spec.settings)
     split = split_of(utterances, spec.settings, spec.repeat, spec.seed, own=pack.user_corpora)
     if not 1 <= spec.fold <= len(split.folds):
-        raise ProtocolError(
-            f"fold {spec.fold} is not there: {split.protocol} has folds 1 to {len(split.folds)}"
-        )
+        folds = f"{split.protocol} has folds 1 to {len(split.folds)}"
+        raise ProtocolError(f"fold {spec.fold} is not there: {folds}")
     prepared = PreparedRun(spec=spec, pack=pack, utterances=utterances, classes=classes, split=split)
+    # Refuses steps from which no model could be chosen.
     spec.settings.training.plan(len(prepared.fold.train))
     return prepared
 
 
-def doubt_of(settings: Settings, utterances: int) -> str:
-    """Return a sentence on what the user hardly wants of a training on so many utterances; empty where nothing is.
+def changed_settings(settings: Settings, preset: str) -> tuple[str, ...]:
+    """Return what differs from the preset, `table.key=value`, sorted, except what a setting's name tells."""
+    values, defaults = (flatten(tables.model_dump()) for tables in (settings, load_settings(preset)))
+    # The name of a setting tells the first three; the last one changes no result.
+    named_otherwise = (WEIGHT, RATE, "data.protocol", "training.checkpoint_seconds")
+    changed = (key for key in sorted(values) if values[key] != defaults[key] and key not in named_otherwise)
+    words = ((key, values[key]) for key in changed)
+    return tuple(f"{k}={v if isinstance(v, str) else toml_value(v).replace(' ', '')}" for k, v in words)
 
-    Raises:
-        ConfigError: no model could be chosen.
-    """
+
+def doubt_of(settings: Settings, utterances: int) -> str:
+    """Return a sentence on what the user hardly wants of a training on so many utterances; empty where nothing is."""
     steps, _ = settings.training.plan(utterances)
     warmup_steps = settings.loss.warmup_steps
+    # Within the warmup the joint loss (Eq. 4) has no centre loss (Eq. 3).
     if not settings.loss.center_weight or steps > warmup_steps:
         return ""
     return (
@@ -296,14 +259,12 @@ def doubt_of(settings: Settings, utterances: int) -> str:
 
 
 def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tuple[str, ...]]:
-    """Return the pack, its utterances of the classes in use, and the classes.
-
-    The class set `default` is the one that the corpus is known for, such as four of IEMOCAP's
-    emotions; for a pool or a corpus of your own it is all that is there.
-    """
+    """Return the pack, its utterances of the classes in use, and the classes."""
     opened = Pack(pack)
     utterances, classes = opened.utterances, settings.data.classes
     if classes == "default":
+        # Those that the corpus is known for, such as four of IEMOCAP's emotions. A pool, or a corpus of the
+        # user's own, has all that are there.
         corpus = _only_corpus(utterances, opened.user_corpora)
         usual = corpus.classes if corpus else {}
         utterances, classes = [u for u in utterances if not usual or u.emotion in usual], "all"
@@ -313,14 +274,7 @@ def open_pack(pack: Path, settings: Settings) -> tuple[Pack, list[Utterance], tu
 def split_of(
     utterances: Sequence[Utterance], settings: Settings, repeat: int, seed: int, own: Collection[str] = ()
 ) -> Split:
-    """Return the split that the settings name; `default` is that of the one corpus, or groups:5 for a pool.
-
-    Args:
-        utterances: of the classes in use.
-        settings: name the split.
-        repeat, seed: as in `make_split`.
-        own: names of corpora that are the user's own: no corpus of that name lends them its split.
-    """
+    """Return the split that the settings name; `default` is that of the one corpus, or groups:5 for a pool."""
     corpus = _only_corpus(utterances, own)
     protocol = settings.data.protocol
     if protocol == "default":
@@ -331,6 +285,5 @@ def split_of(
 
 def _only_corpus(utterances: Sequence[Utterance], own: Collection[str]) -> Corpus | None:
     names = {u.corpus for u in utterances}
-    if names & set(own):
-        return None
-    return CORPORA.get(names.pop()) if len(names) == 1 else None
+    # A corpus of the user's own borrows neither classes nor split from one that has its name.
+    return CORPORA.get(names.pop()) if len(names) == 1 and not names & set(own) else None

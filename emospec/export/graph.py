@@ -12,19 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, frame_count
+from emospec.audio.frames import HOP_SAMPLES, MIN_FRAMES, central_frames, frame_count
+from emospec.learning import spectrogram as front
 from emospec.learning.learner import Learner
 from emospec.learning.network import GRU_UNITS, EmotionNetwork, steps_after_convolutions
-from emospec.learning.spectrogram import (
-    DFT_LENGTH,
-    DYNAMIC_RANGE_DB,
-    POWER_FLOOR,
-    STFT_BINS,
-    STFT_OFFSET,
-    WINDOW_SAMPLES,
-    LogSpectrogram,
-    mel_filters,
-)
+from emospec.learning.spectrogram import DFT_LENGTH, STFT_BINS, WINDOW_SAMPLES, LogSpectrogram
 
 OPSET = 18
 _HALF = WINDOW_SAMPLES // 2
@@ -56,26 +48,26 @@ class GraphFrontend(nn.Module):
         self.register_buffer("cosine", torch.from_numpy(period))
         self.register_buffer("places", torch.arange(1, _HALF + 1)[:, None])
         self.register_buffer("numbers", torch.arange(self.bins))
-        self.register_buffer("filters", torch.from_numpy(mel_filters()[: self.bins]))
+        self.register_buffer("filters", torch.from_numpy(front.mel_filters()[: self.bins]))
         self.register_buffer("half_window", window[:, None].clone())
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return standardised frames (batch, time, bins), at least 49, and their counts (batch,)."""
         mask = torch.arange(waveforms.shape[1]) < lengths[:, None]
         power = self._power(torch.where(mask, waveforms, 0.0))
-        power = power @ self.filters if self.frontend.kind == "log-mel" else power + STFT_OFFSET
-        decibels = 10 * torch.log10(power.clamp(min=POWER_FLOOR))
+        power = power @ self.filters if self.frontend.kind == "log-mel" else power + front.STFT_OFFSET
+        decibels = 10 * torch.log10(power.clamp(min=front.POWER_FLOOR))
         counts = frame_count(lengths)
         valid = (torch.arange(decibels.shape[1]) < counts[:, None])[..., None]
         top = torch.where(valid, decibels, -torch.inf).amax(dim=(1, 2), keepdim=True)
-        return self._crop(torch.maximum(decibels, top - DYNAMIC_RANGE_DB), counts)
+        return self._crop(torch.maximum(decibels, top - front.DYNAMIC_RANGE_DB), counts)
 
     def _power(self, waveforms: Tensor) -> Tensor:
         """Return |X|^2 (batch, time, bins) of centred frames, with zeros beyond both ends."""
         batch, samples = waveforms.shape
-        frames = 1 + samples // HOP_SAMPLES
-        hops = (batch, frames + 1, HOP_SAMPLES)
-        span = HOP_SAMPLES * (frames + 1)
+        frames = frame_count(samples)
+        hops, span = (batch, frames + 1, HOP_SAMPLES), HOP_SAMPLES * (frames + 1)
+        # Two hops on either side of a centre hold the half window: x_n and x_{-n}, n from 1 to 320.
         after = functional.pad(waveforms, (0, _HALF + 1))[:, 1 : 1 + span].reshape(hops)
         before = functional.pad(waveforms, (_HALF, 0))[:, :span].reshape(hops).flip(2)
         ahead = torch.cat([after[:, :-1], functional.pad(after[:, 1:, :-1], (0, 1))], dim=2)
@@ -88,22 +80,21 @@ class GraphFrontend(nn.Module):
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """Return w_n cos(phi) and w_n sin(phi), (320, bins) each, n from 1."""
-        turns = self.get_buffer("places") * self.get_buffer("numbers")
-        cosines, sines = (
-            self.get_buffer("cosine").index_select(0, (turns + shift).flatten() % DFT_LENGTH)
-            for shift in (0, 3 * DFT_LENGTH // 4)
-        )
-        window = self.get_buffer("half_window")
-        cosines, sines = (c.view(_HALF, self.bins) * window for c in (cosines, sines))
+        turns, window = self.get_buffer("places") * self.get_buffer("numbers"), self.get_buffer("half_window")
+        # A sine is the cosine three quarters of a period later.
+        shifted = ((turns + shift).flatten() % DFT_LENGTH for shift in (0, 3 * DFT_LENGTH // 4))
+        cosines, sines = (self.get_buffer("cosine").index_select(0, turn) for turn in shifted)
+        cosines, sines = (values.view(_HALF, self.bins) * window for values in (cosines, sines))
         return cosines.float(), sines.float()
 
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the central `max_frames`, at least 49, standardised: `central_frames` on tensors, rows picked once."""
+        """Return the central `max_frames` of each, at least 49 rows, standardised."""
         batch, time = frames.shape[:2]
         most = self.frontend.max_frames
         kept = torch.sym_min(time, most) if most else time  # type: ignore[no-untyped-call]
         kept = torch.sym_max(kept, MIN_FRAMES)  # type: ignore[no-untyped-call]
-        first = (counts - most).clamp(min=0) // 2 if most else torch.zeros_like(counts)
+        # All rows are picked at once: a slice of each utterance would fix the size of the batch.
+        first = central_frames(counts, most).start
         rows = (first[:, None] + torch.arange(kept)).clamp(max=time - 1)
         rows = rows + torch.arange(batch)[:, None] * time
         picked = frames.flatten(0, 1).index_select(0, rows.flatten()).view(batch, kept, frames.shape[2])
@@ -115,10 +106,18 @@ class GraphNetwork(nn.Module):
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList([_plain(network, n) for n in range(len(network.convolutions))])
-        self.network = network
-        gru = network.gru.named_parameters()
-        weights = {name: _onnx_gates(parameter.detach()) for name, parameter in gru}
+        self.convolutions, self.network = nn.ModuleList(), network
+        for layer in range(len(network.convolutions)):
+            # The normalisation after it is folded in.
+            weight, bias = (parameter.detach() for parameter in network.folded(layer))
+            plain = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=1 if layer else 2)
+            plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.convolutions.append(plain)
+        weights = {}
+        for name, parameter in network.gru.named_parameters():
+            # ONNX's order of the gates, from torch's r, z, n.
+            reset, update, candidate = parameter.detach().chunk(3)
+            weights[name] = torch.cat([update, reset, candidate])
 
         def both(name: str) -> Tensor:
             return torch.stack([weights[f"{name}_l0"], weights[f"{name}_l0_reverse"]])
@@ -134,36 +133,19 @@ class GraphNetwork(nn.Module):
             # ReLU before the pool, unlike in training: onnxruntime fuses it into the convolution.
             maps = functional.max_pool2d(functional.relu(convolution(maps)), 2)
         steps = maps.permute(2, 0, 3, 1).flatten(2)
-        names = ("input_weights", "state_weights", "biases")
+        parameters = (self.get_buffer(name) for name in ("input_weights", "state_weights", "biases"))
         shape, lengths = (2, steps.shape[1], GRU_UNITS), steps_after_convolutions(counts)
         outputs, last = torch.onnx.ops.symbolic_multi_out(
-            "GRU",
-            (steps, *(self.get_buffer(name) for name in names), lengths.int()),
+            "GRU", (steps, *parameters, lengths.int()),
             {"direction": "bidirectional", "hidden_size": GRU_UNITS, "linear_before_reset": 1},
-            dtypes=(torch.float32, torch.float32),
-            shapes=((steps.shape[0], *shape), shape),
-            version=OPSET,
-        )
+            dtypes=(torch.float32, torch.float32), shapes=((steps.shape[0], *shape), shape), version=OPSET,
+        )  # fmt: skip
         if self.network.design.pooling == "last":
             utterance = last.transpose(0, 1).flatten(1)
         else:
             mask = torch.arange(steps.shape[0]) < lengths[:, None]
             utterance = self.network.pool(outputs.permute(2, 0, 1, 3).flatten(2), mask)
         return self.network.classify(utterance)
-
-
-def _plain(network: EmotionNetwork, layer: int) -> nn.Conv2d:
-    """Return a convolution with the normalisation after it folded in."""
-    weight, bias = (parameter.detach() for parameter in network.folded(layer))
-    plain = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=1 if layer else 2)
-    plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return plain
-
-
-def _onnx_gates(weights: Tensor) -> Tensor:
-    """Return the rows of a GRU's gates in ONNX's order z, r, n, from torch's r, z, n."""
-    reset, update, candidate = weights.chunk(3)
-    return torch.cat([update, reset, candidate])
 
 
 class Graph(nn.Module):

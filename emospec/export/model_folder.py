@@ -28,17 +28,10 @@ _Floats = NDArray[np.float64]
 
 
 def export_model(
-    run: Path | str,
-    out: Path | str,
-    *,
-    int8: Path | str | None = None,
-    float16: bool = False,
-    crossval: Path | str | None = None,
-    notes: str = "",
-) -> Model:
+    run: Path | str, out: Path | str, *,
+    int8: Path | str | None = None, float16: bool = False, crossval: Path | str | None = None, notes: str = "",
+) -> Model:  # fmt: skip
     """Make a model folder of a finished run: weights, graph, card, and the facts about z that prediction needs.
-
-    The temperatures are fitted on dev, the centres and the plane on training utterances; test has no part.
 
     Args:
         run: the run folder.
@@ -60,12 +53,10 @@ def export_model(
     source, out = read_run(Path(run)), Path(out)
     if out.exists():
         raise ModelError(f"{out} exists. Name a new folder")
-    for key, value in (("usual_seconds", source.meta.usual_seconds), ("audit", source.scores.audit)):
-        if value is None:
-            raise RunError(
-                f"{run} was trained by an earlier version of emospec, which did not note {key!r}. Train it again"
-            )
     try:
+        for key, value in (("usual_seconds", source.meta.usual_seconds), ("audit", source.scores.audit)):
+            if value is None:
+                raise KeyError(key)
         whole = summarise(find_runs([Path(crossval)])) if crossval else None
         card = model_card(source, whole, notes)
         config = _config(source) | ({"crossval": _crossval(whole)} if whole else {})
@@ -79,14 +70,15 @@ def export_model(
         learner = Learner.load(source.files.model)
         export(learner, part / GRAPH)
         if int8 is not None:
-            deviation = quantise(part / GRAPH, part / INT8_GRAPH, _calibration(source, Pack(int8)))
-            config |= {"int8_deviation": deviation}
+            waveforms = _calibration(source, Pack(int8))
+            config |= {"int8_deviation": quantise(part / GRAPH, part / INT8_GRAPH, waveforms)}
         if float16:
             config |= {"float16_deviation": max(halve(graph) for graph in sorted(part.glob("*.onnx")))}
         save_tensors(part / WEIGHTS, learner.state_dict(), {})
         write_text(part / CARD, card)
         sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(part.iterdir())}
-        sums.pop(CARD)  # it may be edited
+        # The card may be edited.
+        del sums[CARD]
         write_json(part / CONFIG, config | {"sha256": sums})
         os.replace(part, out)
     finally:
@@ -96,6 +88,7 @@ def export_model(
 
 def _config(run: RunRecord) -> dict[str, Any]:
     """Return what `inference.model` reads of a run."""
+    # The temperatures are fitted on dev, the centres and the plane on training utterances; test has no part.
     features = run.features()
     z, labels = features["z"].astype(np.float64), features["label"]
     train, dev = (features["part"] == part for part in ("train", "dev"))
@@ -103,18 +96,15 @@ def _config(run: RunRecord) -> dict[str, Any]:
     targets = np.array([run.classes.index(label) for label in labels[dev]])
     predictions = run.predictions()
     probabilities = predictions.loc[predictions["part"] == "dev", [f"p_{name}" for name in run.classes]]
+    classes = []
+    for name, center in zip(run.classes, centers, strict=True):
+        distances = np.linalg.norm(z[dev & (labels == name)] - center, axis=1)
+        classes.append({"name": name, "center": _rounded(center), "distances": _rounded(np.sort(distances))})
     return {
         "format": MODEL_FORMAT,
         "emospec": emospec.__version__,
         "frontend": run.settings.frontend.model_dump(exclude_unset=True),
-        "classes": [
-            {
-                "name": name,
-                "center": _rounded(center),
-                "distances": _rounded(np.sort(np.linalg.norm(z[dev & (labels == name)] - center, axis=1))),
-            }
-            for name, center in zip(run.classes, centers, strict=True)
-        ],
+        "classes": classes,
         "class_set": run.settings.data.classes,
         "temperature": fit_temperature(probabilities.to_numpy(), targets),
         "distance_temperature": _distance_temperature(z[dev], centers, targets),
@@ -128,8 +118,8 @@ def _config(run: RunRecord) -> dict[str, Any]:
             "command": run.meta.command,
         },
         "scores": {
-            part: {"UA": scores.ua, "WA": scores.wa}
-            for part, scores in (("dev", run.scores.dev), ("test", run.scores.test))
+            name: {"UA": scores.ua, "WA": scores.wa}
+            for name, scores in (("dev", run.scores.dev), ("test", run.scores.test))
         },
         "audit": run.scores.audit,
     }
@@ -161,10 +151,11 @@ def _plane(z: _Floats, labels: list[int]) -> dict[str, Any]:
     # The same sign each time: that of the largest component.
     axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
     kept = np.sort(np.random.default_rng(0).permutation(len(z))[:_CLOUD_POINTS])
+    cloud = _rounded((z[kept] - mean) @ axes.T, 4)
     return {
         "mean": _rounded(mean),
         "axes": _rounded(axes),
-        "cloud": _rounded((z[kept] - mean) @ axes.T, 4),
+        "cloud": cloud,
         "labels": [labels[i] for i in kept],
     }
 

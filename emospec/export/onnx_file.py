@@ -6,12 +6,12 @@ Only sizes and shapes are folded, nearly half of the nodes; onnxruntime does the
 """
 
 import copy
+import itertools
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,14 +49,12 @@ def export(learner: Learner, path: Path) -> None:
 
     Inputs: `waveforms` (batch, samples) float32 at 16 kHz and `lengths` (batch,) int64, the samples of each, from 1 to
     `samples`; what lies past a length is ignored. Outputs, float32: `probabilities` (batch, classes), the softmax of
-    `logits` (batch, classes), and `z` (batch, 64). The same learner gives the same bytes.
-
-    Raises:
-        ExportError: the graph fixes a size, or gives other probabilities or features than the learner. Nothing is
-            written then.
+    `logits` (batch, classes), and `z` (batch, 64). The same learner gives the same bytes. ExportError where the graph
+    fixes a size, or gives other probabilities or features than the learner: nothing is written then.
     """
     learner = copy.deepcopy(learner).cpu().eval()
-    model = _traced(learner)
+    with _quiet_exporter():
+        model = _traced(learner)
     _tidy(model)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
@@ -68,17 +66,15 @@ def _traced(learner: Learner) -> onnx.ModelProto:
     # A batch of 1 would be taken for a constant.
     example = (torch.zeros(2, 48_077), torch.tensor([40_000, 48_000]))
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples")
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            Graph(learner).eval(), example, dynamo=True, opset_version=OPSET, optimize=False, external_data=False,
-            input_names=_INPUTS, output_names=_OUTPUTS, verbose=False,
-            dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
-        )  # fmt: skip
-        # The kernels of the DFT are larger: they stay the few numbers that they are made of.
-        fold_constants(program.model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)  # type: ignore[union-attr]
-        remove_unused_nodes(program.model)  # type: ignore[union-attr]
-    model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
-    return model
+    program: Any = torch.onnx.export(
+        Graph(learner).eval(), example, dynamo=True, opset_version=OPSET, optimize=False, external_data=False,
+        input_names=_INPUTS, output_names=_OUTPUTS, verbose=False,
+        dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
+    )  # fmt: skip
+    # The kernels of the DFT are larger: they stay the few numbers that they are made of.
+    fold_constants(program.model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)
+    remove_unused_nodes(program.model)
+    return program.model_proto  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -98,19 +94,15 @@ def _quiet_exporter() -> Iterator[None]:
 
 def _tidy(model: onnx.ModelProto) -> None:
     """Name the nodes by their part and drop all traces of this machine; ExportError where an input's size is fixed."""
-    numbers = count()
-    for node in model.graph.node:
+    for number, node in enumerate(model.graph.node):
         scopes = {p.key: p.value for p in node.metadata_props}.get("pkg.torch.onnx.name_scopes", "")
         part = next((name for name in ("frontend", "network") if f"'{name}'" in scopes), "shape")
-        node.name = f"{part}/{node.op_type}_{next(numbers)}"
-        del node.metadata_props[:]
-        node.ClearField("doc_string")
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        del value.metadata_props[:]
-        value.ClearField("doc_string")
-    del model.graph.metadata_props[:], model.metadata_props[:]
-    model.graph.ClearField("doc_string")
-    model.ClearField("doc_string")
+        node.name = f"{part}/{node.op_type}_{number}"
+    graph = model.graph
+    lists = (graph.node, graph.value_info, graph.input, graph.output, graph.initializer, (graph, model))
+    for described in itertools.chain(*lists):
+        del described.metadata_props[:]
+        described.ClearField("doc_string")
     model.ir_version = _IR_VERSION
     for value in model.graph.input:
         sizes = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -120,8 +112,8 @@ def _tidy(model: onnx.ModelProto) -> None:
 
 def _open(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    # 3: errors alone.
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -134,17 +126,19 @@ def _forward(session: onnxruntime.InferenceSession, waveform: _Rows) -> Sequence
     return cast(Sequence[_Rows], session.run(["probabilities", "z"], _feed(waveform)))
 
 
-def _deviation(before: bytes, after: bytes, waveforms: Iterable[_Rows]) -> float:
-    """Return the greatest difference of a probability between two graphs."""
-    exact, rounded = _open(before), _open(after)
-    return float(max(np.abs(_forward(exact, w)[0] - _forward(rounded, w)[0]).max() for w in waveforms))
+def _write_variant(before: bytes, model: onnx.ModelProto, waveforms: Iterable[_Rows], path: Path) -> float:
+    """Write a rounded graph; return the greatest difference of a probability that the rounding makes."""
+    content = model.SerializeToString(deterministic=True)
+    exact, rounded = _open(before), _open(content)
+    deviation = float(max(np.abs(_forward(exact, w)[0] - _forward(rounded, w)[0]).max() for w in waveforms))
+    write_bytes(path, content)
+    return deviation
 
 
 def _noise() -> tuple[_Rows, NDArray[np.int64]]:
     """Return seeded noise (batch, samples) of several lengths and levels, and the samples of each."""
     rng = np.random.default_rng(0)
-    lengths = np.array([samples for samples, _ in _CHECKED])
-    levels = np.array([level for _, level in _CHECKED])
+    lengths, levels = map(np.array, zip(*_CHECKED, strict=True))
     return (levels[:, None] * rng.normal(size=(len(lengths), lengths.max()))).astype(np.float32), lengths
 
 
@@ -170,9 +164,7 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
     """Write the int8 variant of an exported graph; return the greatest difference of a probability that this makes.
 
     The network's convolutions, ReLUs and pools compute in 8 bits (activations per tensor, ranges from the calibration;
-    weights per channel). Front end, GRU and dense layers stay float32: the first spans 80 dB and more, onnxruntime has
-    no int8 GRU, and the last gained no time. Weights have 7 bits: with 8, sums saturate on processors without VNNI,
-    which would answer otherwise.
+    weights per channel); all else stays float32.
 
     Args:
         source: a file of `export`.
@@ -182,6 +174,7 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
     Raises:
         ExportError: `source` is no graph of `export`, or there are no waveforms.
     """
+    # The front end spans 80 dB and more, onnxruntime has no int8 GRU, and the dense layers gained no time.
     model = onnx.load(source)
     nodes = [n.name for n in model.graph.node if n.name.startswith("network/") and n.op_type in _QUANTISED]
     if not nodes:
@@ -192,6 +185,7 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "int8.onnx"
+        # Weights have 7 bits: with 8, sums saturate on processors without VNNI, which would answer otherwise.
         quantize_static(
             model, written, _Calibration(waveforms), quant_format=QuantFormat.QDQ, nodes_to_quantize=nodes,
             op_types_to_quantize=_QUANTISED, per_channel=True, reduce_range=True,
@@ -199,23 +193,15 @@ def quantise(source: Path, target: Path, waveforms: Sequence[NDArray[np.float32]
         )  # fmt: skip
         rounded_model = onnx.load(written)
     del rounded_model.metadata_props[:]
-    content = rounded_model.SerializeToString(deterministic=True)
-    deviation = _deviation(source.read_bytes(), content, waveforms)
-    write_bytes(target, content)
-    return deviation
+    return _write_variant(source.read_bytes(), rounded_model, waveforms, target)
 
 
 def halve(path: Path) -> float:
     """Store the network's weights as float16, in place: about half the file.
 
     They become float32 again as the graph is loaded: everything computes as fast as before, with weights rounded to 11
-    bits. Returned is the greatest difference of a probability that this makes, over seeded noise.
-
-    Args:
-        path: a file of `export` or `quantise`.
-
-    Raises:
-        ExportError: a weight is beyond float16's range. The file stays as it was.
+    bits. Returned is the greatest difference of a probability that this makes, over seeded noise; ExportError where a
+    weight is beyond float16's range, and the file stays as it was.
     """
     before = path.read_bytes()
     model = onnx.load_from_string(before)
@@ -224,22 +210,21 @@ def halve(path: Path) -> float:
     casts = []
     for tensor in graph.initializer:
         weights = numpy_helper.to_array(tensor)
+        # Biases and small matrices stay: a node more would cost what it saves.
         if weights.dtype != np.float32 or weights.size < _HALVED or tensor.name in elsewhere:
             continue
         if np.abs(weights).max() > np.finfo(np.float16).max:
             raise ExportError(f"weights of {tensor.name} are too large for 16 bits: export without --float16")
-        name, stored = tensor.name, f"{tensor.name}.float16"
+        name, stored, float32 = tensor.name, f"{tensor.name}.float16", onnx.TensorProto.FLOAT
         tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), stored))
-        float32 = onnx.TensorProto.FLOAT
         casts.append(helper.make_node("Cast", [stored], [name], name=f"network/Cast_{name}", to=float32))
+    # Each weight is read behind its cast: nodes stand before those that read them.
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
-    content = model.SerializeToString(deterministic=True)
-    deviation = _deviation(before, content, (row[:samples] for row, samples in zip(*_noise(), strict=True)))
-    write_bytes(path, content)
-    return deviation
+    noise = (row[:samples] for row, samples in zip(*_noise(), strict=True))
+    return _write_variant(before, model, noise, path)
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

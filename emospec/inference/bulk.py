@@ -35,10 +35,8 @@ from emospec.table_cells import FILE
 from emospec.workers import Workers, open_workers
 
 _PLAN, _SUMMARY, _ERRORS = "plan.json", "summary.json", "errors.parquet"
-_PLAN_FORMAT = 1
-_ERROR_SCHEMA = pa.schema(
-    [("row", pa.int64()), (FILE, pa.string()), ("kind", pa.string()), ("error", pa.string())]
-)
+_PLAN_FORMAT, _TEXT = 1, pa.string()
+_ERROR_SCHEMA = pa.schema([("row", pa.int64()), (FILE, _TEXT), ("kind", _TEXT), ("error", _TEXT)])
 
 ScoringProgress = Callable[[int, int, float], None]
 """Called with the files done, all files, and the seconds of audio that this call has scored."""
@@ -65,25 +63,18 @@ def score(
     Args:
         source: a folder, or a manifest; see `Manifest`.
         out: a folder, made here: `part-00000.parquet` and so on, whose rows are those of the manifest in order,
-            `errors.parquet`, `summary.json`, and `plan.json`, by which a repeated call knows what was asked for.
-        model, int8, ffmpeg: as of `Recognizer`.
+            `errors.parquet`, `summary.json`, and `plan.json`.
+        model, int8, channel, ffmpeg: as of `Recognizer` and its `predict`.
         keep: columns of the manifest to carry along.
         z: write z too, as the column `z` of (64,) float32.
         timing: write timelines with such windows too, `timelines-00000.parquet` and so on.
         shard_files: recordings in a shard, 1 or more; a kill loses no more than the shards in work.
         jobs: parallel processes; 0 is one per core. On a cluster, all of its workers.
         cluster: the address of a Dask scheduler, whose workers see the same files.
-        channel: use this one of each recording, from 1; None uses the mean over all.
-        progress: see `ScoringProgress`.
 
     Returns:
         The content of `summary.json`: counts, files of a folder that were left out by suffix, emotions, failures
         by kind, seconds of audio, the last call's rate.
-
-    Raises:
-        ScoringError: the manifest is mistaken, `out` holds something else, a worker sees other files.
-        WorkersError: there is no such cluster, or a worker was lost.
-        ModelError, TimelineError: there is no such model; the timing is out of range.
     """
     if shard_files < 1:
         raise ScoringError(f"shard_files is {shard_files}: choose 1 or more")
@@ -120,7 +111,6 @@ def score(
 
 
 def _plan(settings: ShardSettings, manifest: Manifest, shard_files: int) -> dict[str, Any]:
-    """Return what is asked for, and the rows of each shard."""
     files, sha256 = manifest.count_and_hash()
     return {
         "format": _PLAN_FORMAT,
@@ -145,9 +135,9 @@ def _plan(settings: ShardSettings, manifest: Manifest, shard_files: int) -> dict
 
 
 def _make_folder(out: Path) -> None:
-    """Make a new folder, or find that of an earlier call."""
     if (out / _PLAN).is_file():
         return
+    # The folder of a call that was killed before it had a plan may be used again; anything else is not ours.
     if out.exists() and (not out.is_dir() or any(file.suffix != ".part" for file in out.iterdir())):
         raise ScoringError(f"{out} is there and holds no {_PLAN}. Name a new folder")
     with output_errors(out):
@@ -156,24 +146,20 @@ def _make_folder(out: Path) -> None:
 
 def _keep_plan(out: Path, plan: dict[str, Any]) -> None:
     """Write the plan where nothing is scored yet; ScoringError where results are of another plan."""
-    if (out / _PLAN).is_file():
-        old = _read(out / _PLAN)
-        changed = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
-        if not changed:
-            return
-        if any(out.glob("*.parquet")) or (out / _SUMMARY).is_file():
-            if "keep" in changed:
-                # Other columns change the hash of the manifest too, which then says nothing.
-                then, now = (
-                    " ".join(f"--keep {column}" for column in plans.get("keep") or ()) or "no --keep"
-                    for plans in (old, plan)
-                )
-                others = (name for name in changed if name not in ("keep", "manifest"))
-                changed = [f"keep ({then} then, {now} now)", *others]
-            raise ScoringError(
-                f"{out / _PLAN} was made for another {', '.join(changed)}. "
-                "Ask as then, or name another folder"
+    old = _read(out / _PLAN) if (out / _PLAN).is_file() else {}
+    changed = [name for name in plan if old.get(name) != plan[name] and name != "shards"]
+    if not changed:
+        return
+    if any(out.glob("*.parquet")) or (out / _SUMMARY).is_file():
+        if "keep" in changed:
+            # Other columns change the hash of the manifest too, which then says nothing.
+            then, now = (
+                " ".join(f"--keep {c}" for c in p.get("keep") or ()) or "no --keep" for p in (old, plan)
             )
+            others = (name for name in changed if name not in ("keep", "manifest"))
+            changed = [f"keep ({then} then, {now} now)", *others]
+        differs = f"was made for another {', '.join(changed)}"
+        raise ScoringError(f"{out / _PLAN} {differs}. Ask as then, or name another folder")
     write_json(out / _PLAN, plan)
 
 
@@ -186,6 +172,7 @@ def _score_missing(
     progress: ScoringProgress | None,
 ) -> int | None:
     """Score the shards that have no file yet; return the number of recordings, None where all is finished."""
+    # Shards of an earlier call are counted as done, but not in the seconds: the rate is this call's.
     ranges, total = list(plan["shards"].values()), plan["files"]
     left = [k for k in range(len(ranges)) if not shard_path(settings.out, k).is_file()]
     if not left and (settings.out / _SUMMARY).is_file():
@@ -226,9 +213,13 @@ def _finish(
             table = _summary_columns(shard_path(settings.out, shard))
             failed = table.filter(pc.is_valid(table["error"]))
             if failed.num_rows:
-                errors = _error_table(failed, settings.base)
-                writer.write_table(errors)
-                failures.update(errors["kind"].to_pylist())
+                # The failures are a manifest, so that they can be scored again.
+                places = [location(settings.base, recording) for recording in failed["recording"].to_pylist()]
+                errors = zip(failed["error"].to_pylist(), places, strict=True)
+                kinds = [error_kind(error, printable(place)) for error, place in errors]
+                columns = [failed["row"], places, kinds, failed["error"]]
+                writer.write_table(pa.table(columns, schema=_ERROR_SCHEMA))
+                failures.update(kinds)
             emotions.update(table["emotion"].drop_null().to_pylist())
             seconds += pc.sum(table["seconds"]).as_py() or 0.0
     fsync_and_rename(unfinished, settings.out / _ERRORS)
@@ -248,7 +239,7 @@ def _finish(
 
 
 def _summary_columns(path: Path) -> pa.Table:
-    """Return the columns of a shard that a summary needs, without `read_table`, whose import takes 25 MB."""
+    # Not `read_table`, whose import takes 25 MB.
     try:
         with parquet.ParquetFile(path) as file:
             return file.read(["row", "recording", "emotion", "seconds", "error"], use_threads=False)
@@ -257,14 +248,6 @@ def _summary_columns(path: Path) -> pa.Table:
         if isinstance(error, OSError) and error.errno:
             raise ScoringError(f"{path} cannot be read ({error.strerror})") from error
         raise ScoringError(f"{path} is damaged ({error}). Delete it, and call again") from error
-
-
-def _error_table(failed: pa.Table, base: Path) -> pa.Table:
-    """Return the failures of a shard as a manifest, so that they can be scored again."""
-    places = [location(base, recording) for recording in failed["recording"].to_pylist()]
-    errors = failed["error"].to_pylist()
-    kinds = [error_kind(error, printable(place)) for error, place in zip(errors, places, strict=True)]
-    return pa.table([failed["row"], places, kinds, failed["error"]], schema=_ERROR_SCHEMA)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,17 +1,11 @@
 """Timelines as text for other programs: one function and one row of `FORMATS` each. Nothing here reads one.
 
-- **Times.** CSV and JSON have the numbers as they are. Audacity and TextGrid count in microseconds, EAF, RTTM,
-  SRT and WebVTT in milliseconds. Each boundary is rounded once, so that neighbours still touch; a segment that
-  then has no length is left out.
-- **No emotion**, abstained or silent: CSV leaves emotion and confidence empty, JSON has null, TextGrid an empty
-  interval, as for a gap. The others have no entry for it.
-- **Labels** are the names of the classes, unchanged in CSV and JSON. Elsewhere every run of white space and control
-  characters is one space, in RTTM one underscore, and a name of nothing else `?`. Quotes are doubled in TextGrid,
-  `&`, `<` and `>` escaped in EAF and WebVTT; SRT, which has no escape, gets `->` for `-->`. Half a surrogate
-  pair, which UTF-8 does not have, becomes `?`.
+Without an emotion, abstained or silent, CSV leaves emotion and confidence empty, JSON has null, TextGrid an empty
+interval, as for a gap. The others have no entry.
 """
 
 import csv
+import html
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -45,13 +39,7 @@ _EAF_ROOT = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to write a timeline.
-
-    Attributes:
-        suffix: of its files, with the dot.
-        description: one line for a list of formats.
-        text: the function that writes it.
-    """
+    """A way to write a timeline: the suffix of its files, with the dot, and the function that returns their text."""
 
     suffix: str
     description: str
@@ -61,9 +49,6 @@ class Format:
 def render(name: str, timeline: "Timeline") -> str:
     r"""Return a timeline as the text of the format that `name`, a key of `FORMATS`, names.
 
-    Raises:
-        TimelineError: the format is not known.
-
     >>> from emospec.inference.timeline import Segment, Timeline
     >>> segments = Segment(0.0, 1.5, None, None), Segment(1.5, 3.0, "sad", 0.8)
     >>> timeline = Timeline("a.wav", 3.0, ("calm", "sad"), segments)
@@ -72,27 +57,20 @@ def render(name: str, timeline: "Timeline") -> str:
     >>> render("rttm", timeline)
     'SPEAKER a 1 1.500 1.500 <NA> <NA> sad 0.800 <NA>\n'
     """
+    # UTF-8 has no half of a surrogate pair: it becomes "?".
     return format_named(name).text(timeline).encode("utf-8", "replace").decode()
 
 
 def format_named(name: str) -> Format:
     """Return the format of a name; TimelineError where there is none."""
     if name not in FORMATS:
-        raise TimelineError(
-            f"format {name!r} is not known{did_you_mean(name, tuple(FORMATS)) or '.'} Known: {', '.join(FORMATS)}"
-        )
+        hint = did_you_mean(name, tuple(FORMATS)) or "."
+        raise TimelineError(f"format {name!r} is not known{hint} Known: {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def format_for(path: Path, name: str | None = None) -> str:
-    """Return the name of the format of a file that is to be written, by its suffix.
-
-    Args:
-        path: the file.
-        name: of the format that was asked for, if one was.
-
-    Raises:
-        TimelineError: neither names a format, `name` is not known, or the suffix is another format's.
+    """Return the name of the format of a file that is to be written: the suffix's, which `name` must not contradict.
 
     >>> format_for(Path("a.textgrid")), format_for(Path("a.lab"), "audacity")
     ('textgrid', 'audacity')
@@ -114,12 +92,12 @@ def format_for(path: Path, name: str | None = None) -> str:
 
 
 def write(name: str, timeline: "Timeline", path: Path) -> None:
-    """Write `render` to a file, whole or not at all; raises TimelineError as it does."""
+    """Write `render` to a file, whole or not at all."""
     write_text(path, render(name, timeline))
 
 
 def _csv(timeline: "Timeline") -> str:
-    """Return a row per segment; `p_CLASS` is the class's mean probability, empty without speech (RFC 4180)."""
+    # RFC 4180. `p_CLASS` is the class's mean probability, empty without speech.
     text = io.StringIO()
     columns = [f"p_{name}" for name in timeline.classes]
     head = ["recording", "start_seconds", "end_seconds", "emotion", "confidence", *columns]
@@ -130,12 +108,11 @@ def _csv(timeline: "Timeline") -> str:
 
 
 def _json(timeline: "Timeline") -> str:
-    """Return the fields of the timeline and of its segments."""
     return to_json(asdict(timeline))
 
 
 def _audacity(timeline: "Timeline") -> str:
-    """Return a line of start, end and label each, tab-separated (Audacity manual, Importing and Exporting Labels)."""
+    # Audacity manual, Importing and Exporting Labels: start, end and label, tab-separated.
     return "".join(
         f"{start / _MICROSECONDS:.6f}\t{end / _MICROSECONDS:.6f}\t{label}\n"
         for start, end, label, _ in _labelled(timeline, _MICROSECONDS)
@@ -143,7 +120,7 @@ def _audacity(timeline: "Timeline") -> str:
 
 
 def _textgrid(timeline: "Timeline") -> str:
-    """Return interval tiers of emotion and confidence that cover the recording (Praat manual, TextGrid file formats)."""
+    # Praat manual, TextGrid file formats: a tier of intervals covers the recording.
     end = max(1, round(timeline.duration_seconds * _MICROSECONDS))
     intervals = list(_covering(timeline, end))
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *_extent(0, end)]
@@ -176,7 +153,7 @@ def _extent(start: int, end: int, indent: int = 0) -> list[str]:
 
 
 def _eaf(timeline: "Timeline") -> str:
-    """Return a time-aligned tier, `emotion` (EAF 3.0, EAFv3.0.xsd of the ELAN project)."""
+    # EAFv3.0.xsd of the ELAN project: one time-aligned tier, `emotion`.
     document = ElementTree.Element("ANNOTATION_DOCUMENT", _EAF_ROOT)
     header = SubElement(document, "HEADER", TIME_UNITS="milliseconds")
     name = _line(timeline.recording)
@@ -200,11 +177,9 @@ def _eaf(timeline: "Timeline") -> str:
 
 
 def _rttm(timeline: "Timeline") -> str:
-    """Return lines of ten fields (NIST, RT-09 evaluation plan, appendix A).
-
-    Type SPEAKER, file without its extension, channel 1, start and duration in seconds, orthography and speaker type
-    not available, the emotion in place of the speaker's name, its confidence, signal look-ahead time not available.
-    """
+    # NIST, RT-09 evaluation plan, appendix A: type SPEAKER, file without its extension, channel 1, start and
+    # duration in seconds, orthography and speaker type not available, the emotion in place of the speaker's name,
+    # its confidence, signal look-ahead time not available.
     file = _line(stem_of(timeline.recording)).replace(" ", "_")
     return "".join(
         f"SPEAKER {file} 1 {start / _MILLISECONDS:.3f} {(end - start) / _MILLISECONDS:.3f} "
@@ -214,7 +189,7 @@ def _rttm(timeline: "Timeline") -> str:
 
 
 def _srt(timeline: "Timeline") -> str:
-    """Return numbered subtitles, HH:MM:SS,mmm."""
+    # SRT has no escape: `-->` in a name becomes `->`.
     return "".join(
         f"{k}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{re.sub('--+>', '->', label)}\n\n"
         for k, (start, end, label, _) in enumerate(_labelled(timeline, _MILLISECONDS), 1)
@@ -222,9 +197,9 @@ def _srt(timeline: "Timeline") -> str:
 
 
 def _vtt(timeline: "Timeline") -> str:
-    """Return cues, HH:MM:SS.mmm (W3C, WebVTT)."""
+    # W3C, WebVTT: cues with `&`, `<` and `>` escaped.
     cues = (
-        f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(label)}\n"
+        f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{html.escape(label, quote=False)}\n"
         for start, end, label, _ in _labelled(timeline, _MILLISECONDS)
     )
     return "WEBVTT\n" + "".join(cues)
@@ -243,7 +218,8 @@ FORMATS: dict[str, Format] = {
 
 
 def _ticks(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, "Segment"]]:
-    """Yield start and end of every segment in whole ticks, without those that then have no length."""
+    # CSV and JSON have the times as they are, Audacity and TextGrid in microseconds, the others in milliseconds. Each
+    # boundary is rounded once, so that neighbours still touch; a segment that then has no length is left out.
     for s in timeline.segments:
         start, end = round(s.start_seconds * per_second), round(s.end_seconds * per_second)
         if start < end:
@@ -251,23 +227,18 @@ def _ticks(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, "S
 
 
 def _labelled(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int, str, "Segment"]]:
-    """Yield `_ticks` of the segments with an emotion, and its name on one line."""
     for start, end, s in _ticks(timeline, per_second):
         if s.emotion is not None:
             yield start, end, _line(s.emotion), s
 
 
 def _line(text: str) -> str:
-    """Return a name on one line; "?" where nothing of it can be written."""
+    # But for CSV and JSON, white space and control characters are one space, and a name of nothing else is "?".
     return _UNPRINTABLE.sub(" ", text).strip() or "?"
 
 
 def _confidence(segment: "Segment", missing: str) -> str:
     return missing if segment.confidence is None else f"{segment.confidence:.3f}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _clock(milliseconds: int, point: str) -> str:

@@ -6,6 +6,7 @@ Rows are read as they are needed, so that millions of them need no memory. Knows
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,13 @@ ManifestRow = tuple[Any, ...]
 
 
 class Manifest:
-    """A list of recordings.
+    """A list of recordings; `left_out` counts those of a folder that are not read, by suffix.
 
     Args:
         source: a CSV (UTF-8) or Parquet file with a column `file` of paths, relative to that file, or URLs; or a
             folder, of which all recordings are used.
         keep: columns to carry along, by their names in the file, or by those of `known_columns`.
         ffmpeg: include the recordings of a folder that only ffmpeg decodes.
-
-    Attributes:
-        left_out: numbers of recordings of a folder that are not read, by suffix.
-
-    Raises:
-        ScoringError: there is no such file, or not these columns.
-        AudioError: the folder holds no recordings.
     """
 
     def __init__(self, source: Path | str, keep: Sequence[str] = (), ffmpeg: bool = False) -> None:
@@ -47,9 +41,8 @@ class Manifest:
         self.left_out: dict[str, int] = {} if ffmpeg else count_unsupported(self.source)
         suffix = self.source.suffix.lower()
         if self._files is None and suffix not in (".csv", ".parquet"):
-            raise ScoringError(
-                f"{source} is no folder, no .csv and no .parquet. `emospec predict` takes single recordings"
-            )
+            mistake = f"{source} is no folder, no .csv and no .parquet"
+            raise ScoringError(f"{mistake}. `emospec predict` takes single recordings")
         if self._files is None and not self.source.is_file():
             raise ScoringError(f"{source}: there is no such file")
         self._is_parquet = suffix == ".parquet"
@@ -60,43 +53,31 @@ class Manifest:
         schema = pa.schema([(FILE, pa.string())]) if self._files is not None else self._schema()
         names, known = schema.names, known_columns(schema.names)
         kept = list(dict.fromkeys(keep))
+        # A kept column may be named as the file names it, or as it is known.
         places = [_places(known, FILE)]
         places += [_places(names, column) or _places(known, column) for column in kept]
         for column, matches in zip([FILE, *kept], places, strict=True):
             if len(matches) != 1:
-                hint, listed = did_you_mean(column, names), ", ".join(names) or "none"
-                raise ScoringError(
-                    f"{self.source}: it must have one column {column!r}{hint}; its columns: {listed}"
-                )
+                expected = f"it must have one column {column!r}{did_you_mean(column, names)}"
+                raise ScoringError(f"{self.source}: {expected}; its columns: {', '.join(names) or 'none'}")
         self._columns = [names[k] for (k,) in places]
         fields = [_in_microseconds(schema.field(k)) for (k,) in places[1:]]
         return tuple(field.with_name(column) for column, field in zip(kept, fields, strict=True))
 
     def rows(self) -> Iterator[ManifestRow]:
-        """Yield all rows, in order.
-
-        Raises:
-            ScoringError: the file cannot be read, or a row names no recording.
-        """
+        """Yield all rows, in order."""
         if self._files is not None:
             yield from ((str(path),) for path in self._files)
             return
-        rows = (
-            row
-            for batch in self._batches()
-            for row in zip(*map(pa.Array.to_pylist, batch.columns), strict=True)
-        )
+        columns = (map(pa.Array.to_pylist, batch.columns) for batch in self._batches())
+        rows = chain.from_iterable(zip(*lists, strict=True) for lists in columns)
         for number, row in enumerate(rows, start=1):
             if not isinstance(row[0], str) or not cell_text(row[0]):
                 raise ScoringError(f"{self.source}: row {number} names no {FILE}. Take it out")
             yield row if self._is_parquet else (cell_text(row[0]), *row[1:])
 
     def count_and_hash(self) -> tuple[int, str]:
-        """Return the number of rows, and the SHA-256 of their values and the places of their recordings.
-
-        Raises:
-            ScoringError: there is no row, or a URL that nothing here reads.
-        """
+        """Return the number of rows, and the SHA-256 of their values and the places of their recordings."""
         count, digest, protocols = 0, hashlib.sha256(), set()
         for row in self.rows():
             count += 1
@@ -106,6 +87,7 @@ class Manifest:
                 protocols.add(row[0].partition("://")[0])
         if not count:
             raise ScoringError(f"{self.source}: no row below the header")
+        # A URL that nothing here reads fails now, not in the middle of the work.
         try:
             for protocol in sorted(protocols):
                 import fsspec
@@ -141,19 +123,17 @@ class Manifest:
             raise ScoringError(f"{self.source} cannot be read ({error})") from error
 
     def _csv(self, names: Sequence[str]) -> csv.CSVStreamingReader:
-        """Open some columns, or all, as text: a number as identity keeps its leading zeros."""
+        """Open some columns, or all."""
         with open(self.source, encoding="utf-8-sig", errors="replace") as file:
             before, header = header_of(file)
         if separator := other_separator(header):
             raise ScoringError(
                 f"{self.source}: its columns are separated by {separator}. Write it with commas"
             )
-        return csv.open_csv(
-            self.source,
-            csv.ReadOptions(block_size=_BLOCK_BYTES, skip_rows=before),
-            csv.ParseOptions(newlines_in_values=True),
-            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names),
-        )
+        # All cells are text: a number as identity keeps its leading zeros.
+        cells = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=names)
+        read = csv.ReadOptions(block_size=_BLOCK_BYTES, skip_rows=before)
+        return csv.open_csv(self.source, read, csv.ParseOptions(newlines_in_values=True), cells)
 
 
 def _places(names: Sequence[str], column: str) -> list[int]:
@@ -161,7 +141,7 @@ def _places(names: Sequence[str], column: str) -> list[int]:
 
 
 def _in_microseconds(field: pa.Field) -> pa.Field:
-    """Return a column of nanoseconds, which Python's times do not have, as one of microseconds."""
+    # Python's times have no nanoseconds.
     kind = field.type
     if getattr(kind, "unit", "") != "ns":
         return field

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,14 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Class:
-    """A class and the place of its z.
-
-    Attributes:
-        name: the emotion.
-        center: (64,) mean z of its training utterances, or of the examples it was enrolled from.
-        distances: (n,) ascending, of its dev utterances' z to the centre; of its examples, where it was enrolled.
-            Empty where there were none, or a single example.
-        examples: number of recordings that it was enrolled from; 0 for a class that was trained.
-    """
+    """A class and the place of its z."""
 
     name: str
+    # (64,) mean z of its training utterances, or of the examples it was enrolled from.
     center: _Floats
+    # (n,) ascending, of its dev utterances' z, or of its examples' z, to the centre; may be empty.
     distances: _Floats
+    # The number of recordings that it was enrolled from; 0 for a class that was trained.
     examples: int = 0
 
     def typicality(self, z: NDArray[np.floating]) -> float | None:
@@ -57,15 +52,12 @@ class Class:
 
 @dataclass(frozen=True)
 class Plane:
-    """The principal plane of the training z, for a picture.
+    """The principal plane of the training z, for a picture."""
 
-    Attributes:
-        mean, axes: (64,), and (2, 64), orthonormal.
-        cloud, labels: (n, 2) some training z on the plane, and (n,) the numbers of their classes.
-    """
-
+    # (64,), and (2, 64), orthonormal.
     mean: _Floats
     axes: _Floats
+    # (n, 2) some training z on the plane, and (n,) the numbers of their classes.
     cloud: _Floats
     labels: NDArray[np.int64]
 
@@ -76,26 +68,20 @@ class Plane:
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder that was read.
-
-    Attributes:
-        folder: its place.
-        classes: the trained ones, in the order of the graph's outputs, then the enrolled ones.
-        temperature: divides logits before softmax, fitted on dev.
-        distance_temperature: divides squared distances to the centres, fitted on dev.
-        max_frames: of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
-        usual_seconds: 99 % of the training utterances are no longer.
-        plane: see `Plane`.
-        about: all of `config.json`: training protocol and its settings hash, corpora and licences, version, ...
-    """
+    """A model folder that was read."""
 
     folder: Path
+    # The trained ones, in the order of the graph's outputs, then the enrolled ones.
     classes: tuple[Class, ...]
+    # Divide the logits, and the squared distances to the centres, before softmax. Fitted on dev.
     temperature: float
     distance_temperature: float
+    # Of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
     max_frames: int
+    # 99 % of the training utterances are no longer.
     usual_seconds: float
     plane: Plane
+    # All of `config.json`: training protocol and its settings hash, corpora and licences, version, ...
     about: dict[str, Any]
 
     @property
@@ -114,30 +100,17 @@ class Model:
         commercial = not any("NC" in licence.replace("-", " ").split() for licence in self.licences)
         return "; ".join(self.licences) + ("" if commercial else " (so: not for commercial use)")
 
-    @property
-    def has_enrolled(self) -> bool:
-        """Whether classes were added by example, so that the nearest centre decides."""
-        return any(c.examples for c in self.classes)
-
     def graph(self, int8: bool = False) -> bytes:
-        """Return the ONNX graph, its checksum verified.
-
-        Raises:
-            ModelError: the folder has no such graph, or it is not the one that `config.json` names.
-        """
-        name = INT8_GRAPH if int8 else GRAPH
-        expected = self.about.get("sha256", {}).get(name)
-        path = self.folder / name
+        """Return the ONNX graph, its checksum verified; ModelError where that fails or there is none."""
+        path = self.folder / (INT8_GRAPH if int8 else GRAPH)
+        expected = self.about.get("sha256", {}).get(path.name)
         if expected is None or not path.is_file():
-            option = " with --int8" if int8 else ""
-            raise ModelError(
-                f"{self.folder} has no {name}. `emospec export RUN --out MODEL`{option} writes one"
-            )
+            command = f"`emospec export RUN --out MODEL`{' with --int8' if int8 else ''}"
+            raise ModelError(f"{self.folder} has no {path.name}. {command} writes one")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
-            raise ModelError(
-                f"{path} is damaged: its checksum is not that of {CONFIG}. Copy or export it again"
-            )
+            mistake = f"its checksum is not that of {CONFIG}"
+            raise ModelError(f"{path} is damaged: {mistake}. Copy or export it again")
         return content
 
     def with_class(self, added: Class) -> "Model":
@@ -148,16 +121,18 @@ class Model:
         return replace(self, classes=(*others, added))
 
     def save(self, folder: Path | str) -> None:
-        """Write the model with its enrolled classes to a new folder, whole or not at all, or over itself.
-
-        Raises:
-            ModelError: the folder exists and is another one.
-        """
+        """Write the model with its enrolled classes to a new folder, whole or not at all, or over itself."""
         folder = Path(folder)
-        about = self.about | {"enrolled": [_class_row(c) for c in self.classes if c.examples]}
+        enrolled = [
+            asdict(c) | {"center": c.center.tolist(), "distances": c.distances.tolist()}
+            for c in self.classes
+            if c.examples
+        ]
+        about = self.about | {"enrolled": enrolled}
         if folder.resolve() == self.folder.resolve():
             write_json(folder / CONFIG, about)
             return
+        # Another model's folder is not written over.
         if folder.exists():
             raise ModelError(f"{folder} exists. Name a new folder")
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
@@ -177,9 +152,6 @@ def load_model(source: Path | str) -> Model:
     Args:
         source: a model folder; the name of a model that comes with emospec; or `hf:OWNER/NAME@REVISION`, which
             downloads it from Hugging Face where it is not there yet.
-
-    Raises:
-        ModelError: there is none, it is a run that was not exported, or it is damaged or of another version.
     """
     if not isinstance(source, (str, Path)):
         raise ModelError(f"a model is named by a folder or a name, found {type(source).__name__}")
@@ -197,7 +169,7 @@ def load_model(source: Path | str) -> Model:
         mean, axes, cloud = (np.array(about["plane"][key], np.float64) for key in ("mean", "axes", "cloud"))
         return Model(
             folder=folder,
-            classes=tuple(_class_of(row) for row in about["classes"] + about.get("enrolled", [])),
+            classes=tuple(map(_class_of, about["classes"] + about.get("enrolled", []))),
             temperature=float(about["temperature"]),
             distance_temperature=float(about["distance_temperature"]),
             max_frames=int(about["frontend"]["max_frames"]),
@@ -223,10 +195,12 @@ def _find(source: Path | str) -> Path:
     if isinstance(source, str) and source.startswith(_HUB):
         return _from_hub(source.removeprefix(_HUB))
     folder = Path(source)
-    if run := _run_of(folder):
-        raise ModelError(
-            f"{folder} is a run, not a model. `emospec export {run} --out MODEL` makes one of it"
-        )
+    # A run has a folder `model` too, without a graph: name the run that is to be exported.
+    places = (folder, folder.parent) if folder.name == "model" else (folder,)
+    for run in () if (folder / GRAPH).is_file() else places:
+        if any((run / name).is_file() for name in _RUN_FILES):
+            command = f"`emospec export {run} --out MODEL`"
+            raise ModelError(f"{folder} is a run, not a model. {command} makes one of it")
     if (folder / CONFIG).is_file():
         return folder
     if folder.exists():
@@ -238,14 +212,6 @@ def _find(source: Path | str) -> Path:
     hint = did_you_mean(str(source), bundled()) or "."
     known = f", or one that comes with emospec: {', '.join(bundled())}" if bundled() else ""
     raise ModelError(f"there is no model {str(source)!r}{hint} Name a model folder{known}")
-
-
-def _run_of(folder: Path) -> Path | None:
-    """Return the run whose folder this is, or whose folder `model` it is; None for anything else."""
-    if (folder / GRAPH).is_file():
-        return None
-    places = (folder, folder.parent) if folder.name == "model" else (folder,)
-    return next((place for place in places if any((place / name).is_file() for name in _RUN_FILES)), None)
 
 
 def _from_hub(place: str) -> Path:
@@ -269,8 +235,3 @@ def _from_hub(place: str) -> Path:
 def _class_of(row: dict[str, Any]) -> Class:
     center, distances = (np.array(row[key], np.float64) for key in ("center", "distances"))
     return Class(str(row["name"]), center, np.sort(distances), int(row.get("examples", 0)))
-
-
-def _class_row(enrolled: Class) -> dict[str, Any]:
-    numbers = {"center": enrolled.center.tolist(), "distances": enrolled.distances.tolist()}
-    return {"name": enrolled.name, **numbers, "examples": enrolled.examples}

@@ -26,12 +26,7 @@ _RANGE_DB, _LEAST_POWER = 70.0, 1e-10
 
 @dataclass(frozen=True)
 class Overview:
-    """A recording in columns of equal duration.
-
-    Attributes:
-        low, high: (columns,) least and greatest sample.
-        power: (columns, bins) mean |X|^2, 0 to 8 kHz.
-    """
+    """A recording in columns: (columns,) least and greatest sample, (columns, bins) mean |X|^2, 0 to 8 kHz."""
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -46,15 +41,16 @@ def overview(blocks: Iterable[Waveform], samples: int) -> Overview:
     window = np.hanning(_FRAME_SAMPLES).astype(np.float32)
     position = 0
     for block in blocks:
+        # Each sample goes to the column of its time, each frame to that of its middle.
         column = np.minimum((position + np.arange(len(block))) * columns // samples, columns - 1)
         np.minimum.at(low, column, block)
         np.maximum.at(high, column, block)
         padded = np.pad(block, (0, -len(block) % _FRAME_SAMPLES))
         frames = np.square(np.abs(np.fft.rfft(padded.reshape(-1, _FRAME_SAMPLES) * window)))
         middles = np.arange(len(frames)) * _FRAME_SAMPLES + _FRAME_SAMPLES // 2
-        columns_of_frames = column[np.minimum(middles, len(block) - 1)]
-        np.add.at(power, columns_of_frames, frames)
-        np.add.at(counts, columns_of_frames, 1)
+        of_frames = column[np.minimum(middles, len(block) - 1)]
+        np.add.at(power, of_frames, frames)
+        np.add.at(counts, of_frames, 1)
         position += len(block)
     filled = np.flatnonzero(counts)
     if len(filled):
@@ -74,13 +70,9 @@ def draw(timeline: Timeline, recording: Overview) -> Figure:
     limit = max(0.05, float(np.abs([recording.low, recording.high]).max()))
     wave.set(ylim=(-limit, limit), ylabel="amplitude", title=timeline.recording.replace("$", r"\$"))
     decibels = 10 * np.log10(np.maximum(recording.power, _LEAST_POWER))
-    spectrum.imshow(
-        np.maximum(decibels, decibels.max() - _RANGE_DB).T,
-        origin="lower",
-        aspect="auto",
-        extent=(0, timeline.duration_seconds, 0, SAMPLE_RATE / 2000),
-        cmap="magma",
-    )
+    shown = np.maximum(decibels, decibels.max() - _RANGE_DB).T
+    extent = (0, timeline.duration_seconds, 0, SAMPLE_RATE / 2000)
+    spectrum.imshow(shown, origin="lower", aspect="auto", extent=extent, cmap="magma")
     spectrum.set(ylabel="kHz")
     _band(band, timeline)
     for axes in (wave, spectrum, band):
@@ -104,14 +96,14 @@ def _band(axes: Axes, timeline: Timeline) -> None:
     handles = [Patch(color=colors[name], label=name.replace("$", r"\$")) for name in present]
     axes.set(xlim=(0, timeline.duration_seconds), ylim=(0, 1), ylabel="confidence", xlabel="seconds")
     if handles:
-        columns = min(8, len(handles))
-        below = (0.5, -0.55)
+        columns, below = min(8, len(handles)), (0.5, -0.55)
         axes.legend(handles=handles, ncols=columns, loc="upper center", bbox_to_anchor=below, frameon=False)
 
 
 def to_image(figure: Figure, form: str = "png") -> bytes:
-    """Return the picture as `png`, `jpg`, `svg` or `pdf`, 150 dots per inch; equal pictures are equal files."""
+    """Return the picture as `png`, `jpg`, `svg` or `pdf`, 150 dots per inch."""
     out = io.BytesIO()
+    # Without a date and random names, equal pictures are equal files.
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
     with rc_context({"svg.hashsalt": "emospec"}):
         figure.savefig(out, format=form, dpi=150, metadata=dateless)

@@ -16,10 +16,8 @@ class Prediction:
         emotion: the most probable class; None where the model abstained.
         confidence: calibrated probability of the most probable class, 0 to 1.
         probabilities: calibrated, by class; they sum to 1.
-        typicality: share of the class's dev utterances that lie at least as far from its centre, 0 to 1;
-            near 0 the recording is like nothing the model knows as that class. None where dev had none.
+        typicality: share of the class's dev utterances at least as far from its centre, 0 to 1; None without any.
         z: (64,) float32.
-        seconds: of the recording.
         span: start and end of the part that was used, in seconds.
         warnings: quality warnings about the span, in words.
         speech_seconds: of speech in the span; None without `check_speech`.
@@ -37,7 +35,7 @@ class Prediction:
     speech_seconds: float | None = None
 
     def __str__(self) -> str:
-        """Return one line: the recording, its emotion, the confidence and the warnings."""
+        """Return the answer in one line."""
         answer = f"{self.recording}: {self.emotion or 'no emotion'}, confidence {100 * self.confidence:.1f} %"
         return "; ".join([answer, *self.warnings])
 

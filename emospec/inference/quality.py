@@ -49,42 +49,36 @@ def quality_warnings(
         clipped = float(np.mean(np.abs(waveform) >= _CLIPPED_LEVEL * full_scale))
         if clipped >= _CLIPPED_SHARE:
             yield f"clipped: {100 * clipped:.1f} % of its samples are at full scale"
-        if _high_band_db(waveform) < _BAND_DB:
+        # A power of two: a length with large prime factors takes far longer.
+        size = 1 << (len(waveform) - 1).bit_length()
+        power = np.square(np.abs(np.fft.rfft(waveform, size)))
+        high = float(power[int(np.ceil(_BAND_HZ * size / SAMPLE_RATE)) :].sum())
+        if 10 * np.log10(max(high / max(float(power.sum()), 1e-30), 1e-10)) < _BAND_DB:
             yield "nothing above 4 kHz, as from a telephone: the model learned from the full band"
     if seconds < _SHORT_SECONDS:
         yield f"too short: {seconds:.2f} s; below {_SHORT_SECONDS} s it is padded with silence"
-    if span[1] - span[0] < seconds - 0.02:
+    start, end = span
+    # Frames of 10 ms leave out up to 0.02 s of a recording that is used whole.
+    if end - start < seconds - 0.02:
         part = "long: judged by its central part"
         if moved:
             part = "long and silent in the middle: judged by its part with most sound"
-        start, end = span
         yield f"{seconds:.1f} s {part}, {start:.1f} to {end:.1f} s; `emospec timeline` judges all of it"
     elif seconds > _FAR_LONGER * usual_seconds:
         yield f"far longer than training: {seconds:.1f} s, where 99 % there are within {usual_seconds:.1f} s"
 
 
 def _peak(waveform: Waveform) -> float:
-    """Return the largest deviation of (samples,) from their mean, 0 of none."""
     return float(np.abs(_centred(waveform)).max(initial=0.0))
 
 
 def _centred(waveform: Waveform) -> Waveform:
-    """Return (samples,) less their mean: the constant that sound cards add is no sound."""
+    # The constant that sound cards add is no sound.
     return waveform - np.float32(waveform.mean(dtype=np.float64)) if waveform.size else waveform
 
 
 def _decibels(amplitude: float) -> float:
-    """Return an amplitude in dB re full scale, at least -200."""
     return float(20 * np.log10(max(amplitude, _LEAST_AMPLITUDE)))
-
-
-def _high_band_db(waveform: Waveform) -> float:
-    """Return the energy above 4 kHz over all energy, in dB."""
-    # Padded to a power of two: a length with large prime factors takes far longer.
-    size = 1 << (len(waveform) - 1).bit_length()
-    power = np.square(np.abs(np.fft.rfft(waveform, size)))
-    edge = int(np.ceil(_BAND_HZ * size / SAMPLE_RATE))
-    return float(10 * np.log10(max(float(power[edge:].sum()) / max(float(power.sum()), 1e-30), 1e-10)))
 
 
 def may_be_quiet(waveform: Waveform, span: Window) -> bool:
@@ -101,22 +95,17 @@ def is_quiet(waveform: Waveform, other: Waveform) -> bool:
 
 
 def loudest_part(blocks: Iterable[Waveform], longest: int) -> Window | None:
-    """Return the part of a recording with most sound, without the silence at its ends, in bounded memory.
-
-    A step of 0.1 s has sound where its power is at most 40 dB below that of the loudest. Of all parts of
-    `longest` samples, the one with most such steps is best; of several the one with most energy, then the first.
+    """Return the part of a recording with most sound, without the silence at its ends; None where all is silent.
 
     Args:
         blocks: the recording, (samples,) each, 16 kHz.
         longest: of the part, in samples; a second or more.
-
-    Returns:
-        None where all of the recording is silent.
     """
     powers, peak, samples = _steps(blocks)
     if _decibels(peak) < _SILENT_DB:
         return None
-    # Of all parts of `size` steps, the one with most loud steps; energy decides a tie.
+    # A step of 0.1 s has sound where its power is at most 40 dB below that of the loudest. Of all parts of `size`
+    # steps, the one with most such steps is best; of several the one with most energy, then the first.
     loud = powers >= powers.max() * 10 ** (-_BELOW_LOUDEST_DB / 10)
     size = max(1, min(longest // _STEP_SAMPLES, len(powers)))
     counts, energies = _moving_sums(loud.astype(np.int64), size), _moving_sums(powers, size)
@@ -145,17 +134,14 @@ def _steps(blocks: Iterable[Waveform]) -> tuple[NDArray[np.float64], float, int]
 
 
 def _powers(waveform: Waveform) -> NDArray[np.float64]:
-    """Return the mean power of each step, about its mean."""
     return np.asarray(waveform.reshape(-1, _STEP_SAMPLES).var(axis=1, dtype=np.float64))
 
 
 def _moving_sums(values: NDArray[np.generic], size: int) -> NDArray[np.float64]:
-    """Return the sums of `size` neighbours, from each place."""
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     return np.asarray(total[size:] - total[:-size])
 
 
 def _loudest_second(waveform: Waveform) -> float:
-    """Return the highest mean power of a second."""
     seconds = np.pad(_centred(waveform), (0, -len(waveform) % SAMPLE_RATE)).reshape(-1, SAMPLE_RATE)
     return float(np.square(seconds, dtype=np.float64).mean(axis=1).max(initial=0.0))

@@ -56,10 +56,6 @@ class Recognizer:
         threads: of the graph and of decoding; 0 is one per core.
         ffmpeg: decode by the program ffmpeg what is not read here.
 
-    Raises:
-        ModelError: there is no such model, or it is damaged.
-        AudioError: ffmpeg is asked for, and is not there.
-
     Example:
         >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
         >>> recognizer.predict("angry.wav").emotion  # doctest: +SKIP
@@ -130,17 +126,14 @@ class Recognizer:
             check_speech: look for speech in the part that is used; see `Prediction.speech_seconds`.
             channel: use this one, from 1; None uses the mean over all.
 
-        Returns:
-            A prediction; for a list, one prediction or failure each, in order.
-
         Raises:
             AudioError: the one recording cannot be used. In a list that is a `Failure`.
-            ModelError: `abstain_below` is out of range.
         """
         if isinstance(recordings, (list, tuple)):
-            _check_recordings(recordings, sample_rate)
-            options: _PredictOptions = {"check_speech": check_speech, "channel": channel}
-            options["abstain_below"] = abstain_below
+            # Samples in a list would pass for recordings of one number each.
+            if sample_rate is not None and recordings and all(isinstance(r, Number) for r in recordings):
+                raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
+            options = _PredictOptions(abstain_below=abstain_below, check_speech=check_speech, channel=channel)
             return list(self.predict_many(recordings, sample_rate, **options))
         _check_threshold(abstain_below)
         recording = self.reader.read(recordings, sample_rate, channel=channel, check_speech=check_speech)
@@ -170,9 +163,7 @@ class Recognizer:
                 results = list(pool.map(read, group))
                 decoded = [result for result in results if isinstance(result, DecodedRecording)]
                 predictions = iter(self._predictions(decoded, abstain_below))
-                yield from (
-                    result if isinstance(result, Failure) else next(predictions) for result in results
-                )
+                yield from (r if isinstance(r, Failure) else next(predictions) for r in results)
 
     def embed(
         self,
@@ -192,18 +183,13 @@ class Recognizer:
     def enroll(self, emotion: str, clips: Sequence[Recording], sample_rate: int | None = None) -> None:
         """Add a class by example: the mean z of a few clips is its centre.
 
-        From then on the class of the nearest centre is predicted, among the trained and the enrolled
-        (nearest class mean: Mensink et al. 2013, Distance-based image classification), with softmax of
-        -||z - c||^2 / T as probabilities, T fitted on dev. `self.model.save(folder)` keeps it.
+        From then on the class of the nearest centre is predicted, among the trained and the enrolled.
+        `self.model.save(folder)` keeps it.
 
         Args:
             emotion: a new name, or that of an enrolled class, which is replaced.
             clips: at least one recording; five or more, of several speakers, are better.
             sample_rate: Hz, of samples.
-
-        Raises:
-            ModelError: the name is empty, or of a class that was trained, or there are no clips.
-            AudioError: a clip cannot be used.
         """
         if not emotion.strip() or not len(clips):
             raise ModelError("to enrol a class, give it a name and at least one recording")
@@ -214,12 +200,7 @@ class Recognizer:
         self.model = self.model.with_class(Class(emotion, center, distances, len(clips)))
 
     def stream(self, sample_rate: int, timing: Timing | None = None) -> Stream:
-        """Return a stream: push samples as they come, in chunks of any size; see `Stream`.
-
-        Args:
-            sample_rate: Hz of what is pushed, 1 to 384 kHz.
-            timing: windows, smoothing and segments; by default 3 s windows every second.
-        """
+        """Return a stream for samples of 1 to 384 kHz; by default of 3 s windows every second."""
         return self._stream(sample_rate, self._timing(timing), self.model)
 
     def timeline(
@@ -241,12 +222,6 @@ class Recognizer:
                 instead of windows. One longer than 5 windows or than the model's crop is split. Between them there
                 is no emotion; hop and smoothing do not apply.
             progress: is called with the seconds of each block that is done; with `speech` all of them come twice.
-
-        Returns:
-            Segments that cover the recording.
-
-        Raises:
-            AudioError, TimelineError: the recording cannot be used; the timing is out of range.
         """
         source = as_input(recording, sample_rate)
 
@@ -277,15 +252,14 @@ class Recognizer:
 
     @property
     def _crop_seconds(self) -> float:
-        """The longest recording that the model uses whole."""
         return (self.model.max_frames or np.inf) * HOP_SAMPLES / SAMPLE_RATE
 
     def _timing(self, timing: Timing | None) -> Timing:
-        timing = timing or Timing()
-        if timing.window_seconds > self._crop_seconds:
+        timing, crop = timing or Timing(), self._crop_seconds
+        if timing.window_seconds > crop:
             raise TimelineError(
-                f"a window of {timing.window_seconds:g} s is longer than the {self._crop_seconds:g} s that the model "
-                "uses: part of it would be left out. Take a shorter window"
+                f"a window of {timing.window_seconds:g} s is longer than the {crop:g} s that the model uses: part of it "
+                "would be left out. Take a shorter window"
             )
         return timing
 
@@ -293,6 +267,7 @@ class Recognizer:
         self, blocks: Callable[[], Iterator[Waveform]], timing: Timing, model: Model
     ) -> tuple[list[Segment], int]:
         """Return segments of speech and the number of samples: one pass finds speech, another predicts it."""
+        # A split of the longest segments must leave no window below the shortest.
         least = 2 * _SHORTEST_SECONDS / _LONGEST_WINDOWS
         if timing.window_seconds < least:
             raise TimelineError(
@@ -318,11 +293,9 @@ class Recognizer:
     def forward(
         self, waveforms: Sequence[Waveform], model: Model | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return calibrated probabilities (n, classes) and z (n, 64) of waveforms at 16 kHz, in their order.
+        """Return calibrated probabilities (n, classes) and z (n, 64) of waveforms (samples,) at 16 kHz.
 
-        Args:
-            waveforms: (samples,) float32 each.
-            model: the classes to choose from, where they were others before an enrolment.
+        `model` has the classes to choose from, where they were others before an enrolment.
         """
         model = model or self.model
         trained = [c for c in model.classes if not c.examples]
@@ -336,7 +309,13 @@ class Recognizer:
                 row[: len(waveforms[i])] = waveforms[i]
             feed = {"waveforms": padded, "lengths": lengths}
             logits[rows], z[rows] = self._session.run(["logits", "z"], feed)
-        return _probabilities(model, logits, z), z
+        if not any(c.examples for c in model.classes):
+            return _softmax(logits / model.temperature), z
+        # Nearest class mean (Mensink et al. 2013, Distance-based image classification): an enrolled class has no
+        # logit, so that softmax of -||z - c||^2 / T decides among all, T fitted on dev.
+        centers = np.stack([c.center for c in model.classes])
+        squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
+        return _softmax(-squared / model.distance_temperature), z
 
     def _predictions(self, recordings: Sequence[DecodedRecording], abstain_below: float) -> list[Prediction]:
         # Another thread may enrol a class meanwhile: probabilities and names are of one model.
@@ -352,10 +331,8 @@ class Recognizer:
         abstain_below: float = 0.0,
         model: Model | None = None,
     ) -> Prediction:
-        """Return the prediction for a decoded recording from its (classes,) probabilities and (64,) z.
-
-        `model` is the one that computed them, where an enrolment may have changed it meanwhile.
-        """
+        """Return the prediction for a decoded recording from its (classes,) probabilities and (64,) z."""
+        # `model` is the one that computed them, where an enrolment may have changed it meanwhile.
         model = model or self.model
         names, best = model.names, int(probabilities.argmax())
         return Prediction(
@@ -372,26 +349,12 @@ class Recognizer:
         )
 
 
-def _check_recordings(recordings: _Recordings, sample_rate: int | None) -> None:
-    """Raise AudioError for samples in a list, which would pass for recordings of one number each."""
-    if sample_rate is not None and recordings and all(isinstance(item, Number) for item in recordings):
-        raise AudioError("a list of numbers is no recording. Make samples of it: numpy.array(...)")
-
-
 def _check_threshold(abstain_below: float) -> None:
     if not 0 <= abstain_below <= 1:
         raise ModelError(f"abstain_below is {abstain_below:g}: choose 0 (never abstain) to 1")
 
 
-def _probabilities(model: Model, logits: NDArray[np.float64], z: NDArray[np.float32]) -> NDArray[np.float64]:
-    if model.has_enrolled:
-        # Nearest class mean: softmax of -||z - c||^2 / T.
-        centers = np.stack([c.center for c in model.classes])
-        squared = np.square(z[:, None].astype(np.float64) - centers).sum(axis=2)
-        return _softmax(-squared / model.distance_temperature)
-    return _softmax(logits / model.temperature)
-
-
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    # The greatest is subtracted, so that none overflows; `initial` is for no rows at all.
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)

@@ -43,14 +43,7 @@ Recording = os.PathLike[str] | str | bytes | bytearray | memoryview | BinaryIO |
 
 @dataclass(frozen=True)
 class RecordingInput:
-    """A recording that the caller gave.
-
-    Attributes:
-        content: a path, bytes of a file, or an array or tensor of samples.
-        sample_rate: Hz, of samples.
-        name: as of `name_of`.
-        channel: the one to use, from 1; None is the mean of all.
-    """
+    """A recording that the caller gave: a path, bytes of a file, or samples with their rate in Hz."""
 
     content: Path | str | bytes | Any
     sample_rate: int | None
@@ -63,7 +56,7 @@ class RecordingInput:
         return not isinstance(self.content, (Path, str, bytes))
 
     def waveform(self, meter: ChannelMeter | None = None) -> Waveform:
-        """Return samples in memory as (samples,) at 16 kHz; `meter` measures their channels."""
+        """Return samples in memory as (samples,) at 16 kHz."""
         if self.sample_rate is None:
             raise AudioError("samples need their sample_rate, in Hz")
         return from_samples(self.content, self.sample_rate, self.channel, meter)
@@ -71,19 +64,11 @@ class RecordingInput:
 
 @dataclass(frozen=True)
 class DecodedRecording:
-    """A recording, decoded for a model.
-
-    Attributes:
-        name: of the recording; `recording` where it has none.
-        waveform: (samples,) at 16 kHz; the middle alone of a recording far longer than the model's crop, or its
-            loudest part where the middle is silent.
-        seconds: of the whole recording.
-        span: start and end of what the model uses, in seconds.
-        warnings: quality warnings about the span.
-        speech_seconds: of speech in the span; None where it was not asked for.
-    """
+    """A recording, decoded for a model; the attributes are those of a `Prediction`."""
 
     name: str
+    # (samples,) at 16 kHz; the middle alone of a recording far longer than the model's crop, or its loudest part
+    # where the middle is silent.
     waveform: Waveform
     seconds: float
     span: tuple[float, float]
@@ -93,16 +78,11 @@ class DecodedRecording:
 
 @dataclass(frozen=True)
 class RecordingReader:
-    """Decoding for one model.
-
-    Attributes:
-        max_frames, usual_seconds: as of `Model`.
-        longest_seconds: recordings whose header says more raise an error before they are decoded.
-        ffmpeg: decode by the program ffmpeg what is not read here.
-    """
+    """Decoding for one model, by its `max_frames` and `usual_seconds`."""
 
     max_frames: int
     usual_seconds: float
+    # Recordings whose header says more raise an error before they are decoded.
     longest_seconds: float = np.inf
     ffmpeg: bool = False
 
@@ -114,16 +94,9 @@ class RecordingReader:
         channel: int | None = None,
         check_speech: bool = False,
     ) -> DecodedRecording:
-        """Decode a recording; of one far longer than the crop, the middle alone.
+        """Decode a recording, with arguments as of `Recognizer.predict`; AudioError where it cannot be used.
 
         Where the central crop is silent and the rest is not, the part with most sound takes its place.
-
-        Args:
-            recording, sample_rate, channel: as of `Recognizer.predict`.
-            check_speech: look for speech in the span, and warn where there is none.
-
-        Raises:
-            AudioError: it cannot be used.
         """
         source, meter = as_input(recording, sample_rate, channel), ChannelMeter()
         waveform, seconds, start = self._part(source, self._middle, meter)
@@ -156,11 +129,11 @@ class RecordingReader:
     def blocks(
         self, recording: Recording, sample_rate: int | None = None, channel: int | None = None
     ) -> Iterator[Waveform]:
-        """Return all of a recording, or one channel of it, at 16 kHz, block by block; AudioError as of `read`."""
+        """Return all of a recording, or one channel of it, at 16 kHz, block by block."""
         return self._blocks(as_input(recording, sample_rate, channel))
 
     def channel_warnings(self, recording: Recording, sample_rate: int | None = None) -> list[str]:
-        """Return warnings where the channels of a recording cancel or differ in its middle; AudioError as of `read`."""
+        """Return warnings where the channels of a recording cancel or differ in its middle."""
         meter = ChannelMeter()
         self._part(as_input(recording, sample_rate), self._middle, meter)
         return list(meter.warnings(0.0, np.inf))
@@ -168,10 +141,8 @@ class RecordingReader:
     def _blocks(self, source: RecordingInput) -> Iterator[Waveform]:
         if source.is_samples:
             return iter([source.waveform()])
-        longest = self.longest_seconds
-        return read_blocks(
-            source.content, longest_seconds=longest, channel=source.channel, ffmpeg=self.ffmpeg
-        )
+        longest, channel = self.longest_seconds, source.channel
+        return read_blocks(source.content, longest_seconds=longest, channel=channel, ffmpeg=self.ffmpeg)
 
     def _part(
         self, source: RecordingInput, choose: Callable[[int], tuple[int, int]], meter: ChannelMeter
@@ -193,16 +164,13 @@ class RecordingReader:
         return (part.start / SAMPLE_RATE, waveform) if is_quiet(crop, waveform) else None
 
     def _crop(self, samples: int, margin: int = 0) -> tuple[int, int]:
-        """Return the samples under the frames that the graph's crop keeps, and under a margin of frames around."""
+        # The samples under the frames that the graph keeps, and under a margin of frames on both sides.
         kept = central_frames(frame_count(samples), self.max_frames)
         return max(0, kept.start - margin) * HOP_SAMPLES, min(samples, (kept.stop + margin) * HOP_SAMPLES)
 
     def _middle(self, samples: int) -> tuple[int, int]:
-        """Return the samples to keep of a recording: the crop, with a margin on both sides.
-
-        The crop of the middle is then that of the whole, and the floor of 80 dB below the loudest frame refers
-        to a minute, not to hours.
-        """
+        # With a margin, the crop of the middle is that of the whole, and the spectrogram's floor, 80 dB below the
+        # loudest frame, refers to a minute, not to hours.
         first, last = self._crop(samples, _MARGIN_FRAMES)
         return (first, last) if first > 0 else (0, samples)
 
@@ -212,28 +180,25 @@ def as_input(
 ) -> RecordingInput:
     """Return a recording of any kind as a path, bytes or samples; an open file is read from its beginning.
 
-    Raises:
-        AudioError: it is none, or a dict whose rate is not `sample_rate`.
-
     >>> as_input({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
     'a.wav'
     """
-    name = name_of(recording)
+    name, content, samples_in_lists = name_of(recording), recording, False
     if isinstance(recording, Mapping):
-        recording, sample_rate = _content_of_dict(recording, sample_rate)
+        content, sample_rate = _content_of_dict(recording, sample_rate)
         # Datasets without a format give samples as lists.
-        if isinstance(recording, (list, tuple)):
-            return RecordingInput(recording, sample_rate, name, channel)
-    is_array = is_array_like(recording) and not isinstance(recording, Number)
-    if isinstance(recording, (str, Path, bytes)) or is_array:
-        return RecordingInput(recording, sample_rate, name, channel)
-    if isinstance(recording, os.PathLike):
-        return RecordingInput(Path(os.fsdecode(recording)), sample_rate, name, channel)
-    if isinstance(recording, (bytearray, memoryview)):
-        return RecordingInput(bytes(recording), sample_rate, name, channel)
-    if hasattr(recording, "read"):
-        return RecordingInput(_bytes_of_file(recording, name), sample_rate, name, channel)
-    raise AudioError(f"{type(recording).__name__} is no kind of recording. Give {_ALLOWED}")
+        samples_in_lists = isinstance(content, (list, tuple))
+    is_samples = samples_in_lists or (is_array_like(content) and not isinstance(content, Number))
+    if not (is_samples or isinstance(content, (str, Path, bytes))):
+        if isinstance(content, os.PathLike):
+            content = Path(os.fsdecode(content))
+        elif isinstance(content, (bytearray, memoryview)):
+            content = bytes(content)
+        elif hasattr(content, "read"):
+            content = _bytes_of_file(content, name)
+        else:
+            raise AudioError(f"{type(content).__name__} is no kind of recording. Give {_ALLOWED}")
+    return RecordingInput(content, sample_rate, name, channel)
 
 
 def name_of(recording: Recording | Any) -> str:
@@ -248,7 +213,7 @@ def name_of(recording: Recording | Any) -> str:
 
 
 def _content_of_dict(recording: Mapping[str, Any], sample_rate: int | None) -> tuple[Any, int | None]:
-    """Return the array, bytes or path of a dict as Hugging Face's datasets have it, and its rate."""
+    """Return the content of a dict as Hugging Face's datasets have it, and its rate."""
     if recording.get("array") is not None:
         rate = recording.get("sampling_rate", sample_rate)
         if sample_rate is not None and rate != sample_rate:

@@ -33,9 +33,6 @@ class Smoother:
         seconds: τ, 0 or more.
         hop_seconds: h, above 0.
 
-    Raises:
-        TimelineError: a time out of range; in `push`, probabilities that are not finite.
-
     >>> smoother = Smoother(seconds=1.0, hop_seconds=1.0)
     >>> [smoother.push(np.array([p, 1 - p])).round(3).tolist() for p in (1.0, 0.0)]
     [[1.0, 0.0], [0.269, 0.731]]
@@ -53,6 +50,7 @@ class Smoother:
     def push(self, probabilities: Probabilities) -> Probabilities:
         """Return the smoothed probabilities of the next window; (classes,) in and out, float64."""
         row = _finite(probabilities)
+        # s_k = sum_k / weight_k, where each window takes both on by a factor of exp(-h / τ).
         self._sum = self._keep * self._sum + row if self._weight else row
         self._weight = self._keep * self._weight + 1.0
         return self._sum / self._weight
@@ -80,10 +78,11 @@ class _Run:
     def confidence(self) -> float | None:
         return None if self.emotion is None else float(self.mean[self.emotion])
 
-    def absorb(self, other: "_Run") -> None:
+    def absorb(self, other: "_Run") -> "_Run":
         """Take a neighbour in; the emotion stays."""
         self.start, self.end = min(self.start, other.start), max(self.end, other.end)
         self.sum, self.count = self.sum + other.sum, self.count + other.count
+        return self
 
     def below(self, other: "_Run") -> bool:
         """Whether the other is surer; abstaining is the least sure."""
@@ -96,24 +95,15 @@ class Segmenter:
 
     A tile's emotion is its most probable class, or none below `abstain_below`. Tiles of one emotion in a row
     are a run. A run is settled once it lasts `minimum_seconds`, or at once where it continues the emotion
-    that was settled last. A run that ends earlier waits:
-
-    - Once the next run is settled, it joins the settled neighbour with the higher confidence at that time, the
-      earlier one on a tie; abstained is below any confidence.
-    - Waiting runs that together last `minimum_seconds` become a segment, whose emotion is that of their mean.
-    - At the end of the speech it joins the settled run before it. Without one, the mean decides for all.
-
+    that was settled last. A run that ends earlier waits, and joins a settled neighbour or other waiting runs.
     So no segment is shorter than `minimum_seconds`, unless all sound between two silences is, and a boundary is
-    known less than twice `minimum_seconds` and a tile after it. Windows count in the segment that they end up
-    in. Silence is a segment without probabilities, and joins no other.
+    known less than twice `minimum_seconds` and a tile after it. Silence is a segment without probabilities, and
+    joins no other.
 
     Args:
         classes: the model's, in its order.
         abstain_below: threshold of the highest probability, 0 (never abstain) to 1.
         minimum_seconds: 0 or more; 0 keeps every run.
-
-    Raises:
-        TimelineError: a value out of range; in use, tiles out of order or probabilities that do not fit.
 
     >>> segmenter = Segmenter(("calm", "angry"), minimum_seconds=1.0)
     >>> segments = []
@@ -132,14 +122,14 @@ class Segmenter:
                 f"segments need abstain_below between 0 and 1 and minimum_seconds of 0 or more, "
                 f"found {abstain_below:g} and {minimum_seconds:g}"
             )
-        self._classes = tuple(classes)
-        self._threshold = abstain_below
+        self._classes, self._threshold = tuple(classes), abstain_below
         self._minimum = minimum_seconds * SAMPLE_RATE
-        self._position = 0
-        self._silence: int | None = None
+        # In order of time: the settled run, those that wait, the current one; and the start of a silence.
         self._settled: _Run | None = None
         self._waiting: _Run | None = None
         self._run: _Run | None = None
+        self._silence: int | None = None
+        self._position = 0
 
     def push(self, end: int, probabilities: Probabilities) -> list[Segment]:
         """Take the next tile, from the end of the last one to sample `end`; return the segments that this closes."""
@@ -152,12 +142,13 @@ class Segmenter:
         closed = self._end_silence(tile.start)
         if self._run is not None and self._run.emotion != tile.emotion:
             closed += self._wait()
-        self._run = _joined(self._run, tile)
+        self._run = self._run.absorb(tile) if self._run else tile
         return closed + self._settle_due()
 
     def silence(self, end: int) -> list[Segment]:
         """Take silence up to sample `end`; return the segments that this closes."""
-        start, end = self._position, self._advance(end)
+        start = self._position
+        self._advance(end)
         if self._silence is not None:
             return []
         self._silence = start
@@ -169,8 +160,8 @@ class Segmenter:
             raise TimelineError(
                 f"a recording cannot end at sample {end}, before its last tile at {self._position}"
             )
-        last = self._run or self._settled
-        if last is not None:
+        # What comes after the last tile is the last segment's.
+        if last := self._run or self._settled:
             last.end = end
         closed = self._settle_due() + self._end_speech() + self._end_silence(end)
         self._position = end
@@ -199,8 +190,9 @@ class Segmenter:
 
     def _wait(self) -> list[Segment]:
         """Let the current run, too short, wait; settle all waiting runs once they are long enough together."""
+        # Their mean then decides the emotion.
         if self._run is not None:
-            self._waiting = _joined(self._waiting, self._run)
+            self._waiting = self._waiting.absorb(self._run) if self._waiting else self._run
         self._run = None
         if self._waiting is None or not self._is_long(self._waiting):
             return []
@@ -208,11 +200,11 @@ class Segmenter:
         return self._settle(merged)
 
     def _settle(self, run: _Run) -> list[Segment]:
-        """Give waiting runs to the settled run or to this one, and close the former."""
         settled, waiting, self._waiting = self._settled, self._waiting, None
+        # Waiting runs go to the neighbour with the higher confidence now, the earlier one on a tie; abstained is
+        # below any confidence.
         if waiting is not None:
-            side = run if settled is None or settled.below(run) else settled
-            side.absorb(waiting)
+            (run if settled is None or settled.below(run) else settled).absorb(waiting)
         if settled is not None and settled.emotion == run.emotion:
             settled.absorb(run)
             return []
@@ -221,22 +213,18 @@ class Segmenter:
 
     def _end_speech(self) -> list[Segment]:
         closed = self._wait()
+        # What still waits joins the settled run before it. Without one, the mean decides for all.
         last, rest = self._settled, self._waiting
-        if last is None:
-            last = None if rest is None else self._merged(rest)
-        elif rest is not None:
-            last.absorb(rest)
+        if rest is not None:
+            last = last.absorb(rest) if last else self._merged(rest)
         self._settled = self._waiting = None
         return closed if last is None else [*closed, self._segment(last)]
 
     def _end_silence(self, end: int) -> list[Segment]:
         start, self._silence = self._silence, None
-        if start is None:
-            return []
-        return [Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, None, None)]
+        return [] if start is None else [Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, None, None)]
 
     def _merged(self, run: _Run) -> _Run:
-        """Return waiting runs as one, with the emotion of their mean."""
         return replace(run, emotion=self._emotion(run.mean))
 
     def _segment(self, run: _Run) -> Segment:
@@ -248,18 +236,9 @@ class Segmenter:
 def speech_segments(
     windows: Iterable[Window], probabilities: Iterable[Probabilities], samples: int, segmenter: Segmenter
 ) -> Iterator[Segment]:
-    """Yield segments that cover a whole recording from the windows of its speech, with silence between them.
-
-    Args:
-        windows: of `windows.speech_windows`; each is a tile.
-        probabilities: of each window, (classes,).
-        samples: length of the recording at 16 kHz.
-        segmenter: a new one.
-
-    Raises:
-        TimelineError: as `Segmenter` does.
-    """
+    """Yield segments that cover a recording of `samples` samples from its `speech_windows` and a new segmenter."""
     position = 0
+    # Each window is a tile, and silence lies between them.
     for window, row in zip(windows, probabilities, strict=True):
         if window.start > position:
             yield from segmenter.silence(window.start)
@@ -268,13 +247,6 @@ def speech_segments(
     if samples > position:
         yield from segmenter.silence(samples)
     yield from segmenter.finish(samples)
-
-
-def _joined(run: _Run | None, following: _Run) -> _Run:
-    if run is None:
-        return following
-    run.absorb(following)
-    return run
 
 
 def _finite(probabilities: Probabilities) -> Probabilities:

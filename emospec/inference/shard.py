@@ -38,27 +38,19 @@ _FILES_AT_ONCE, _URLS_AT_ONCE = 2, 16
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """The settings of every shard.
-
-    Attributes:
-        out: the folder of the results.
-        base: the folder of relative paths.
-        kept: columns of the manifest that are carried along.
-        model, digest: the model's folder, and its `model_digest`.
-        int8, z: as of `bulk.score`.
-        timing: of timelines; None for none.
-        parent: the process with which a worker of this machine ends; 0 on a cluster.
-        channel, ffmpeg: as of `bulk.score`.
-    """
+    """The settings of every shard: those of `bulk.score`, and what a worker must know."""
 
     out: Path
+    # The folder of relative paths, and the columns of the manifest that are carried along.
     base: Path
     kept: tuple[pa.Field, ...]
+    # The model's folder and its `model_digest`.
     model: Path
     digest: str
     int8: bool
     z: bool
     timing: Timing | None
+    # The process with which a worker of this machine ends; 0 on a cluster.
     parent: int
     channel: int | None = None
     ffmpeg: bool = False
@@ -95,9 +87,6 @@ def score_shard(
 
     Returns:
         The number of recordings, and the seconds of audio in those that could be used.
-
-    Raises:
-        ScoringError: the worker sees another model, or no folder of results.
     """
     if not settings.out.is_dir():
         raise ScoringError(f"a worker does not see {settings.out}. All workers need the same files")
@@ -121,9 +110,8 @@ def score_shard(
     return len(rows), sum(answer.seconds for answer, _ in results if isinstance(answer, Prediction))
 
 
+# In parallel threads, the memory of the graph would creep up: it computes for one at a time.
 class _SerialRecognizer(Recognizer):
-    """A recogniser whose graph computes for one thread at a time: in parallel, its memory would creep up."""
-
     def __init__(self, model: Model, *, int8: bool, ffmpeg: bool) -> None:
         super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
         self._turn = threading.Lock()
@@ -137,7 +125,7 @@ class _SerialRecognizer(Recognizer):
 
 @lru_cache(maxsize=1)
 def _recognizer(folder: Path, digest: str, int8: bool, ffmpeg: bool) -> Recognizer:
-    """Return the recogniser of a process: loading it for every shard would leave holes in its memory."""
+    # Kept for all shards of a process: loading it for each would leave holes in its memory.
     model = load_model(folder)
     if model_digest(model) != digest:
         raise ScoringError(f"a worker sees another model in {folder}. All workers need the same files")
@@ -161,7 +149,7 @@ def _predict(
 
 @contextmanager
 def _local_file(place: str) -> Iterator[str]:
-    """Yield the recording as a local file: itself, or a copy of what a URL names while it is needed."""
+    # A file is itself; what a URL names is copied while it is needed.
     if not is_url(place):
         yield place
         return
@@ -193,10 +181,10 @@ def _cells(answer: Prediction | Failure) -> dict[str, Any]:
 def _timeline_table(
     classes: Sequence[str], keys: Sequence[dict[str, Any]], timelines: Sequence[Timeline | None]
 ) -> pa.Table:
-    """Return the segments of a shard's recordings, one below the other."""
     number, text = pa.float64(), pa.string()
     columns = [("row", pa.int64()), ("recording", text), ("start", number), ("end", number)]
     columns += [("emotion", text), ("confidence", number), *((f"p_{name}", number) for name in classes)]
+    # A recording that failed has no timeline, and no row.
     cells = [
         cells | key | {"start": cells["start_seconds"], "end": cells["end_seconds"]}
         for key, timeline in zip(keys, timelines, strict=True)

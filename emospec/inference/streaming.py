@@ -19,6 +19,7 @@ from emospec.inference.timeline import Segment
 from emospec.inference.vad import SpeechLog
 from emospec.inference.windows import Grid, Window
 
+_Forward = Callable[[Sequence[Waveform]], NDArray[np.float64]]
 _WINDOWS_AT_ONCE = 32
 
 
@@ -33,9 +34,6 @@ class Timing:
         minimum_seconds: of a segment; see `Segmenter`.
         abstain_below: no emotion where the smoothed probability is lower, 0 to 1.
         check_speech: windows without speech are not predicted, and have no emotion.
-
-    Raises:
-        TimelineError: a value is out of range.
     """
 
     window_seconds: float = 3.0
@@ -46,18 +44,17 @@ class Timing:
     check_speech: bool = True
 
     def __post_init__(self) -> None:
+        # Each raises TimelineError for a value out of range, here and not in the middle of a recording.
         grid = Grid.of_seconds(self.window_seconds, self.hop_seconds)
-        Smoother(self.smoothing_seconds, grid.hop_seconds)
+        Smoother(self.smoothing_seconds, grid.hop_samples / SAMPLE_RATE)
         Segmenter((), self.abstain_below, self.minimum_seconds)
 
     @classmethod
     def from_request(
         cls, *, speech: bool = False, window_seconds: float = 3.0, hop_seconds: float = 1.0, **others: Any
     ) -> "Timing":
-        """Return the timing of a user's options, the same on the command line and over HTTP; raises as the class.
-
-        Segments of speech have no hop: with `speech`, a hop longer than the window is no mistake.
-        """
+        """Return the timing of a user's options, the same on the command line and over HTTP."""
+        # Segments of speech have no hop: one longer than the window is no mistake there.
         return cls(window_seconds, min(hop_seconds, window_seconds) if speech else hop_seconds, **others)
 
     @property
@@ -71,7 +68,6 @@ class WindowPrediction:
     """The prediction of one window.
 
     Attributes:
-        start_seconds, end_seconds: the window.
         probabilities: of each class, as of a recording that is this window alone; empty without speech.
         smoothed: their mean with the windows before; empty without speech.
         emotion: the most probable smoothed class; None below `Timing.abstain_below`, or without speech.
@@ -96,24 +92,13 @@ class Stream:
         classes: their names, in order.
         sample_rate: Hz of what is pushed; AudioError where it is out of range.
         timing: windows, smoothing, segments.
-
-    Example:
-        >>> stream = recognizer.stream(48_000)  # doctest: +SKIP
-        >>> for prediction in stream.push(samples):  # doctest: +SKIP
-        ...     print(prediction.end_seconds, prediction.emotion, prediction.confidence)
     """
 
-    def __init__(
-        self,
-        forward: Callable[[Sequence[Waveform]], NDArray[np.float64]],
-        classes: Sequence[str],
-        sample_rate: int,
-        timing: Timing,
-    ) -> None:
+    def __init__(self, forward: _Forward, classes: Sequence[str], sample_rate: int, timing: Timing) -> None:
         self.grid = Grid.of_seconds(timing.window_seconds, timing.hop_seconds)
         self._forward, self._classes, self._threshold = forward, tuple(classes), timing.abstain_below
         self._resampler = Resampler(sample_rate)
-        self._smoother = Smoother(timing.smoothing_seconds, self.grid.hop_seconds)
+        self._smoother = Smoother(timing.smoothing_seconds, self.grid.hop_samples / SAMPLE_RATE)
         self._segmenter = Segmenter(self._classes, timing.abstain_below, timing.minimum_seconds)
         self._speech = SpeechLog() if timing.check_speech else None
         # The samples that coming windows need, and where in the stream they start.
@@ -128,8 +113,7 @@ class Stream:
     def push(self, samples: ArrayLike) -> list[WindowPrediction]:
         """Take the next (samples,) or (samples, channels); return the predictions of the windows that they complete.
 
-        Raises:
-            AudioError: they are NaN or infinite, or of another type. The stream goes on without them.
+        NaN, infinite values and other types raise AudioError; the stream goes on without them.
         """
         return self._push(self._resampler.push(as_samples(samples)))
 
@@ -142,12 +126,9 @@ class Stream:
 
     def segments(self, blocks: Iterable[Waveform]) -> Iterator[Segment]:
         """Yield the segments of a whole recording that comes in blocks at the stream's rate."""
-        for block in blocks:
-            for prediction in self.push(block):
-                yield from prediction.segments
+        yield from (segment for block in blocks for p in self.push(block) for segment in p.segments)
         predictions, rest = self.finish()
-        for prediction in predictions:
-            yield from prediction.segments
+        yield from (segment for p in predictions for segment in p.segments)
         yield from rest
 
     def _push(self, waveform: Waveform) -> list[WindowPrediction]:
@@ -169,34 +150,31 @@ class Stream:
 
     def _predict(self, windows: Sequence[Window]) -> list[WindowPrediction]:
         """Return the predictions of windows whose samples are held, each as of a recording of its own."""
-        has_speech = [self._speech is None or self._speech.has_speech(window) for window in windows]
-        waveforms = [
-            self._held[window.start - self._held_from : window.end - self._held_from]
-            for window, speech in zip(windows, has_speech, strict=True)
-            if speech
-        ]
-        rows = iter(self._forward(waveforms) if waveforms else ())
+        spoken = [w for w in windows if self._speech is None or self._speech.has_speech(w)]
+        # A window without speech is not predicted. All others share the passes of the network.
+        waveforms = [self._held[w.start - self._held_from : w.end - self._held_from] for w in spoken]
+        rows = dict(zip(spoken, self._forward(waveforms) if spoken else (), strict=True))
         self._windows += len(windows)
-        return [
-            self._prediction(window, next(rows)) if speech else self._silence(window)
-            for window, speech in zip(windows, has_speech, strict=True)
-        ]
+        return [self._prediction(window, rows.get(window)) for window in windows]
 
-    def _silence(self, window: Window) -> WindowPrediction:
-        self._smoother.skip()
-        closed = tuple(self._segmenter.silence(self.grid.tile_end(window)))
-        start, end = window.start / SAMPLE_RATE, window.end / SAMPLE_RATE
-        return WindowPrediction(start, end, {}, {}, emotion=None, confidence=None, segments=closed)
-
-    def _prediction(self, window: Window, probabilities: NDArray[np.float64]) -> WindowPrediction:
+    def _prediction(self, window: Window, probabilities: NDArray[np.float64] | None) -> WindowPrediction:
+        start, end, tile_end = (
+            window.start / SAMPLE_RATE,
+            window.end / SAMPLE_RATE,
+            self.grid.tile_end(window),
+        )
+        if probabilities is None:
+            self._smoother.skip()
+            closed = tuple(self._segmenter.silence(tile_end))
+            return WindowPrediction(start, end, {}, {}, emotion=None, confidence=None, segments=closed)
         smoothed = self._smoother.push(probabilities)
         best = int(smoothed.argmax())
         return WindowPrediction(
-            start_seconds=window.start / SAMPLE_RATE,
-            end_seconds=window.end / SAMPLE_RATE,
+            start_seconds=start,
+            end_seconds=end,
             probabilities=dict(zip(self._classes, probabilities.tolist(), strict=True)),
             smoothed=dict(zip(self._classes, smoothed.tolist(), strict=True)),
             emotion=self._classes[best] if smoothed[best] >= self._threshold else None,
             confidence=float(smoothed[best]),
-            segments=tuple(self._segmenter.push(self.grid.tile_end(window), smoothed)),
+            segments=tuple(self._segmenter.push(tile_end, smoothed)),
         )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The segments of one recording, in order and without overlap.
+    """The segments of one recording, in order and without overlap; a gap counts as no speech.
 
-    Attributes:
-        recording: its name, such as `interview.wav`.
-        duration_seconds: above 0.
-        classes: the model's, in its order.
-        segments: within the recording; a gap counts as no speech.
-
-    Raises:
-        TimelineError: one of these does not hold.
+    A name of blanks, classes that are not different words, and segments that do not fit raise TimelineError.
 
     >>> Timeline("a.wav", 2.0, ("calm", "sad"), (Segment(0.0, 2.0, "angry", 0.9),))
     Traceback (most recent call last):
@@ -66,30 +60,20 @@ class Timeline:
         >>> Timeline("a.wav", 2.0, ("calm",), (Segment(0.0, 2.0, "calm", 0.9, (0.9,)),)).rows()
         [{'recording': 'a.wav', 'start_seconds': 0.0, 'end_seconds': 2.0, 'emotion': 'calm', 'confidence': 0.9, 'p_calm': 0.9}]
         """
+        head, columns = (
+            ("start_seconds", "end_seconds", "emotion", "confidence"),
+            [f"p_{c}" for c in self.classes],
+        )
         return [
-            {
-                "recording": self.recording,
-                "start_seconds": s.start_seconds,
-                "end_seconds": s.end_seconds,
-                "emotion": s.emotion,
-                "confidence": s.confidence,
-                **dict.fromkeys(f"p_{name}" for name in self.classes),
-                **{f"p_{name}": p for name, p in zip(self.classes, s.probabilities, strict=False)},
-            }
+            {"recording": self.recording}
+            | {name: getattr(s, name) for name in head}
+            # Silence has no probabilities: its columns are there, and empty.
+            | dict(zip_longest(columns, s.probabilities))
             for s in self.segments
         ]
 
     def write(self, path: Path | str, form: str | None = None) -> None:
-        """Write the timeline to a file, whole or not at all.
-
-        Args:
-            path: its suffix names the format, such as .csv, .TextGrid or .eaf.
-            form: a format's name, where the suffix does not; see `formats.FORMATS`.
-
-        Raises:
-            TimelineError: neither names a format, or they contradict each other.
-            OSError: there is no room, or no right.
-        """
+        """Write the timeline to a file, whole or not at all; `form` names a format of `FORMATS` if the suffix does not."""
         from emospec.inference.formats import format_for, write
 
         write(format_for(Path(path), form), self, Path(path))

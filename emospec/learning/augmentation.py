@@ -29,29 +29,16 @@ _MASK_FRAMES, _MASK_TIME_SHARE, _MASK_BIN_SHARE = 40, 0.2, 0.12
 
 
 class Augmenter:
-    """Augments batches of frames.
-
-    Args:
-        settings: strengths, and shares of utterances.
-        frequencies: (bins,) centre of each bin, in Hz, ascending.
-    """
+    """Augments batches of frames, whose bins have their centres at `frequencies` (bins,), in Hz, ascending."""
 
     def __init__(self, settings: Augmentation, frequencies: NDArray[np.float64]) -> None:
-        self.settings = settings
-        self.frequencies = frequencies
-
-    @property
-    def active(self) -> bool:
-        """Whether any setting is on."""
-        return any(self.settings.model_dump().values())
+        self.settings, self.frequencies = settings, frequencies
+        self.active = any(settings.model_dump().values())
 
     def __call__(self, decibels: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return augmented frames (batch, time, bins) in dB, and their counts (batch,).
+        """Return augmented frames (batch, time, bins) in dB, and their counts (batch,), which are on the CPU.
 
-        Args:
-            decibels: (batch, time, bins); what lies past a count has no meaning, before and after.
-            counts: (batch,) frames of each, on the CPU.
-            generator: the CPU's.
+        What lies past a count has no meaning, before and after. The generator is the CPU's.
         """
         s, draw = self.settings, _Draw(len(decibels), decibels.device, generator)
         if s.speed or s.pitch:
@@ -63,16 +50,15 @@ class Augmenter:
         return decibels, counts
 
     def mask(self, frames: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
-        """Return standardised frames with spans of time and of frequency at 0, the mean of training.
-
-        SpecAugment without its time warping (Park et al. 2019, section 2).
-        """
+        """Return standardised frames with spans of time and of frequency at 0, the mean of training."""
+        # SpecAugment without its time warping (Park et al. 2019, section 2).
         if not self.settings.masks:
             return frames
         time, bins = frames.shape[1:]
         draw = _Draw(len(frames), torch.device("cpu"), generator)
-        in_time = torch.zeros(len(frames), time, 1, dtype=torch.bool)
-        in_bins = torch.zeros(len(frames), 1, bins, dtype=torch.bool)
+        in_time, in_bins = (
+            torch.zeros(len(frames), *size, dtype=torch.bool) for size in ((time, 1), (1, bins))
+        )
         length = counts[:, None, None].float()
         widest = (_MASK_TIME_SHARE * length).clamp(max=_MASK_FRAMES)
         for _ in range(self.settings.masks):
@@ -87,8 +73,10 @@ class Augmenter:
         limits = (self.settings.speed, self.settings.pitch)
         speed, pitch = (1 + draw.on_cpu(-most, most)[:, 0, 0] for most in limits)
         stretched = (counts / speed).round().long().clamp(min=1)
-        steps = torch.arange(int(stretched.max()))
-        place = torch.minimum(steps * speed[:, None], (counts - 1)[:, None].float())
+        # The frame and the bin before the change that each one after it shows.
+        place = torch.minimum(
+            torch.arange(int(stretched.max())) * speed[:, None], (counts - 1)[:, None].float()
+        )
         numbers = np.arange(len(self.frequencies))
         moved = [np.interp(self.frequencies / p, self.frequencies, numbers) for p in pitch.tolist()]
         bins = torch.from_numpy(np.stack(moved)).float()
@@ -128,10 +116,10 @@ class Augmenter:
         mask = to_device(torch.arange(power.shape[1]) < counts[rows, None], power.device)[..., None]
 
         def mean(values: Tensor) -> Tensor:
-            """Return the mean over an utterance's own frames."""
             total = (values * mask).sum(dim=(1, 2), keepdim=True)
             return total / (mask.sum(dim=1, keepdim=True) * values.shape[2])
 
+        # A slope in dB per octave from 1000 Hz, times exponential power: Gaussian noise of a colour.
         octaves = torch.from_numpy(np.log2(np.maximum(self.frequencies, 50.0) / 1000.0)).float()
         slope = draw.between(*_NOISE_DB_PER_OCTAVE) * to_device(octaves, power.device)
         noise = torch.pow(10.0, slope / 10) * draw.exponential(clean.shape)
@@ -141,6 +129,7 @@ class Augmenter:
             others = (rows[babble, None] + torch.arange(1, _BABBLERS + 1)) % len(power)
             voices = power[to_device(others, power.device)].sum(dim=1)
             noise = noise.index_copy(0, to_device(babble, power.device), voices)
+        # Over each utterance's own frames, clean power / noise power = SNR.
         level = torch.pow(10.0, -draw.between(*_SNR_DB) / 10)
         return clean + level * mean(clean) / mean(noise).clamp(min=POWER_FLOOR) * noise
 
@@ -153,8 +142,8 @@ class Augmenter:
         frames = round(_ROOM_SECONDS[1] / HOP_SECONDS)
         seconds, level = draw.between(*_ROOM_SECONDS), draw.between(*_ROOM_LEVEL)
         behind = torch.arange(1, frames + 1, device=power.device) * HOP_SECONDS
-        room = level * torch.pow(10.0, -6.0 * behind / seconds)
-        room = functional.pad(room[:, 0], (1, 0))
+        # The first lag, the frame itself, stays clean: it is added at the end.
+        room = functional.pad((level * torch.pow(10.0, -6.0 * behind / seconds))[:, 0], (1, 0))
         size = next_fast_len(power.shape[1] + frames, real=True)
         spectrum = torch.fft.rfft(room, size)[..., None] * torch.fft.rfft(clean, size, dim=1)
         smeared: Tensor = torch.fft.irfft(spectrum, size, dim=1)[:, : power.shape[1]].clamp(min=0.0)
@@ -174,11 +163,9 @@ class _Draw:
         return to_device(self.on_cpu(low, high), self.device)
 
     def chosen(self, share: float) -> Tensor:
-        """Return which utterances (batch,) are chosen, on the CPU."""
         return self.on_cpu(0.0, 1.0)[:, 0, 0] < share
 
     def of(self, batch: int) -> "_Draw":
-        """Return the same source of numbers for a part of the batch."""
         return _Draw(batch, self.device, self.generator)
 
     def span(self, axis: Tensor, length: Tensor, widest: Tensor | float) -> Tensor:
@@ -188,7 +175,7 @@ class _Draw:
         return (axis >= start) & (axis < start + width)
 
     def exponential(self, shape: torch.Size) -> Tensor:
-        """Return the power of Gaussian noise, which is distributed exponentially, for every frame and bin."""
+        # The power of Gaussian noise is distributed exponentially.
         seed = int(torch.randint(2**62, (1,), generator=self.generator))
         generator = torch.Generator(self.device).manual_seed(seed)
         # By the inverse of the distribution: four times as fast as torch's own on a CPU.

@@ -20,26 +20,20 @@ from emospec.learning.task import TrainingTask
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a mini-batch, on the device of the training.
+    """One process's share of a mini-batch, on the device of the training; counts and speed stay on the CPU."""
 
-    Attributes:
-        indices: (batch,) of the utterances in the store.
-        frames: (batch, time, bins), standardised.
-        counts: (batch,) frames of each, on the CPU.
-        speed: (batch,) stored frames per frame here, on the CPU; other than 1 where augmentation changed it.
-        targets: (batch,) class indices.
-        weights: (batch,) w_i, see `utterance_weights`.
-        total_weight: scalar, the sum of the whole mini-batch's weights.
-        share: the part of the whole mini-batch's utterances that is here, 1 in a single process.
-    """
-
+    # (batch,) places in the store.
     indices: NDArray[np.int64]
+    # (batch, time, bins), standardised.
     frames: Tensor
     counts: Tensor
+    # (batch,) stored frames per frame here; other than 1 where augmentation changed it.
     speed: Tensor
     targets: Tensor
+    # (batch,) w_i of Eq. 1, and the sum of the whole mini-batch's.
     weights: Tensor
     total_weight: Tensor
+    # Of the whole mini-batch's utterances, those here: 1 in a single process.
     share: float
 
 
@@ -56,9 +50,7 @@ class Batches:
         store.keep_on(device)
         self.windows = store.windows(self.train, 1e9 * task.training.window_gb, task.seed)
         targets = torch.from_numpy(task.targets[self.train])
-        groups = (
-            torch.tensor([task.groups[i] for i in task.train]) if task.groups else torch.zeros_like(targets)
-        )
+        groups = torch.tensor([task.groups[i] for i in task.train]) if task.groups else 0 * targets
         self.weights = torch.zeros(len(task.targets))
         self.weights[self.train] = utterance_weights(targets, groups, len(learner.classes))
 
@@ -69,29 +61,23 @@ class Batches:
             self.store.read_ahead(self.windows.shards_to_read(step * size))
         whole = self.train[batch_indices(step, len(self.train), size, seed, windows=self.windows)]
         indices = self.ranks.share(whole)
-        frames, counts = self._frames(indices, step)
-        targets, weights, total_weight = (
-            to_device(values, self.device)
-            for values in (torch.from_numpy(self.task.targets[indices]), self.weights[indices], self.weights[whole].sum())
-        )  # fmt: skip
-        return Batch(
-            indices=indices,
-            frames=frames,
-            counts=counts,
-            speed=torch.from_numpy(self.store.counts[indices]).clamp(min=MIN_FRAMES) / counts,
-            targets=targets,
-            weights=weights.to(frames.dtype),
-            total_weight=total_weight.to(frames.dtype),
-            share=len(indices) / len(whole),
-        )
-
-    def _frames(self, indices: NDArray[np.int64], step: int) -> tuple[Tensor, Tensor]:
-        """Return standardised frames and their counts, augmented where that is set."""
-        frames, counts = self.store.batch(indices)
-        if not self.augment.active:
-            return self.frontend.standardise(frames, counts)
-        entropy = np.random.SeedSequence([self.task.seed, step, self.ranks.rank])
+        # Every process draws for its own share, anew at each step.
+        entropy = np.random.SeedSequence([seed, step, self.ranks.rank])
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
-        frames, counts = self.augment(frames, counts, generator)
+        frames, counts = self.store.batch(indices)
+        if self.augment.active:
+            frames, counts = self.augment(frames, counts, generator)
         frames, counts = self.frontend.standardise(frames, counts)
-        return self.augment.mask(frames, counts, generator), counts
+        frames = self.augment.mask(frames, counts, generator)
+        given = (
+            torch.from_numpy(self.task.targets[indices]),
+            self.weights[indices],
+            self.weights[whole].sum(),
+        )
+        targets, weights, total = (to_device(values, self.device) for values in given)
+        return Batch(
+            indices, frames, counts, targets=targets,
+            speed=torch.from_numpy(self.store.counts[indices]).clamp(min=MIN_FRAMES) / counts,
+            weights=weights.to(frames.dtype), total_weight=total.to(frames.dtype),
+            share=len(indices) / len(whole),
+        )  # fmt: skip

@@ -16,23 +16,15 @@ from emospec.learning.task import HistoryRow
 
 @dataclass
 class TrainingState:
-    """The state of a training beside its tensors.
-
-    Attributes:
-        precision: of the convolutions, by its name in torch.
-        protocol: its name, the hash of its fold lists and so on.
-        step: how many steps are taken.
-        best_ua, best_step: of the best model so far.
-        seconds: spent up to the last row, over all resumptions.
-        fitted_on, selected_on: as in `TrainingResult`: utterances that made the statistics and the choice.
-        rows: of the history.
-    """
+    """The state of a training beside its tensors; `TrainingResult` explains what they share."""
 
     precision: str
     protocol: Mapping[str, Any]
     step: int = 0
+    # Of the best model so far.
     best_ua: float | None = None
     best_step: int = 0
+    # Up to the last row.
     seconds: float = 0.0
     fitted_on: list[int] = field(default_factory=list)
     selected_on: list[int] = field(default_factory=list)
@@ -42,18 +34,14 @@ class TrainingState:
 def save_checkpoint(
     path: Path, parts: Mapping[str, Mapping[str, Tensor]], state: TrainingState, settings_hash: str
 ) -> None:
-    """Write the tensors of each part, by name, and the state; `load_checkpoint` takes the same settings hash only."""
+    """Write the tensors of each part, by name, and the state."""
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     path.parent.mkdir(exist_ok=True)
     save_tensors(path, tensors, {"state": json.dumps({"fingerprint": settings_hash} | asdict(state))})
 
 
 def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str, Tensor]], TrainingState]:
-    """Return the parts and the state of a checkpoint.
-
-    Raises:
-        TrainingError: it is damaged, or of a training with another settings hash.
-    """
+    """Return a checkpoint's parts and state; TrainingError where it is damaged or has another settings hash."""
     try:
         tensors, metadata = load_tensors(path)
         state = json.loads(metadata["state"])

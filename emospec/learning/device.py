@@ -13,6 +13,7 @@ _SHARE_FOR_FRAMES = 0.5
 
 def training_device() -> torch.device:
     """Return the accelerator on which this process trains, or the CPU where there is none."""
+    keep_float32_whole()
     if torch.cuda.is_available():
         # Processes that train together on a machine take one each.
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -41,10 +42,8 @@ def has_room(device: torch.device, size: int) -> bool:
 
 
 def reuse_freed_memory() -> None:
-    """Have glibc keep large freed blocks instead of unmapping them at every step; does nothing without glibc.
-
-    Without it a step spends up to half of its time in page faults.
-    """
+    """Have glibc keep large freed blocks instead of unmapping them at every step; does nothing without glibc."""
+    # Otherwise a step spends up to half of its time in page faults.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         # From malloc.h. No block is mapped by itself: older versions refuse a higher threshold for that.

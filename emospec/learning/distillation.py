@@ -7,7 +7,7 @@ all utterances, one after the other, from the first that training keeps) and `se
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +31,11 @@ class Distillation(nn.Module):
     """Heads that predict a teacher's embeddings, and their loss (regression on features: Romero et al. 2015, FitNets).
 
     One head predicts the embedding at every step of the GRU; the other predicts mean and deviation over the
-    utterance from its pooled vector. The loss is the mean squared error of each dimension, standardised over the
-    training utterances. The heads are thrown away after training.
+    utterance from its pooled vector, `summary_width` long. The loss is the mean squared error of each dimension,
+    standardised over the training utterances. The heads are thrown away after training.
 
-    Args:
-        path: the teacher's file.
-        ids: of every utterance of the pack, in its order.
-        train: indices of the training utterances.
-        summary_width: length of the pooled vector of an utterance.
-        seed: seeds the heads' initial weights.
-
-    Raises:
-        TrainingError: the file cannot be read, or lacks utterances.
+    `path` is the teacher's file, `ids` are those of every utterance of the pack, in its order, and `train` the places
+    of the training utterances. TrainingError where the file cannot be read, or lacks utterances.
     """
 
     def __init__(
@@ -58,10 +51,10 @@ class Distillation(nn.Module):
             )
         self._places = [teacher.places.get(name, -1) for name in ids]
         dimensions = teacher.embeddings.shape[1]
-        self._steps = _Standardiser(np.concatenate([teacher.steps(self._places[i]) for i in train]))
+        self._steps = _standardiser(np.concatenate([teacher.steps(self._places[i]) for i in train]))
         summaries = np.stack([teacher.summary(self._places[i]) for i in train])
         self._whole = np.zeros((len(ids), 2 * dimensions), np.float32)
-        self._whole[list(train)] = _Standardiser(summaries)(summaries)
+        self._whole[list(train)] = _standardiser(summaries)(summaries)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.step_head = _head(2 * GRU_UNITS, dimensions)
@@ -73,25 +66,24 @@ class Distillation(nn.Module):
         """Return the scalar loss, a mean over the utterances.
 
         Args:
-            outputs, mask: see `EmotionNetwork.encode`.
-            utterance: see `EmotionNetwork.pool`.
-            indices: (batch,) of training utterances, in the pack.
-            speed: (batch,) stored frames per frame of the batch, where augmentation changed it.
+            outputs, mask: of `EmotionNetwork.encode`.
+            utterance: of `EmotionNetwork.pool`.
+            indices, speed: see `Batch`.
         """
         whole = to_device(torch.from_numpy(self._whole[indices]), outputs.device)
         of_whole = functional.mse_loss(self.head(utterance), whole)
         embeddings, covered = self._aligned(indices, outputs.shape[1], speed)
         mask = to_device(covered, outputs.device) & mask
+        # Only valid steps for which the teacher has an embedding count.
         steps = to_device(torch.from_numpy(self._steps(embeddings)), outputs.device)
         errors = (self.step_head(outputs) - steps).square().mean(dim=2)
         of_steps = ((errors * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).mean()
-        loss: Tensor = of_whole + of_steps
-        return loss
+        return of_whole + of_steps  # type: ignore[no-any-return]
 
     def _aligned(
         self, indices: NDArray[np.int64], steps: int, speed: Tensor
     ) -> tuple[NDArray[np.float32], Tensor]:
-        """Return the teacher's embedding at the centre of each step (batch, steps, dimensions), and where it has one."""
+        """Return the embedding at the centre of each step (batch, steps, dimensions), and where there is one."""
         # A step is computed of MIN_FRAMES frames.
         centre = (TIME_STRIDE * np.arange(steps) + MIN_FRAMES / 2) * HOP_SECONDS
         place = (centre * speed.numpy()[:, None] / self._teacher.seconds).astype(np.int64)
@@ -104,14 +96,10 @@ class Distillation(nn.Module):
         return embeddings, torch.from_numpy(covered)
 
 
-class _Standardiser:
-    """A map to mean 0 and deviation 1 in each dimension of the rows (rows, dimensions) that it is made of."""
-
-    def __init__(self, rows: NDArray[np.float32]) -> None:
-        self.mean, self.deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
-
-    def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray((rows - self.mean) / self.deviation, np.float32)
+def _standardiser(rows: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return the map to mean 0 and deviation 1 in each dimension of the rows (rows, dimensions)."""
+    mean, deviation = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-4)
+    return lambda values: np.asarray((values - mean) / deviation, np.float32)
 
 
 def _head(width: int, dimensions: int) -> nn.Sequential:
@@ -120,18 +108,15 @@ def _head(width: int, dimensions: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A teacher's file in memory.
+    """A teacher's file in memory."""
 
-    Attributes:
-        places: utterance id -> its number in the file.
-        ends: (utterances + 1,) the row of `embeddings` where each utterance ends, from 0.
-        embeddings: (steps of all utterances, dimensions).
-        seconds: of a step.
-    """
-
+    # Utterance id -> its number in the file.
     places: dict[str, int]
+    # (utterances + 1,) the row of `embeddings` where each utterance ends, from 0.
     ends: NDArray[np.int64]
+    # (steps of all utterances, dimensions).
     embeddings: NDArray[np.float32]
+    # Of a step.
     seconds: float
 
     def steps(self, place: int) -> NDArray[np.float32]:
@@ -152,26 +137,18 @@ def read_teacher(path: str) -> Teacher:
             steps, seconds = steps.astype(np.int64, casting="same_kind"), float(seconds)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read as a teacher's file ({error})") from error
-    right = (
-        embeddings.ndim == 2 and ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and seconds > 0
-    )
-    if not right or steps.sum() != len(embeddings) or steps.min() < 1:
+    consistent = ids.ndim == steps.ndim == 1 and len(ids) == len(steps) > 0 and embeddings.ndim == 2
+    if not (consistent and seconds > 0 and steps.sum() == len(embeddings) and steps.min() >= 1):
         raise TrainingError(
             f"{path} holds {ids.size} ids, {steps.size} numbers of steps of {seconds:g} s and {embeddings.shape} vectors: "
             "each id needs a number, and as many vectors"
         )
-    ends = np.concatenate([[0], steps.cumsum()])
     places = {name: i for i, name in enumerate(ids.tolist())}
-    return Teacher(places, ends, np.asarray(embeddings, np.float32), seconds)
+    return Teacher(places, np.concatenate([[0], steps.cumsum()]), np.asarray(embeddings, np.float32), seconds)
 
 
 def take_weights(learner: Learner, run: Path) -> None:
-    """Take the network's weights from an earlier run, bar the last layer, whose classes may be others.
-
-    Raises:
-        RunError: its model is damaged.
-        TrainingError: its network is another.
-    """
+    """Take the network's weights from an earlier run; RunError where it is damaged, TrainingError where it is another."""
     source = Learner.load(run / "model")
     theirs, ours = _settings(source), _settings(learner)
     if other := [key for key in ours if theirs[key] != ours[key]]:
@@ -179,13 +156,13 @@ def take_weights(learner: Learner, run: Path) -> None:
             f"the network of {run} is another: {other[0]} is {theirs[other[0]]} there, {ours[other[0]]} here. "
             "Start from a run of the same front end and [network] settings"
         )
+    # The last layer is left out: its classes may be others.
     weights = source.network.state_dict()
     kept = {name: values for name, values in weights.items() if not name.startswith("fc2.")}
     learner.network.load_state_dict(kept, strict=False)
 
 
 def _settings(learner: Learner) -> dict[str, object]:
-    """Return what two learners must share, `table.key` -> value."""
     frontend = {f"frontend.{key}": value for key, value in learner.frontend.config().items()}
     network = {f"network.{key}": value for key, value in learner.network.design.model_dump().items()}
     return {key: value for key, value in (frontend | network).items() if key != "frontend.max_frames"}

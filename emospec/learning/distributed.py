@@ -24,12 +24,7 @@ _LONGEST_WAIT = timedelta(days=1)
 
 
 class Ranks:
-    """This process among those that train together.
-
-    Attributes:
-        rank, count: its number, from 0, and how many processes there are.
-        main: whether it is the one that writes.
-    """
+    """This process among those that train together: its number `rank`, from 0, of `count`; `main` is the first."""
 
     def __init__(self) -> None:
         self.rank, self.count = (int(os.environ.get(*name)) for name in (("RANK", "0"), ("WORLD_SIZE", "1")))
@@ -84,13 +79,13 @@ class Ranks:
         """Return `Learner.forward_utterances` of all indices in each process; each computes its share."""
         if self.count == 1:
             return learner.forward_utterances(store, indices, precision)
-        share = indices[self.rank :: self.count]
+        share = self.share(np.asarray(indices)).tolist()
         parts: list[Outputs | None] = [None] * self.count
         outputs = learner.forward_utterances(store, share, precision) if share else None
         distributed.all_gather_object(parts, outputs)
+        # Rank k has every N-th index from the k-th on.
         rows = np.argsort([i for rank in range(self.count) for i in range(rank, len(indices), self.count)])
         given = [part for part in parts if part]
-        z, probabilities = (
-            np.concatenate([getattr(part, name) for part in given])[rows] for name in ("z", "probabilities")
-        )
+        z = np.concatenate([part.z for part in given])[rows]
+        probabilities = np.concatenate([part.probabilities for part in given])[rows]
         return Outputs(z, probabilities)

@@ -38,17 +38,8 @@ _FRAMES_COPIED = 2**13
 class FrameStore:
     """The frames of every utterance of a pack, in dB, before standardisation.
 
-    Args:
-        pack: decoded utterances; missing shards are written beside it.
-        frontend: computes the frames.
-        progress: called with utterances done and all utterances while frames are computed.
-
-    Attributes:
-        bins: of each frame.
-        counts: (utterances,) frames of each.
-
-    Raises:
-        OutputError: the store cannot be written beside the pack.
+    Missing shards are written beside the pack (OutputError where they cannot be); `progress` is called with utterances
+    done and all utterances. `bins` are those of each frame, `counts` (utterances,) the frames of each.
     """
 
     def __init__(self, pack: Pack, frontend: LogSpectrogram, progress: Progress | None = None) -> None:
@@ -71,18 +62,12 @@ class FrameStore:
         return self._shards[index]
 
     def keep_on(self, device: torch.device, resident: bool | None = None) -> None:
-        """Make batches on a device from now on.
-
-        Args:
-            device: a CPU or an accelerator.
-            resident: hold all frames there; None does so where an accelerator has room for them.
-        """
+        """Make batches on a device from now on, holding all frames there; None: where an accelerator has room."""
         self._device = device
         total = int(self.counts.sum())
         self._starts = np.cumsum(self.counts) - self.counts
         if has_room(device, 4 * total * self.bins) if resident is None else resident:
-            self._resident = torch.empty((total, self.bins), device=device)
-            row = 0
+            self._resident, row = torch.empty((total, self.bins), device=device), 0
             for shard in range(len(self._shards)):
                 frames = self._shards.open(shard)
                 for start in range(0, len(frames), _FRAMES_COPIED):
@@ -103,10 +88,7 @@ class FrameStore:
             self._reader.submit(_read_through, self._shards.path(shard))
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return padded frames (batch, time, bins) in dB, and their counts (batch,), which stay on the CPU.
-
-        What lies past a count has no meaning.
-        """
+        """Return frames (batch, time, bins) in dB, arbitrary past their counts (batch,), which stay on the CPU."""
         counts = torch.from_numpy(self.counts[np.asarray(indices)])
         if self._resident is None:
             frames = [torch.from_numpy(np.array(self.frames(i))) for i in indices]

@@ -38,14 +38,13 @@ def run_gru(gru: nn.GRU, inputs: Tensor, starts: Tensor, lengths: Tensor) -> tup
 def bidirectional(gru: nn.GRU, packed: PackedSequence) -> Tensor:
     """Return `gru(packed)[0].data` (rows, 2 * units), computed for a CPU."""
     directions = ("l0", "l0_reverse")
-    inputs = [
-        functional.linear(packed.data, getattr(gru, f"weight_ih_{name}"), getattr(gru, f"bias_ih_{name}"))
-        for name in directions
-    ]
+    # Weights and biases of the input's part in one product for all steps; of the state's, in one for both directions.
+    of_input = [[getattr(gru, f"{kind}_ih_{name}") for kind in ("weight", "bias")] for name in directions]
+    inputs = torch.stack([functional.linear(packed.data, *parameters) for parameters in of_input])
     weights, biases = (
         torch.stack([getattr(gru, f"{kind}_hh_{name}") for name in directions]) for kind in ("weight", "bias")
     )
-    states: Tensor = _States.apply(torch.stack(inputs), weights, biases, packed.batch_sizes)  # type: ignore[no-untyped-call]
+    states: Tensor = _States.apply(inputs, weights, biases, packed.batch_sizes)  # type: ignore[no-untyped-call]
     return states.transpose(0, 1).flatten(1)
 
 

@@ -30,12 +30,7 @@ from emospec.learning.spectrogram import Kind, LogSpectrogram
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs of a learner for utterances, in their order.
-
-    Attributes:
-        z: (utterances, 64) float32 features.
-        probabilities: (utterances, classes) float32, softmax of the logits.
-    """
+    """The outputs of a learner for utterances: z (utterances, 64), and probabilities (utterances, classes)."""
 
     z: NDArray[np.float32]
     probabilities: NDArray[np.float32]
@@ -44,13 +39,8 @@ class Outputs:
 class Learner(nn.Module):
     """Front end, network and class centres; its state dict is what a run saves.
 
-    Args:
-        kind: the front end's, `log-mel` or `log-stft`.
-        max_frames: see `LogSpectrogram`.
-        classes: names, in the order of the logits.
-        seed: seeds the network's initial weights.
-        design: of the network; by default the paper's.
-        own_mean: see `LogSpectrogram`.
+    `classes` are names, in the order of the logits; `seed` is that of the network's initial weights, and `design` what
+    differs from the paper's network. `kind`, `max_frames` and `own_mean` are those of `LogSpectrogram`.
     """
 
     def __init__(
@@ -70,12 +60,7 @@ class Learner(nn.Module):
 
     @torch.inference_mode()
     def forward_waveforms(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (batch, 64) and probabilities (batch, classes) of padded waveforms, in float32.
-
-        Args:
-            waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
-            lengths: (batch,) samples of each.
-        """
+        """Return z (batch, 64) and probabilities (batch, classes), in float32; inputs as of `LogSpectrogram`."""
         z, logits = self.network(*self.frontend(waveforms, lengths))
         return z, logits.softmax(dim=1)
 
@@ -83,21 +68,15 @@ class Learner(nn.Module):
     def forward_utterances(
         self, store: FrameStore, indices: Sequence[int], precision: torch.dtype = torch.float32
     ) -> Outputs:
-        """Return z and probabilities of utterances of a pack, in the order of `indices`.
-
-        Args:
-            store: holds the frames.
-            indices: of the utterances.
-            precision: of the convolutions.
-        """
+        """Return z and probabilities of utterances of a pack, in the order of `indices`."""
         keep_float32_whole()
         order: list[int] = []
         # Made at once: small tensors kept from every bucket would split the freed memory that large ones need.
         device = self.frontend.mean.device
         z = torch.empty(len(indices), FEATURES, device=device)
         probabilities = torch.empty(len(indices), len(self.classes), device=device)
-        before, self.network.precision = self.network.precision, precision
-        training = self.training
+        training, before = self.training, self.network.precision
+        self.network.precision = precision
         self.eval()
         try:
             for bucket in store.buckets(indices, precision):
@@ -108,38 +87,27 @@ class Learner(nn.Module):
         finally:
             self.network.precision = before
             self.train(training)
+        # From the order of the buckets back to the caller's.
         place = {index: k for k, index in enumerate(order)}
         places = [place[index] for index in indices]
         return Outputs(z.cpu().numpy()[places], probabilities.cpu().numpy()[places])
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:
-        """Write the model folder: `model.safetensors`, then `config.json`.
-
-        Args:
-            folder: made where it is missing.
-            about: more entries for `config.json`, such as the protocol and its hash.
-        """
+        """Write the model folder; `about` has more entries for `config.json`, such as the protocol and its hash."""
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / WEIGHTS, self.state_dict(), {})
-        config = {
-            "classes": list(self.classes),
-            "frontend": self.frontend.config(),
-            "network": self.network.design.model_dump(),
-        }
+        frontend, network = self.frontend.config(), self.network.design.model_dump()
+        config = {"classes": list(self.classes), "frontend": frontend, "network": network}
         write_json(folder / CONFIG, config | about)
 
     @classmethod
     def load(cls, folder: Path) -> "Learner":
-        """Read a model folder back.
-
-        Raises:
-            RunError: it is missing or damaged.
-        """
+        """Read a model folder back; RunError where it is missing or damaged."""
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            frontend = config["frontend"]
+            # Runs of earlier versions have no [network]: theirs is the paper's.
             design = Network(**config.get("network", {}))
-            learner = cls(classes=config["classes"], design=design, **frontend)
+            learner = cls(classes=config["classes"], design=design, **config["frontend"])
             learner.load_state_dict(load_tensors(folder / WEIGHTS)[0])
             learner.eval()
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:

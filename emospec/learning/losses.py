@@ -12,10 +12,7 @@ from torch.nn import functional
 
 
 def class_weights(counts: Tensor) -> Tensor:
-    """Return w_j = max_k N_k / (N_j + 0.5), inverse to class frequency.
-
-    Args:
-        counts: (classes,) training utterances of each class.
+    """Return Eq. 1, w_j = max_k N_k / (N_j + 0.5), of the training utterances of each class (classes,).
 
     Example:
         >>> class_weights(torch.tensor([10, 4])).tolist()
@@ -27,10 +24,7 @@ def class_weights(counts: Tensor) -> Tensor:
 def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
     """Return the weight w_i of each training utterance: that of its class, by `class_weights` within its group.
 
-    Args:
-        targets: (utterances,) class indices.
-        groups: (utterances,) the group, from 0, within which classes are counted: all 0 as in the paper, or the corpus.
-        classes: how many classes.
+    `targets` and `groups` are (utterances,); groups are all 0 as in the paper, or the corpora.
     """
     weights = torch.zeros(len(targets))
     for group in set(groups.tolist()):
@@ -43,30 +37,24 @@ def utterance_weights(targets: Tensor, groups: Tensor, classes: int) -> Tensor:
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0, total: Tensor | None = None
 ) -> Tensor:
-    """Return L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
+    """Return Eq. 2, L_s = sum_i w_i CE_i / sum_i w_i over the mini-batch, w_i = w_{y_i} (Dai et al. 2019).
 
     Args:
         logits: (batch, classes).
         targets: (batch,) class indices.
         weights: (batch,) w_i, see `utterance_weights`.
         smoothing: share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        total: scalar, the sum of the whole mini-batch's weights, where this is a part of it.
-
-    Returns:
-        The scalar loss; of a part, its share of it: the parts' sum is the loss.
+        total: the sum of the whole mini-batch's weights where this is a part of it: the parts' sum is the loss.
     """
     losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     return (weights * losses).sum() / (weights.sum() if total is None else total)
 
 
 class CenterLoss(nn.Module):
-    """Centre loss, L_c = sum_i w_i ||z_i - c_{y_i}||^2 / sum_i w_i, w_i = w_{y_i} (Dai et al. 2019).
+    """Eq. 3, centre loss: L_c = sum_i w_i ||z_i - c_{y_i}||^2 / sum_i w_i, w_i = w_{y_i} (Dai et al. 2019).
 
-    The squared L2 distance over the dimensions of z, z not normalised: Wen et al. 2016, eq. 2, as a weighted mean
-    and without its 1/2. The centres are state, not parameters: no gradient reaches them, and `update` moves them.
-
-    Attributes:
-        centers: (classes, features), 0 at first, in the state dict.
+    Wen et al. 2016, eq. 2, as a weighted mean and without its 1/2; z is not normalised. The centres (classes,
+    features), 0 at first, are state, not parameters: no gradient reaches them, and `update` moves them.
     """
 
     centers: Tensor
@@ -84,10 +72,7 @@ class CenterLoss(nn.Module):
     def update(
         self, z: Tensor, targets: Tensor, rate: float, joint: Callable[[Tensor], Tensor] = lambda sums: sums
     ) -> None:
-        """Move the centres: c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
-
-        The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count instead. Classes that
-        the batch lacks stay.
+        """Move the centres, Eq. 5: c_j <- (1 - alpha) c_j + alpha * mean of z_i over the batch's class j.
 
         Args:
             z: (batch, features), as in the loss.
@@ -95,10 +80,12 @@ class CenterLoss(nn.Module):
             rate: alpha in [0, 1].
             joint: sums a tensor over the parts of a batch.
         """
+        # The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count instead.
         z = z.detach().to(self.centers.dtype)
         # A last column of ones counts the utterances of each class.
         sums = torch.zeros_like(functional.pad(self.centers, (0, 1)))
         sums.index_add_(0, targets, functional.pad(z, (0, 1), value=1.0))
         sums, counts = joint(sums).tensor_split([self.centers.shape[1]], dim=1)
+        # Classes that the batch lacks stay.
         moved = (1 - rate) * self.centers + rate * sums / counts.clamp(min=1)
         self.centers.copy_(torch.where(counts > 0, moved, self.centers))

@@ -15,10 +15,8 @@ from emospec.config import Network
 from emospec.learning.gru import run_gru
 from emospec.learning.strips import convolve
 
-FEATURES = 64
-"""d, the dimensions of z."""
-GRU_UNITS = 128
-"""Per direction."""
+# d, the dimensions of z; units of the GRU in each direction.
+FEATURES, GRU_UNITS = 64, 128
 _BATCH_NORM_EPSILON = 1e-5
 
 
@@ -33,17 +31,8 @@ def steps_after_convolutions(frames: Tensor) -> Tensor:
 class EmotionNetwork(nn.Module):
     """Convolutions -> bidirectional GRU -> z -> logits; an utterance alone equals itself in any batch.
 
-    Where `design.normalise` is set, a batch's statistics in training are over the whole strips, the steps between
-    utterances included.
-
-    Args:
-        bins: F, frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT).
-        classes: how many classes.
-        seed: seeds the initial weights.
-        design: what differs from the paper's network; by default nothing does.
-
-    Attributes:
-        precision: what the convolutions compute in, float32 or bfloat16; all else is float32.
+    `bins` is F, the frequency bins of the frames: 128 (log-Mel) or 513 (log-STFT). `seed` is that of the initial
+    weights, `design` what differs from the paper's network: by default nothing does.
     """
 
     def __init__(self, bins: int, classes: int, seed: int = 0, design: Network | None = None) -> None:
@@ -67,6 +56,7 @@ class EmotionNetwork(nn.Module):
         self.fc1 = nn.Linear(2 * GRU_UNITS * (2 if pooling == "statistics" else 1), FEATURES)
         self.prelu = nn.PReLU(FEATURES, init=0.0)
         self.fc2 = nn.Linear(FEATURES, classes)
+        # Of the convolutions, float32 or bfloat16; all else is float32.
         self.precision = torch.float32
         self._initialise(torch.Generator().manual_seed(seed))
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -74,22 +64,20 @@ class EmotionNetwork(nn.Module):
     def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (batch, 64) and logits (batch, classes), float32.
 
-        Args:
-            frames: (batch, time, bins), standardised; what lies past a count is ignored.
-            counts: (batch,) frames of each, at least 49; best on the CPU.
+        Of standardised frames (batch, time, bins), and the frames of each, `counts` (batch,), at least 49.
         """
         return self.classify(self.pool(*self.encode(frames, counts)))
 
     def encode(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the GRU's outputs (batch, T', 256), and the mask of valid steps (batch, T')."""
         counts = counts.cpu()
-        # Batch normalisation takes its statistics from all that the layers see at once.
+        # Batch normalisation takes its statistics from all that the layers see at once: whole strips.
         in_one_pass = self.training and self.design.normalise
         columns, starts = convolve(self._convolutions, frames, counts, in_one_pass=in_one_pass)
         return run_gru(self.gru, columns, starts, steps_after_convolutions(counts))
 
     def pool(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """Return the whole utterance as one vector (batch, 256 or 512); takes what `encode` returns."""
+        """Return the utterance as one vector (batch, 256 or 512), of what `encode` returns."""
         if self.design.pooling == "last":
             # Step 6: [forward state at the last valid step; backward state at step 0].
             rows = torch.arange(len(outputs), device=outputs.device)
@@ -107,7 +95,7 @@ class EmotionNetwork(nn.Module):
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
     def classify(self, utterance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (batch, 64) and logits (batch, classes); takes what `pool` returns."""
+        """Return z (batch, 64) and logits (batch, classes), of what `pool` returns."""
         # Step 7: z = PReLU(FC1 h). Step 8: logits = FC2 z.
         z: Tensor = self.prelu(self.fc1(utterance))
         return z, self.fc2(z)
@@ -123,7 +111,7 @@ class EmotionNetwork(nn.Module):
         return maps.permute(0, 2, 3, 1).flatten(2)
 
     def _layer(self, layer: int, maps: Tensor) -> Tensor:
-        """Apply a convolution, its pool (none after the first), normalisation where it is designed, and ReLU."""
+        """Apply convolution, pool (none after the first), normalisation where it is designed, and ReLU."""
         batch_norm = self.training and self.design.normalise
         weight, bias = self.folded(layer)
         maps = functional.conv2d(maps, weight, None if batch_norm else bias, 1 if layer else 2)
@@ -135,26 +123,20 @@ class EmotionNetwork(nn.Module):
         return functional.relu(maps)
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a convolution; in use, with the normalisation after it folded in.
-
-        (w * x - mean) / deviation + b is a convolution again, and dividing by a deviation commutes with the pool: in
-        use a normalised network costs no more than a plain one.
-        """
+        """Return weight and bias of a convolution; in use, with the normalisation after it folded in."""
         convolution = self.convolutions[layer]
         weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
         if self.training or not self.design.normalise:
             return weight, bias
+        # (w * x - mean) / deviation is a convolution again, and dividing by a deviation commutes with the pool:
+        # in use a normalised network costs no more than a plain one.
         norm = self.norms[layer]
         scale = (norm.get_buffer("running_var") + _BATCH_NORM_EPSILON).rsqrt()
         return weight * scale[:, None, None, None], bias - norm.get_buffer("running_mean") * scale
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        """Set Glorot-uniform kernels, zero biases, reset and update gate biases of 1.
-
-        In the authors' cell the kernel of the gates maps [input; state] to 2 * units and that of the candidate maps
-        it to units, so their fans differ.
-        """
+        """Set Glorot-uniform kernels, zero biases, reset and update gate biases of 1."""
 
         def glorot(weight: Tensor, fan_in: int, fan_out: int) -> None:
             bound = math.sqrt(6 / (fan_in + fan_out))
@@ -168,6 +150,8 @@ class EmotionNetwork(nn.Module):
                 layer.bias.zero_()
         for name, parameter in self.gru.named_parameters():
             if name.startswith("weight"):
+                # In the authors' cell the kernel of the gates maps [input; state] to 2 * units and that of the
+                # candidate maps it to units, so their fans differ.
                 fan_in = self.gru.input_size + GRU_UNITS
                 glorot(parameter[: 2 * GRU_UNITS], fan_in, 2 * GRU_UNITS)
                 glorot(parameter[2 * GRU_UNITS :], fan_in, GRU_UNITS)

@@ -14,12 +14,7 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
-
-    Args:
-        parameters: the trained tensors, on the device where they stay.
-        weight_decay: of a step, as a share of its learning rate.
-    """
+    """Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
 
     def __init__(self, parameters: Sequence[Tensor], weight_decay: float = 0.0) -> None:
         self.parameters, self.weight_decay = list(parameters), weight_decay

@@ -12,14 +12,10 @@ Indices = NDArray[np.int64]
 
 
 class ShardWindows:
-    """Which utterances are drawn while which shards are read.
+    """Which utterances are drawn while which shards are read, `width` shards at a time.
 
     Every epoch the shards are shuffled and cut into windows, and the utterances of each window are shuffled.
-
-    Args:
-        shards: (utterances,) the shard of each training utterance.
-        width: shards in a window.
-        seed: seeds the shuffles.
+    `shards` (utterances,) has the shard of each training utterance.
     """
 
     def __init__(self, shards: Indices, width: int, seed: int) -> None:
@@ -39,7 +35,7 @@ class ShardWindows:
         return self._epoch(epoch)[0]
 
     def shards_to_read(self, place: int) -> list[int]:
-        """Return the shards to read at a place of the stream of utterances: its window's and the next's, each once."""
+        """Return the shards to read at a place of the stream of utterances: its window's and the next's, once."""
         number, position = divmod(place, len(self._shards))
         _, ends, _ = self._epoch(number)
         window = int(np.searchsorted(ends, position, "right"))
@@ -60,20 +56,10 @@ class ShardWindows:
 def batch_indices(
     step: int, utterances: int, batch_size: int, seed: int, windows: ShardWindows | None = None
 ) -> Indices:
-    """Return which training utterances make the batch of one step.
+    """Return which training utterances (batch_size,) make the batch of one step, from 0.
 
-    Every epoch is a seeded shuffle; batches are always full, the tail of an epoch joins the next. No state: a
-    resumed run sees the batches of an uninterrupted one.
-
-    Args:
-        step: from 0.
-        utterances: how many there are to draw from.
-        batch_size: utterances per batch.
-        seed: seeds the shuffles.
-        windows: shuffle in windows; None shuffles all among all.
-
-    Returns:
-        (batch_size,) positions in [0, utterances).
+    Every epoch is a seeded shuffle, of all among all where there are no windows; batches are always full, the tail of
+    an epoch joins the next. No state: a resumed run sees the batches of an uninterrupted one.
     """
     places = np.arange(step * batch_size, (step + 1) * batch_size)
     orders = {

@@ -63,8 +63,8 @@ def hz_from_mel(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
 def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
     """Return triangular filters (STFT bins, bands) on Slaney's scale from 0 Hz to the Nyquist frequency.
 
-    With edges f_0 < ... < f_{bands+1} equally spaced in mel, band b rises from f_b to f_{b+1},
-    falls to f_{b+2}, and is scaled by 2 / (f_{b+2} - f_b) so that every band has area 1 (per Hz).
+    With edges f_0 < ... < f_{bands+1} equally spaced in mel, band b rises from f_b to f_{b+1}, falls to f_{b+2},
+    and is scaled by 2 / (f_{b+2} - f_b) so that every band has area 1 (per Hz).
     """
     edges = hz_from_mel(np.linspace(0.0, float(mel_from_hz(SAMPLE_RATE / 2)), bands + 2))
     bins = np.arange(STFT_BINS) * SAMPLE_RATE / DFT_LENGTH
@@ -78,12 +78,9 @@ def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
 def _mel_blocks() -> tuple[tuple[slice, slice], ...]:
     """Return groups of bands, each with the rows of `filters` that it reads: an eighth of the whole product."""
     filters = mel_filters().repeat(2, axis=0)
-    blocks = []
-    for first in range(0, MEL_BANDS, _BANDS_AT_ONCE):
-        bands = slice(first, first + _BANDS_AT_ONCE)
-        read = np.flatnonzero(filters[:, bands].any(axis=1))
-        blocks.append((bands, slice(int(read[0]), int(read[-1]) + 1)))
-    return tuple(blocks)
+    columns = [slice(first, first + _BANDS_AT_ONCE) for first in range(0, MEL_BANDS, _BANDS_AT_ONCE)]
+    rows = [np.flatnonzero(filters[:, bands].any(axis=1)) for bands in columns]
+    return tuple(zip(columns, (slice(int(r[0]), int(r[-1]) + 1) for r in rows), strict=True))
 
 
 def _to_decibels(power: Tensor) -> float:
@@ -101,26 +98,22 @@ def _to_decibels(power: Tensor) -> float:
 class LogSpectrogram(nn.Module):
     """The front end as a module: padded waveforms -> standardised frames.
 
-    An utterance gives the same frames alone and in any padded batch: samples past its length are zeroed, centred
-    frames see zeros beyond both ends, and frames past its own T count nowhere.
+    An utterance gives the same frames alone and in any padded batch: centred frames see zeros beyond both ends, and
+    what lies past its samples or frames counts nowhere.
 
     Args:
         kind: `log-mel` (128 bands) or `log-stft` (513 bins).
         max_frames: longer utterances keep their central frames; 0 keeps all.
         own_mean: take each utterance's own mean per bin from its frames, before statistics and standardisation.
-
-    Attributes:
-        mean, deviation: (bins,) statistics over training frames; 0 and 1 until fitted.
     """
 
+    # (bins,) statistics over training frames; 0 and 1 until fitted.
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, kind: Kind, max_frames: int = MAX_FRAMES, own_mean: bool = False) -> None:
         super().__init__()
-        self.kind = kind
-        self.max_frames = max_frames
-        self.own_mean = own_mean
+        self.kind, self.max_frames, self.own_mean = kind, max_frames, own_mean
         self.bins = MEL_BANDS if kind == "log-mel" else STFT_BINS
         self.register_buffer("mean", torch.zeros(self.bins))
         self.register_buffer("deviation", torch.ones(self.bins))
@@ -135,23 +128,21 @@ class LogSpectrogram(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return standardised frames (batch, time, bins), and their counts (batch,) from 49 to `max_frames`.
 
-        Args:
-            waveforms: (batch, samples), 16 kHz; what lies past a length is ignored.
-            lengths: (batch,) samples of each, at least 1.
+        Of padded waveforms (batch, samples) at 16 kHz, and the samples of each, `lengths` (batch,), at least 1.
         """
         return self.standardise(*self.decibels(waveforms, lengths))
 
     def decibels(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return frames in dB (batch, time, bins), on which the statistics are fitted, and their counts (batch,).
+        """Return frames in dB (batch, time, bins), zero past an utterance's own, and their counts (batch,).
 
-        With P the power (plus 1e-8 for the log-STFT, or its Mel bands):
-        D = 10 log10(max(P, 1e-10)); frames = max(D, max over the utterance's T frames of D - 80);
-        then the central `max_frames`. Frames past an utterance's own are zero.
+        With P the power (plus 1e-8 for the log-STFT, or its Mel bands): D = 10 log10(max(P, 1e-10));
+        frames = max(D, max over the utterance's T frames of D - 80); then the central `max_frames`.
         """
         counts = frame_count(lengths)
         decibels = waveforms.new_empty(len(waveforms), frame_count(waveforms.shape[1]), self.bins)
         for samples, rows, length in zip(waveforms, decibels, lengths.tolist(), strict=True):
             count = frame_count(length)
+            # Part by part: one pass over a long utterance would leave the cache at every operation.
             loudest = max(
                 self._part(samples[:length], first, rows[first : min(first + _FRAMES_AT_ONCE, count)])
                 for first in range(0, count, _FRAMES_AT_ONCE)
@@ -184,21 +175,18 @@ class LogSpectrogram(nn.Module):
     def _crop(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if not self.max_frames or frames.shape[1] <= self.max_frames:
             return frames, counts
-        kept = [central_frames(count, self.max_frames).start for count in counts.tolist()]
-        central = [rows[start : start + self.max_frames] for rows, start in zip(frames, kept, strict=True)]
+        starts = central_frames(counts, self.max_frames).start.tolist()
+        central = [rows[start : start + self.max_frames] for rows, start in zip(frames, starts, strict=True)]
         return torch.stack(central), counts.clamp(max=self.max_frames)
 
     def standardise(self, decibels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z-scores per bin, zero past each utterance's own frames and at least 49 frames, and the counts.
-
-        Counts are best on the CPU: an accelerator would have to be waited for.
-        """
+        """Return z-scores per bin, zero past each utterance's own frames and at least 49 frames, and the counts."""
         short = MIN_FRAMES - decibels.shape[1]
         if short > 0:
             decibels = functional.pad(decibels, (0, 0, 0, short))
-        mask = to_device(
-            (torch.arange(decibels.shape[1]) < counts.cpu()[:, None])[..., None], decibels.device
-        )
+        # Made on the CPU: an accelerator would have to be waited for.
+        mask = torch.arange(decibels.shape[1]) < counts.cpu()[:, None]
+        mask = to_device(mask[..., None], decibels.device)
         if self.own_mean:
             total = torch.where(mask, decibels, 0.0).sum(dim=1, keepdim=True)
             decibels = decibels - total / mask.sum(dim=1, keepdim=True)
@@ -217,11 +205,8 @@ class LogSpectrogram(nn.Module):
         return {"kind": self.kind, "max_frames": self.max_frames, "own_mean": self.own_mean}
 
     def fit(self, utterances: Iterable[NDArray[np.float32]]) -> None:
-        """Set mean and (population) deviation per bin from the frames of training utterances.
-
-        Args:
-            utterances: (frames, bins) in dB, as `decibels` gives them, unpadded. Sums are float64.
-        """
+        """Set mean and (population) deviation per bin from frames in dB (frames, bins) of training utterances."""
+        # In float64: sums over a corpus.
         count, total, squares = 0, np.zeros(self.bins), np.zeros(self.bins)
         for frames in utterances:
             exact = np.asarray(frames, np.float64)
@@ -233,6 +218,5 @@ class LogSpectrogram(nn.Module):
         mean = total / count
         variance = np.maximum(squares / count - mean**2, 0.0)
         # A bin that never changes (digital silence throughout) stays at zero instead of dividing by zero.
-        deviation = np.where(variance > 1e-8, np.sqrt(variance), 1.0)
+        self.deviation.copy_(torch.from_numpy(np.where(variance > 1e-8, np.sqrt(variance), 1.0)))
         self.mean.copy_(torch.from_numpy(mean))
-        self.deviation.copy_(torch.from_numpy(deviation))

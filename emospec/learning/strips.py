@@ -12,9 +12,8 @@ from torch import Tensor
 
 from emospec.learning.device import to_device
 
+# Frames per step after the convolutions.
 TIME_STRIDE = 16
-"""Frames per step after the convolutions."""
-
 # The length that strips have on a CPU, about. A training step then frees blocks of few sizes, which the next step
 # uses again. Blocks of long strips fit no later step, and a training held up to twice the memory.
 _STRIP_FRAMES = 4096
@@ -31,28 +30,24 @@ class Layout(NamedTuple):
 def round_up_length(frames: int) -> int:
     """Return the next of sixteen lengths per octave, so that batches have few shapes.
 
-    The library of the convolutions keeps a compiled kernel for every shape that has occurred, and the allocator
-    keeps freed blocks: without this a training holds twice the memory after some hundred steps.
-
     Example:
         >>> round_up_length(13_900), round_up_length(50)
         (14336, 64)
     """
+    # The library of the convolutions keeps a compiled kernel for every shape that has occurred, and the allocator
+    # keeps freed blocks: otherwise a training holds twice the memory after some hundred steps.
     step = max(TIME_STRIDE, 1 << (frames.bit_length() - 5))
     return -(-frames // step) * step
 
 
 def lay_out(slots: Tensor, most: int) -> Layout:
-    """Lay utterances end to end, the longest first, each onto the shortest strip.
-
-    Args:
-        slots: (batch,) frames that each utterance takes, multiples of `TIME_STRIDE`.
-        most: strips at most; there are fewer where the longest utterance would leave them mostly empty.
+    """Lay utterances, of `slots` (batch,) frames, end to end, the longest first, each onto the shortest strip.
 
     Example:
         >>> lay_out(torch.tensor([32, 64, 48]), 2)
         Layout(strips=2, frames=80, starts=tensor([128,   0,  80]))
     """
+    # Fewer than `most` where the longest utterance would leave them mostly empty.
     strips = max(1, min(most, int(slots.sum()) // int(slots.max())))
     filled, places = [0] * strips, [(0, 0)] * len(slots)
     for utterance in slots.argsort(descending=True, stable=True).tolist():
@@ -66,9 +61,6 @@ def lay_out(slots: Tensor, most: int) -> Layout:
 def lay_out_in_passes(slots: Tensor, at_once: int) -> Layout:
     """Lay utterances out as `lay_out` does, in strips of some 4096 frames, of which `at_once` make a pass.
 
-    The strips are shorter where an eighth or more of them would stay empty, such as with a few utterances of one
-    length.
-
     Example:
         >>> lay_out_in_passes(torch.full((8,), 3008), 2)[:2]  # not 6 of 6144
         (8, 3072)
@@ -76,6 +68,7 @@ def lay_out_in_passes(slots: Tensor, at_once: int) -> Layout:
     frames = int(slots.sum())
     passes = max(1, round(frames / (at_once * _STRIP_FRAMES)))
     layouts = []
+    # Shorter strips where an eighth or more would stay empty, such as with a few utterances of one length.
     for number in range(passes, 2 * passes + 1):
         layouts.append(layout := lay_out(slots, at_once * number))
         if 8 * layout.strips * layout.frames < 9 * frames:

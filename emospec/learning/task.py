@@ -25,49 +25,37 @@ class HistoryRow:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """The input of a training.
+    """The input of a training."""
 
-    Attributes:
-        train, dev: indices of utterances in the store.
-        targets: (utterances of the store,) class index of each; -1 where it is of no class.
-        loss, training, augmentation: settings.
-        names: (utterances of the store,) their ids, by which a teacher's file knows them.
-        groups: (utterances of the store,) what classes are weighted within; none is one group for all.
-        seed: seeds the batches.
-        settings_hash: hash of everything the result depends on; a checkpoint of another is refused.
-        protocol: its name, the hash of its fold lists and so on: a checkpoint carries it.
-    """
-
+    # Places in the store; the lists below have an entry for each utterance of the store.
     train: Sequence[int]
     dev: Sequence[int]
+    # Class indices; -1 where an utterance is of no class.
     targets: np.ndarray[tuple[int], np.dtype[np.int64]]
     loss: Loss
     training: Training
     seed: int
+    # Of everything that the result depends on; a checkpoint of another is refused.
     settings_hash: str
+    # Its name, the hash of its fold lists and so on, for the checkpoint.
     protocol: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    # Ids, by which a teacher's file knows them; groups within which classes are weighted, none for all in one.
     names: Sequence[str] = ()
     groups: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The end of a training.
-
-    Attributes:
-        steps: how many were taken.
-        selected_step, dev_ua: the step whose model was chosen, and its dev UA.
-        seconds: spent, over all resumptions.
-        precision: of the convolutions in training and dev, over all resumptions: `bfloat16` or `float32`.
-        fitted_on: indices of the utterances whose frames the standardiser was in fact fitted on.
-        selected_on: indices of the utterances whose predictions in fact chose the model, each once.
-    """
+    """The end of a training."""
 
     steps: int
     selected_step: int
+    # Of the selected step.
     dev_ua: float
+    # Over all resumptions; as is the precision of the convolutions in training and dev, `bfloat16` or `float32`.
     seconds: float
     precision: str
+    # The utterances whose frames the standardiser was in fact fitted on, and whose predictions chose the model.
     fitted_on: tuple[int, ...]
     selected_on: tuple[int, ...]

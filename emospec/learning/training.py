@@ -10,23 +10,21 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emospec.config import Training
 from emospec.errors import TrainingError
 from emospec.evaluation.metrics import confusion_matrix, unweighted_accuracy, weighted_accuracy
 from emospec.files import write_text
 from emospec.learning.batches import Batches
 from emospec.learning.checkpoint import TrainingState, load_checkpoint, save_checkpoint, saved_step
-from emospec.learning.device import keep_float32_whole, reuse_freed_memory, training_device
+from emospec.learning.device import reuse_freed_memory, training_device
 from emospec.learning.distillation import Distillation, take_weights
 from emospec.learning.distributed import Ranks
 from emospec.learning.frame_store import FrameStore
@@ -35,9 +33,6 @@ from emospec.learning.losses import weighted_cross_entropy
 from emospec.learning.optimizer import Adam
 from emospec.learning.task import HistoryRow, TrainingResult, TrainingTask
 from emospec.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 # Steps from which the time of a training is estimated.
 _TIMED_STEPS = 3
@@ -51,31 +46,14 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def _precision_on(device: torch.device, training: Training) -> str:
-    """Return the precision of the convolutions in training and in dev evaluation, by its name in torch."""
-    if training.precision == "auto":
-        return "bfloat16" if bfloat16_is_fast(device) else "float32"
-    return training.precision
-
-
 def fit(
-    learner: Learner,
-    store: FrameStore,
-    task: TrainingTask,
-    folder: Path,
-    *,
-    resume: bool = False,
-    tensorboard: bool = False,
-    progress: Callable[[HistoryRow, int], None] | None = None,
-    pace: Callable[[int, float], None] | None = None,
-) -> TrainingResult:
-    """Train a learner; on return it is the model of the best dev UA.
+    learner: Learner, store: FrameStore, task: TrainingTask, folder: Path, *,
+    resume: bool = False, tensorboard: bool = False,
+    progress: Callable[[HistoryRow, int], None] | None = None, pace: Callable[[int, float], None] | None = None,
+) -> TrainingResult:  # fmt: skip
+    """Train a learner, a fresh one; on return it is the model of the best dev UA.
 
     Args:
-        learner: fresh; its front end is fitted here, on the training utterances alone.
-        store: the frames.
-        task: utterances, targets, settings.
-        folder: the run folder.
         resume: go on from the checkpoint, where there is one.
         tensorboard: log to `folder/tensorboard` too.
         progress: called with each row of history and the number of steps.
@@ -86,13 +64,16 @@ def fit(
             is of another task.
     """
     reuse_freed_memory()
-    keep_float32_whole()
-    log = _tensorboard_log(RunFolder(folder).tensorboard) if tensorboard and Ranks().main else None
     trainer = Trainer(learner, store, task, folder, device=training_device())
     if resume and trainer.folder.checkpoint.is_file():
         trainer.restore()
+    log = None
+    if tensorboard and trainer.ranks.main:
+        from torch.utils.tensorboard import SummaryWriter
+
+        log = SummaryWriter(trainer.folder.tensorboard)
     begun, timed_from = trainer.state.step, 0.0
-    while (step := trainer.state.step) < trainer.steps:
+    for step in range(begun, trainer.steps):
         trainer.take_step()
         # The first step is slower than the others: libraries choose their kernels.
         if pace and step == begun:
@@ -102,7 +83,10 @@ def fit(
         if (step + 1) % task.training.evaluate_every == 0 or step + 1 == trainer.steps:
             row = trainer.close_row()
             if log:
-                _log_row(log, row)
+                for name, value in asdict(row).items():
+                    if value is not None:
+                        log.add_scalar(name, value, row.step)
+                log.flush()
             if progress:
                 progress(row, trainer.steps)
     if log:
@@ -118,9 +102,24 @@ class Trainer:
     ) -> None:
         self.learner, self.store, self.task, self.device = learner, store, task, device
         self.ranks, self.folder = Ranks(), RunFolder(folder)
-        _refuse_unequal(self.ranks.count, task.training.batch_size, learner)
-        self.steps, self.select_after = task.training.plan(len(task.train))
-        self.state = TrainingState(_precision_on(device, task.training), task.protocol)
+        settings, processes = task.training, self.ranks.count
+        # Several processes must equal one.
+        if processes > settings.batch_size:
+            raise TrainingError(
+                f"{processes} processes share batches of {settings.batch_size}. Start fewer, or raise training.batch_size"
+            )
+        if processes > 1 and learner.network.design.normalise:
+            raise TrainingError(
+                "network.normalise takes its statistics from the whole batch, which no process sees. "
+                "Train in one process"
+            )
+        self.steps, self.select_after = settings.plan(len(task.train))
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bfloat16" if bfloat16_is_fast(device) else "float32"
+        self.state = TrainingState(precision, task.protocol)
+
+        # Mean and deviation of each bin are of the training utterances alone.
         learner.frontend.fit(self._frames_to_fit())
         learner.train()
         self.teacher: Distillation | None = None
@@ -130,25 +129,24 @@ class Trainer:
                 task.loss.teacher, task.names, task.train, summary_width=width, seed=task.seed
             )
             self.teacher = heads.to(device)
-        if task.training.start_from:
-            take_weights(learner, Path(task.training.start_from))
+        if settings.start_from:
+            take_weights(learner, Path(settings.start_from))
         learner.to(device)
-        learner.network.precision = getattr(torch, self.state.precision)
+        learner.network.precision = getattr(torch, precision)
         self.batches = Batches(store, task, learner, self.ranks, device=device)
+        # The centres are no parameters: they move by their own rule, at the end of a step.
         trained = [*learner.parameters(), *(self.teacher.parameters() if self.teacher else [])]
-        self.optimizer = Adam(trained, task.training.weight_decay)
-        self.average: Learner | None = None
-        if task.training.averaging:
-            # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
-            self.average = copy.deepcopy(learner).to(device)
+        self.optimizer = Adam(trained, settings.weight_decay)
+        # `to` lays the copied weights of the GRU end to end again, as an accelerator wants them.
+        self.average = copy.deepcopy(learner).to(device) if settings.averaging else None
         self.best: dict[str, Tensor] = {}
         # Of loss, softmax loss and centre loss, since the last row.
         self.sums, self.steps_in_row = torch.zeros(3, device=device), 0
         self.started = self.saved_at = time.monotonic()
 
     def _frames_to_fit(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the frames of the training utterances, and note each: the audit asks."""
         for index in self.task.train:
+            # The audit asks which utterances were in fact read.
             self.state.fitted_on.append(index)
             yield self.store.frames(index)
 
@@ -160,34 +158,33 @@ class Trainer:
     def take_step(self) -> None:
         """Take one step: losses of a batch, gradients, Adam, then the centres."""
         settings = self.task.loss
+        center_weight, center_rate = settings.center_weight, settings.center_rate
         # Warm-up: without the centre loss, the centres follow the features.
-        warming_up = self.state.step < settings.warmup_steps
-        center_weight, center_rate = (
-            (0.0, 1.0) if warming_up else (settings.center_weight, settings.center_rate)
-        )
+        if self.state.step < settings.warmup_steps:
+            center_weight, center_rate = 0.0, 1.0
 
-        # Forward: frames -> z, logits.
+        # Steps 1 to 8 of the network: frames -> z, logits.
         batch = self.batches.batch(self.state.step)
         outputs, mask = self.learner.network.encode(batch.frames, batch.counts)
         utterance = self.learner.network.pool(outputs, mask)
         z, logits = self.learner.network.classify(utterance)
 
-        # L = L_s + lambda L_c, and a teacher's loss where there is one.
+        # Eq. 4: L = L_s + lambda L_c, and a teacher's loss where there is one.
         targets, weights, total = batch.targets, batch.weights, batch.total_weight
-        softmax_loss = weighted_cross_entropy(
-            logits, targets, weights, smoothing=settings.label_smoothing, total=total
-        )
+        smoothing = settings.label_smoothing
+        softmax_loss = weighted_cross_entropy(logits, targets, weights, smoothing=smoothing, total=total)
         center_loss = self.learner.center_loss(z, targets, weights, total)
         loss = softmax_loss + center_weight * center_loss
         if self.teacher:
             of_teacher = self.teacher(outputs, mask, utterance, indices=batch.indices, speed=batch.speed)
             loss = loss + settings.teacher_weight * batch.share * of_teacher
 
-        # Weights move by the gradient of the whole mini-batch, then centres by its class means.
+        # Weights move by the gradient of the whole mini-batch.
         self.optimizer.zero_grad()
         loss.backward()
         self.ranks.sum_gradients(self.optimizer.parameters)
         self.optimizer.step(self._learning_rate())
+        # Eq. 5: then the centres move, by the mean z of each class in the batch.
         self.learner.center_loss.update(z, targets, center_rate, self.ranks.sum)
         if self.average:
             self._update_average(self.average)
@@ -197,10 +194,8 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self, average: Learner) -> None:
-        """Set mean <- d mean + (1 - d) learner, of weights and statistics; the first step's are its start.
-
-        torch's AveragedModel would wait for the accelerator at every step: it counts on the CPU.
-        """
+        """Set mean <- d mean + (1 - d) learner, of weights and statistics; the first step's are its start."""
+        # torch's AveragedModel would wait for the accelerator at every step: it counts on the CPU.
         share = 1 - self.task.training.averaging if self.state.step else 1.0
         for mean, new in zip(average.state_dict().values(), self.learner.state_dict().values(), strict=True):
             if mean.is_floating_point():
@@ -212,6 +207,7 @@ class Trainer:
         rate = self.task.training.learning_rate
         if self.task.training.schedule == "constant":
             return rate
+        # Up to the full rate over a twentieth of the steps, and down to 0 along a cosine.
         warm = max(1, round(0.05 * self.steps))
         done = self.state.step / self.steps
         return rate * min(1.0, (self.state.step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * done))
@@ -228,6 +224,7 @@ class Trainer:
         if not math.isfinite(loss):
             first = state.step - self.steps_in_row
             raise TrainingError(f"the loss is {loss} between steps {first} and {state.step}; {self._kept()}")
+        # Dev alone chooses the model; of equal UAs the first wins.
         dev_ua = dev_wa = None
         if state.step > self.select_after and state.step % settings.evaluate_every == 0:
             dev_ua, dev_wa = self._evaluate_dev()
@@ -244,7 +241,7 @@ class Trainer:
         self.sums.zero_()
         self.steps_in_row = 0
         if self.ranks.main:
-            write_text(self.folder.history, _to_csv(state.rows))
+            self._write_history()
             if time.monotonic() - self.saved_at >= settings.checkpoint_seconds or state.step == self.steps:
                 self.save()
         return row
@@ -255,9 +252,8 @@ class Trainer:
         outputs = self.ranks.forward_utterances(self.candidate, self.store, dev, precision)
         self.state.selected_on = sorted({*self.state.selected_on, *dev})
         if not np.isfinite(outputs.probabilities).all():
-            raise TrainingError(
-                f"the network's output for dev is NaN at step {self.state.step}; {self._kept()}"
-            )
+            step = self.state.step
+            raise TrainingError(f"the network's output for dev is NaN at step {step}; {self._kept()}")
         predicted, classes = outputs.probabilities.argmax(axis=1), len(self.learner.classes)
         confusion = confusion_matrix(self.task.targets[dev], predicted, classes)
         return unweighted_accuracy(confusion), weighted_accuracy(confusion)
@@ -288,10 +284,18 @@ class Trainer:
             tensor.copy_(parts["adam"][name])
         self.started = time.monotonic() - self.state.seconds
         if self.ranks.main:
-            write_text(self.folder.history, _to_csv(self.state.rows))
+            # It may be ahead of the checkpoint.
+            self._write_history()
+
+    def _write_history(self) -> None:
+        out = io.StringIO()
+        writer = csv.DictWriter(out, [field.name for field in fields(HistoryRow)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.state.rows)
+        write_text(self.folder.history, out.getvalue())
 
     def _kept(self) -> str:
-        """Return in words what is left after a training that broke down, and what to do."""
+        """Return in words what a training that broke down leaves, and what to do."""
         kept = "no checkpoint was due yet"
         if self.folder.checkpoint.is_file():
             kept = f"the checkpoint of step {saved_step(self.folder.checkpoint)} is kept"
@@ -304,42 +308,8 @@ class Trainer:
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
-        state = self.state
+        state, seconds = self.state, time.monotonic() - self.started
         return TrainingResult(
-            self.steps, state.best_step, state.best_ua or 0.0, time.monotonic() - self.started,
-            precision=state.precision, fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
+            self.steps, state.best_step, state.best_ua or 0.0, seconds, precision=state.precision,
+            fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
         )  # fmt: skip
-
-
-def _refuse_unequal(processes: int, batch_size: int, learner: Learner) -> None:
-    """Raise TrainingError where several processes would not equal one."""
-    if processes > batch_size:
-        raise TrainingError(
-            f"{processes} processes share batches of {batch_size}. Start fewer, or raise training.batch_size"
-        )
-    if processes > 1 and learner.network.design.normalise:
-        raise TrainingError(
-            "network.normalise takes its statistics from the whole batch, which no process sees. "
-            "Train in one process"
-        )
-
-
-def _tensorboard_log(folder: Path) -> "SummaryWriter":
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder)
-
-
-def _log_row(log: "SummaryWriter", row: HistoryRow) -> None:
-    for name, value in asdict(row).items():
-        if value is not None:
-            log.add_scalar(name, value, row.step)
-    log.flush()
-
-
-def _to_csv(rows: Sequence[HistoryRow]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [field.name for field in fields(HistoryRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return out.getvalue()

@@ -9,8 +9,7 @@ from importlib import resources
 from typing import Any
 
 from emospec.errors import RunError
-from emospec.evaluation.groups import by_group
-from emospec.evaluation.metrics import predicted_confusion
+from emospec.evaluation.metrics import by_group, predicted_confusion
 from emospec.evaluation.statistics import ACCURACIES, Interval, Metric
 from emospec.evaluation.summary import Summary, rows_of_test, summarise
 from emospec.report.words import OVERLAP_LABELS, percent, percent_sign
@@ -33,15 +32,11 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
 
     Args:
         run: the run that trained the model.
-        whole: a cross-validation of its recipe, whose scores rest on more speakers than its one fold's.
+        whole: a cross-validation of its recipe, on more speakers than its one fold; RunError for another recipe.
         notes: Markdown to stand under Limits.
-
-    Raises:
-        RunError: `whole` is of another recipe or other classes.
     """
     if whole:
-        _refuse_another_recipe(run, whole)
-    protocol = run.meta.protocol
+        _require_same_recipe(run, whole)
     corpora = (
         f"- {corpus.title}: {corpus.utterances} utterances of {corpus.speakers or 'unknown'} speakers. "
         f"Licence: {corpus.licence or 'not stated'}. {corpus.citation}".rstrip()
@@ -56,8 +51,8 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
         kind=run.settings.frontend.kind,
         corpora="\n".join(corpora),
         scores="\n".join(_score_rows(run, whole)),
-        words=protocol.words,
-        hash=protocol.hash,
+        words=run.meta.protocol.words,
+        hash=run.meta.protocol.hash,
         audit=(run.scores.audit or "").removeprefix("audit: "),
         crossval="\n".join(_crossval_lines(whole)) if whole else _ONE_FOLD,
         notes=f"{notes.strip()}\n\n" if notes.strip() else "",
@@ -66,7 +61,7 @@ def model_card(run: RunRecord, whole: Summary | None = None, notes: str = "") ->
     )
 
 
-def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
+def _require_same_recipe(run: RunRecord, whole: Summary) -> None:
     first = whole.runs[0]
     if first.corpora != run.corpora:
         corpora = ", ".join(run.corpora)
@@ -83,8 +78,8 @@ def _refuse_another_recipe(run: RunRecord, whole: Summary) -> None:
 
 
 def _score_rows(run: RunRecord, whole: Summary | None) -> Iterator[str]:
-    """Yield the rows of the table of scores: the model itself, its recipe, its recipe on each corpus."""
     protocol = run.meta.protocol
+    # The one fold that the model itself was tested on, then what more speakers say of its recipe.
     fold = f"fold {protocol.fold} of {protocol.folds}, repeat {protocol.repeat}"
     overlap = OVERLAP_LABELS[protocol.speaker_overlap]
     yield _score_row(f"{protocol.name}, {fold}, {overlap}", summarise([run]).intervals)
@@ -96,21 +91,19 @@ def _score_rows(run: RunRecord, whole: Summary | None) -> Iterator[str]:
 
 
 def _score_row(name: str, intervals: Mapping[Metric, Interval]) -> str:
-    return _row([name, *(_score_cell(intervals[m]) if m in intervals else "" for m in ACCURACIES)])
+    cells = [name]
+    for score in (intervals.get(metric) for metric in ACCURACIES):
+        ends = f"[{percent(score.low)}, {percent(score.high)}]" if score else ""
+        words = f"(no interval: {score.reason})" if score and score.reason else ends
+        cells.append(f"{percent_sign(score.estimate)} {words}" if score else "")
+    return _row(cells)
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _score_cell(score: Interval) -> str:
-    """Return a score and its interval, such as "67.9 % [63.3, 72.5]", or the reason why there is none."""
-    ends = f"[{percent(score.low)}, {percent(score.high)}]"
-    return f"{percent_sign(score.estimate)} {f'(no interval: {score.reason})' if score.reason else ends}"
-
-
 def _crossval_lines(whole: Summary) -> Iterator[str]:
-    """Yield the tables of the recipe's scores by group, and of its confusions."""
     test = rows_of_test(whole.runs)
     groups = [(column, g) for column in ("sex", "language") for g in by_group(test, column, whole.classes)]
     if groups:
@@ -142,6 +135,7 @@ def _header(run: RunRecord, whole: Summary | None) -> str:
     if languages := sorted({tag for corpus in run.learned_from for tag in corpus.languages}):
         facts["language"] = languages
     protocol = (whole.runs[0] if whole else run).meta.protocol
+    # A cross-validation rests on more speakers than the model's one fold: where there is one, it is the result.
     evaluated_on = "cross-validation of its recipe" if whole else f"fold {protocol.fold}"
     overlap = OVERLAP_LABELS[whole.speaker_overlap if whole else protocol.speaker_overlap]
     ua, wa = (whole.ua, whole.wa) if whole else (run.scores.test.ua, run.scores.test.wa)

@@ -77,10 +77,7 @@ _STYLE: dict[Any, Any] = {
 
 @rc_context(_STYLE)
 def confusion_figure(summary: Summary) -> Figure:
-    """Draw the row-normalised confusion matrix: percent of each true class, with the count below.
-
-    A class without test samples has a row of "n/a".
-    """
+    """Draw the confusion matrix: percent of each true class, with the count below; "n/a" without test samples."""
     classes, counts = _short(summary.classes), summary.confusion
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
@@ -110,11 +107,7 @@ def confusion_figure(summary: Summary) -> Figure:
 
 @rc_context(_STYLE)
 def learning_curves(summaries: Sequence[Summary]) -> Figure:
-    """Draw training loss L and dev UA over steps: runs thin, their mean thick, chosen steps as dots.
-
-    Where lambda > 0 the softmax part L_s of the mean loss is dotted. The mean covers the steps
-    that all runs of the setting have.
-    """
+    """Draw training loss and dev UA over steps: runs thin, their mean thick, chosen steps as dots."""
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     loss_axes, dev_axes = figure.subplots(1, 2, sharex=True)
     handles = []
@@ -123,6 +116,7 @@ def learning_curves(summaries: Sequence[Summary]) -> Figure:
         histories = [run.history().set_index("step") for run in summary.runs]
         _curves(loss_axes, [history["loss"] for history in histories], color)
         _curves(dev_axes, [history["dev_ua"] for history in histories], color)
+        # Eq. 4: where lambda > 0 the loss is L_s + lambda L_c; only its softmax part L_s compares with lambda 0.
         if summary.runs[0].settings.loss.center_weight:
             _curves(loss_axes, [history["softmax_loss"] for history in histories], color, part=True)
         chosen = [(run.scores.selected_step, run.scores.dev.ua) for run in summary.runs]
@@ -146,17 +140,14 @@ def _curves(axes: Axes, series: "Sequence[pd.Series[float]]", color: str, part: 
     if len(series) > 1 and not part:
         for values in series:
             axes.plot(values.index, values, color=color, linewidth=0.7, alpha=0.35)
+    # The mean covers the steps that all runs of the setting have.
     mean = pd.concat(series, axis=1, join="inner").mean(axis=1).sort_index()
     axes.plot(mean.index, mean, color=color, linewidth=1.3 if part else 2, linestyle=":" if part else "-")
 
 
 @rc_context(_STYLE)
 def pca_panels(*runs: RunRecord) -> Figure:
-    """Draw training and test z in two dimensions, a row of two panels per run, one PCA per panel.
-
-    `pca_panels(without, with_)` gives the four panels of Dai et al. 2019; one run gives two.
-    The scales of different panels do not compare.
-    """
+    """Draw training and test z in two dimensions, a row of two panels per run: the four of Dai et al. 2019 for two."""
     figure = Figure(figsize=(8.6, 0.7 + 4.0 * len(runs)), layout="constrained")
     rows = figure.subplots(len(runs), 2, squeeze=False)
     for run, (train_axes, test_axes) in zip(runs, rows, strict=True):
@@ -181,7 +172,6 @@ def _legend(figure: Figure, handles: Sequence[Any]) -> None:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Return class names cut to a length that leaves room for the panel."""
     return [name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…" for name in names]
 
 
@@ -203,7 +193,7 @@ def _bars_in_percent(axes: Axes) -> None:
 
 
 def _pca_panel(axes: Axes, z: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> None:
-    """Scatter z (utterances, dimensions) on the two directions of its largest variance: one collection per class."""
+    # Each panel has a PCA of its own: the scales of different panels do not compare.
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     if len(z) < 3 or not np.ptp(z, axis=0).any():
@@ -263,10 +253,9 @@ def sweep_bars(sweep: Sweep) -> Figure:
         spread = np.nan_to_num([getattr(summary, f"{name}_deviation") for summary in sweep.summaries])
         bars.append(axes.bar(places + shift, values, 0.37, color=color, label=name.upper()))
         axes.errorbar(places + shift, values, spread, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+        look: dict[str, Any] = {"ha": "center", "va": "bottom", "size": 7.5, "weight": "bold"}
         for place, value in zip(places + shift, values, strict=True):
-            axes.text(
-                place, 0.015, percent(value), ha="center", va="bottom", size=7.5, color="white", weight="bold"
-            )
+            axes.text(place, 0.015, percent(value), color="white", **look)
         highest = max(highest, float(np.nanmax(values + spread)))
         theirs = np.array([getattr(paper, name) if paper else np.nan for paper in beside])
         marks = axes.scatter(
@@ -284,12 +273,10 @@ def sweep_bars(sweep: Sweep) -> Figure:
 
 @rc_context(_STYLE)
 def reliability_figure(calibration: Calibration, setting: str) -> Figure:
-    """Draw accuracy by confidence on test, before and after the temperature.
-
-    On the diagonal the probabilities are calibrated. The size of a dot is the share of utterances in its bin.
-    """
+    """Draw accuracy by confidence on test, before and after the temperature; dots grow with the bin's share."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
+    # On the diagonal the probabilities are calibrated.
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
     stages = ("before", calibration.before), ("after", calibration.after)
     for (name, bins), color in zip(stages, _SETTING_COLORS, strict=False):

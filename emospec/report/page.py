@@ -1,7 +1,6 @@
 """Page of a report: one self-contained HTML file from run folders, and its figures beside it.
 
-section.py has the facts, figures.py draws them, words.py phrases them, and report.html.j2 lays them out. A new table
-is a property of `Section` and a table in the template.
+section.py has the facts, figures.py draws them, words.py phrases them, and report.html.j2 lays them out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,37 +33,27 @@ def write_report(runs: Sequence[RunRecord], out: Path, title: str | None = None)
     Runs of different protocols, corpora or classes get sections of their own.
 
     Args:
-        runs: finished runs, of any settings.
+        runs: finished runs, of any settings; RunError for none, or different lists for one fold.
         out: a folder; made if missing, files of the same name are replaced.
         title: the page's title; by default it names the corpora.
-
-    Returns:
-        The path of report.html.
-
-    Raises:
-        RunError: there are no runs, or runs that claim one fold list have different ones.
-        OutputError: `out` is a file.
-
-    Example:
-        >>> write_report(find_runs([Path("runs")]), Path("report"))  # doctest: +SKIP
     """
     if not runs:
         raise RunError("there are no runs to report: give at least one finished run folder")
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file: a report needs a folder. Name another")
     sections = []
+    # Changed settings that all runs of a section have go above its tables, for shorter names within these.
     for number, group in enumerate(grouped(runs, lambda run: run.section), start=1):
         renamed, shared = share_changes(group)
         sections.append(Section(number, tuple(renamed), tuple(shared)))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    # Names in corpora and presets are other people's words: escaped, they are no markup.
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     # Every function of words.py is a filter of the template.
-    environment.filters |= {name: value for name, value in vars(words).items() if isfunction(value)}
+    jinja.filters |= {name: value for name, value in vars(words).items() if isfunction(value)}
     layout = resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
     titles = distinct(corpus.title for section in sections for corpus in section.corpora)
     dates = sorted(run.meta.created for run in runs)
-    page = environment.from_string(layout).render(
+    page = jinja.from_string(layout).render(
         title=title or f"Speech emotion recognition on {' and '.join(titles)}",
         sections=[(section, section.pictures(out / "figures")) for section in sections],
         created=distinct(date[:10] for date in dates),
@@ -84,8 +73,11 @@ def _provenance(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     """Return how runs were made: the names of the recorded facts, and the different values of each."""
     metas = [run.meta for run in runs]
     seconds = sum(meta.seconds for meta in metas)
+    # Of the command that makes a pack the reader fills in the folders of the corpora.
+    roots = (" ".join(f"{name}={name.upper()}" for name in run.corpora) for run in runs)
+    packs = (f"emospec prepare {names} --pack {m.pack.folder}" for names, m in zip(roots, metas, strict=True))
     facts: dict[str, Iterable[str]] = {
-        "commands": [*map(_preparation, runs), *(meta.command for meta in metas)],
+        "commands": [*packs, *(meta.command for meta in metas)],
         "emospec": (f"{m.emospec}, commit {m.commit or 'n/a (not recorded)'}" for m in metas),
         "versions": (_pairs(meta.versions) for meta in metas),
         "hardware": (_pairs(meta.hardware.to_dict()) for meta in metas),
@@ -102,20 +94,12 @@ def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _preparation(run: RunRecord) -> str:
-    """Return the command that makes the run's pack; the reader fills in the folders of the corpora."""
-    roots = " ".join(f"{name}={name.upper()}" for name in run.corpora)
-    return f"emospec prepare {roots} --pack {run.meta.pack.folder}"
-
-
 def _settings_text(summary: Summary) -> str:
     """Return `config.toml` of a setting's first run, and the keys whose values differ in its other runs."""
-    configs = [
-        {key: repr(value) for key, value in flatten(run.settings.model_dump(exclude_unset=True)).items()}
-        for run in summary.runs
-    ]
-    differing = [key for key in set().union(*configs) if len({flat.get(key) for flat in configs}) > 1]
-    note = (
-        f"# differs between the {len(configs)} runs: {', '.join(sorted(differing))}\n\n" if differing else ""
-    )
-    return note + (summary.runs[0].folder / "config.toml").read_text(encoding="utf-8").strip()
+    configs = [flatten(run.settings.model_dump(exclude_unset=True)) for run in summary.runs]
+    keys = sorted(set().union(*configs))
+    # By `repr`, as lists are not hashable; a key that a run lacks is not one whose value is None.
+    texts = {key: {repr(flat[key]) if key in flat else "" for flat in configs} for key in keys}
+    differing = ", ".join(key for key in keys if len(texts[key]) > 1)
+    text = (summary.runs[0].folder / "config.toml").read_text(encoding="utf-8").strip()
+    return f"# differs between the {len(configs)} runs: {differing}\n\n{text}" if differing else text

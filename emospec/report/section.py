@@ -1,7 +1,6 @@
 """Section of a report: the facts, figures and limits of all runs of one protocol, corpora and classes.
 
-The facts come from the run folders alone. A new table takes its numbers from emospec.evaluation, as a property here,
-and its rows and caption in report.html.j2.
+A new table takes its numbers from emospec.evaluation, as a property here, and its rows and caption in report.html.j2.
 """
 
 import base64
@@ -17,15 +16,14 @@ from matplotlib.figure import Figure
 from emospec.data.splits import PARTS, any_overlap
 from emospec.evaluation.calibration import Calibration, calibrate
 from emospec.evaluation.comparison import Contrast, Pair, contrasts
-from emospec.evaluation.groups import GROUP_COLUMNS, Group, by_group
-from emospec.evaluation.metrics import Distances
+from emospec.evaluation.metrics import GROUP_COLUMNS, Distances, Group, by_group
 from emospec.evaluation.summary import Summary, rows_of_test, summarise_settings
 from emospec.evaluation.sweeps import Sweep, find_sweeps
 from emospec.report import figures
 from emospec.report.published import Published, is_the_papers, published
 from emospec.report.words import OVERLAP_LABELS, count, distinct, slug
-from emospec.runs.meta import CorpusFacts, Protocol
 from emospec.runs.record import RunRecord
+from emospec.runs.stored import CorpusFacts, Protocol
 
 # A recall from fewer test utterances than this moves by more than 3 points with a single one.
 _FEW_UTTERANCES = 30
@@ -135,7 +133,10 @@ class Section:
     def published_gains(self) -> list[tuple[Pair, float, float]]:
         """The gain of centre loss at the paper's lambda and alpha: ours in pairs, then its UA and WA."""
         gains = []
-        for contrast in contrasts([s for s, _ in self.published if _is_plain_or_center(s)]):
+        losses = ((s, s.runs[0].settings.loss) for s, _ in self.published)
+        # The paper's four settings have lambda 0, or lambda 0.3 and alpha 0.5.
+        four = [s for s, k in losses if not k.center_weight or (k.center_weight, k.center_rate) == (0.3, 0.5)]
+        for contrast in contrasts(four):
             before, after = (s and published(s) for s in (contrast.without, contrast.with_))
             if contrast.pair and before and after:
                 gains.append((contrast.pair, after.ua - before.ua, after.wa - before.wa))
@@ -152,6 +153,7 @@ class Section:
             verdict = ", ".join(f"{v} in {n} of {runs}" for v, n in verdicts.items())
             if len(verdicts) == 1 and len(findings) == len(self.runs):
                 verdict = str(findings[0].verdict)
+            # Without a fail the passes stand first, and the notes behind them.
             worst = "fail" if "fail" in verdicts else "pass"
             worst_first = sorted(findings, key=lambda f: f.verdict != worst)
             rows.append((check, verdict, distinct(f.words for f in worst_first)))
@@ -178,7 +180,8 @@ class Section:
     def distances(self, summary: Summary, part: str) -> tuple[float, float, float]:
         """Return means over a setting's runs: distances of z within and between classes, and their ratio."""
         stored = [run.scores.distances[part] for run in summary.runs]
-        numbers = np.array([(d.within, d.between) for d in stored], np.float64)  # null is NaN
+        # Null in JSON is NaN.
+        numbers = np.array([(d.within, d.between) for d in stored], np.float64)
         of_runs = [Distances(*row) for row in numbers.tolist()]
         within, between, ratio = np.mean([(d.within, d.between, d.ratio) for d in of_runs], axis=0)
         return float(within), float(between), float(ratio)
@@ -192,42 +195,34 @@ class Section:
         """Draw this section's figures into a folder; return data URIs, with the summaries or runs they show."""
         folder.mkdir(parents=True, exist_ok=True)
 
-        def draw(figure: Figure, name: str) -> str:
+        def draw(name: str, figure: Figure) -> str:
             stem = folder / slug(f"{self.number}-{self.protocol.name}-{name}")
-            return _data_uri(*figures.save(figure, stem))
+            png, svg = figures.save(figure, stem)
+            # The figure itself as an address, so that the page needs no file beside it.
+            path, kind = (svg, "svg+xml") if svg.stat().st_size <= _LARGEST_SVG_BYTES else (png, "png")
+            return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
+        # The first fold that ran both with and without centre loss, or else the first at all.
         panels = [
             c.run_pairs[0] if c.run_pairs else (min(c.either.runs, key=lambda run: run.place),)
             for c in self.contrasts
         ]
+        settings = [(s, c, s.setting) for s, c in self.calibrations]
+        sweeps = enumerate(self.sweeps, start=1)
         return {
             "confusion": [
-                (s, draw(figures.confusion_figure(s), f"confusion-{s.setting}")) for s in self.summaries
+                (s, draw(f"confusion-{name}", figures.confusion_figure(s))) for s, _, name in settings
             ],
             "reliability": [
-                draw(figures.reliability_figure(calibration, s.setting), f"reliability-{s.setting}")
-                for s, calibration in self.calibrations
+                draw(f"reliability-{name}", figures.reliability_figure(c, name)) for _, c, name in settings
             ],
-            "recall": draw(figures.recall_bars(self.summaries), "recall"),
-            "curves": draw(figures.learning_curves(self.summaries), "curves"),
+            "recall": draw("recall", figures.recall_bars(self.summaries)),
+            "curves": draw("curves", figures.learning_curves(self.summaries)),
             "sweeps": [
-                (sweep, draw(figures.sweep_bars(sweep), f"sweep-{sweep.key}-{number}"))
-                for number, sweep in enumerate(self.sweeps, start=1)
+                (sweep, draw(f"sweep-{sweep.key}-{n}", figures.sweep_bars(sweep))) for n, sweep in sweeps
             ],
-            "pca": [(runs, draw(figures.pca_panels(*runs), f"pca-{runs[0].variant}")) for runs in panels],
+            "pca": [(runs, draw(f"pca-{runs[0].variant}", figures.pca_panels(*runs))) for runs in panels],
         }
-
-
-def _is_plain_or_center(summary: Summary) -> bool:
-    """Return whether a setting is one of the paper's four: lambda 0, or lambda 0.3 and alpha 0.5."""
-    loss = summary.runs[0].settings.loss
-    return loss.center_weight == 0 or (loss.center_weight, loss.center_rate) == (0.3, 0.5)
-
-
-def _data_uri(png: Path, svg: Path) -> str:
-    """Return the figure itself as an address, so that the page needs no file beside it."""
-    path, kind = (svg, "svg+xml") if svg.stat().st_size <= _LARGEST_SVG_BYTES else (png, "png")
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _limits_of_speech(section: Section) -> list[str]:
@@ -273,6 +268,7 @@ def _limits_of_runs(section: Section) -> list[str]:
         limits.append(
             "Deviations are over runs whose training sets overlap: they are no confidence intervals."
         )
+    # Settings of which the same number of folds were run share a sentence.
     partial: dict[str, list[str]] = {}
     for summary in section.summaries:
         done = {run.place for run in summary.runs}

@@ -1,7 +1,4 @@
-"""Numbers as words and cells: percent, differences, intervals, durations, the verdict on centre loss.
-
-The report, the model card and the tables of the command line take their words from here. The module is light to import.
-"""
+"""Numbers as words and cells of reports, model cards and the command line's tables. The module is light to import."""
 
 import hashlib
 import math
@@ -55,20 +52,19 @@ def cell(value: float | None, reason: str, scale: float = 1.0, digits: int = 1) 
 
 def ends(interval: "Interval") -> str:
     """Return an interval for a table cell, such as "71.2–80.4", or "n/a" with the reason."""
-    return (
-        _missing(interval.reason) if interval.reason else f"{percent(interval.low)}–{percent(interval.high)}"
-    )
+    low, high = percent(interval.low), percent(interval.high)
+    return _missing(interval.reason) if interval.reason else f"{low}–{high}"
 
 
 def signed_ends(interval: "Interval") -> str:
     """Return an interval of a difference in points, such as "[−1.2, +4.0]", or "n/a" with the reason."""
-    if interval.reason:
-        return _missing(interval.reason)
-    return f"[{signed(interval.low)}, {signed(interval.high)}]"
+    low, high = signed(interval.low), signed(interval.high)
+    return _missing(interval.reason) if interval.reason else f"[{low}, {high}]"
 
 
 def _missing(reason: str) -> str:
-    from markupsafe import Markup  # of the extra `train`, which the command line's tables do without
+    # Of the extra `train`, which the command line's tables do without.
+    from markupsafe import Markup
 
     return Markup('<span class="na">n/a <small>{}</small></span>').format(reason)
 
@@ -95,6 +91,7 @@ def verdict(contrast: "Contrast") -> str:
         ]
         both = "no fold was run both with and without centre loss"
         return f"{'; '.join(scores)}: {both if len(scores) == 2 else 'none to compare with'}."
+    # The difference, then what it rests on: runs, interval, p, pairs.
     with_, without = contrast.pair.first, contrast.pair.second
     ua, runs = contrast.pair.comparisons["UA"], len(with_.runs)
     over = f"over {runs} runs" if runs > 1 else "from a single run each"

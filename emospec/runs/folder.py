@@ -16,37 +16,27 @@ _KINDS = {
 
 
 class RunFolder:
-    """The paths of a run's files.
-
-    Attributes:
-        path: of the folder.
-        meta: `Meta`, written first: by it a start that failed is known.
-        config: the resolved settings, as TOML.
-        folds: the utterances of each fold's train, dev and test.
-        earlier: the utterances that made the run whose weights were taken over.
-        history: losses and dev scores over the steps.
-        pace: a step and the seconds up to it, before the first row of history; gone when the run is finished.
-        checkpoint: all that a resumed training needs.
-        tensorboard: a folder, where that log was asked for.
-        model: the folder of the trained weights and their card.
-        features: z of all utterances, with label and part.
-        predictions: one row per dev and test utterance.
-        scores: `Scores`, written last: by it the run is finished.
-    """
+    """The paths of a run's files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # `Meta`, written first: by it a start that failed is known.
         self.meta = path / META
         self.config = path / "config.toml"
+        # The utterances of each fold's parts, and those of the run whose weights were taken over.
         self.folds = path / "folds.csv"
         self.earlier = path / "earlier.csv"
         self.history = path / "history.csv"
+        # A step and the seconds up to it, before the first row of history; gone when the run is finished.
         self.pace = path / "pace.json"
+        # All that a resumed training needs.
         self.checkpoint = path / _CHECKPOINT
         self.tensorboard = path / "tensorboard"
         self.model = path / "model"
+        # z of all utterances, with label and part.
         self.features = path / "features.npz"
         self.predictions = path / "predictions.csv"
+        # `Scores`, written last: by it the run is finished.
         self.scores = path / SCORES
 
     @property
@@ -69,27 +59,14 @@ class RunFolder:
 
 
 def refuse_existing(out: Path, resume: bool) -> None:
-    """Refuse to train into a folder that holds another thing than a run, or a run that nobody asked to resume.
-
-    Raises:
-        RunError: it does.
-    """
+    """Refuse to train into a folder that holds another thing than a run, or a run that nobody asked to resume."""
     refuse_mixture(out, "a training", but_for="a run")
     if out.exists() and not resume and any(out.iterdir()) and not RunFolder(out).is_failed_start:
         raise RunError(f"{out} exists and is not empty. Go on with it by --resume, or name another folder")
 
 
 def refuse_mixture(out: Path, purpose: str, *, but_for: str = "") -> None:
-    """Refuse to write into a folder that is already that of something else.
-
-    Args:
-        out: a folder, which need not be there.
-        purpose: is to be written into it, such as "a training".
-        but_for: what it may hold: a kind of `_KINDS`.
-
-    Raises:
-        RunError: it is, or it is a file.
-    """
+    """Refuse to write "a training", or another purpose, into a folder of something else but for one of `_KINDS`."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file: {purpose} needs a folder. Name another")
     for kind, signs in _KINDS.items():

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import emospec
 from emospec.data.corpora import CORPORA
 from emospec.data.corpora.user import USER_READERS, UserCorpus
 from emospec.data.utterances import Utterance
-from emospec.runs.meta import CorpusFacts, Hardware
+from emospec.runs.stored import CorpusFacts, Hardware
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,14 +27,9 @@ def versions() -> dict[str, str]:
 
 
 def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | None = None) -> CorpusFacts:
-    """Return the facts about a corpus and about how much of it was used.
-
-    Args:
-        name: in its utterances.
-        utterances: of this corpus and others.
-        own: its terms, where it is the user's own, whatever corpus has that name.
-    """
+    """Return the facts about the corpus of a name and about how much of it was used; `own` where it is the user's."""
     used = [u for u in utterances if u.corpus == name]
+    # A corpus of the user's own has its own terms, whatever corpus has that name.
     corpus = CORPORA.get(name) if own is None or name in USER_READERS else None
     reader = {"reader": own.reader} if own else {}
     return CorpusFacts(
@@ -52,15 +47,12 @@ def corpus_facts(name: str, utterances: Sequence[Utterance], own: UserCorpus | N
 
 def hardware(threads: int, device: str, processes: int) -> Hardware:
     """The processor, its cores, and what of the machine is used."""
-    processor = platform.processor() or platform.machine()
+    name = platform.processor() or platform.machine()
     if sys.platform == "linux":
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(
-            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor
-        )
-    return Hardware(
-        processor=processor, cores=os.cpu_count(), threads=threads, device=device, processes=processes
-    )
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(names, name)
+    return Hardware(processor=name, cores=os.cpu_count(), threads=threads, device=device, processes=processes)
 
 
 def commit() -> str | None:
@@ -82,23 +74,21 @@ def commit() -> str | None:
 def records_call(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function's option `command` default to the Python call as it was made.
 
-    The command line passes its own words as `command`. The option `progress` is left out: it changes no result.
+    The command line passes its own words as `command`.
     """
+    # A progress changes no result.
+    unnamed = ("command", "progress")
 
     @wraps(function)
     def wrapper(*args: P.args, **options: P.kwargs) -> R:
         if options.get("command") is None:
-            options["command"] = _call_text(function, args, options)
+            home = "emospec" if function.__name__ in emospec.__all__ else function.__module__
+            words = [_literal(value) for value in args]
+            words += [f"{key}={_literal(value)}" for key, value in options.items() if key not in unnamed]
+            options["command"] = f"{home}.{function.__name__}({', '.join(words)})"
         return function(*args, **options)
 
     return wrapper
-
-
-def _call_text(function: Callable[..., object], arguments: Sequence[object], options: dict[str, Any]) -> str:
-    home = "emospec" if function.__name__ in emospec.__all__ else function.__module__
-    named = {key: value for key, value in options.items() if key not in ("command", "progress")}
-    words = [*map(_literal, arguments), *(f"{key}={_literal(value)}" for key, value in named.items())]
-    return f"{home}.{function.__name__}({', '.join(words)})"
 
 
 def _literal(value: object) -> str:

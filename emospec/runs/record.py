@@ -1,8 +1,4 @@
-"""Run folders read back.
-
-A run is one training with one test set (one fold of one repeat). A setting is what its runs
-share: preset, spectrogram, lambda, alpha. Nothing here trains or predicts.
-"""
+"""Run folders read back: one training with one test set each. A setting is what runs share: preset, lambda, alpha ..."""
 
 import os
 import tomllib
@@ -26,23 +22,15 @@ from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
 from emospec.errors import RunError
 from emospec.runs.folder import META, SCORES, RunFolder
-from emospec.runs.meta import CorpusFacts, Meta
-from emospec.runs.scores import Scores
-from emospec.runs.stored import mistake_of
+from emospec.runs.stored import CorpusFacts, Meta, Scores, mistake_of
 
-WEIGHT, RATE = "loss.center_weight", "loss.center_rate"  # lambda and alpha in `RunRecord.flat`
+# Lambda of the joint loss (Eq. 4) and alpha of the centres (Eq. 5) in `RunRecord.flat`.
+WEIGHT, RATE = "loss.center_weight", "loss.center_rate"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run, as its folder tells it.
-
-    Attributes:
-        folder: where it lies.
-        settings: resolved, as in `config.toml`.
-        meta: commit, versions, hardware, seed, protocol, corpora, counts, as in `meta.json`.
-        scores: dev and test scores of this run, as in `scores.json`.
-    """
+    """One finished run, as its folder tells it: `config.toml`, `meta.json`, `scores.json`."""
 
     folder: Path
     settings: Settings
@@ -95,16 +83,12 @@ class RunRecord:
 
     @property
     def setting(self) -> str:
-        """The name of this run's setting, such as `dai2019-mel, λ 0.3, α 0.5`.
-
-        It tells the setting from others: further changed settings are named, and a seed other than 0.
-        """
+        """The name of this run's setting, which tells it from others: `dai2019-mel, λ 0.3, α 0.5, seed 1`."""
         loss = self.settings.loss
-        center = [f"λ {loss.center_weight:g}"]
-        if loss.center_weight:
-            center.append(f"α {loss.center_rate:g}")
+        # Without centre loss no centre moves, at whatever rate.
+        rate = [f"α {loss.center_rate:g}"] if loss.center_weight else []
         preset, *more = self.variant.split(", ", 1)
-        return ", ".join([preset, *center, *more])
+        return ", ".join([preset, f"λ {loss.center_weight:g}", *rate, *more])
 
     @property
     def variant(self) -> str:
@@ -135,19 +119,19 @@ class RunRecord:
 
     def known_utterances(self) -> dict[str, str]:
         """Ids of the utterances that made the model, and their part: `train`, `dev`, or `earlier`."""
-        own_first = self.known.drop_duplicates("utterance")
-        return dict(zip(own_first["utterance"], own_first["part"], strict=True))
+        # The first row of an utterance is that of the run itself.
+        rows = self.known.drop_duplicates("utterance")
+        return dict(zip(rows["utterance"], rows["part"], strict=True))
 
     def parts_of(self, utterances: Sequence[Utterance], pack: Pack) -> list[str]:
-        """Return the part that each utterance of a pack had in making the model, as above; empty where it had none.
-
-        It is known by its samples, such as in a pack that calls its corpus otherwise; or by its id, which
-        tells more than samples where a corpus comes in several formats, and nothing in corpora of one's own.
-        """
+        """Return the part that each utterance of a pack had in making the model, as above; empty where it had none."""
         known = self.known.reindex(columns=["utterance", "part", "samples"])
-        noted = known["samples"].notna()  # not so of runs of earlier versions
+        # Runs of earlier versions did not note samples.
+        noted = known["samples"].notna()
         by_samples = dict(zip(known["samples"][noted], known["part"][noted], strict=True))
         by_name, nameless = self.known_utterances(), set(known["utterance"][~noted])
+        # The same samples are known also in a pack that calls its corpus otherwise. The id tells more than
+        # samples where a corpus comes in several formats, and nothing in corpora of the user's own.
         anybodys = self.own_corpora | set(pack.user_corpora)
         return [
             by_samples.get(samples)
@@ -182,7 +166,6 @@ class RunRecord:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[Path]:
-    """Give a file to be read; RunError where it is missing, or does not hold what it should."""
     what_to_do = "Train the run again, or leave its folder out"
     if not path.is_file():
         raise RunError(f"{path} is missing. {what_to_do}")
@@ -201,11 +184,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read `config.toml` of this version or another one.
-
-    Raises:
-        OSError, ValueError: it cannot be read.
-    """
+    """Read `config.toml` of this version or another one; OSError or ValueError where it cannot be read."""
     try:
         values = with_current_keys(tomllib.loads(path.read_text(encoding="utf-8")))
         return Settings.model_validate(values)
@@ -214,11 +193,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a finished run folder.
-
-    Raises:
-        RunError: it is no run folder, or the run has not finished.
-    """
+    """Read a run folder; RunError where it is none, or the run has not finished."""
     files = RunFolder(Path(folder))
     if not files.meta.is_file():
         inside = next(iter(sorted(files.path.glob(f"*/{META}"))), None)
@@ -226,9 +201,8 @@ def read_run(folder: Path) -> RunRecord:
         to_do = to_do if files.path.exists() else ". There is no such folder"
         raise RunError(f"{folder} is not a run folder: it has no meta.json{to_do}")
     if not files.is_finished:
-        raise RunError(
-            f"{folder} holds a run that has not finished (no scores.json): `emospec train --resume` finishes it"
-        )
+        to_do = "`emospec train --resume` finishes it"
+        raise RunError(f"{folder} holds a run that has not finished (no scores.json): {to_do}")
     try:
         settings = read_settings(files.config)
         meta, scores = Meta.read(files.meta), Scores.read(files.scores)
@@ -238,11 +212,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
-    """Return all finished runs in the given folders, each once: run folders, or folders that hold some.
-
-    Raises:
-        RunError: a folder is missing, holds no finished run, or cannot be read.
-    """
+    """Return all finished runs in run folders, or folders that hold some, each once; RunError where one has none."""
     runs: dict[Path, RunRecord] = {}
     for folder in map(Path, folders):
         if (folder / META).is_file():
@@ -258,7 +228,6 @@ def find_runs(folders: Iterable[Path]) -> list[RunRecord]:
 
 
 def _what_is_there(folder: Path) -> str:
-    """Return what a folder without finished runs is instead, and what to do."""
     if not folder.exists():
         return "there is no such folder. Name one that `emospec train` or `emospec crossval` made"
     if not folder.is_dir():
@@ -269,20 +238,18 @@ def _what_is_there(folder: Path) -> str:
 
 
 def _refuse_unread(error: OSError) -> None:
-    """Raise, as fewer runs would be another number; a folder that has just gone is none."""
-    if isinstance(error, FileNotFoundError):
-        return
-    raise RunError(
-        f"{error.filename}: the folder cannot be read ({error.strerror}). Get the right, or name others"
-    )
+    # Fewer runs would be another number; a folder that has just gone is none.
+    if not isinstance(error, FileNotFoundError):
+        to_do = "Get the right, or name others"
+        raise RunError(f"{error.filename}: the folder cannot be read ({error.strerror}). {to_do}")
 
 
 def share_changes(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[str]]:
     """Return the runs without the changed settings that all of them have, for shorter names; and these settings."""
     changes = [run.meta.changed_settings for run in runs]
     shared = [text for text in changes[0] if all(text in others for others in changes)] if runs else []
-    left = [tuple(text for text in texts if text not in shared) for texts in changes]
-    metas = (
-        run.meta.model_copy(update={"changed_settings": texts}) for run, texts in zip(runs, left, strict=True)
-    )
-    return [replace(run, meta=meta) for run, meta in zip(runs, metas, strict=True)], shared
+    shorter = []
+    for run, texts in zip(runs, changes, strict=True):
+        left = tuple(text for text in texts if text not in shared)
+        shorter.append(replace(run, meta=run.meta.model_copy(update={"changed_settings": left})))
+    return shorter, shared

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from emospec.evaluation.groups import by_group
+from emospec.evaluation.metrics import by_group
 
 
 def test_each_group_has_its_own_scores_and_the_worst_comes_first() -> None:

@@ -24,9 +24,8 @@ from emospec.evaluation.statistics import (
     paired,
 )
 from emospec.evaluation.summary import Summary, summarise
-from emospec.runs.meta import Meta
 from emospec.runs.record import RunRecord
-from emospec.runs.scores import Scores
+from emospec.runs.stored import Meta, Scores
 
 SCORES = {"UA": unweighted_accuracy, "WA": weighted_accuracy}
 CLASSES = 3
@@ -328,7 +327,7 @@ def test_holm_is_the_step_down_procedure(seed: int) -> None:
 def test_holm_leaves_missing_tests_out() -> None:
     assert holm([None, 0.02, None, 0.01]) == [None, 0.02, None, 0.02]
     assert holm([]) == []
-    with pytest.raises(ValueError, match=r"result 1\.5"):
+    with pytest.raises(ValueError, match=r"found 1\.5"):
         holm([1.5])
 
 

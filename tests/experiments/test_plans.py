@@ -25,11 +25,10 @@ from emospec.data.utterances import Utterance
 from emospec.errors import ConfigError, ProtocolError, TrainingError
 from emospec.evaluation.summary import summarise
 from emospec.experiments.parallel import _at_once
-from emospec.experiments.planning import changed_settings
 from emospec.experiments.plans import reproduce, sweep
 from emospec.experiments.progress import RunFollower
 from emospec.experiments.run import run_spec
-from emospec.experiments.spec import RunSpec
+from emospec.experiments.spec import RunSpec, changed_settings
 from emospec.files import write_json
 from emospec.runs.record import RunRecord
 from served import until

@@ -18,7 +18,7 @@ import emospec
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "emospec"
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-FLOORS = re.search(r"^Import floors.*?: `(.+?)`", ARCHITECTURE, re.MULTILINE)
+FLOORS = re.search(r"^Import floors.*?: `([^`]+)`", ARCHITECTURE, re.MULTILINE | re.DOTALL)
 assert FLOORS is not None
 ORDER = [floor.strip() for floor in FLOORS[1].split(">")]
 TORCH = re.search(r"^Only (.+?) may import torch", ARCHITECTURE, re.MULTILINE)
@@ -160,14 +160,17 @@ def test_every_room_has_a_floor() -> None:
 
 
 def rooms_in_the_plan() -> set[str]:
-    """Paths of the Python files in the tree at the top of ARCHITECTURE.md: a wing's rooms are indented below it."""
+    """Return the modules named in the tree of ARCHITECTURE.md: before two spaces, those of a wing indented below it."""
     tree = ARCHITECTURE.partition("```\nemospec/\n")[2].partition("```")[0]
     rooms, wing = set(), ""
-    for indent, name in re.findall(r"^( +)([\w./]+)", tree, re.MULTILINE):
+    for indent, names in re.findall(r"^( +)([\w/]+(?:, [\w/]+)*) ", tree, re.MULTILINE):
+        listed = names.split(", ")
         if len(indent) == 2:
-            wing = name if name.endswith("/") else ""
-        rooms.add(name if len(indent) == 2 else wing + name)
-    return {room for room in rooms if room.endswith(".py") and not room.startswith("__")}
+            wing = names if names.endswith("/") else ""
+        rooms |= {
+            (name if len(indent) == 2 else wing + name) + ".py" for name in listed if not name.endswith("/")
+        }
+    return rooms
 
 
 def test_the_plan_has_the_rooms_that_are_there() -> None:

@@ -18,8 +18,8 @@ from emospec.config import Settings, load_settings
 from emospec.data.audit import Audit, Finding
 from emospec.errors import RunError
 from emospec.evaluation.calibration import calibrate
-from emospec.evaluation.groups import by_group
 from emospec.evaluation.metrics import (
+    by_group,
     class_distances,
     confusion_matrix,
     recalls,

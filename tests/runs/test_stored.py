@@ -7,10 +7,8 @@ import pytest
 
 from emospec.errors import RunError
 from emospec.files import to_json
-from emospec.runs.meta import Meta
 from emospec.runs.record import read_run
-from emospec.runs.scores import Scores
-from emospec.runs.stored import StoredFile
+from emospec.runs.stored import Meta, Scores, StoredFile
 from fake_runs import fake_run
 
 CONFUSION = [[2, 2], [0, 1]]

@@ -39,15 +39,10 @@ from emospec.errors import AudioError, CorpusError, did_you_mean
 
 _READERS = (iemocap, emodb, ravdess, crema_d, nemo, tess, savee, emovo, demo, manifest, folders)
 CORPORA: dict[str, Corpus] = {reader.CORPUS.name: reader.CORPUS for reader in _READERS}
-"""Every corpus by its name."""
 
 
 def get_corpus(name: str) -> Corpus:
-    """Return the corpus of a name; one of your own may have another than its reader's, as `csv:calls`.
-
-    Raises:
-        CorpusError: there is none, or it cannot be called so.
-    """
+    """Return the corpus of a name, such as `emodb`, or `csv:calls` of your own; CorpusError where none is."""
     reader, corpus_name = split_name(name)
     if reader not in CORPORA:
         hint = did_you_mean(name, tuple(CORPORA)) or "."
@@ -70,11 +65,6 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
 
     Returns:
         Its utterances sorted by id; ids are unique, so that a recording that is there twice is taken once.
-
-    Raises:
-        CorpusError: the name is unknown, the root is missing or holds nothing of this corpus, two
-            files have one id, or the corpus's own labels are damaged.
-        AudioError: a folder below the root cannot be read.
     """
     corpus, root = get_corpus(name), _absolute(root)
     if not root.exists():
@@ -82,14 +72,13 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
     utterances = corpus.read(root)
     if not utterances:
         source = f". Get it from {corpus.source}" if corpus.source else ""
-        raise CorpusError(
-            f"{root} holds nothing of {corpus.title}. "
-            f"Expected: {corpus.layout}. Found: {_audio_below(root)}{source}"
-        )
-    reader = split_name(name)[0]
-    if corpus.name != reader:
+        expected = f"Expected: {corpus.layout}. Found: {_audio_below(root)}{source}"
+        raise CorpusError(f"{root} holds nothing of {corpus.title}. {expected}")
+    # Readers of your own recordings call the corpus as they are called; it may have a name of its own.
+    reader, own_name = split_name(name)[0], corpus.name
+    if own_name != reader:
         utterances = [
-            replace(u, id=corpus.name + u.id.removeprefix(reader), corpus=corpus.name) for u in utterances
+            replace(u, id=own_name + u.id.removeprefix(reader), corpus=own_name) for u in utterances
         ]
     return _without_copies(utterances, corpus.preferred, root)
 
@@ -129,15 +118,12 @@ def _audio_below(root: Path) -> str:
 
 
 def _without_copies(utterances: Iterable[Utterance], preferred: Sequence[str], root: Path) -> list[Utterance]:
-    """Return one utterance of each id, in the order of ids; CorpusError where recordings of one id differ.
-
-    Of several, that in a preferred folder below the root is taken, and of those with equal samples and labels the
-    one that lies least deep. Recordings are opened only where two have one id.
-    """
+    """Return one utterance of each id, in the order of ids; CorpusError where recordings of one id differ."""
     kept: list[Utterance] = []
     conflicts: list[tuple[Utterance, Utterance]] = []
     for _, group in groupby(sorted(utterances, key=attrgetter("id")), attrgetter("id")):
         copies = list(group)
+        # Of several, that in a preferred folder, then that which lies least deep; only here are recordings opened.
         in_preferred = [u for u in copies if not set(preferred).isdisjoint(u.file.parts[len(root.parts) :])]
         first, *others = sorted(in_preferred or copies, key=lambda u: (len(u.file.parts), str(u.file)))
         kept.append(first)
@@ -145,10 +131,8 @@ def _without_copies(utterances: Iterable[Utterance], preferred: Sequence[str], r
     if conflicts:
         first, other = conflicts[0]
         more = f", and so for {len(conflicts)} ids" if len(conflicts) > 1 else ""
-        raise CorpusError(
-            f"two recordings are called {first.id}, and differ in their sound or labels{more}: "
-            f"{first.file} and {other.file}. Keep one of each"
-        )
+        differ = f"two recordings are called {first.id}, and differ in their sound or labels{more}"
+        raise CorpusError(f"{differ}: {first.file} and {other.file}. Keep one of each")
     return kept
 
 
@@ -157,9 +141,9 @@ def _are_equal(first: Utterance, second: Utterance) -> bool:
     if replace(second, file=first.file) != first:
         return False
     try:
-        if first.file.suffix.lower() == second.file.suffix.lower() and filecmp.cmp(
-            first.file, second.file, shallow=False
-        ):
+        # Files of equal bytes need no decoding, if the name says that they are of one kind.
+        same_kind = first.file.suffix.lower() == second.file.suffix.lower()
+        if same_kind and filecmp.cmp(first.file, second.file, shallow=False):
             return True
         waveform, copy = (read_audio(u.file, u.start, u.end) for u in (first, second))
     except (AudioError, OSError):

@@ -13,8 +13,8 @@ from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import AudioError
 
+# Name -> utterances found, utterances expected (None where nothing is expected).
 _Counts = dict[str, tuple[int, int | None]]
-"""Name -> utterances found, utterances expected (None where nothing is expected)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,6 @@ class CorpusCheck:
     """The counts of a corpus beside those of the whole corpus.
 
     Attributes:
-        corpus: its name.
         found, expected: utterances; expected is None where the corpus has no fixed size.
         others: utterances that were read, of emotions outside the expectation.
         classes, speakers, sessions: the same by emotion, speaker and session.
@@ -49,48 +48,37 @@ class CorpusCheck:
 def check_counts(
     corpus: Corpus, utterances: Sequence[Utterance], warnings: Iterable[str] = ()
 ) -> CorpusCheck:
-    """Count utterances of one corpus beside its expected counts; opens no file.
-
-    Args:
-        corpus: its entry.
-        utterances: those that were read.
-        warnings: about their files, in words.
-    """
+    """Compare the utterances read from a corpus with its expected counts; add warnings about its files."""
     # Emotions outside the expectation are counted apart.
     counted = [u for u in utterances if not corpus.classes or u.emotion in corpus.classes]
     listed = corpus.speakers if isinstance(corpus.speakers, dict) else {}
     cast = len(listed) if isinstance(corpus.speakers, dict) else corpus.speakers
     voices = Counter(u.speaker for u in counted if u.speaker)
-    classes = _beside(Counter(u.emotion for u in counted), corpus.classes)
-    speakers = _beside(voices, listed)
-    sessions = _beside(Counter(u.session for u in counted if u.session), corpus.sessions)
-
+    counts = {
+        "classes": _beside(Counter(u.emotion for u in counted), corpus.classes),
+        "speakers": _beside(voices, listed),
+        "sessions": _beside(Counter(u.session for u in counted if u.session), corpus.sessions),
+    }
     size = _count(len(counted), corpus.expected, "utterance")
     people = _count(len(voices), cast or None, "speaker") if voices else "speakers unknown"
     others = len(utterances) - len(counted)
     differences = [size] if corpus.expected not in (None, len(counted)) else []
     differences += [people] if cast not in (0, len(voices)) else []
-    for noun, counts in (("", classes), ("speaker ", speakers), ("session ", sessions)):
-        differences += [
-            f"{noun}{name}: {count} of {expected}"
-            for name, (count, expected) in counts.items()
-            if expected not in (None, count)
-        ]
+    differences += [
+        f"{noun}{name}: {count} of {expected}"
+        for noun, names in (("", "classes"), ("speaker ", "speakers"), ("session ", "sessions"))
+        for name, (count, expected) in counts[names].items()
+        if expected not in (None, count)
+    ]
+    summary = f"{size}, {people}" + (f", {others} more of other emotions" if others else "")
+    count, every = len(counted), (*differences, *warnings)
     return CorpusCheck(
-        corpus=corpus.name,
-        found=len(counted),
-        expected=corpus.expected,
-        others=others,
-        classes=classes,
-        speakers=speakers,
-        sessions=sessions,
-        summary=f"{size}, {people}" + (f", {others} more of other emotions" if others else ""),
-        differences=(*differences, *warnings),
+        corpus.name, count, corpus.expected, others, **counts, summary=summary, differences=every
     )
 
 
 def _beside(counts: Mapping[str, int], expected: Mapping[str, int]) -> _Counts:
-    """Return counts beside those expected: expected names in their order, then those nobody expects."""
+    # The expected names in their order, then those that nobody expects.
     names = [*expected, *sorted(set(counts) - set(expected))]
     unlisted = 0 if expected else None
     return {name: (counts.get(name, 0), expected.get(name, unlisted)) for name in names}
@@ -98,16 +86,16 @@ def _beside(counts: Mapping[str, int], expected: Mapping[str, int]) -> _Counts:
 
 def _count(count: int, expected: int | None, noun: str) -> str:
     """Return `3 of 4 utterances`, or `1 utterance` where nothing is expected."""
-    plural = "" if (count if expected is None else expected) == 1 else "s"
-    return f"{count} {noun}{plural}" if expected is None else f"{count} of {expected} {noun}{plural}"
+    of = count if expected is None else expected
+    return f"{count}{'' if expected is None else f' of {expected}'} {noun}{'' if of == 1 else 's'}"
 
 
 def file_warnings(files: Sequence[Path]) -> list[str]:
     """Count files that hold no sound that can be read, with the reason, by their size and first bytes."""
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        if reason := _no_sound(file):
-            by_reason[reason].append(file)
+        by_reason[_no_sound(file)].append(file)
+    by_reason.pop("", None)
     return [
         f"{len(named)} of {len(files)} recordings {reason} (the first: {printable(named[0].name)})"
         for reason, named in by_reason.items()

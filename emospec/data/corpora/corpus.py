@@ -17,23 +17,19 @@ class Corpus:
     """The entry of one corpus: where it comes from, what it holds when whole, and how it is read.
 
     Attributes:
-        name: the short name, as in `corpus/stem` ids.
-        title: the name that its authors gave it.
-        licence: the terms of use, in words.
-        citation: the paper to cite, in one line.
+        title, citation: the name that its authors gave it, and the paper to cite.
         source: where to get it; empty for your own data, as are licence and citation.
         language: ISO 639-1 code; empty where the data says.
-        protocol: the default protocol of `emospec.data.splits`.
+        protocol: the default one, as in `emospec.data.splits`.
         layout: the files that the reader looks for, in words.
         read: a root folder -> utterances, in any order; an empty list where nothing is found.
         expected: utterances of the whole corpus in `classes`; None where there is no whole.
-        classes: utterances of the whole corpus by emotion. Emotions that are not listed are read,
-            and are outside the expectation.
+        classes: utterances by emotion; emotions that are not listed are read, and not expected.
         speakers: utterances by speaker where known, else the number of speakers, 0 where unknown.
         sessions: utterances by recording session; empty where the corpus has none.
         preferred: folders whose recordings are taken where others hold them too, otherwise made.
         folds: speaker -> test fold, for the protocol `folds`.
-        speech: how the emotions came about: `acted`, `synthetic` ...; empty where the data says.
+        speech: the source of the emotions: `acted`, `synthetic` ...; empty where the data says.
         note: what a user of this corpus must know.
     """
 
@@ -57,40 +53,36 @@ class Corpus:
 
 
 def scan(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """Find the recordings under `root` whose stem, or else `folder/stem`, matches a pattern as a whole.
-
-    Official layouts, other audio formats and copies flattened into one folder are thus read alike.
-
-    Yields:
-        The file, its stem (`folder_stem` where the folder was needed), and the pattern's named groups.
-    """
+    """Yield file, stem and the pattern's groups of the recordings whose name matches the pattern as a whole."""
     for file in find_files(root):
+        # The stem alone, or `folder/stem`: official layouts and copies flattened into one folder are read alike.
         match = pattern.fullmatch(file.stem) or pattern.fullmatch(f"{file.parent.name}/{file.stem}")
         if match:
             yield file, match.group().replace("/", "_"), match.groupdict()
 
 
-def read_named(
-    root: Path,
-    pattern: re.Pattern[str],
-    *,
+def named_reader(
     corpus: str,
+    pattern: re.Pattern[str],
     emotions: Mapping[str, str],
     is_female: Callable[[dict[str, str]], bool],
+    *,
     language: str = "",
-) -> list[Utterance]:
-    """Read the recordings under `root` whose names say everything.
+    spell: Callable[[dict[str, str]], dict[str, str]] = dict,
+) -> Callable[[Path], list[Utterance]]:
+    """Return the `read` of a corpus whose file names say everything.
 
     Args:
-        root: the folder of the corpus.
-        pattern: of names, with the groups `speaker`, `code` (of the emotion) and, where there is one, `text`.
         corpus: its name.
+        pattern: of names, with the groups `speaker`, `code` (of the emotion) and, where there is one, `text`.
         emotions: code -> emotion.
         is_female: the groups of a name -> whether the speaker is a woman.
         language: ISO 639-1 code.
+        spell: the groups as they are in a name -> as they shall be in the utterance.
     """
-    return [
-        Utterance(
+
+    def utterance(file: Path, stem: str, groups: dict[str, str]) -> Utterance:
+        return Utterance(
             id=f"{corpus}/{stem}",
             corpus=corpus,
             file=file,
@@ -101,5 +93,5 @@ def read_named(
             language=language,
             text=groups.get("text", ""),
         )
-        for file, stem, groups in scan(root, pattern)
-    ]
+
+    return lambda root: [utterance(file, stem, spell(groups)) for file, stem, groups in scan(root, pattern)]

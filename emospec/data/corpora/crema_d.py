@@ -7,7 +7,7 @@ level of one letter.
 import re
 from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, read_named
+from emospec.data.corpora.corpus import Corpus, named_reader
 from emospec.data.utterances import Utterance
 
 NAME = re.compile(r"(?P<speaker>1\d{3})_(?P<text>[A-Z]{3})_(?P<code>ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}")
@@ -15,29 +15,19 @@ EMOTIONS = {
     "ANG": "angry", "DIS": "disgusted", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad",
 }  # fmt: skip
 # The 43 women of the corpus's VideoDemographics.csv; the other 48 actors are men.
-FEMALE = frozenset(
-    (
-        1002, 1003, 1004, 1006, 1007, 1008, 1009, 1010, 1012, 1013, 1018, 1020, 1021, 1024, 1025,
-        1028, 1029, 1030, 1037, 1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060,
-        1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078, 1079, 1082, 1084, 1089, 1091,
-    )
-)  # fmt: skip
+FEMALE = frozenset({
+    1002, 1003, 1004, 1006, 1007, 1008, 1009, 1010, 1012, 1013, 1018, 1020, 1021, 1024, 1025,
+    1028, 1029, 1030, 1037, 1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060,
+    1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078, 1079, 1082, 1084, 1089, 1091,
+})  # fmt: skip
+_read = named_reader("crema_d", NAME, EMOTIONS, lambda name: int(name["speaker"]) in FEMALE, language="en")
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read every recording that has a CREMA-D name; the emotion is the intended one.
-
-    The release has each twice, in AudioWAV and in AudioMP3: where there is an AudioWAV, it alone is read.
-    """
+    """Read every recording that has a CREMA-D name; the emotion is the intended one."""
+    # The release has each twice, in AudioWAV and in AudioMP3: one is enough.
     waves = root / "AudioWAV"
-    return read_named(
-        waves if waves.is_dir() else root,
-        NAME,
-        corpus="crema_d",
-        emotions=EMOTIONS,
-        is_female=lambda groups: int(groups["speaker"]) in FEMALE,
-        language="en",
-    )
+    return _read(waves if waves.is_dir() else root)
 
 
 CORPUS = Corpus(

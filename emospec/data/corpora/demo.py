@@ -36,8 +36,7 @@ from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
 from emospec.audio.waveform import SAMPLE_RATE
-from emospec.data.corpora.corpus import Corpus, read_named
-from emospec.data.utterances import Utterance
+from emospec.data.corpora.corpus import Corpus, named_reader
 from emospec.errors import CorpusError, did_you_mean
 from emospec.files import write_bytes
 from emospec.progress import Progress
@@ -79,18 +78,18 @@ _Phone = tuple[_Sound, ...]
 _Formants = tuple[float, float, float]
 
 
+# A vowel or, weaker and shorter, a nasal or approximant.
 def _voiced(formants: _Formants, db: float = 0.0, seconds: float = 0.105) -> _Phone:
-    """Return a vowel or, weaker and shorter, a nasal or approximant."""
     return (_Sound(*formants, seconds, voice_db=db, breath_db=db),)
 
 
+# Noise that peaks at `hz`, with or without voice.
 def _fricative(formants: _Formants, hz: float, db: float, voice_db: float = _OFF_DB) -> _Phone:
-    """Return noise that peaks at `hz`, with or without voice."""
     return (_Sound(*formants, 0.09, voice_db=voice_db, breath_db=-10, noise_db=db, noise_hz=hz),)
 
 
+# A voiceless stop: silent closure, burst, aspiration.
 def _stop(formants: _Formants, hz: float) -> _Phone:
-    """Return a voiceless stop: silent closure, burst, aspiration."""
     return (
         _Sound(*formants, 0.060, noise_hz=hz),
         _Sound(*formants, 0.014, breath_db=0, noise_db=0, noise_hz=hz),
@@ -98,8 +97,8 @@ def _stop(formants: _Formants, hz: float) -> _Phone:
     )
 
 
+# A voiced stop: murmur behind the closure, then a weaker burst.
 def _voiced_stop(formants: _Formants, hz: float) -> _Phone:
-    """Return a voiced stop: murmur behind the closure, then a weaker burst."""
     return (
         _Sound(*formants, 0.05, voice_db=-14, noise_hz=hz),
         _Sound(*formants, 0.01, voice_db=-14, breath_db=-6, noise_db=-6, noise_hz=hz),
@@ -197,7 +196,7 @@ def draw_manner(voice: Voice, emotion: str, rng: Generator) -> Manner:
 
 
 def _smooth(track: _Floats, seconds: float) -> _Floats:
-    """Average a track under a Hann window of this length: movement takes time (coarticulation)."""
+    # A Hann window: movement takes time (coarticulation).
     half = round(seconds * _TRACK_RATE / 2)
     window = np.hanning(2 * half + 3)[1:-1]
     return np.convolve(np.pad(track, half, mode="edge"), window / window.sum(), mode="valid")
@@ -255,8 +254,7 @@ def tract_response(formants: _Floats) -> _Complexes:
         before = polynomial.copy()
         polynomial[:, 1:] -= b[:, k, None] * before[:, :-1]
         polynomial[:, 2:] -= c[:, k, None] * before[:, :-2]
-    response: _Complexes = np.prod(1 - b - c, axis=1)[:, None] / np.fft.rfft(polynomial, _FFT_SAMPLES)
-    return response
+    return np.asarray(np.prod(1 - b - c, axis=1)[:, None] / np.fft.rfft(polynomial, _FFT_SAMPLES))
 
 
 def framed(waveform: _Floats) -> _Complexes:
@@ -264,8 +262,7 @@ def framed(waveform: _Floats) -> _Complexes:
     hann = np.hanning(_WINDOW_SAMPLES + 1)[:-1]
     padded = np.pad(waveform, (_HOP_SAMPLES, _WINDOW_SAMPLES))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)[::_HOP_SAMPLES]
-    spectra: _Complexes = np.fft.rfft(frames * hann, _FFT_SAMPLES)
-    return spectra
+    return np.asarray(np.fft.rfft(frames * hann, _FFT_SAMPLES))
 
 
 def overlap_added(spectra: _Complexes, samples: int) -> _Floats:
@@ -283,21 +280,22 @@ def speak(voice: Voice, manner: Manner, rng: Generator) -> _Floats:
     steps = np.arange(len(accents))
     times = np.arange(len(steps) * SAMPLE_RATE // _TRACK_RATE) * _TRACK_RATE / SAMPLE_RATE
     stress = _smooth(accents, 0.14)
-    gains = {
-        name: 10 ** (_smooth(tracks[name], 0.012) / 20) for name in ("voice_db", "breath_db", "noise_db")
-    }
-    breath, noise = (np.interp(times, steps, gains[name]) for name in ("breath_db", "noise_db"))
+    voicing, breath, noise = (
+        10 ** (_smooth(tracks[name], 0.012) / 20) for name in ("voice_db", "breath_db", "noise_db")
+    )
+    breath, noise = np.interp(times, steps, breath), np.interp(times, steps, noise)
 
     # The pitch follows the accents, falls over the utterance, and wanders.
     declination = (manner.slope - 1.0) * (steps - steps.mean()) / _TRACK_RATE
     wander = _smooth(rng.standard_normal(len(steps)), 0.05)
     semitones = manner.pitch + 2.2 * 2.0**manner.span * stress + declination + wander
     f0 = np.clip(voice.pitch_hz * 2 ** (semitones / 12), 60, 600)
-    voicing = np.interp(times, steps, gains["voice_db"] * 10 ** (0.12 * stress))
+    voicing = np.interp(times, steps, voicing * 10 ** (0.12 * stress))
+
+    # The three sources: pulses P, aspiration a N, frication b M.
     pulses = framed(pulse_train(np.interp(times, steps, f0), voicing, 0.006 * 2.0**manner.rough, rng))
-    aspiration = framed(
-        10 ** ((_ASPIRATION_DB + manner.breath) / 20) * breath * rng.standard_normal(len(times))
-    )
+    a = 10 ** ((_ASPIRATION_DB + manner.breath) / 20) * breath
+    aspiration = framed(a * rng.standard_normal(len(times)))
     frication = framed(10 ** (_FRICATION_DB / 20) * noise * rng.standard_normal(len(times)))
 
     # The filters of each frame: the glottis G, the tract V, and the peak H of the noise.
@@ -308,9 +306,8 @@ def speak(voice: Voice, manner: Manner, rng: Generator) -> _Floats:
     glottis = 1j * f * fg / (fg**2 - f**2 + 1j * f * fg) / (1 + 1j * f / fa)
     lower = np.stack([_smooth(tracks[name], 0.07)[at] for name in ("f1", "f2", "f3")], axis=1)
     lower[:, 0] *= np.exp(manner.opening)
-    formants = (
-        np.hstack([lower, np.tile(_HIGHER_FORMANTS, (len(at), 1))]) * voice.tract * np.exp(manner.smile)
-    )
+    formants = np.hstack([lower, np.tile(_HIGHER_FORMANTS, (len(at), 1))])
+    formants = formants * voice.tract * np.exp(manner.smile)
     peak = _smooth(tracks["noise_hz"], 0.012)[at, None] * np.sqrt(voice.tract)
     hiss = 1 / (1 + ((f - peak) / (250 + 0.2 * peak)) ** 2)
     spectra = (pulses * glottis + aspiration) * tract_response(formants) + frication * hiss
@@ -324,6 +321,7 @@ def record(voice: Voice, speech: _Floats, rng: Generator) -> _Floats:
     echoed = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(voice.room, size), size)[: len(speech)]
     f = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     hum = np.fft.irfft(np.fft.rfft(rng.standard_normal(size)) / (1 + f / 300), size)[: len(speech)]
+    # The room's noise, drawn anew, and a gain of its own: neither says anything of the emotion.
     snr_db = voice.snr_db + 2 * rng.standard_normal()
     waveform: _Floats = echoed / echoed.std() + 10 ** (-snr_db / 20) * hum / hum.std()
     waveform *= 10 ** ((voice.gain_db + 2.5 * rng.standard_normal()) / 20)
@@ -369,9 +367,6 @@ def synthesise(
         speakers: 1 to 99; odd numbers are women.
         per_class: utterances of each speaker and emotion, 1 to 99.
         progress: called with the number of files done and of all.
-
-    Raises:
-        CorpusError: a number is out of range.
     """
     if seed < 0:
         raise CorpusError(f"seed is {seed}: choose 0 or more")
@@ -392,15 +387,7 @@ def synthesise(
     return len(plan)
 
 
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has the name of a demo recording."""
-    return read_named(
-        root,
-        NAME,
-        corpus="demo",
-        emotions={emotion: emotion for emotion in EMOTIONS},
-        is_female=lambda groups: int(groups["speaker"][1:]) % 2 == 1,
-    )
+read = named_reader("demo", NAME, {e: e for e in EMOTIONS}, lambda name: int(name["speaker"][1:]) % 2 == 1)
 
 
 CORPUS = Corpus(

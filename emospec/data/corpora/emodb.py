@@ -4,9 +4,8 @@
 """
 
 import re
-from functools import partial
 
-from emospec.data.corpora.corpus import Corpus, read_named
+from emospec.data.corpora.corpus import Corpus, named_reader
 
 NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<code>[WLEAFTN])[a-z]")
 EMOTIONS = {
@@ -24,16 +23,11 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="wav/03a01Fa.wav",
-    read=partial(
-        read_named, pattern=NAME, corpus="emodb", emotions=EMOTIONS, language="de",
-        is_female=lambda groups: groups["speaker"] not in _MALE,
-    ),
+    read=named_reader("emodb", NAME, EMOTIONS, lambda name: name["speaker"] not in _MALE, language="de"),
     # The second release has each recording twice, in wav and, from the larynx, in laryngo.
     preferred=("wav",),
     expected=535,
-    classes={
-        "angry": 127, "bored": 81, "neutral": 79, "happy": 71, "fearful": 69, "sad": 62, "disgusted": 46,
-    },
+    classes={"angry": 127, "bored": 81, "neutral": 79, "happy": 71, "fearful": 69, "sad": 62, "disgusted": 46},
     speakers={
         "03": 49, "08": 58, "09": 43, "10": 38, "11": 55, "12": 35, "13": 61, "14": 69, "15": 56, "16": 71,
     },

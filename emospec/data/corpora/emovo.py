@@ -1,13 +1,11 @@
 """EMOVO: Italian, six actors, fourteen sentences.
 
-Licence: free for research, as its authors say; ask them for any other use.
 `dis-f1-b1`: emotion code (disgusto, gioia, paura, rabbia, sorpresa, tristezza, neutro), speaker, sentence.
 """
 
 import re
-from functools import partial
 
-from emospec.data.corpora.corpus import Corpus, read_named
+from emospec.data.corpora.corpus import Corpus, named_reader
 
 NAME = re.compile(r"(?P<code>dis|gio|pau|rab|sor|tri|neu)-(?P<speaker>(?P<sex>[fm])[123])-(?P<text>[a-z]\d)")
 EMOTIONS = {
@@ -25,14 +23,7 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="f1/dis-f1-b1.wav",
-    read=partial(
-        read_named,
-        pattern=NAME,
-        corpus="emovo",
-        emotions=EMOTIONS,
-        is_female=lambda groups: groups["sex"] == "f",
-        language="it",
-    ),
+    read=named_reader("emovo", NAME, EMOTIONS, lambda name: name["sex"] == "f", language="it"),
     expected=588,
     classes=dict.fromkeys(EMOTIONS.values(), 84),
     speakers=dict.fromkeys(("f1", "f2", "f3", "m1", "m2", "m3"), 98),

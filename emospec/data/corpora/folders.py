@@ -16,27 +16,16 @@ from emospec.vocabulary import common_emotion
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root`.
-
-    Raises:
-        CorpusError: a recording lies in no class folder.
-    """
-    return [_utterance(root, file) for file in find_files(root)]
-
-
-def _utterance(root: Path, file: Path) -> Utterance:
-    place = PurePath(escape_undecodable(str(file.relative_to(root))))
-    folders = place.parts[:-1]
-    if not folders:
-        raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")
-    return Utterance(
-        id=f"folders/{without_suffix(place)}",
-        corpus="folders",
-        file=file,
-        speaker=folders[1] if len(folders) > 1 else "",
-        emotion=common_emotion(folders[0]),
-        label=folders[0],
-    )
+    """Read every recording under `root`; CorpusError where one lies in no class folder."""
+    utterances = []
+    for file in find_files(root):
+        place = PurePath(escape_undecodable(str(file.relative_to(root))))
+        label, speaker = (*place.parts[:-1], "", "")[:2]
+        if not label:
+            raise CorpusError(f"{file} lies in no class folder. Expected: {CORPUS.layout}. Move it into one")
+        name, emotion = f"folders/{without_suffix(place)}", common_emotion(label)
+        utterances.append(Utterance(name, "folders", file, speaker, emotion=emotion, label=label))
+    return utterances
 
 
 CORPUS = Corpus(

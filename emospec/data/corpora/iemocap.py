@@ -1,6 +1,5 @@
 """IEMOCAP: English, ten actors in five two-person sessions, improvised and scripted.
 
-Licence: the release form of the University of Southern California (research; not for redistribution).
 The emotion is the consensus in `dialog/EmoEvaluation`; utterances without one (`xxx`) are left out.
 Excited is merged into happy, and keeps the label `exc`. A label without its recording, or a recording
 without its label line, is left out: the counts show it.
@@ -32,12 +31,9 @@ def read(root: Path) -> list[Utterance]:
     utterances = []
     for file, stem, groups in scan(root, NAME):
         if groups["session"] not in labelled_sessions:
-            raise CorpusError(
-                f"{file} has no labels: under {root} is no dialog/EmoEvaluation folder of "
-                f"{_session(groups['session'])}. Copy it from the official release"
-            )
-        code = labels.get(stem, _NO_CONSENSUS)
-        if code == _NO_CONSENSUS:
+            lack = f"under {root} is no dialog/EmoEvaluation folder of {_session(groups['session'])}"
+            raise CorpusError(f"{file} has no labels: {lack}. Copy it from the official release")
+        if (code := labels.get(stem, _NO_CONSENSUS)) == _NO_CONSENSUS:
             continue
         utterances.append(
             Utterance(
@@ -58,11 +54,9 @@ def read(root: Path) -> list[Utterance]:
 
 
 def _labels(root: Path) -> dict[str, str]:
-    """Return utterance -> consensus code, from the files right in the EmoEvaluation folders."""
+    # Only the files right in the EmoEvaluation folders: those below are of single evaluators.
     labels = {}
-    for file in find_files(root, {".txt"}):
-        if file.parent.name != "EmoEvaluation":
-            continue
+    for file in (f for f in find_files(root, {".txt"}) if f.parent.name == "EmoEvaluation"):
         # Latin-1 decodes any byte: labels are ASCII, and the evaluators' remarks beside them are not read.
         for number, line in enumerate(file.read_text(encoding="latin-1").splitlines(), start=1):
             if match := _LABEL.match(line):

@@ -42,19 +42,11 @@ _NO_TEXT = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel workbook"}
 
 
 def read(root: Path) -> list[Utterance]:
-    """Read a CSV, or the `manifest.csv` of a folder.
-
-    Raises:
-        CorpusError: the file is missing or no UTF-8; its columns are not separated by commas; a column is missing
-            or named twice; a row has a wrong number of cells, a blank emotion, a bad value, a missing recording,
-            or the recording, start and end of an earlier row.
-    """
-    path = _csv_path(root)
-    lines = _lines(path)
-    columns = _columns(path, lines[0][1] if lines else [])
+    """Read a CSV, or the `manifest.csv` of a folder."""
+    path, columns, rows = _table(root)
     utterances: list[Utterance] = []
     seen: dict[tuple[str, float, float | None], int] = {}
-    for number, row in lines[1:]:
+    for number, row in rows:
         where = f"{path}:{number}"
         if len(row) != len(columns):
             raise CorpusError(f"{where}: {len(row)} cells, but the header names {len(columns)} columns")
@@ -73,9 +65,7 @@ def read(root: Path) -> list[Utterance]:
 
 def remarks(root: Path) -> list[str]:
     """Return in words the columns of the CSV that are not read."""
-    path = _csv_path(root)
-    lines = _lines(path)
-    names = _columns(path, lines[0][1])
+    _, names, _ = _table(root)
     unused = [name for name in OPTIONAL_COLUMNS if name not in names]
     others = [
         f"{name!r} ({hint.removeprefix(', ')})" if (hint := did_you_mean(name, unused)) else repr(name)
@@ -85,42 +75,34 @@ def remarks(root: Path) -> list[str]:
     return [f"columns that are not read: {', '.join(others)}"] if others else []
 
 
-def _csv_path(root: Path) -> Path:
+def _table(root: Path) -> tuple[Path, list[str], list[tuple[int, list[str]]]]:
+    """Return the file, the names of its columns, and the rows that are not blank with their line numbers."""
     path = root / "manifest.csv" if root.is_dir() else root
     if not path.is_file():
         raise CorpusError(f"{root} holds no manifest.csv. Expected: {CORPUS.layout}")
-    return path
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows that are not blank, with their line numbers."""
-    text = _text(path)
+    content = path.read_bytes()
+    for start, kind in _NO_TEXT.items():
+        if content.startswith(start):
+            raise CorpusError(f"{path} is {kind}, not a CSV. Write the table as CSV, in UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
+    # Lines above the header become blank, so that the numbers of lines stay those of the file.
     before, header = header_of(text.splitlines())
     text = "\n" * before + "".join(text.splitlines(keepends=True)[before:])
     if separator := other_separator(header):
         raise CorpusError(f"{path}:1: its columns are separated by {separator}. Write it with commas")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        rows = [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise CorpusError(f"{path}:{reader.line_num}: {error}") from error
-    return [(number, row) for number, row in rows if any(cell.strip() for cell in row)]
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    for start, words in _NO_TEXT.items():
-        if content.startswith(start):
-            raise CorpusError(f"{path} is {words}, not a CSV. Write the table as CSV, in UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}:{line}: not UTF-8. Save the file as UTF-8") from error
+    return path, _columns(path, rows[0][1] if rows else []), rows[1:]
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
-    """Return the names of the columns; CorpusError where one is missing or named twice."""
     columns = known_columns(header)
     for name in COLUMNS:
         if columns.count(name) > 1:
@@ -129,10 +111,8 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
         present = ", ".join(filter(None, columns)) or "none"
         others = dict.fromkeys(name for name in columns if name and name not in COLUMNS)
         hints = [f" ({name!r}{hint})" for name in others if (hint := did_you_mean(name, missing))]
-        raise CorpusError(
-            f"{path}:1: no column {', '.join(missing)}. Found: {present}{''.join(hints)}. "
-            f"Required: {', '.join(REQUIRED_COLUMNS)}"
-        )
+        lack = f"no column {', '.join(missing)}. Found: {present}{''.join(hints)}"
+        raise CorpusError(f"{path}:1: {lack}. Required: {', '.join(REQUIRED_COLUMNS)}")
     return columns
 
 
@@ -145,8 +125,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
     file = folder / name
     if not file.is_file():
         raise CorpusError(f"{where}: {file} does not exist. Files are relative to the folder of the CSV")
-    start = _seconds(cells, "start", where)
-    end = _seconds(cells, "end", where)
+    start, end = (_seconds(cells, column, where) for column in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise CorpusError(f"{where}: end {end} is not after start {start or 0.0} (seconds)")
     span = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
@@ -160,10 +139,7 @@ def _utterance(folder: Path, cells: dict[str, str], where: str) -> Utterance:
         start=start or 0.0,
         end=end,
         sex=_one_of(_SEXES, cells, "sex", where),
-        language=cells.get("language", ""),
-        text=cells.get("text", ""),
-        session=cells.get("session", ""),
-        style=cells.get("style", ""),
+        **{name: cells.get(name, "") for name in ("language", "text", "session", "style")},
         split=_one_of(_SPLITS, cells, "split", where),
     )
 

@@ -4,9 +4,8 @@
 """
 
 import re
-from functools import partial
 
-from emospec.data.corpora.corpus import Corpus, read_named
+from emospec.data.corpora.corpus import Corpus, named_reader
 
 NAME = re.compile(
     r"(?P<speaker>[A-Z]{2}\d)_(?P<code>anger|fear|happiness|neutral|sadness|surprised)_(?P<text>\d+)"
@@ -27,10 +26,7 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="samples/EB0_anger_1.wav",
-    read=partial(
-        read_named, pattern=NAME, corpus="nemo", emotions=EMOTIONS, language="pl",
-        is_female=lambda groups: groups["speaker"] in FEMALE,
-    ),
+    read=named_reader("nemo", NAME, EMOTIONS, lambda name: name["speaker"] in FEMALE, language="pl"),
     expected=4481,
     classes={"neutral": 809, "sad": 769, "angry": 749, "happy": 749, "fearful": 736, "surprised": 669},
     speakers={

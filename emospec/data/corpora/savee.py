@@ -1,13 +1,11 @@
 """SAVEE, Surrey audio-visual expressed emotion: British English, four men, 480 sentences.
 
-Licence: free for research after registration; not for redistribution.
 `DC/a01`, or `DC_a01` in flattened copies: speaker, emotion code, number of the sentence within the emotion.
 """
 
 import re
-from functools import partial
 
-from emospec.data.corpora.corpus import Corpus, read_named
+from emospec.data.corpora.corpus import Corpus, named_reader
 
 NAME = re.compile(r"(?P<speaker>DC|JE|JK|KL)[_/](?P<text>(?P<code>sa|su|[adfhn])\d\d)")
 EMOTIONS = {
@@ -24,14 +22,7 @@ CORPUS = Corpus(
     protocol="one-speaker-out",
     speech="acted",
     layout="AudioData/DC/a01.wav, or DC_a01.wav",
-    read=partial(
-        read_named,
-        pattern=NAME,
-        corpus="savee",
-        emotions=EMOTIONS,
-        is_female=lambda groups: False,
-        language="en",
-    ),
+    read=named_reader("savee", NAME, EMOTIONS, lambda name: False, language="en"),
     expected=480,
     classes={emotion: 120 if emotion == "neutral" else 60 for emotion in EMOTIONS.values()},
     speakers=dict.fromkeys(("DC", "JE", "JK", "KL"), 120),

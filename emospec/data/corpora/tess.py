@@ -4,35 +4,22 @@
 """
 
 import re
-from pathlib import Path
 
-from emospec.data.corpora.corpus import Corpus, scan
-from emospec.data.utterances import Utterance
-from emospec.vocabulary import common_emotion
+from emospec.data.corpora.corpus import Corpus, named_reader
 
-# One official file, OA_bite_neutral, lacks a letter of its speaker.
 NAME = re.compile(
-    r"(?P<speaker>OAF?|YAF)_(?P<text>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)",
-    re.IGNORECASE,
+    r"(?i)(?P<speaker>OAF?|YAF)_(?P<text>[a-z]+)_(?P<code>angry|disgust|fear|happy|neutral|ps|sad)"
 )
+EMOTIONS = {
+    "angry": "angry", "disgust": "disgusted", "fear": "fearful", "happy": "happy", "neutral": "neutral",
+    "ps": "surprised", "sad": "sad",
+}  # fmt: skip
 
 
-def read(root: Path) -> list[Utterance]:
-    """Read every recording under `root` that has a TESS name."""
-    return [
-        Utterance(
-            id=f"tess/{stem}",
-            corpus="tess",
-            file=file,
-            speaker="YAF" if groups["speaker"].upper() == "YAF" else "OAF",
-            emotion="surprised" if groups["emotion"].lower() == "ps" else common_emotion(groups["emotion"]),
-            label=groups["emotion"].lower(),
-            sex="f",
-            language="en",
-            text=groups["text"].lower(),
-        )
-        for file, stem, groups in scan(root, NAME)
-    ]
+def _spell(name: dict[str, str]) -> dict[str, str]:
+    # One official file, OA_bite_neutral, lacks a letter of its speaker; copies differ in case.
+    lower = {key: word.lower() for key, word in name.items()}
+    return lower | {"speaker": "YAF" if lower["speaker"] == "yaf" else "OAF"}
 
 
 CORPUS = Corpus(
@@ -45,7 +32,7 @@ CORPUS = Corpus(
     protocol="dai2019",
     speech="acted",
     layout="OAF_back_angry.wav",
-    read=read,
+    read=named_reader("tess", NAME, EMOTIONS, lambda name: True, language="en", spell=_spell),
     expected=2800,
     classes=dict.fromkeys(("neutral", "angry", "happy", "sad", "fearful", "disgusted", "surprised"), 400),
     speakers={"OAF": 1400, "YAF": 1400},

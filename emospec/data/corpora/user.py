@@ -13,8 +13,8 @@ from emospec.errors import CorpusError, PackError, did_you_mean
 from emospec.files import write_json
 
 USER_CORPORA_FILE = "corpora.json"
+# Readers of anybody's recordings; a corpus without a name of its own is called as its reader.
 USER_READERS = ("csv", "folders")
-"""Readers of anybody's recordings; a corpus without a name of its own is called as its reader."""
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
@@ -38,24 +38,17 @@ def split_name(corpus: str) -> tuple[str, str]:
     if not colon:
         return corpus, corpus
     if reader not in USER_READERS:
-        raise CorpusError(
-            f"{corpus!r}: only {' and '.join(USER_READERS)} take a name of your own, such as csv:calls=calls.csv"
-        )
+        readers = " and ".join(USER_READERS)
+        raise CorpusError(f"{corpus!r}: only {readers} take a name of your own, such as csv:calls=calls.csv")
     if not _NAME.fullmatch(name) or name in USER_READERS:
         taken = " and is no reader's" if name in USER_READERS else ""
-        raise CorpusError(
-            f"{corpus!r}: a corpus cannot be called {name!r}. A name is up to 64 letters, digits, '.', '-' and '_'{taken}, "
-            "such as csv:calls"
-        )
+        rule = f"A name is up to 64 letters, digits, '.', '-' and '_'{taken}, such as csv:calls"
+        raise CorpusError(f"{corpus!r}: a corpus cannot be called {name!r}. {rule}")
     return reader, name
 
 
 def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> list[UserCorpus]:
-    """Return the corpora with their terms: TEXT is for the only one, NAME=TEXT for the one of that name.
-
-    Raises:
-        CorpusError: it is not clear whose terms they are, or there are none.
-    """
+    """Return the corpora with their terms: TEXT is for the only one, NAME=TEXT for the one of that name."""
     terms: dict[str, str] = {}
     names = [corpus.name for corpus in corpora]
     for licence in licences:
@@ -63,13 +56,12 @@ def with_licences(corpora: Sequence[UserCorpus], licences: Sequence[str]) -> lis
         if not names:
             raise CorpusError(f"{option}: only csv and folders take one. Other corpora have their own")
         name, equals, text = licence.partition("=")
+        # Terms may hold a "=" themselves, behind what is no name.
         if not (equals and _NAME.fullmatch(name)):
             name, text = "", licence
         elif name not in names:
-            hint = did_you_mean(name, names) or "."
-            raise CorpusError(
-                f"{option}: no corpus of your own is called {name!r}{hint} Named: {', '.join(names)}"
-            )
+            unknown = f"no corpus of your own is called {name!r}{did_you_mean(name, names) or '.'}"
+            raise CorpusError(f"{option}: {unknown} Named: {', '.join(names)}")
         if not (text := " ".join(text.split())):
             raise CorpusError(f"{option} is blank. Say the terms of use, such as 'CC BY 4.0'")
         if not name and len(names) > 1:
