@@ -1,4 +1,4 @@
-"""The server on the loopback: requests per second and latency with and without shared passes, and an overload."""
+"""The server on the loopback: requests per second and latency, and an overload."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.corpus import EMODB
-from bench.measure import CORES, Ratio, most_held, table
+from bench.measure import CORES, most_held
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
 from emospec.export.model_folder import export_model
@@ -30,7 +30,6 @@ ROUNDS = 2
 INT8_CLIENTS = 64
 CLIPS = 100
 BROKEN, BROKEN_SEED = 2000, 0
-SHARED, ALONE = "shared passes", "one by one"
 TOLERANCE = 1e-5  # of a probability
 OVERLOAD_SECONDS, AFTERWARDS = 30.0, 200
 CONNECTING_SECONDS, ANSWER_SECONDS = 60.0, 60.0
@@ -181,18 +180,15 @@ def server(model: Path, more: str = "") -> Iterator[tuple[int, int]]:
 
 def levels(
     model: Path, clips: Sequence[Clip], requests: dict[int, int], int8: bool = False
-) -> dict[tuple[int, str], list[LoadResult]]:
-    """Return the results of both ways at each number of clients, measured in turn."""
-    results: dict[tuple[int, str], list[LoadResult]] = {}
-    more = ", int8=True" if int8 else ""
-    with server(model, more) as (shared, _), server(model, f"{more}, pass_samples=0") as (alone, _):
-        ports = {SHARED: shared, ALONE: alone}
-        for clients, count_of in requests.items():
-            for repeat in range(ROUNDS):
-                for way in list(ports)[:: -1 if repeat % 2 else 1]:
-                    result = asyncio.run(closed_loop(ports[way], clips, clients, max(clients, count_of)))
-                    results.setdefault((clients, way), []).append(result)
-    return results
+) -> dict[int, list[LoadResult]]:
+    """Return the results of each round, by the number of clients."""
+    with server(model, ", int8=True" if int8 else "") as (port, _):
+        return {
+            clients: [
+                asyncio.run(closed_loop(port, clips, clients, max(clients, count_of))) for _ in range(ROUNDS)
+            ]
+            for clients, count_of in requests.items()
+        }
 
 
 def overload(
@@ -221,30 +217,24 @@ def broken_ones(model: Path) -> LoadResult:
         return asyncio.run(closed_loop(port, clips, 2, BROKEN))
 
 
-def _rows(graph: str, results: dict[tuple[int, str], list[LoadResult]]) -> tuple[list[str], list[Ratio]]:
-    """Return the table's rows of a graph, with rates and latencies, and the ratios of the two ways."""
-    rows, ratios = [], []
-    for (clients, way), rounds in results.items():
+def _rows(graph: str, results: dict[int, list[LoadResult]]) -> list[str]:
+    """Return the table's rows of a graph: rates and latencies."""
+    rows = []
+    for clients, rounds in results.items():
         together = LoadResult(seconds=[seconds for result in rounds for seconds in result.seconds])
         rate = statistics.median(result.rate for result in rounds)
-        rows.append(f"| {graph} | {clients} | {way} | {rate:.0f} | {together.percentiles()} |")
-        if way == SHARED:
-            alone = results[clients, ALONE]
-            pairs = [a.rate / b.rate for a, b in zip(rounds, alone, strict=True)]
-            alone_rate = statistics.median(result.rate for result in alone)
-            rates = f"{rate:.0f} requests/s", f"{alone_rate:.0f} requests/s"
-            ratios.append(Ratio(f"{graph}, {clients} clients, {SHARED}", ALONE, pairs, *rates))
-    return rows, ratios
+        rows.append(f"| {graph} | {clients} | {rate:.0f} | {together.percentiles()} |")
+    return rows
 
 
 def section(
-    results: dict[str, dict[tuple[int, str], list[LoadResult]]],
+    results: dict[str, dict[int, list[LoadResult]]],
     overloaded: tuple[LoadResult, list[int], LoadResult],
     rate: float,
     faulty: LoadResult,
 ) -> str:
     """Return the section of the report."""
-    tables = [_rows(graph, of_graph) for graph, of_graph in results.items()]
+    rows = [row for graph, of_graph in results.items() for row in _rows(graph, of_graph)]
     during, memory, after = overloaded
     in_table = [result for of_graph in results.values() for rounds in of_graph.values() for result in rounds]
     everything = [*in_table, during, after]
@@ -259,11 +249,9 @@ def section(
 the first byte sent to the last one read; every 200 compared with the recogniser's own answer for the recording alone
 (within {TOLERANCE:g} of a probability).
 
-| graph | clients | passes | requests/s | p50, p95, p99 ms |
-|---|---|---|---|---|
-{chr(10).join(row for rows, _ in tables for row in rows)}
-
-{table([ratio for _, ratios in tables for ratio in ratios])}
+| graph | clients | requests/s | p50, p95, p99 ms |
+|---|---|---|---|
+{chr(10).join(rows)}
 
 At twice its capacity ({rate:.0f} requests/s until {during.statuses.total()} were sent, whether answered or not): {during.statuses[200]} answered (in {during.wall:.0f} s, with what waited at the end; p50, p95,
 p99 {during.percentiles()} ms), {refused} refused with 429, {during.statuses.total() - during.statuses[200] - refused} anything else. The most anonymous memory of all its processes at 256 clients
@@ -286,7 +274,7 @@ def main(runs: Path, scale: float = 1.0) -> str:
         requests = {clients: round(scale * count_of) for clients, count_of in LEVELS.items()}
         clips = clips_of(Recognizer(model, threads=1), contents)
         results = {"float": levels(model, clips, requests)}
-        rate = 2 * max(result.rate for result in results["float"][64, SHARED])
+        rate = 2 * max(result.rate for result in results["float"][64])
         overloaded = overload(model, clips, rate, scale * OVERLOAD_SECONDS)
         clips = clips_of(Recognizer(model, int8=True, threads=1), contents)
         results["int8"] = levels(model, clips, {INT8_CLIENTS: requests[INT8_CLIENTS]}, int8=True)

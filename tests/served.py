@@ -19,13 +19,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from conftest import tone
 from emospec.serving.app import create_app
-from emospec.serving.batching import SharedRecognizer
 from emospec.serving.decoding import PRELOAD
 from emospec.serving.limits import Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.middleware import Access
 from emospec.serving.server import bind, uvicorn_config
-from emospec.serving.service import Service
+from emospec.serving.service import Service, SharedRecognizer
 
 # In tests each decoder would import this program anew, as `emospec.cli` elsewhere.
 PRELOAD.append("pytest")

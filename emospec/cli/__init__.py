@@ -13,20 +13,14 @@ from emospec.cli.experiments import experiment_verbs
 from emospec.cli.inference import inference_verbs
 from emospec.cli.models import model_verbs
 from emospec.cli.results import result_verbs
-from emospec.cli.stopping import STOPPED, Verbs
 from emospec.cli.streams import flush, prepare_streams
+from emospec.cli.verbs import STOPPED, Verbs
 from emospec.errors import EmospecError, closest_word, did_you_mean, exit_on_error
 
 # typer gives the base class of its errors of usage no public name.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
-    name="emospec",
-    cls=Verbs,
-    help="Speech emotion recognition from spectrograms, learned with centre loss.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="emospec", cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def run_command_line() -> None:
@@ -48,7 +42,7 @@ def run_command_line() -> None:
 
 
 def _run() -> int:
-    """Run the verb and return its exit code; a mistake in the command line is one line instead of typer's box."""
+    # A mistake in the command line is one line instead of typer's box.
     try:
         return app(standalone_mode=False) or 0
     except _UsageError as error:
@@ -56,6 +50,7 @@ def _run() -> int:
         if len(sys.argv) == 1:
             return app() or 0
         message = _message_of(error)
+        # typer ends some of its messages with a full stop, and others with nothing.
         if not message.endswith((".", "?")):
             message += "."
         verb = error.ctx.command_path if error.ctx else "emospec"
@@ -63,7 +58,7 @@ def _run() -> int:
 
 
 def _message_of(error: Any) -> str:
-    """Return typer's message, with the nearest verb or option in place of the several that typer takes for near."""
+    # typer lists several verbs or options that it takes for near; we name the nearest.
     if hasattr(error, "possibilities"):
         parameters = error.ctx.command.get_params(error.ctx)
         options = [name.lstrip("-") for parameter in parameters for name in parameter.opts]
@@ -76,7 +71,7 @@ def _message_of(error: Any) -> str:
 
 
 def _setting_for(error: Any) -> str:
-    """Return how to change the setting that an unknown option of a training's verb seems to mean."""
+    # `--learning-rate` of a training verb is a setting, which is changed by --set.
     option = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
     if not option or not any("--set" in parameter.opts for parameter in error.ctx.command.params):
         return ""

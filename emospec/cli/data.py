@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from emospec.data.pack import Pack
     from emospec.experiments.progress import RunProgress
 
-_CORPUS_FACTS = ("classes", "protocol", "licence", "source", "citation", "layout", "note")
+_CORPUS_FACTS = (
+    "name",
+    "title",
+    "language",
+    "classes",
+    "protocol",
+    "licence",
+    "source",
+    "citation",
+    "layout",
+    "note",
+)
 
 data_verbs = Panel("Training")
 _corpora_verbs = typer.Typer(invoke_without_command=True)
@@ -38,17 +49,13 @@ def _corpora(context: typer.Context, as_json: AsJson = False) -> None:
         return
     from emospec.data.corpora import CORPORA
 
-    rows: list[dict[str, Any]] = [
-        {
-            "name": corpus.name,
-            "title": corpus.title,
-            "language": corpus.language,
-            "utterances": corpus.expected,
-            "speakers": len(corpus.speakers) if isinstance(corpus.speakers, dict) else corpus.speakers,
-        }
-        | {name: getattr(corpus, name) for name in _CORPUS_FACTS}
-        for corpus in CORPORA.values()
-    ]
+    rows: list[dict[str, Any]] = []
+    for corpus in CORPORA.values():
+        facts = {name: getattr(corpus, name) for name in _CORPUS_FACTS}
+        # Speakers are listed by name where the corpus states their sex, else only counted.
+        cast = corpus.speakers
+        counts = {"utterances": corpus.expected, "speakers": len(cast) if isinstance(cast, dict) else cast}
+        rows.append({name: facts.pop(name) for name in ("name", "title", "language")} | counts | facts)
     if as_json:
         print_json(rows)
     else:
@@ -79,8 +86,6 @@ def _check(
 
 @dataclass(frozen=True)
 class _Choices:
-    """Options of `emospec.prepare`, and the terms of the user's own corpora: TEXT, or NAME=TEXT."""
-
     skip_bad: bool = Option(False, "--skip-bad", help="Leave out recordings that cannot be used; record why.")
     replace: bool = Option(False, "--replace", help="Take the place of a pack of other utterances.")
     licences: list[str] = Option(
@@ -140,15 +145,7 @@ def prepare_corpora(
     replace: bool = False,
     licences: Sequence[str] = (),
 ) -> Prepared:
-    """Read corpora and make their pack; EmospecError where that cannot be done.
-
-    Args:
-        corpora: NAME=ROOT each, such as `emodb=~/emodb`, `csv:calls=calls.csv`, `folders=~/mine`.
-        folder: of the pack.
-        progress: called as a run's is.
-        skip_bad, replace: as in `emospec.prepare`.
-        licences: TEXT, or NAME=TEXT, for corpora of the user's own.
-    """
+    """Read corpora, NAME=ROOT each, and make their pack; licences are TEXT, or NAME=TEXT."""
     from emospec.data.corpora import corpus_remarks, get_corpus, read_corpus, user_corpus
     from emospec.data.corpora.check import check_counts
     from emospec.data.corpora.user import with_licences
@@ -156,7 +153,7 @@ def prepare_corpora(
 
     # Every corpus is read, and its mistakes told, before the first recording is decoded.
     roots = _roots(corpora)
-    known = {spec: get_corpus(spec) for spec in roots}
+    readers = {spec: get_corpus(spec) for spec in roots}
     own_corpora = with_licences([corpus for spec in roots if (corpus := user_corpus(spec))], licences)
     pools = {spec: read_corpus(spec, root) for spec, root in roots.items()}
     existed = (folder / "index.json").exists()
@@ -168,21 +165,14 @@ def prepare_corpora(
         user_corpora=own_corpora,
         progress=lambda done, total: progress("prepare", done, total, ""),
     )
-    names = {spec: corpus.name for spec, corpus in known.items()}
-    return Prepared(
-        pack=pack,
-        made=made,
-        replaced=made and existed,
-        summaries={names[spec]: check_counts(known[spec], pool).summary for spec, pool in pools.items()},
-        remarks={
-            names[spec]: [*corpus_remarks(spec, root), *_terms(pack, names[spec])]
-            for spec, root in roots.items()
-        },
-    )
+    summaries, remarks = {}, {}
+    for spec, reader in readers.items():
+        summaries[reader.name] = check_counts(reader, pools[spec]).summary
+        remarks[reader.name] = [*corpus_remarks(spec, roots[spec]), *_terms(pack, reader.name)]
+    return Prepared(pack, made, replaced=made and existed, summaries=summaries, remarks=remarks)
 
 
 def _roots(corpora: Sequence[str]) -> dict[str, str]:
-    """Return the root of each corpus; CorpusError where two have one name."""
     from emospec.data.corpora.user import USER_READERS, split_name
 
     roots: dict[str, str] = {}
@@ -200,7 +190,6 @@ def _roots(corpora: Sequence[str]) -> dict[str, str]:
 
 
 def _terms(pack: "Pack", name: str) -> list[str]:
-    """Return the remarks on the terms of a corpus of the user's own."""
     from emospec.data.corpora import CORPORA
     from emospec.data.corpora.user import USER_READERS
 
@@ -209,6 +198,7 @@ def _terms(pack: "Pack", name: str) -> list[str]:
     if licence := pack.user_corpora[name].licence:
         return [f"licence {licence}"]
     remark = "licence not stated: --licence records it, for runs and the model's card"
+    # A user may give a corpus of their own the name of one that emospec reads, such as csv:emodb.
     if name in CORPORA and name not in USER_READERS:
         remark += f". Of {name}, which emospec knows, nothing is taken over, for it is read as your own"
     return [remark]
@@ -257,7 +247,7 @@ def _prepared_facts(prepared: Prepared) -> dict[str, Any]:
 
 
 def _label_lines(pack: "Pack") -> dict[str, list[str]]:
-    """Return in words which labels of each corpus became which emotions."""
+    # Which labels became which emotions: classes outside the vocabulary have a line of their own.
     from emospec.data.pack_report import label_counts
 
     known: dict[str, list[str]] = {}
@@ -274,7 +264,6 @@ def _label_lines(pack: "Pack") -> dict[str, list[str]]:
 
 
 def _print_corpora(rows: list[dict[str, Any]]) -> None:
-    """Print a paragraph for each corpus."""
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding
@@ -301,7 +290,6 @@ def _print_corpora(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_check(check: "CorpusCheck") -> None:
-    """Print what a copy of a corpus holds beside what the whole corpus holds."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -1,23 +1,22 @@
 """The verbs of experiments: `presets`, `demo`, `train`, `crossval`, `sweep`, `reproduce`. They need the extra `train`."""
 
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 import emospec
 from emospec.cli.data import prepare_corpora, print_prepared
-from emospec.cli.options import AsJson, command_line, needs
+from emospec.cli.options import AsJson, needs
 from emospec.cli.progress import run_progress
 from emospec.cli.streams import print_json
 from emospec.cli.verbs import Panel
-
-if TYPE_CHECKING:
-    from emospec.experiments.progress import RunProgress
 
 experiment_verbs = Panel("Training")
 
@@ -31,8 +30,6 @@ _RunsFolder = Annotated[Path, Option(help="The folder that holds the run folders
 
 @dataclass(frozen=True)
 class _Training:
-    """Each training's changed settings, and what to do where a run or a leak is there."""
-
     overrides: list[str] = Option([], "--set", metavar="TABLE.KEY=VALUE", help="Change settings; repeatable.")
     steps: int = Option(
         0,
@@ -46,8 +43,6 @@ class _Training:
 
 @dataclass(frozen=True)
 class _SingleRun:
-    """The fold of a single training, and what only that takes."""
-
     fold: int = Option(1, min=1, help="Which fold of the split.")
     repeat: int = Option(0, min=0, help="Which repeat of a split that draws.")
     threads: int = Option(0, min=0, help="Threads; 0 takes all cores.")
@@ -56,8 +51,6 @@ class _SingleRun:
 
 @dataclass(frozen=True)
 class _Repeats:
-    """The repeats of a cross-validation, and where its runs are done."""
-
     repeats: int = Option(1, min=1, help="How often the split is drawn anew.")
     jobs: int = Option(0, min=0, help="Runs side by side; 0 is one per core, or one with a GPU.")
     cluster: str = Option("", metavar="ADDRESS", help="Run on a Dask cluster; its scheduler's address.")
@@ -65,24 +58,21 @@ class _Repeats:
 
 @dataclass(frozen=True)
 class _Folds(_Repeats):
-    """The folds of each of several cross-validations."""
-
     folds: int = Option(0, min=0, help="Only the first so many folds; 0 is all.")
 
 
-@dataclass(frozen=True)
-class _Reporting:
-    """The progress of an experiment, and the command line that its runs record."""
-
-    progress: "RunProgress"
-    command: str
-
-
 @contextmanager
-def _reporting(as_json: bool) -> Iterator[_Reporting]:
-    """Show the progress of an experiment; where the extra `train` is missing, say so."""
+def _reporting(as_json: bool) -> Iterator[dict[str, Any]]:
+    # The extra `train` may be missing: then the verb's imports, inside, say so.
     with needs("train"), run_progress(as_json) as progress:
-        yield _Reporting(progress, command_line())
+        # The command line as it was given, for the record of a run.
+        yield {"progress": progress, "command": shlex.join(["emospec", *sys.argv[1:]])}
+
+
+def _print_results(folder: Path, as_json: bool, places: dict[str, str], **more: dict[str, str]) -> None:
+    from emospec.cli.tables import print_summaries
+
+    print_summaries(emospec.evaluate(folder), as_json, places, **more)
 
 
 @experiment_verbs.verb("presets", "emospec presets dai2019-mel > mine.toml")
@@ -108,13 +98,11 @@ def _demo(
     as_json: AsJson = False,
 ) -> None:
     """Synthesise a corpus, train without and with centre loss, evaluate, and write a report."""
-    from emospec.cli.tables import print_summaries
-
     with _reporting(as_json) as reporting:
         from emospec.experiments.plans import demo
 
-        report = demo(out, seed=seed, **vars(reporting))
-    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)})
+        report = demo(out, seed=seed, **reporting)
+    _print_results(out, as_json, {"report": str(report)})
 
 
 @experiment_verbs.verb("train", "emospec train packs/emodb --out runs/one --set loss.center_weight=0")
@@ -127,13 +115,11 @@ def _train(
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate one model, on one fold."""
-    from emospec.cli.tables import print_summaries
-
     with _reporting(as_json) as reporting:
-        emospec.train(pack, out, preset, **vars(training), **vars(single), **vars(reporting))
+        emospec.train(pack, out, preset, **vars(training), **vars(single), **reporting)
     # Of several processes that train together, the first one prints.
     if os.environ.get("RANK", "0") == "0":
-        print_summaries(emospec.evaluate(out), as_json, {"run": str(out)})
+        _print_results(out, as_json, {"run": str(out)})
 
 
 @experiment_verbs.verb(
@@ -148,11 +134,9 @@ def _crossval(
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate one setting on all folds of its split, side by side."""
-    from emospec.cli.tables import print_summaries
-
     with _reporting(as_json) as reporting:
-        emospec.crossval(pack, out, preset, **vars(training), **vars(repeats), **vars(reporting))
-    print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+        emospec.crossval(pack, out, preset, **vars(training), **vars(repeats), **reporting)
+    _print_results(out, as_json, {"runs": str(out)})
 
 
 @experiment_verbs.verb(
@@ -169,14 +153,12 @@ def _sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate a preset at several values of one key."""
-    from emospec.cli.tables import print_summaries
-
     with _reporting(as_json) as reporting:
         from emospec.experiments.plans import sweep, sweep_values
 
-        options = vars(training) | vars(folds) | vars(reporting)
+        options = vars(training) | vars(folds) | reporting
         sweep(pack, out, key, sweep_values(values), preset=preset, **options)
-    print_summaries(emospec.evaluate(out), as_json, {"runs": str(out)})
+    _print_results(out, as_json, {"runs": str(out)})
 
 
 @experiment_verbs.verb(
@@ -198,16 +180,14 @@ def _reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Run the paper's experiment: its four settings, its sweeps of lambda and alpha, and a report."""
-    from emospec.cli.tables import print_summaries
-
     summaries: dict[str, str] = {}
     with _reporting(as_json) as reporting:
         from emospec.experiments.plans import reproduce
 
         if corpora:
-            prepared = prepare_corpora(corpora, pack, reporting.progress)
+            prepared = prepare_corpora(corpora, pack, reporting["progress"])
             summaries = prepared.summaries
             if not as_json:
                 print_prepared(prepared)
-        report = reproduce(pack, out, parts, **vars(training), **vars(folds), **vars(reporting))
-    print_summaries(emospec.evaluate(out), as_json, {"report": str(report)}, corpora=summaries)
+        report = reproduce(pack, out, parts, **vars(training), **vars(folds), **reporting)
+    _print_results(out, as_json, {"report": str(report)}, corpora=summaries)

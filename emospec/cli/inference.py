@@ -1,7 +1,8 @@
 """The verbs of inference: `predict`, `timeline`, `listen`, `embed` and `score`. They need no torch."""
 
+import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -9,13 +10,13 @@ import typer
 from typer import Argument, Option
 
 from emospec.cli.options import AsJson, Ffmpeg, Int8, ModelName, ModelOptions, finite, model_or_default, needs
-from emospec.cli.predictions import Printer, print_window, report_failure
+from emospec.cli.predictions import Printer, print_window, report_failure, write_timelines
 from emospec.cli.progress import counter, scoring_progress
-from emospec.cli.stopping import stopped
 from emospec.cli.streams import print_json
 from emospec.cli.targets import STDIN, check_files, check_timeline_files, plan_outputs
-from emospec.cli.verbs import Panel
+from emospec.cli.verbs import Panel, stopped
 from emospec.errors import EmospecError
+from emospec.files import write_bytes
 
 if TYPE_CHECKING:
     from emospec.inference.prediction import Failure, Prediction
@@ -29,22 +30,24 @@ _Result = TypeVar("_Result", bound="Prediction | Failure")
 _Recordings = Annotated[
     list[str], Argument(metavar="FILE|FOLDER|-...", help="Recordings, folders of them, or - for stdin.")
 ]
+_MANIFEST = "CSV or Parquet with a column `file` of paths or URLs; or a folder."
+_Source = Annotated[str, Argument(metavar="MANIFEST|FOLDER", help=_MANIFEST)]
 _AbstainBelow = Annotated[
     float, Option(min=0.0, max=1.0, callback=finite, help="No emotion where the confidence is lower.")
 ]
 
+_SPEECH = "Predict segments of speech, found first, instead of windows; no hop, no smoothing."
+_Speech = Annotated[bool, Option("--speech", help=_SPEECH)]
+
 
 @dataclass(frozen=True)
 class _Reading:
-    """The kinds of recordings that are read, and the channel of each."""
-
     channel: int | None = Option(
         None, min=1, help="Predict this channel of each recording, from 1; else the mean over all."
     )
     ffmpeg: Ffmpeg = False
 
     def inputs(self, names: list[str]) -> "list[Recording]":
-        """Return the recordings that are named: files, those of folders, and standard input read whole."""
         from emospec.audio.reader import find_recordings
 
         inputs: list[Recording] = []
@@ -53,7 +56,7 @@ class _Reading:
         return inputs
 
     def report_left_out(self, names: list[str]) -> int:
-        """Return how many recordings of folders are of kinds that are not read; print a line for each folder."""
+        # How many recordings of folders are of kinds that are not read.
         from emospec.audio.discovery import count_unsupported, describe_unsupported
         from emospec.audio.reader import printable
 
@@ -67,8 +70,6 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a recording or a stream."""
-
     window: float = Option(3.0, help="Seconds that are predicted at once.")
     hop: float = Option(1.0, help="Seconds from one window to the next.")
     smoothing: float = Option(1.0, help="Time constant of the mean over windows, in seconds; 0 is none.")
@@ -76,7 +77,6 @@ class _Windows:
     no_speech_check: bool = Option(False, "--no-speech-check", help="Predict windows without speech, too.")
 
     def timing(self, minimum_seconds: float, *, speech: bool = False) -> "Timing":
-        """Return the timing that the options ask for; TimelineError where one is out of range."""
         from emospec.inference.streaming import Timing
 
         return Timing.from_request(
@@ -92,8 +92,6 @@ class _Windows:
 
 @dataclass(frozen=True)
 class _TimelineFiles:
-    """The formats and files of timelines."""
-
     forms: list[str] | None = Option(
         None,
         "--format",
@@ -106,8 +104,6 @@ class _TimelineFiles:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """The files of a bulk scoring, and where its work is done."""
-
     keep: list[str] | None = Option(None, metavar="COLUMN", help="Carry a column along; repeatable.")
     z: bool = Option(False, "--z", help="Write the feature z too.")
     timelines: bool = Option(False, "--timelines", help="Write timelines too, of 3 s windows every second.")
@@ -128,6 +124,7 @@ def _predict(
     """Predict the emotion of recordings. Exit code 1: some were left out or could not be used; 2: none could."""
     if as_json and as_csv:
         raise EmospecError("--json and --csv exclude each other. Name one")
+    # A model that cannot be opened is an error before standard input is read.
     recognizer, inputs = model.recognizer(reading.ffmpeg), reading.inputs(recordings)
     missed = reading.report_left_out(recordings)
     results = recognizer.predict_many(inputs, abstain_below=abstain_below, channel=reading.channel)
@@ -152,18 +149,10 @@ def _timeline(
     reading: _Reading,
     windows: _Windows,
     files: _TimelineFiles,
-    speech: Annotated[
-        bool,
-        Option(
-            "--speech",
-            help="Predict segments of speech, found first, instead of windows; no hop, no smoothing.",
-        ),
-    ] = False,
+    speech: _Speech = False,
     minimum: Annotated[float, Option(help="The shortest segment, in seconds.")] = 1.0,
 ) -> None:
     """Predict the emotions of recordings over their time, hours long or short. Exit codes as of `predict`."""
-    from emospec.cli.timelines import write_timelines
-
     timing = windows.timing(minimum, speech=speech)
     several = len(recordings) > 1 or Path(recordings[0]).is_dir()
     inputs, out = reading.inputs(recordings), files.out
@@ -256,13 +245,9 @@ def _embed(
 
 
 def _write_z(predictions: "list[Prediction]", out: Path) -> None:
-    """Write z and the recordings' names as NPZ, whole or not at all."""
-    import io
-
     import numpy as np
 
-    from emospec.files import write_bytes
-
+    # The file is made in memory, so that it is written whole or not at all.
     buffer = io.BytesIO()
     names = np.array([prediction.recording for prediction in predictions])
     np.savez_compressed(buffer, z=np.stack([prediction.z for prediction in predictions]), recording=names)
@@ -271,13 +256,7 @@ def _write_z(predictions: "list[Prediction]", out: Path) -> None:
 
 @inference_verbs.verb("score", "emospec score calls/ --out results")
 def _score(
-    source: Annotated[
-        str,
-        Argument(
-            metavar="MANIFEST|FOLDER",
-            help="CSV or Parquet with a column `file` of paths or URLs; or a folder.",
-        ),
-    ],
+    source: _Source,
     out: Annotated[Path, Option(help="The folder to make; where it is begun already, this goes on.")],
     reading: _Reading,
     scoring: _Scoring,
@@ -300,16 +279,8 @@ def _score(
     keep = options.pop("keep") or ()
     try:
         with scoring_progress() as progress:
-            summary = bulk.score(
-                source,
-                out,
-                model_or_default(model),
-                int8=int8,
-                keep=keep,
-                timing=timing,
-                **options,
-                progress=progress,
-            )
+            options |= {"int8": int8, "keep": keep, "timing": timing, "progress": progress}
+            summary = bulk.score(source, out, model_or_default(model), **options)
     except KeyboardInterrupt:
         kept = f"What is finished is kept in {out}; the same command goes on"
         stopped(kept if out.is_dir() else "Nothing was written")
@@ -318,13 +289,11 @@ def _score(
 
 
 def _with_name(recording: "Recording", result: _Result) -> _Result:
-    """Return a result under its recording's name; what came from standard input is called `stdin`."""
-    import dataclasses
-
-    return dataclasses.replace(result, recording=STDIN) if isinstance(recording, bytes) else result
+    # Bytes have no name, so what came from standard input is called `stdin`.
+    return replace(result, recording=STDIN) if isinstance(recording, bytes) else result
 
 
 def _exit(failures: int, recordings: int, missed: int) -> None:
-    """End with exit code 1 where some recordings failed or were left out, 2 where all failed."""
+    # Exit code 1: some recordings failed or were left out; 2: all failed.
     if failures or missed:
         raise typer.Exit(2 if failures == recordings else 1)

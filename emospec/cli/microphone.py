@@ -24,21 +24,11 @@ _Chunk = tuple[int, NDArray[np.float32]]
 
 @contextmanager
 def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterator[NDArray[np.float32]]]]:
-    """Open a microphone at its own rate.
-
-    At most 10 s of sound wait to be taken. Where they have piled up they are dropped, so that the next chunk is the
-    present again. A line on standard error says how much was lost.
+    """Open a microphone; yield its rate in Hz, and an iterator of (samples, 1) chunks.
 
     Args:
         device: its name or number; empty is the system's own.
         seconds: how long to listen, dropped sound included; 0 goes on.
-
-    Yields:
-        The rate in Hz, and an iterator of (samples, 1) chunks.
-
-    Raises:
-        EmospecError: the extra is missing.
-        AudioError: the microphone cannot be opened, or gives no more chunks.
     """
     try:
         with needs("mic"):
@@ -48,6 +38,7 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
     waiting: queue.Queue[_Chunk] = queue.Queue(round(_WAITING_SECONDS / _CHUNK_SECONDS))
 
     def take(samples: NDArray[np.float32], *_: Any) -> None:
+        # Sound that has piled up is dropped, so that the next chunk is the present again.
         dropped = _drop_all(waiting) if waiting.full() else 0
         waiting.put((dropped, samples.copy()))
 
@@ -55,9 +46,8 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
     try:
         rate = int(sounddevice.query_devices(name_or_number, "input")["default_samplerate"])
         chunk_samples = int(_CHUNK_SECONDS * rate)
-        stream = sounddevice.InputStream(
-            rate, chunk_samples, name_or_number, channels=1, dtype="float32", callback=take
-        )
+        options = {"channels": 1, "dtype": "float32", "callback": take}
+        stream = sounddevice.InputStream(rate, chunk_samples, name_or_number, **options)
         stream.start()
     except (sounddevice.PortAudioError, ValueError) as error:
         raise AudioError(f"the microphone {device or 'of the system'} cannot be opened: {error}") from error
@@ -66,7 +56,7 @@ def microphone(device: str, seconds: float = 0.0) -> Iterator[tuple[int, Iterato
 
 
 def _drop_all(waiting: "queue.Queue[_Chunk]") -> int:
-    """Drop all waiting chunks; return their samples, with those dropped before them."""
+    # A waiting chunk may bear samples that were dropped before it: they count too.
     dropped = 0
     with suppress(queue.Empty):
         while True:
@@ -76,7 +66,7 @@ def _drop_all(waiting: "queue.Queue[_Chunk]") -> int:
 
 
 def _until(waiting: "queue.Queue[_Chunk]", rate: int, samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield chunks until so many samples have come; without end where `samples` is 0."""
+    # Without end where `samples` is 0. Dropped sound is time that has passed, so it counts.
     come = 0
     while not samples or come < samples:
         try:

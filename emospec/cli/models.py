@@ -13,6 +13,8 @@ from emospec.errors import EmospecError
 
 model_verbs = Panel("Models")
 
+_TOKEN = "What requests must bear; best by the environment."  # noqa: S105 - a help text
+
 
 @model_verbs.verb("export", "emospec export runs/one --out models/mine")
 def _export(
@@ -52,16 +54,10 @@ def _export(
 
 @dataclass(frozen=True)
 class _Server:
-    """The address of a server, and the requests that it takes."""
-
     host: str = Option("127.0.0.1", help="The address to bind; by default this machine alone.")
     port: int = Option(8000, min=0, max=65535, help="0 takes a free one.")
-    token: str = Option(
-        "",
-        envvar="EMOSPEC_TOKEN",
-        help="What requests must bear; best by the environment.",
-        show_default=False,
-    )
+    # The environment keeps the token out of the list of processes.
+    token: str = Option("", envvar="EMOSPEC_TOKEN", help=_TOKEN, show_default=False)
     max_seconds: float = Option(3600.0, min=0.1, callback=finite, help="The longest recording.")
     max_megabytes: int = Option(100, min=1, help="The largest request, in 10^6 bytes.")
     allow_origin: list[str] | None = Option(None, help="A site whose pages may send requests; repeatable.")

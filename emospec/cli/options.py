@@ -1,7 +1,6 @@
 """Options of several verbs, the model that they name, and the extra that they need."""
 
 import math
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 _OF_EXTRA = {"tensorboard": "tensorboard", "distributed": "cluster"}
 
 
-def command_line() -> str:
-    """Return the command line as it was given, for the record of a run."""
-    return shlex.join(["emospec", *sys.argv[1:]])
-
-
 def finite(value: float) -> float:
     """Return a number of an option; refuse NaN and infinity, which pass typer's ranges."""
     if not math.isfinite(value):
@@ -34,13 +28,9 @@ def finite(value: float) -> float:
 AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
 Ffmpeg = Annotated[bool, Option("--ffmpeg", help="Decode m4a, mp4, webm and others by the program ffmpeg.")]
 Int8 = Annotated[bool, Option("--int8", help="Compute the convolutions in 8 bits.")]
-ModelName = Annotated[
-    str,
-    Option(
-        "--model",
-        help="A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. \\[default: base, which comes with emospec]",
-    ),
-]
+# rich would take the bracket for markup.
+_MODELS = "A model folder, a bundled model's name, or hf:OWNER/NAME@REVISION. \\[default: base, which comes with emospec]"
+ModelName = Annotated[str, Option("--model", help=_MODELS)]
 
 
 @dataclass(frozen=True)
@@ -86,6 +76,7 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        # A missing module of our own is a mistake of ours, which no extra mends.
         if (error.name or "").split(".")[0] == "emospec":
             raise
         missing = _OF_EXTRA.get(error.name or "", extra)

@@ -14,6 +14,8 @@ from emospec.cli.targets import label
 from emospec.progress import roughly
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from emospec.experiments.progress import RunProgress
     from emospec.inference.bulk import ScoringProgress
     from emospec.inference.recordings import Recording
@@ -25,18 +27,24 @@ _RUN_LINE_SECONDS = 30.0
 _Begin = Callable[["Recording"], Callable[[float], None]]
 
 
+def _bars(*columns: str, quiet: bool = False, transient: bool = False) -> "Progress":
+    """Return bars on standard error, of texts and of rich's columns, each named by its class."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    parts = [getattr(progress, c)() if c.endswith("Column") else progress.TextColumn(c) for c in columns]
+    hidden = quiet or not console.is_terminal
+    return progress.Progress(*parts, console=console, disable=hidden, transient=transient)
+
+
 @contextmanager
 def run_progress(quiet: bool) -> Iterator["RunProgress"]:
     """Show a bar per run, or lines; on a terminal nothing where `quiet`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    state = TextColumn("{task.fields[word]}")
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), state)
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+    columns = ("{task.description}", "BarColumn", "MofNCompleteColumn", "TimeRemainingColumn")
+    with _bars(*columns, "{task.fields[word]}", quiet=quiet) as bars:
         tasks: dict[str, Any] = {}
-        lines = None if console.is_terminal else RunLines()
+        lines = None if bars.console.is_terminal else RunLines()
 
         def update(name: str, done: int, total: int, word: str) -> None:
             if lines:
@@ -58,10 +66,8 @@ class RunLines:
         self._last: dict[str, tuple[float, int, str]] = {}
 
     def update(self, name: str, done: int, total: int, word: str) -> None:
-        """Print the steps of a run, and a word on its state, where a line is due.
-
-        The first word is printed at once, and so is the end of a run that had a line before.
-        """
+        """Print the steps of a run, and a word on its state, where a line is due."""
+        # The first word is printed at once, and so is the end of a run that had a line before.
         now = self._clock()
         first = self._first.setdefault(name, (now, done))
         since, at, last = self._last.get(name, (*first, ""))
@@ -69,6 +75,7 @@ class RunLines:
         ended = done >= total and name in self._last and (done, word) != (at, last)
         if (word and not last) or ended or tenth or now - since >= _RUN_LINE_SECONDS:
             left = ""
+            # A word that estimates the time itself needs no second estimate.
             if "about" not in word and first[1] < done < total:
                 left = f"about {roughly((total - done) * (now - first[0]) / (done - first[1]))} left"
             line = ", ".join(filter(None, (f"{name}: {done} of {total}", word, left)))
@@ -79,14 +86,9 @@ class RunLines:
 @contextmanager
 def scoring_progress() -> Iterator["ScoringProgress"]:
     """Show how many files are scored, their rate and the time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console, started = Console(stderr=True), time.monotonic()
     first: int | None = None
-    last_line = started
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    last_line = started = time.monotonic()
+    with _bars("BarColumn", "MofNCompleteColumn", "{task.description}") as bar:
         task = bar.add_task("files")
 
         def update(done: int, total: int, audio_seconds: float) -> None:
@@ -104,7 +106,6 @@ def scoring_progress() -> Iterator["ScoringProgress"]:
 
 
 def _rate(files: int, left: int, audio_seconds: float, seconds: float) -> str:
-    """Return in words how fast files are scored."""
     if not files:
         return "files"
     hours = audio_seconds / 3600 / (seconds / 60)
@@ -119,34 +120,20 @@ def counter(done_word: str, total: int) -> Iterator[Callable[[int], None]]:
     if total < 2 or not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(done_word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with _bars(done_word, "BarColumn", "MofNCompleteColumn", "TimeRemainingColumn") as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
 @contextmanager
 def timeline_progress(recordings: int, passes: int) -> Iterator[_Begin]:
-    """Show how far timelines are.
-
-    Args:
-        recordings: how many there are.
-        passes: how often each is gone through.
-
-    Yields:
-        A function that is called with each recording, and returns one that is called with seconds gone through.
-    """
+    """Show how far timelines are: recordings so many, each gone through in so many passes."""
+    # The function yielded takes a recording that begins, and returns one that takes the seconds gone through.
     if not sys.stderr.isatty():
         yield _timeline_lines(recordings, passes)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("timelines"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = ("timelines", "BarColumn", "TaskProgressColumn", "TimeRemainingColumn")
+    with _bars(*columns, transient=True) as bar:
         task, done = bar.add_task("", total=recordings), -1
 
         def begin(recording: "Recording") -> Callable[[float], None]:
@@ -183,7 +170,6 @@ def _timeline_lines(recordings: int, passes: int) -> _Begin:
 
 
 def _stated_seconds(recording: "Recording") -> float | None:
-    """Return the length in seconds that a recording states; None where it states none or cannot be opened."""
     import soundfile
 
     from emospec.audio.kinds import HEAD_BYTES, is_supported
@@ -198,4 +184,5 @@ def _stated_seconds(recording: "Recording") -> float | None:
     # It is raised again when the recording is decoded.
     except (RuntimeError, OSError, TypeError, ValueError):
         return None
+    # A stream of unknown length states the largest number of samples, which is no length.
     return float(info.duration) if 0 < info.duration < float(sys.maxsize) / info.samplerate / 2 else None

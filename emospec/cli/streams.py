@@ -54,7 +54,7 @@ def prepare_streams() -> None:
 
 
 def _occupy_closed() -> None:
-    """Open the null device in place of closed streams: else the next file, such as a checkpoint, would take their number."""
+    # The next file that is opened, such as a checkpoint, would take the number of a closed stream.
     for number in range(3):
         try:
             os.fstat(number)

@@ -34,14 +34,7 @@ OVERLAP_TITLES = OVERLAP_LABELS | {True: "speaker-DEPENDENT: test speakers are a
 def print_summaries(
     summaries: "list[Summary]", as_json: bool, places: dict[str, str], **more: dict[str, str]
 ) -> None:
-    """Print UA and WA by setting; protocols that share speakers between training and test say so.
-
-    Args:
-        summaries: the settings.
-        as_json: for machines.
-        places: paths of what was written, each under its name.
-        more: further facts, for JSON only.
-    """
+    """Print UA and WA by setting, and the places of what was written; `more` is for JSON only."""
     from emospec.evaluation.sweeps import find_sweeps
     from emospec.runs.record import share_changes
 
@@ -54,7 +47,6 @@ def print_summaries(
         print_json(facts)
         return
     console = _console()
-    # Overrides that all settings share stand below the table instead of in each name.
     runs, shared = share_changes([s.runs[0] for s in summaries])
     named = [(run.setting, s) for run, s in zip(runs, summaries, strict=True)]
     # Numbers of protocols that share speakers stand in a table of their own, with a warning in its title.
@@ -66,6 +58,7 @@ def print_summaries(
             of_corpora = [(name, s) for name, s in chosen if s.runs[0].corpora == corpora]
             console.print(_corpora_table(corpora, of_corpora))
         _print_leaks(console, chosen)
+    # Overrides that all settings share stand below the table instead of in each name.
     _print_shared(console, shared)
     for sweep in sweeps:
         _print_choice(console, sweep)
@@ -74,7 +67,6 @@ def print_summaries(
 
 
 def _settings_table(title: str, named: "_Named") -> Table:
-    """Return UA and WA with their intervals, a row for each setting."""
     columns = ("setting", "corpus", "split", "runs", "UA % [95%]", "WA % [95%]")
     table = _folding_table(title, *columns)
     for name, s in named:
@@ -86,7 +78,6 @@ def _settings_table(title: str, named: "_Named") -> Table:
 
 
 def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
-    """Return UA on each corpus of a pool, and their plain mean."""
     table = _folding_table("UA % [95%] by corpus", "setting", "split", *corpora, "plain mean")
     for name, s in named:
         cells = (_with_interval(s.by_corpus[c].estimate, s.by_corpus[c]) for c in corpora)
@@ -95,7 +86,7 @@ def _corpora_table(corpora: tuple[str, ...], named: "_Named") -> Table:
 
 
 def _print_leaks(console: Console, named: "_Named") -> None:
-    """Print the leaks that the audit found in the runs of a table, each with its settings."""
+    # The audit finds the same leak in many runs: it stands once, with the settings that have it.
     settings: dict[str, dict[str, None]] = {}
     for name, s in named:
         for run in s.runs:
@@ -109,10 +100,9 @@ def _print_leaks(console: Console, named: "_Named") -> None:
 
 
 def _print_choice(console: Console, sweep: "Sweep") -> None:
-    """Print the value that dev chooses in a sweep: test of all values, which the table shows, is no ground to choose."""
-    dev = ", ".join(
-        f"{value} {percent(sweep.dev_ua(s))}" for value, s in zip(sweep.values, sweep.summaries, strict=True)
-    )
+    # The table shows the test UA of all values, which is no ground to choose one: dev chooses.
+    scores = [percent(sweep.dev_ua(s)) for s in sweep.summaries]
+    dev = ", ".join(map(" ".join, zip(sweep.values, scores, strict=True)))
     run = sweep.summaries[0].runs[0]
     where = f"{'+'.join(run.corpora)}, {run.meta.protocol.name}"
     words = f"sweep of {sweep.symbol} on {where}: dev chooses {sweep.best_value} (dev UA %: {dev})"
@@ -123,13 +113,19 @@ def _print_choice(console: Console, sweep: "Sweep") -> None:
 
 
 def _section_facts(run: "RunRecord") -> dict[str, Any]:
-    """Return for `--json` the facts that `RunRecord.section` holds."""
-    protocol, corpora, classes = run.meta.protocol.name, run.corpora, run.classes
-    return {"corpus": "+".join(corpora), "classes": list(classes), "protocol": protocol}
+    protocol = run.meta.protocol.name
+    return {"corpus": "+".join(run.corpora), "classes": list(run.classes), "protocol": protocol}
+
+
+def _accuracies(summary: "Summary") -> dict[str, Any]:
+    intervals = {f"{name}_interval": _bounds(interval) for name, interval in summary.intervals.items()}
+    return {"UA": summary.ua, "WA": summary.wa} | intervals
 
 
 def _setting_facts(summary: "Summary") -> dict[str, Any]:
     run = summary.runs[0]
+    intervals = summary.by_corpus.items()
+    by_corpus = {name: {"UA": i.estimate, "UA_interval": _bounds(i)} for name, i in intervals}
     return {
         "setting": summary.setting,
         **_section_facts(run),
@@ -137,25 +133,19 @@ def _setting_facts(summary: "Summary") -> dict[str, Any]:
         "hash": run.meta.protocol.hash,
         "runs": len(summary.runs),
         "how": summary.how,
-        "UA": summary.ua,
-        "WA": summary.wa,
-        "UA_interval": _bounds(summary.intervals["UA"]),
-        "WA_interval": _bounds(summary.intervals["WA"]),
+        **_accuracies(summary),
         "UA_deviation": summary.ua_deviation,
         "WA_deviation": summary.wa_deviation,
         "dev_UA": summary.dev_ua,
         "recall": summary.recall,
-        "by_corpus": {
-            name: {"UA": interval.estimate, "UA_interval": _bounds(interval)}
-            for name, interval in summary.by_corpus.items()
-        },
+        "by_corpus": by_corpus,
         "corpora_mean_UA": summary.corpora_mean,
         "audit": sorted({run.meta.audit.summary for run in summary.runs}),
     }
 
 
 def _sweep_facts(sweep: "Sweep") -> dict[str, Any]:
-    """Return for `--json` dev of each value, dev's choice, and the result of choosing by dev."""
+    # `by_dev` is the result of choosing by dev in each fold, which may be another value in each.
     by_dev, run = sweep.by_dev, sweep.summaries[0].runs[0]
     chosen = by_dev and {
         "UA": by_dev.ua,
@@ -220,6 +210,7 @@ def _pair_facts(pair: "Pair") -> dict[str, Any]:
         "same_predictions": pair.are_equal,
         "audit": sorted({run.meta.audit.summary for s in (first, second) for run in s.runs}),
     }
+    # The metric's name in lower case is the field of its score.
     for metric, comparison in pair.comparisons.items():
         score = attrgetter(metric.lower())
         facts[metric] = _comparison_facts(score(first), score(second), comparison)
@@ -296,6 +287,7 @@ def print_models(models: "list[Model]", as_json: bool) -> None:
     for m in models:
         console.print(f"[bold]{escape(m.folder.name)}[/bold]: {escape(', '.join(m.names))}")
         for corpus in m.about["training"]["corpora"]:
+            # Model folders of others may lack a licence or a number of speakers.
             learned = f"{corpus['title']}, {corpus['utterances']} utterances of {corpus['speakers'] or 'unknown'} speakers"
             _print_line(console, f"  learned from {learned}; {corpus['licence'] or 'not stated'}")
         if crossval := m.about.get("crossval"):

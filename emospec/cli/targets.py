@@ -31,17 +31,11 @@ def plan_outputs(
 ) -> list[list[Output]]:
     """Return for each recording the files that its timeline goes to.
 
-    One recording and one format make a file, whose suffix says the format, or standard output; all else goes
-    into a folder, under the recordings' names.
-
     Args:
         recordings: paths, or bytes from standard input.
         forms: formats that were asked for; none leaves it to the suffix, or is CSV.
         out: the file or folder.
         several: whether a folder was named, or more than one recording.
-
-    Raises:
-        EmospecError: a format is not known or contradicts a suffix, or there is no folder where one is needed.
     """
     from emospec.inference.formats import FORMATS, format_for, format_named
 
@@ -53,16 +47,12 @@ def plan_outputs(
         if out is None or not (forms or out.suffix):
             return [[Output(out, forms[0] if forms else "csv")]]
         return [[Output(out, format_for(out, forms[0] if forms else None))]]
+    rule = "timelines of a folder, of several recordings or in several formats go into a folder"
     if out is None:
-        raise EmospecError(
-            "timelines of a folder, of several recordings or in several formats go into a folder. Name it with --out"
-        )
+        raise EmospecError(f"{rule}. Name it with --out")
     file_suffixes = {format_.suffix.lower() for format_ in FORMATS.values()}
     if not out.is_dir() and (out.exists() or out.suffix.lower() in file_suffixes):
-        raise EmospecError(
-            f"{out} is a file's name; timelines of a folder, of several recordings or in several formats go into a folder. "
-            "Name one with --out"
-        )
+        raise EmospecError(f"{out} is a file's name; {rule}. Name one with --out")
     return [
         [Output(out / f"{name}{suffix}", form) for form, suffix in suffixes.items()]
         for name in unique_names(recordings)
@@ -79,6 +69,7 @@ def unique_names(recordings: "Sequence[Recording]") -> list[str]:
     """
     names: dict[int, str] = {}
     used: set[str] = set()
+    # From short to long: the name alone, with its suffix, then both with the folder's name.
     choices: list[Callable[[Recording], str]] = [
         _stem,
         label,
@@ -93,6 +84,7 @@ def unique_names(recordings: "Sequence[Recording]") -> list[str]:
             if counts[name.casefold()] == 1 and name.casefold() not in used:
                 names[k] = name
                 used.add(name.casefold())
+    # Recordings of one name and one folder's name, such as a/x/call.wav and b/x/call.wav, are numbered.
     for k, recording in enumerate(recordings):
         if k not in names:
             numbered = (f"{_stem(recording)}-{number}" for number in count(1))
@@ -107,9 +99,9 @@ def label(recording: "Recording") -> str:
 
 
 def _stem(recording: "Recording") -> str:
-    """Return the name without an audio file's suffix: `call.001` keeps its number."""
     from emospec.audio.kinds import stem_of
 
+    # Only an audio file's suffix goes: `call.001` keeps its number.
     return stem_of(label(recording))
 
 
@@ -151,6 +143,7 @@ def check_timeline_files(
     recordings: "Sequence[Recording]",
 ) -> None:
     """Raise EmospecError where timelines or a picture could not be written, before there is work to lose."""
+    # A name that a folder has is met here, and not after an hour of predicting.
     files = [output.path for of_recording in outputs for output in of_recording]
     if out is None or out.is_dir() or files[:1] == [out]:
         check_files(*files, plot, apart_from=recordings)

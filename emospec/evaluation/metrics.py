@@ -117,7 +117,7 @@ def by_group(predictions: pd.DataFrame, column: str, classes: Sequence[str]) -> 
         confusion = predicted_confusion(rows, classes)
         utterances, present = rows["utterance"].nunique(), int((confusion.sum(axis=1) > 0).sum())
         ua, wa = unweighted_accuracy(confusion), weighted_accuracy(confusion)
-        groups.append(Group(str(name), utterances, present, ua, wa))
+        groups.append(Group(str(name), utterances, present, ua=ua, wa=wa))
     return sorted(groups, key=lambda g: (g.ua, g.name)) if len(groups) > 1 else []
 
 

@@ -78,7 +78,6 @@ def create_app(service: Service, access: Access | None = None) -> FastAPI:
 
 
 def _add_page(app: FastAPI) -> None:
-    """Add the page for people."""
     page = StaticFiles(directory=_PAGE, check_dir=False)
 
     @app.get("/", include_in_schema=False)
@@ -89,7 +88,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
-    """Add the OpenAPI document as a page, by Swagger UI from its own wheel."""
+    # Swagger UI comes from its own wheel: the page works offline.
     docs = StaticFiles(directory=_DOCS, check_dir=False)
     package = find_spec("fastapi_offline")
     folders = package.submodule_search_locations if package else None
@@ -105,7 +104,6 @@ def _add_docs(app: FastAPI) -> None:
 
 
 async def _error_response(_: Request, error: Exception) -> Response:
-    """Return the answer for an error, in the one shape."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return ApiError("invalid", f"{first['loc'][-1]}: {first['msg']}").response
@@ -123,10 +121,8 @@ async def _error_response(_: Request, error: Exception) -> Response:
 
 
 def _openapi_document(app: FastAPI, has_token: bool) -> dict[str, Any]:
-    """Return FastAPI's OpenAPI document with the token, which may be optional, and the stream's messages."""
-    document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
-    )
+    about = {"title": app.title, "version": app.version, "description": app.description}
+    document = get_openapi(**about, routes=app.routes)  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components["securitySchemes"] = {"token": _TOKEN_SCHEME}
     for path, operations in document["paths"].items():
@@ -145,7 +141,7 @@ def _openapi_document(app: FastAPI, has_token: bool) -> dict[str, Any]:
 
 
 def _stream_messages() -> dict[str, Any]:
-    """Return the OpenAPI description of a stream's messages, as the answer to its WebSocket's handshake."""
+    # OpenAPI knows no WebSocket: the messages are described as the answer to its handshake.
     refs = {
         model.model_fields["type"].annotation.__args__[0]: _REF.format(model=model.__name__)  # type: ignore[union-attr]
         for model in STREAM_MESSAGES

@@ -37,23 +37,31 @@ from emospec.serving.log import log_to_stderr
 
 _log = logging.getLogger(__name__)
 
-ATTEMPTS, FAILURES = 5, 2  # for one recording: in all, and with decoders that end by themselves
-DECODER_NAME = "emospec-decoder"  # of a process
+# For one recording: in all, and with decoders that end by themselves.
+ATTEMPTS, FAILURES = 5, 2
+# By this name the server finds the decoders among its children.
+DECODER_NAME = "emospec-decoder"
 
 # A decoder imports these: Python 3.11's forkserver leaves `__main__` out (cpython gh-126631), and each decoder would
 # import the command line anew, for half a second.
 PRELOAD = ["emospec.cli", "numpy.fft", __name__]
 
-_WHOLE, _BLOCKS = "whole", "blocks"  # jobs of a decoder
-_SAMPLES, _FACTS = b"s", b"f"  # first byte of a message from a decoder
-_FFMPEG_FILES = 64  # that it may have open: its libraries, the recording, pipes
-_WORKING_BYTES = 512 * 2**20  # of address space, beside the recording
+# A decoder's jobs: a recording as the model takes it, or all of it in blocks.
+_WHOLE, _BLOCKS = "whole", "blocks"
+# A message from a decoder begins with one of these bytes.
+_SAMPLES, _FACTS = b"s", b"f"
+# ffmpeg opens its libraries, the recording and pipes.
+_FFMPEG_FILES = 64
+# The address space that a decoder may take beside the recording.
+_WORKING_BYTES = 512 * 2**20
 _FAILED = "the recording: the decoder failed on it. It is damaged, or takes too long to decode"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 # Exit codes: killed by the kernel for want of memory, or by `kill -9`; 255 where the forkserver was killed.
 _KILLED = (-signal.SIGKILL, 255)
-_EXIT_SECONDS = 1.0  # for the exit code of a process to be known
-_CHECK_VALID_SECONDS = 5.0  # as long a decoded recording shows that decoders work
+# An exit code is known a little after its pipe has closed.
+_EXIT_SECONDS = 1.0
+# For so long, a decoded recording shows that decoders work.
+_CHECK_VALID_SECONDS = 5.0
 _CHECK_SECONDS = 10.0
 
 _Result = TypeVar("_Result")
@@ -68,12 +76,7 @@ class DecoderLimits:
 
 
 class DecoderLostError(Exception):
-    """The process has died, or was stopped.
-
-    Args:
-        message: what is known.
-        killed: whether somebody else ended it, so that the recording is not to blame.
-    """
+    """The process has died, or was stopped; `killed` by somebody else, the recording is not to blame."""
 
     def __init__(self, message: str = "", *, killed: bool = False) -> None:
         super().__init__(message)
@@ -95,6 +98,7 @@ class Decoder:
     def __init__(self, reader: RecordingReader, limits: DecoderLimits, runs_ffmpeg: bool = False) -> None:
         self._reader, self._limits, self._runs_ffmpeg = reader, limits, runs_ffmpeg
         self._ffmpeg_decoder: Decoder | None = None
+        self._facts: dict[str, Any] = {}
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._stopped = False
@@ -114,7 +118,8 @@ class Decoder:
                 process.start()
             pipe.close()
             self._process = process
-        if self._stopped:  # meanwhile
+        # Another thread may have called `stop` meanwhile.
+        if self._stopped:
             process.kill()
 
     def decode(
@@ -128,9 +133,8 @@ class Decoder:
         facts = self._facts
         try:
             span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
-            return DecodedRecording(
-                facts["name"], waveform, facts["seconds"], span, warnings, facts["speech_seconds"]
-            )
+            name, seconds, speech_seconds = (facts[key] for key in ("name", "seconds", "speech_seconds"))
+            return DecodedRecording(name, waveform, seconds, span, warnings, speech_seconds)
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 
@@ -159,17 +163,18 @@ class Decoder:
             pipe.send_bytes(content)
             while (message := pipe.recv_bytes())[:1] == _SAMPLES:
                 yield np.frombuffer(message, np.float32, offset=1)
-            self._facts: dict[str, Any] = dict(json.loads(message[1:]))
+            self._facts = dict(json.loads(message[1:]))
         except (EOFError, OSError, TypeError, ValueError) as error:
             raise DecoderLostError(killed=self._was_killed()) from error
         if "error" in self._facts:
             raise (LongAudioError if self._facts.get("long") else AudioError)(self._facts["error"])
 
     def _ask_ffmpeg(self, content: bytes, job: str, **options: Any) -> Generator[Waveform, None, None]:
-        """Ask a process that runs ffmpeg, for this recording alone."""
+        # ffmpeg runs in a process of its own, for this recording alone.
         self._ffmpeg_decoder = decoder = Decoder(self._reader, self._limits, runs_ffmpeg=True)
         try:
-            if self._stopped:  # meanwhile
+            # Another thread may have called `stop` meanwhile.
+            if self._stopped:
                 raise DecoderLostError
             yield from decoder._ask(content, job, **options)
             self._facts = decoder._facts
@@ -177,7 +182,7 @@ class Decoder:
             decoder.stop()
 
     def _was_killed(self) -> bool:
-        """Return whether somebody else ended the process, or it could not be started at all."""
+        # It could not be started at all.
         if self._process is None:
             return True
         self._process.join(_EXIT_SECONDS)
@@ -186,12 +191,10 @@ class Decoder:
 
 @contextmanager
 def _stop_signals_blocked() -> Iterator[None]:
-    """Start processes that a SIGTERM or Ctrl-C to the whole process tree does not end.
-
-    The server ends its decoders itself, once every request is answered. A blocked signal stays blocked in
-    a child, and in its children.
-    """
-    resource_tracker.ensure_running()  # it lets the signals through again, so it comes first
+    # The server ends its decoders itself, once every request is answered: a SIGTERM or Ctrl-C to the whole process
+    # tree must not. A blocked signal stays blocked in a child, and in its children. The tracker, which lets the
+    # signals through again, comes first.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
@@ -204,10 +207,6 @@ async def decode_again_if_lost(
 ) -> _Result:
     """Return the result of an attempt to decode a recording, which is repeated when its decoder is lost.
 
-    Args:
-        attempt: decodes, and may raise DecoderLostError.
-        on_loss: is called each time a decoder is lost.
-
     Raises:
         AudioError: as the attempt does, or two decoders ended by themselves.
         DecoderLostError: decoders are being killed.
@@ -218,7 +217,8 @@ async def decode_again_if_lost(
             return await attempt()
         except DecoderLostError as error:
             on_loss()
-            failures += not error.killed  # the first one need not be the recording's fault
+            # The first one need not be the recording's fault.
+            failures += not error.killed
             if failures == FAILURES:
                 raise AudioError(_FAILED) from error
             if not attempts_left:
@@ -227,13 +227,7 @@ async def decode_again_if_lost(
 
 
 class Decoders:
-    """Some decoders for short jobs, each replaced when it dies, or when its client has gone.
-
-    Args:
-        count: how many.
-        create: makes a decoder.
-        on_loss: is called each time a decoder is lost.
-    """
+    """Some decoders for short jobs, each replaced when it dies, or when its client has gone."""
 
     def __init__(
         self, count: int, create: Callable[[], Decoder], on_loss: Callable[[], None] = lambda: None
@@ -243,7 +237,7 @@ class Decoders:
         self._idle: asyncio.Queue[Decoder] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(count, "decoder")
         self._checking = asyncio.Lock()
-        self._decoded_at = -math.inf  # when a decoder decoded last
+        self._decoded_at = -math.inf
 
     async def start(self) -> None:
         """Start all, before the first request."""
@@ -260,11 +254,7 @@ class Decoders:
     async def decode(
         self, content: bytes, check_speech: bool = False, channel: int | None = None
     ) -> DecodedRecording:
-        """Decode a recording as `Decoder.decode` does, and again when its decoder is lost.
-
-        Raises:
-            AudioError, DecoderLostError: as `decode_again_if_lost` does.
-        """
+        """Decode a recording as `Decoder.decode` does, and again when its decoder is lost."""
         decoder = await self._idle.get()
 
         def replace_decoder() -> None:
@@ -284,11 +274,7 @@ class Decoders:
             self._idle.put_nowait(decoder)
 
     async def check(self) -> None:
-        """Decode a short sound, unless a recording was decoded just now.
-
-        Raises:
-            DecoderLostError: it cannot be decoded, or not in time.
-        """
+        """Decode a short sound, unless a recording was decoded just now; DecoderLostError if it cannot, or not in time."""
         async with self._checking:
             if time.monotonic() - self._decoded_at < _CHECK_VALID_SECONDS:
                 return
@@ -311,8 +297,8 @@ class Decoders:
 
 
 def _run(pipe: Connection, reader: RecordingReader, limits: DecoderLimits) -> None:
-    """Run the process: take jobs until the pipe is closed."""
-    for stop in _STOPS:  # of the terminal, or of the whole process tree; the server says when to end
+    # Signals of the terminal, or of the whole process tree: the server says when to end.
+    for stop in _STOPS:
         signal.signal(stop, signal.SIG_IGN)
     # Our own log keeps standard error. The rest of it is dropped: libmpg123 remarks on every broken MP3.
     sys.stderr = os.fdopen(os.dup(2), "w")
@@ -326,8 +312,18 @@ def _run(pipe: Connection, reader: RecordingReader, limits: DecoderLimits) -> No
 
 
 def _take_jobs(pipe: Connection, reader: RecordingReader, limits: DecoderLimits) -> None:
-    """Take jobs; for each, send samples and then facts."""
-    _confine(reader, limits)
+    # Confine the process: no more memory than needed, no open file except ffmpeg's, none written, no core dump.
+    # Imports now what is imported late.
+    reader.read(_short_sound(), check_speech=True)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    address_space = pages * resource.getpagesize() + _WORKING_BYTES + 2 * limits.bytes
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # ffmpeg inherits these limits. It alone reads what is hostile: this process copies bytes to it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FFMPEG_FILES,) * 2 if reader.ffmpeg else (0, 0))
+    if reader.ffmpeg:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.bytes + 2**20,) * 2)
+    # For each job, samples go out, and then facts. The limit of processor time counts from the job's start.
     while True:
         try:
             (job, options), content = json.loads(pipe.recv_bytes()), pipe.recv_bytes()
@@ -352,21 +348,7 @@ def _take_jobs(pipe: Connection, reader: RecordingReader, limits: DecoderLimits)
         pipe.send_bytes(_FACTS + json.dumps(facts).encode())
 
 
-def _confine(reader: RecordingReader, limits: DecoderLimits) -> None:
-    """Allow no more memory than needed, no open file except ffmpeg's, none written, and no core dump."""
-    reader.read(_short_sound(), check_speech=True)  # imports now what is imported late
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    address_space = pages * resource.getpagesize() + _WORKING_BYTES + 2 * limits.bytes
-    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # ffmpeg inherits these limits. It alone reads what is hostile: this process copies bytes to it.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_FFMPEG_FILES,) * 2 if reader.ffmpeg else (0, 0))
-    if reader.ffmpeg:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.bytes + 2**20,) * 2)
-
-
 def _short_sound() -> bytes:
-    """Return a tenth of a second of sound as the bytes of a WAV file."""
     file = io.BytesIO()
     soundfile.write(file, np.full(800, 0.5), 8000, format="WAV")
     return file.getvalue()

@@ -32,14 +32,7 @@ _RETRIED_CODES = ("busy", "interrupted", "overloaded", "not_ready")
 
 
 class ApiError(ServingError):
-    """A request that is refused.
-
-    Args:
-        code: one of `ERROR_KINDS`.
-        message: what is wrong, in more detail than the kind's message.
-        fix: what to do, in more detail than the kind's fix.
-        retry_seconds: when to try again.
-    """
+    """A request that is refused, by a code of `ERROR_KINDS`; message and fix may be more detailed than the kind's."""
 
     def __init__(self, code: str, message: str = "", fix: str = "", retry_seconds: int = 1) -> None:
         self.code = code
@@ -51,7 +44,7 @@ class ApiError(ServingError):
 
     @property
     def detail(self) -> dict[str, str]:
-        """Code, message and fix."""
+        """The error as JSON."""
         return {"code": self.code, "message": self.message, "fix": self.fix}
 
     @property
@@ -68,15 +61,11 @@ class ApiError(ServingError):
 
 
 def api_error_of(error: EmospecError, name: str = "") -> ApiError:
-    """Return the API error for a user's mistake.
-
-    Args:
-        error: the mistake.
-        name: of the recording; a decoder, which sees its bytes alone, calls it `the recording`.
-    """
+    """Return the API error for a user's mistake, which may name the recording."""
     if isinstance(error, ApiError):
         return error
     message = str(error)
+    # A decoder sees the bytes alone and knows no name.
     if name and message.startswith(_UNNAMED):
         message = f"{name}: {message.removeprefix(_UNNAMED)}"
     if isinstance(error, LongAudioError):

@@ -38,7 +38,8 @@ class Examples:
                 if isinstance(result, Prediction) and result.emotion == name
             }
             if any(isinstance(result, ApiError) for result in results):
-                return sounds  # such as a decoder that died: the next request tries again
+                # Such as a decoder that died: the next request tries again.
+                return sounds
             self._sounds = sounds
         return self._sounds
 

@@ -50,14 +50,12 @@ class Gate:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.bytes = 0
-        self.requests = 0
-        self.streams = 0
+        self.bytes = self.requests = self.streams = 0
         self._latest_seconds = 1.0
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Count a stream while it is open."""
+        """Count a stream while it is open, one too many included: it is open until its error is sent."""
         self.streams += 1
         try:
             yield

@@ -2,8 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)  # seconds
-_PASS_BUCKETS = (1, 2, 4, 8, 16, 32)  # waveforms
+# In seconds: a clip takes some 20 ms, an hour's timeline minutes.
+_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+_PASS_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
@@ -20,9 +21,8 @@ class Metrics:
             "emospec_batch_size", "Waveforms in a pass.", buckets=_PASS_BUCKETS, registry=registry
         )
         self.audio = Counter("emospec_audio_seconds", "Audio that was decoded, s.", registry=registry)
-        self.failures = Counter(
-            "emospec_decode_failures", "Recordings not read.", ["code"], registry=registry
-        )
+        codes = ["code"]
+        self.failures = Counter("emospec_decode_failures", "Recordings not read.", codes, registry=registry)
         self.lost = Counter("emospec_decoders_lost", "Decoders that died or were stopped.", registry=registry)
         self.waiting = Gauge("emospec_queue_depth", "Requests that wait for an answer.", registry=registry)
         self.streams = Gauge("emospec_streams", "Streams that are open.", registry=registry)

@@ -5,6 +5,7 @@ import hmac
 import logging
 import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,8 @@ _log = logging.getLogger(__name__)
 
 GUARDED = ("/v1/", "/metrics")
 """The addresses that want the token begin with one of these."""
-DRAINED_BYTES, DRAINED_SECONDS = 8_000_000, 5.0  # of a body that nobody reads
+# So much of a body that nobody reads is read and dropped.
+DRAINED_BYTES, DRAINED_SECONDS = 8_000_000, 5.0
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
@@ -35,7 +37,8 @@ _HEADERS = {
 # Swagger UI sets inline styles, and its stylesheet has pictures.
 _SWAGGER_POLICY = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "WS")
-_POLICY_VIOLATION, _ABNORMAL_CLOSURE = 1008, 1006  # RFC 6455, section 7.4.1
+# RFC 6455, section 7.4.1.
+_POLICY_VIOLATION, _ABNORMAL_CLOSURE = 1008, 1006
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,7 @@ class Access:
 
 
 class AccessMiddleware:
-    """An ASGI middleware that checks, counts and logs every request, and adds headers to every answer.
-
-    Args:
-        app: the application behind it.
-        metrics: where it counts.
-        access: who may use the application.
-    """
+    """An ASGI middleware that checks, counts and logs every request, and adds headers to every answer."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, access: Access) -> None:
         self._app, self._metrics, self._access = app, metrics, access
@@ -83,8 +80,7 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, address)
-                _make_relative(message)
+                _finish_headers(message, address)
             elif message["type"] == "websocket.close":
                 status = message.get("code", status)
             await send(message)
@@ -95,17 +91,18 @@ class AccessMiddleware:
             if is_http:
                 _log.exception("a request failed")
             if not is_http or status:
-                raise  # the answer has begun: the client must see that it is cut off
+                # The answer has begun: the client must see that it is cut off.
+                raise
             await ApiError("internal").response(scope, receive, send_with_headers)
         finally:
             self._count(inner, scope.get("method", "WS"), status, time.perf_counter() - began)
 
     def _answering(self, scope: Scope, address: str) -> ASGIApp:
-        """Return the application, or a refusal, or a redirection to the root path with its slash."""
         is_http = scope["type"] == "http"
         if refusal := self._refusal(scope, address):
             return refusal.response if is_http else WebSocketClose(_POLICY_VIOLATION, refusal.code)
-        if is_http and not address:  # the page's links are relative to a folder
+        # The page's links are relative to a folder.
+        if is_http and not address:
             return RedirectResponse(f"{self._access.root_path}/", 308)
         return self._app
 
@@ -122,20 +119,24 @@ class AccessMiddleware:
         sends = scope["type"] == "websocket" or scope["method"] == "POST"
         if sends and origin and sender != host and not {origin, "*"} & {*access.origins}:
             return ApiError("forbidden")
-        token = _token_of_header(headers) or _token_of_protocols(headers)
+        # The scheme is of any case (RFC 9110, 11.1). A page's WebSocket can set no header but its protocols.
+        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            scheme, _, token = headers.get("sec-websocket-protocol", "").partition(",")
+        token = token.strip() if scheme.strip().lower() == "bearer" else ""
         guarded = access.token and address.startswith(GUARDED)
         if guarded and not hmac.compare_digest(token.encode(), access.token.encode()):
             return ApiError("unauthorized")
         return None
 
     def _address(self, scope: Scope) -> str:
-        """Return the path of a request without the root path."""
         root, path = self._access.root_path, str(scope["path"])
         return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        method = method if method in _METHODS else "other"  # a client may invent any number of them
+        # A client may invent any number of them.
+        method = method if method in _METHODS else "other"
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
         line = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 1)}
@@ -143,18 +144,15 @@ class AccessMiddleware:
 
 
 class UnreadBodyMiddleware:
-    """An ASGI middleware that closes a connection whose request was answered before its body was read.
-
-    Such an answer says `Connection: close`. The rest of the body is read and dropped for a while: closing a socket
-    with unread bytes resets the connection, and the client might not see its answer.
-    """
+    """An ASGI middleware that closes a connection whose request was answered before its body was read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != "http" or not _has_body(scope):
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
             await self._app(scope, receive, send)
             return
         # For an older version of ASGI, starlette reads the body on, uncounted, for as long as it sends a file.
@@ -164,7 +162,8 @@ class UnreadBodyMiddleware:
         async def receive_noting_end() -> Message:
             nonlocal is_read
             message = await receive()
-            is_read = is_read or not message.get("more_body", False)  # a client that has gone sends no more
+            # A client that has gone sends no more.
+            is_read = is_read or not message.get("more_body", False)
             return message
 
         async def send_last(message: MutableMapping[str, Any]) -> None:
@@ -179,48 +178,25 @@ class UnreadBodyMiddleware:
         await self._app(scope, receive_noting_end, send_last)
 
 
-def _add_headers(message: MutableMapping[str, Any], path: str) -> None:
+def _finish_headers(message: MutableMapping[str, Any], path: str) -> None:
     headers = MutableHeaders(scope=message)
     headers.update(_HEADERS)
     if path == "/docs":
         headers["Content-Security-Policy"] += f"; {_SWAGGER_POLICY}"
     # The page's files belong together: one of another version, from a browser's cache, would break the rest.
     headers["Cache-Control"] = "no-store" if path.startswith(GUARDED) else "no-cache"
-
-
-def _make_relative(message: MutableMapping[str, Any]) -> None:
-    """Remove scheme and host from a redirect: a proxy may speak TLS, under another name."""
-    headers = MutableHeaders(scope=message)
+    # A redirect names no scheme and host: a proxy may speak TLS, under another name.
     if "location" in headers:
         headers["Location"] = urlsplit(headers["Location"])._replace(scheme="", netloc="").geturl()
 
 
-def _token_of_header(headers: Headers) -> str:
-    """Return the token of the header `Authorization: Bearer TOKEN`, whose scheme is of any case (RFC 9110, 11.1)."""
-    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _token_of_protocols(headers: Headers) -> str:
-    """Return the token of a page's WebSocket, which can set no other header: protocols `bearer, TOKEN`."""
-    first, _, second = headers.get("sec-websocket-protocol", "").partition(",")
-    return second.strip() if first.strip().lower() == "bearer" else ""
-
-
-def _has_body(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-
-
 async def _drain(receive: Receive) -> None:
-    """Read the rest of a body: at most `DRAINED_BYTES`, for at most `DRAINED_SECONDS`."""
+    # Closing a socket with unread bytes resets the connection, and the client might not see its answer.
     bytes_left = DRAINED_BYTES
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(DRAINED_SECONDS):
             while bytes_left > 0:
                 message = await receive()
                 bytes_left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
-    except TimeoutError:
-        return

@@ -22,7 +22,8 @@ from emospec.serving.examples import Examples
 from emospec.serving.service import RETRY_SECONDS, Service
 from emospec.serving.uploads import FILE_FIELD, Upload, read_timeline, read_uploads
 
-SHORTEST_HOP_SECONDS = 0.1  # bounds the number of a recording's windows
+# A shorter hop would make too many windows of an hour.
+SHORTEST_HOP_SECONDS = 0.1
 
 _MEDIA_TYPES = {
     "csv": "text/csv", "json": "application/json", "elan": "application/xml", "vtt": "text/vtt",
@@ -68,7 +69,7 @@ InjectedService = Annotated[Service, Depends(service_of)]
 async def _uploads_of(
     request: Request, service: InjectedService, allowed: Annotated[list[str], Depends(allowed_query)]
 ) -> AsyncIterator[list[Upload]]:
-    """Read the files of a body, and hold them until the answer has gone."""
+    # The files of a body are held until the answer has gone.
     if not service.ready:
         raise ApiError("not_ready")
     model = request.query_params.get("model")
@@ -94,7 +95,6 @@ _ModelName = Annotated[str, Query(description="A model's name; else the default 
 
 
 def _multipart(several: bool) -> dict[str, Any]:
-    """Return the OpenAPI description of a body with one file, or with several."""
     file = {"type": "string", "format": "binary", "description": "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus."}
     field = {"type": "array", "items": file, "minItems": 1} if several else file
     schema = {"type": "object", "properties": {FILE_FIELD: field}, "required": [FILE_FIELD]}
@@ -116,10 +116,8 @@ async def predict_files(
 ) -> schemas.PredictAnswer:
     """Predict the emotion of recordings, in order; an only one that cannot be used is an error."""
     work = service.predict(files, abstain_below, check_speech, channel)
-    model_at_work = service.recognizer.model
-    results = await _results(
-        request, service, files, work, partial(schemas.recording_prediction, model_at_work)
-    )
+    answer = partial(schemas.recording_prediction, service.recognizer.model)
+    results = await _results(request, service, files, work, answer)
     return schemas.PredictAnswer(model=service.name, results=results)
 
 
@@ -185,9 +183,8 @@ async def timeline_of_file(
 @recordings_router.get("/v1/models", name="models")
 def list_models(service: InjectedService) -> schemas.ModelsAnswer:
     """List the models of the server, and its limits."""
-    limits = schemas.LimitsAnswer(
-        bytes=service.limits.bytes, seconds=service.limits.seconds, files=service.limits.files
-    )
+    most = service.limits
+    limits = schemas.LimitsAnswer(bytes=most.bytes, seconds=most.seconds, files=most.files)
     model = schemas.model_answer(service.recognizer.model, service.name)
     return schemas.ModelsAnswer(models=[model], limits=limits)
 
@@ -212,7 +209,6 @@ def report_metrics(service: InjectedService) -> Response:
 
 
 def _timeline_body() -> dict[str, Any]:
-    """Return the OpenAPI description of a body with a timeline, its segments' schema within it."""
     schema = schemas.SentTimeline.model_json_schema()
     schema["properties"]["segments"]["items"] = schema.pop("$defs")["SentSegment"]
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -247,8 +243,7 @@ async def list_examples(request: Request) -> list[schemas.ExampleAnswer]:
 @examples_router.get("/examples/{name}.wav", name="example", response_class=Response)
 async def send_example(request: Request, name: str) -> Response:
     """Return the WAV file of an example."""
-    examples: Examples = request.app.state.examples
-    sounds = await examples.sounds()
+    sounds = await request.app.state.examples.sounds()
     if name not in sounds:
         raise ApiError("not_found", f"there is no example {name[:80]!r}", "see /examples")
     return Response(sounds[name], media_type="audio/wav")
@@ -261,7 +256,6 @@ async def _results(
     work: Coroutine[Any, Any, list[Prediction | ApiError]],
     answer: Callable[[Prediction], _Result],
 ) -> list[_Result | schemas.FailedRecording]:
-    """Return the answer for each file, in order; raise the error of an only file."""
     results = await _until_disconnect(request, service.limits.answer_seconds, work)
     if len(results) == 1 and isinstance(results[0], ApiError):
         raise results[0]
@@ -282,14 +276,14 @@ def _converted(form: str, content: bytes) -> Response:
 
 
 def _formatted(form: str, timeline: Timeline) -> Response:
-    """Return a timeline in a format; all but JSON as a file to save, named after the recording."""
+    # All but JSON is a file to save, named after the recording.
     name = quote(stem_of(timeline.recording) + FORMATS[form].suffix)
     headers = {} if form == "json" else {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(render(form, timeline), media_type=_MEDIA_TYPES.get(form, "text/plain"), headers=headers)
 
 
 async def _until_disconnect(request: Request, seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return the result of some work; cancel it when its time is over, or when the client has gone."""
+    # The work is cancelled when its time is over, or when the client has gone.
 
     async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":

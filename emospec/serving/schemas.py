@@ -19,7 +19,8 @@ _EXAMPLE_PREDICTION: JsonDict = {
     "recording": "call.wav", "emotion": "angry", "confidence": 0.91, "probabilities": {"angry": 0.91, "sad": 0.09},
     "typicality": 0.4, "seconds": 3.2, "span": [0.0, 3.2], "warnings": [], "speech_seconds": 2.9, "point": [1.5, -0.2],
 }  # fmt: skip
-_LATEST_SECONDS = 1e9  # so that every format can count ticks
+# Every format must be able to count the ticks of a time.
+_LATEST_SECONDS = 1e9
 _Seconds = Annotated[float, Field(ge=0, le=_LATEST_SECONDS)]
 _Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -130,10 +131,8 @@ class SentTimeline(BaseModel):
 
     def timeline(self) -> Timeline:
         """Return the timeline; TimelineError if its segments do not follow one another, or name no class."""
-        segments = (
-            Segment(s.start_seconds, s.end_seconds, s.emotion, s.confidence, tuple(s.probabilities))
-            for s in self.segments
-        )
+        rows = (vars(s) | {"probabilities": tuple(s.probabilities)} for s in self.segments)
+        segments = (Segment(**row) for row in rows)
         return Timeline(self.recording, self.duration_seconds, tuple(self.classes), tuple(segments))
 
 
@@ -253,10 +252,12 @@ def recording_prediction(model: Model, prediction: Prediction) -> RecordingPredi
 def model_answer(model: Model, name: str) -> ModelAnswer:
     """Return the description of a model for /v1/models."""
     about, plane = model.about, model.plane
+    centers = plane.project(np.stack([c.center for c in model.classes]))
     corpora = about["training"]["corpora"]
     readme = model.folder / CARD
     return ModelAnswer(
         name=name,
+        # There is one model, so it is the one that a request without a name gets.
         default=True,
         classes=list(model.names),
         colors=class_colors(model.names),
@@ -267,9 +268,5 @@ def model_answer(model: Model, name: str) -> ModelAnswer:
         license=[corpus["licence"] for corpus in corpora],
         corpora=[corpus["title"] for corpus in corpora],
         card=readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else "",
-        plane=PlaneAnswer(
-            cloud=plane.cloud.tolist(),
-            labels=plane.labels.tolist(),
-            centers=plane.project(np.stack([c.center for c in model.classes])).tolist(),
-        ),
+        plane=PlaneAnswer(cloud=plane.cloud.tolist(), labels=plane.labels.tolist(), centers=centers.tolist()),
     )

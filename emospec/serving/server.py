@@ -20,25 +20,27 @@ from emospec.errors import ServingError
 from emospec.inference.model import load_model
 from emospec.processes import current_folder_off_path
 from emospec.serving.app import create_app
-from emospec.serving.batching import PASS_SAMPLES, SharedRecognizer
 from emospec.serving.connections import LimitedConnection
 from emospec.serving.decoding import DECODER_NAME
 from emospec.serving.limits import Limits
 from emospec.serving.log import log_to_stderr
 from emospec.serving.metrics import Metrics
 from emospec.serving.middleware import Access
-from emospec.serving.service import Service
+from emospec.serving.service import Service, SharedRecognizer
 
 _log = logging.getLogger(__name__)
 
-UNREAD_SECONDS = 30  # that a client may leave an answer unread
+# A client may leave an answer unread for so long.
+UNREAD_SECONDS = 30
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_LARGEST_FRAME_BYTES = 2**20  # of a WebSocket
+# A WebSocket's frame is held in memory whole.
+_LARGEST_FRAME_BYTES = 2**20
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^\s/\[\]:@]+|\[[0-9a-f:.]+\])(:\d+)?")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-_CLOSING_SECONDS = 60  # to finish the requests that have come
+# Requests that have come by the signal are finished within this time.
+_CLOSING_SECONDS = 60
 
 
 class _Server(uvicorn.Server):
@@ -54,9 +56,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             _log.warning("stopped at once: what was at work has no answer")
-        else:
-            message = "stopped: what had come by then was finished, if it took no more than %d s"
-            _log.info(message, _CLOSING_SECONDS)
+            return
+        message = "stopped: what had come by then was finished, if it took no more than %d s"
+        _log.info(message, _CLOSING_SECONDS)
 
 
 def run_server(
@@ -70,7 +72,6 @@ def run_server(
     origins: tuple[str, ...] = (),
     root_path: str = "",
     limits: Limits | None = None,
-    pass_samples: int = PASS_SAMPLES,
     ffmpeg: bool = False,
     notes: Sequence[str] = (),
 ) -> None:
@@ -78,11 +79,10 @@ def run_server(
 
     Args:
         model: as of `Recognizer`.
-        host: to bind; anybody who reaches it may use the server, unless it is this machine's own.
+        host: to bind; anybody who reaches it may use the server.
         port: 0 takes a free one.
-        int8, threads, pass_samples, ffmpeg: as of `SharedRecognizer`.
+        int8, threads, ffmpeg: as of `SharedRecognizer`.
         token, origins, root_path: as of `Access`.
-        limits: the most that is taken.
         notes: the first lines of the log.
 
     Raises:
@@ -90,7 +90,8 @@ def run_server(
         ModelError: there is no such model.
     """
     _check_options(token, origins, root_path)
-    loaded = load_model(model)  # an error is printed before the log begins
+    # An error is printed before the log begins.
+    loaded = load_model(model)
     bound = bind(host, port)
     log_to_stderr()
     for note in notes:
@@ -100,14 +101,8 @@ def run_server(
     with bound, current_folder_off_path():
         limits = limits or Limits()
         metrics, threads = Metrics(), threads or cores()
-        recognizer = SharedRecognizer(
-            loaded,
-            int8=int8,
-            threads=threads,
-            pass_samples=pass_samples,
-            on_pass=metrics.passes.observe,
-            ffmpeg=ffmpeg,
-        )
+        on_pass = metrics.passes.observe
+        recognizer = SharedRecognizer(loaded, int8=int8, threads=threads, on_pass=on_pass, ffmpeg=ffmpeg)
         service = Service(recognizer, limits, metrics, decoders=threads)
         own_hosts = (*_LOOPBACK, *(urlsplit(origin).hostname or "" for origin in origins))
         access = Access(token, own_hosts if host in _LOOPBACK else (), origins, root_path)
@@ -126,24 +121,24 @@ def _run_until_stopped(server: _Server, service: Service, bound: socket.socket) 
         service.decoders.stop()
         for child in multiprocessing.active_children():
             if child.name == DECODER_NAME:
-                child.kill()  # it ignores the SIGTERM by which multiprocessing would end it
+                # It ignores the SIGTERM by which multiprocessing would end it.
+                child.kill()
 
 
 def _check_options(token: str, origins: tuple[str, ...], root_path: str) -> None:
-    """Raise ServingError for a token that no WebSocket can bear (RFC 6455, section 4.1), an origin or a root path."""
+    # RFC 6455, section 4.1: a page's WebSocket bears the token as a protocol, whose signs are few.
     if token and not _TOKEN.fullmatch(token):
+        signs = "letters, digits and !#$%&'*+-.^_`|~"
+        advice = "`openssl rand -hex 32` makes one"
         raise ServingError(
-            "the token holds a sign other than letters, digits and !#$%&'*+-.^_`|~, which no WebSocket can bear. "
-            "`openssl rand -hex 32` makes one"
+            f"the token holds a sign other than {signs}, which no WebSocket can bear. {advice}"
         )
     if wrong := [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]:
-        raise ServingError(
-            f"--allow-origin {wrong[0]!r} is no origin. Say SCHEME://HOST or SCHEME://HOST:PORT, and nothing behind it"
-        )
+        advice = "Say SCHEME://HOST or SCHEME://HOST:PORT, and nothing behind it"
+        raise ServingError(f"--allow-origin {wrong[0]!r} is no origin. {advice}")
     if root_path and not _ROOT_PATH.fullmatch(root_path):
-        raise ServingError(
-            f"--root-path {root_path!r} is no path. Say it as the proxy has it, as /emo, without a slash at its end"
-        )
+        advice = "Say it as the proxy has it, as /emo, without a slash at its end"
+        raise ServingError(f"--root-path {root_path!r} is no path. {advice}")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -170,7 +165,8 @@ def uvicorn_config(app: FastAPI, limits: Limits | None = None) -> uvicorn.Config
         log_config=None,
         log_level="warning",
         ws_max_size=_LARGEST_FRAME_BYTES,
-        ws_per_message_deflate=False,  # else a small message can become any number of bytes in memory
+        # Else a small message can become any number of bytes in memory.
+        ws_per_message_deflate=False,
         # A client that sends faster than it reads answers pings late; idle and non-reading clients have limits anyway.
         ws_ping_interval=None,
         timeout_graceful_shutdown=_CLOSING_SECONDS,

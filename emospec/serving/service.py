@@ -1,45 +1,90 @@
-"""The service of a model, without HTTP: recordings decoded by other processes, in shared passes through the graph."""
+"""The service of a model, without HTTP: recordings decoded by other processes, passes on a pool of threads."""
 
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
+from emospec.cores import cores
 from emospec.errors import AudioError, EmospecError
-from emospec.inference.recognizer import Prediction
+from emospec.inference.model import Model
+from emospec.inference.recognizer import Prediction, Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
-from emospec.serving.batching import SharedRecognizer
-from emospec.serving.decoding import (
-    Decoder,
-    DecoderLimits,
-    DecoderLostError,
-    Decoders,
-    decode_again_if_lost,
-)
+from emospec.serving.decoding import Decoder, DecoderLimits, DecoderLostError, Decoders, decode_again_if_lost
 from emospec.serving.errors import ApiError, api_error_of
 from emospec.serving.limits import Gate, Limits
 from emospec.serving.metrics import Metrics
 from emospec.serving.uploads import Upload
 
-RETRY_SECONDS = 5  # for decoders to be started
+# Clients wait until fresh decoders are started.
+RETRY_SECONDS = 5
 
 _INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory"
-_FILES_AT_ONCE = 8  # of one request, so that many files do not stand before one
+# A request with many files must not stand before one with a single file.
+_FILES_AT_ONCE = 8
+# An hour's windows must not stand before another request's clip.
+_WAITING_PER_CALLER = 8
+_Output = tuple[NDArray[np.float64], NDArray[np.float32]]
 _Result = TypeVar("_Result")
 
 
-class Service:
-    """A model with its decoders, counters and limits; for one event loop.
+class SharedRecognizer(Recognizer):
+    """A recogniser whose passes, of one waveform and one thread each, are made side by side.
 
     Args:
-        recognizer: the model at work.
-        limits: the most that is taken.
-        metrics: where it counts.
-        decoders: processes for short recordings.
+        model, int8, ffmpeg: as of `Recognizer`.
+        threads: passes at the same time; 0 is one per core.
+        on_pass: is called with 1, the number of waveforms of a pass.
     """
+
+    def __init__(
+        self,
+        model: Model | Path | str,
+        *,
+        int8: bool = False,
+        threads: int = 0,
+        on_pass: Callable[[int], None] = lambda size: None,
+        ffmpeg: bool = False,
+    ) -> None:
+        super().__init__(model, int8=int8, threads=1, ffmpeg=ffmpeg)
+        self._on_pass = on_pass
+        self._passes = ThreadPoolExecutor(threads or cores(), "pass")
+
+    def submit(self, waveform: Waveform) -> "Future[_Output]":
+        """Return the future probabilities (classes,) and z (64,); cancelled before its pass starts, it costs nothing."""
+        return self._passes.submit(self._pass, waveform)
+
+    def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
+        """Return probabilities and z, as of `Recognizer`; the model's classes do not change while it serves."""
+        outputs = [
+            future.result()
+            for first in range(0, len(waveforms), _WAITING_PER_CALLER)
+            for future in [self.submit(w) for w in waveforms[first : first + _WAITING_PER_CALLER]]
+        ]
+        probabilities, z = zip(*outputs, strict=True)
+        return np.stack(probabilities), np.stack(z)
+
+    def close(self) -> None:
+        """Finish the passes that wait, and end."""
+        self._passes.shutdown()
+
+    def _pass(self, waveform: Waveform) -> _Output:
+        # Waveforms of several requests in one pass gained nothing on a core: padding costs as much as sound.
+        probabilities, z = super().forward([waveform])
+        self._on_pass(1)
+        return probabilities[0], z[0]
+
+
+class Service:
+    """A model with its decoders (processes for short recordings), counters and limits; for one event loop."""
 
     def __init__(
         self, recognizer: SharedRecognizer, limits: Limits, metrics: Metrics, decoders: int = 2
@@ -67,14 +112,10 @@ class Service:
         self.ready = False
         self.decoders.stop()
         self._threads.shutdown()
-        self.recognizer.batcher.close()
+        self.recognizer.close()
 
     async def check_readiness(self) -> None:
-        """Check that requests can be answered: decode a recording.
-
-        Raises:
-            ApiError: the service starts or ends, or the decoders cannot work.
-        """
+        """Decode a recording; ApiError if the service starts or ends, or the decoders cannot work."""
         if not self.ready:
             raise ApiError("not_ready")
         try:
@@ -93,9 +134,8 @@ class Service:
         results: list[Prediction | ApiError] = []
         for first in range(0, len(uploads), _FILES_AT_ONCE):
             group = uploads[first : first + _FILES_AT_ONCE]
-            results += await asyncio.gather(
-                *(self._predict(upload, abstain_below, check_speech, channel) for upload in group)
-            )
+            options = abstain_below, check_speech, channel
+            results += await asyncio.gather(*(self._predict(upload, *options) for upload in group))
         return results
 
     async def _predict(
@@ -105,26 +145,20 @@ class Service:
             async with self._places:
                 recording = await self.decoders.decode(upload.content, check_speech, channel)
                 self.metrics.audio.inc(recording.seconds)
-                output = await asyncio.wrap_future(self.recognizer.batcher.submit(recording.waveform))
+                output = await asyncio.wrap_future(self.recognizer.submit(recording.waveform))
         except (AudioError, DecoderLostError) as error:
             return self._failure(error, upload.name)
-        return self.recognizer.prediction_of(
-            dataclasses.replace(recording, name=upload.name), *output, abstain_below
-        )
+        recording = dataclasses.replace(recording, name=upload.name)
+        return self.recognizer.prediction_of(recording, *output, abstain_below)
 
     async def timeline(
         self, upload: Upload, timing: Timing, speech: bool, channel: int | None = None
     ) -> Timeline:
-        """Return the emotions of a recording over its time.
-
-        Raises:
-            ApiError: it cannot be read.
-        """
+        """Return the emotions of a recording over its time; ApiError if it cannot be read."""
         async with self._timeline_places:
             try:
-                return await decode_again_if_lost(
-                    lambda: self._timeline(upload, timing, speech, channel), self.metrics.lost.inc
-                )
+                attempt = partial(self._timeline, upload, timing, speech, channel)
+                return await decode_again_if_lost(attempt, self.metrics.lost.inc)
             except (AudioError, DecoderLostError) as error:
                 raise self._failure(error, upload.name) from error
 
@@ -138,9 +172,8 @@ class Service:
                 yield block
 
         try:
-            return await self.in_thread(
-                lambda: self.recognizer.timeline_of_blocks(blocks, upload.name, timing, speech)
-            )
+            timeline = partial(self.recognizer.timeline_of_blocks, blocks, upload.name, timing, speech)
+            return await self.in_thread(timeline)
         finally:
             decoder.stop()
 
@@ -152,7 +185,6 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _failure(self, error: EmospecError | DecoderLostError, name: str) -> ApiError:
-        """Count a recording that has no result, and return the error, which names it."""
         if isinstance(error, DecoderLostError):
             failure = ApiError("interrupted", f"{name}: {_INTERRUPTED}", retry_seconds=RETRY_SECONDS)
         else:

@@ -18,8 +18,10 @@ from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits
 
 FILE_FIELD = "file"
-_FILE_FIELDS = (FILE_FIELD, "files")  # the latter is its older name
-_TIMELINE_BYTES = 10_000_000  # an hour of the finest timeline has some five million
+# `files` is the field's older name.
+_FILE_FIELDS = (FILE_FIELD, "files")
+# An hour of the finest timeline has some five million.
+_TIMELINE_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,13 @@ class _InMemoryParser(MultiPartParser):
 async def read_uploads(
     request: Request, parameters: Collection[str], limits: Limits, add: Callable[[int], None]
 ) -> list[Upload]:
-    """Return the files of a body in `FILE_FIELD`.
+    """Return the files of a body in `FILE_FIELD`; ApiError for a body that is anything else.
 
     Args:
         request: its body is read.
         parameters: of the query, which a client may have put into the body by mistake.
         limits: of files and of time.
         add: is called with the size of each chunk of the body, and raises ApiError for one too many.
-
-    Raises:
-        ApiError: there are no files, too many, other fields, or the body is not multipart/form-data.
     """
     fix = f"send files in the field {FILE_FIELD!r}"
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -104,22 +103,16 @@ async def read_uploads(
         files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not files:
             raise ApiError("invalid", "the body has no file", fix)
-        return [Upload(_base_name(file.filename), await file.read()) for file in files]
+        # The last part of a file's name is shown again, but never opened.
+        paths = [PurePosixPath(PureWindowsPath(file.filename or "").name) for file in files]
+        names = [printable(path.name)[:255] or "recording" for path in paths]
+        return [Upload(name, await file.read()) for name, file in zip(names, files, strict=True)]
     finally:
         await form.close()
 
 
 async def read_timeline(request: Request, add: Callable[[int], None], seconds: float) -> bytes:
-    """Return the body of a request that sends a timeline.
-
-    Args:
-        request: its body is read.
-        add: as of `read_uploads`.
-        seconds: for the body to come.
-
-    Raises:
-        ApiError: the body is too large, or too slow.
-    """
+    """Return the body of a request that sends a timeline; ApiError if it is too large, or too slow."""
     content = bytearray()
     with _body_errors():
         async with asyncio.timeout(seconds):
@@ -143,9 +136,3 @@ def _body_errors() -> Iterator[None]:
         raise ApiError("invalid", error.message, error.fix) from error
     except (MultiPartException, FormParserError, ValueError, KeyError) as error:
         raise ApiError("invalid", f"the body cannot be read ({error})") from error
-
-
-def _base_name(sent: str | None) -> str:
-    """Return the last part of a file's name, which is shown again but never opened."""
-    name = PurePosixPath(PureWindowsPath(sent or "").name).name
-    return printable(name)[:255] or "recording"

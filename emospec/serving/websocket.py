@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 stream_router = APIRouter()
 
 _Send = Callable[..., Awaitable[None]]
-_NORMAL, _REFUSED, _FAILED = 1000, 1008, 1011  # RFC 6455, section 7.4.1
+# RFC 6455, section 7.4.1.
+_NORMAL, _REFUSED, _FAILED = 1000, 1008, 1011
 
 
 class StreamQuery(BaseModel):
@@ -55,8 +56,6 @@ class StreamQuery(BaseModel):
 
 
 class _SampleDecoder:
-    """Samples from bytes that come in frames of any size."""
-
     def __init__(self, query: StreamQuery) -> None:
         self._type = np.dtype("<i2" if query.encoding == "s16le" else "<f4")
         self._block_samples = query.sample_rate
@@ -120,13 +119,12 @@ async def _error_of_stream(socket: WebSocket, service: Service) -> ApiError | No
 
 
 async def run_stream(socket: WebSocket, service: Service) -> None:
-    """Run a stream to its end.
-
-    Raises:
-        EmospecError: the query, a frame or its samples cannot be used, or a limit is reached.
-        WebSocketDisconnect: the client has gone, or reads nothing.
-    """
-    query = _query_of(socket)
+    """Run a stream to its end; EmospecError if a frame or the query cannot be used, or a limit is reached."""
+    try:
+        query = StreamQuery.model_validate(dict(socket.query_params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ApiError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     stream, decoder = service.recognizer.stream(query.sample_rate, query.timing), _SampleDecoder(query)
     limits = service.limits
 
@@ -158,16 +156,7 @@ async def run_stream(socket: WebSocket, service: Service) -> None:
     await send(type="end", seconds=stream.seconds)
 
 
-def _query_of(socket: WebSocket) -> StreamQuery:
-    try:
-        return StreamQuery.model_validate(dict(socket.query_params))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ApiError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 async def _next_frame(socket: WebSocket, seconds: float) -> bytes | None:
-    """Return the next binary frame, or None at the end of the stream."""
     try:
         async with asyncio.timeout(seconds):
             message: dict[str, Any] = dict(await socket.receive())

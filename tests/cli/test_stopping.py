@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 from emospec.cli import app, run_command_line
-from emospec.cli.stopping import AFTER_STOP
+from emospec.cli.verbs import AFTER_STOP
 from emospec.data.pack import Pack
 from emospec.runs.folder import refuse_existing
 

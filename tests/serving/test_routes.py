@@ -1,5 +1,6 @@
 """The routes: the command line's numbers over HTTP, one shape of error, and formats that other programs read."""
 
+import concurrent.futures
 import json
 import re
 from pathlib import Path
@@ -278,3 +279,27 @@ def test_an_invalid_timeline_is_refused(client: httpx.Client) -> None:
     refused("[" * 100_000)
     refused(b" " * 10_000_001, "too_large", 413)
     assert client.get("/metrics").text.count("emospec_held_bytes 0.0") == 1
+
+
+def test_requests_at_the_same_time_get_their_own_answers(
+    server: RunningServer, recognizer: Recognizer, hum_pack: Pack
+) -> None:
+    contents = [u.file.read_bytes() for u in hum_pack.utterances[:12]]
+    expected = [recognizer.predict(content).probabilities for content in contents]
+    with server.client() as client, concurrent.futures.ThreadPoolExecutor(24) as pool:
+
+        def counted() -> tuple[float, float]:
+            """Return the numbers of passes and recordings so far."""
+            counts = dict(re.findall(r"emospec_batch_size_(sum|count) ([\d.]+)", client.get("/metrics").text))
+            return float(counts["count"]), float(counts["sum"])
+
+        before = counted()
+
+        def ask(k: int) -> dict[str, float]:
+            answer = client.post("/v1/predict", files=multipart([contents[k % 12]])).json()
+            return answer["results"][0]["probabilities"]
+
+        for k, probabilities in enumerate(pool.map(ask, range(96))):
+            assert probabilities == pytest.approx(expected[k % 12], abs=1e-5)
+        passes, recordings = (after - then for after, then in zip(counted(), before, strict=True))
+    assert passes == recordings == 96

@@ -24,6 +24,7 @@ from emospec.inference.recognizer import Recognizer
 from emospec.inference.recordings import DecodedRecording
 from emospec.serving.decoding import ATTEMPTS, Decoder, DecoderLostError
 from emospec.serving.limits import Limits
+from emospec.serving.service import SharedRecognizer
 from served import CLIP, RunningServer, check_error, connected, multipart, served, until, wav
 
 BASE = Path(emospec.__file__).parent / "models" / "base"
@@ -107,17 +108,17 @@ def test_nothing_is_computed_for_clients_that_have_left(
     """No pass has a waveform whose client left before it began."""
     lengths: list[int] = []
     go = threading.Event()
-    batcher = server.service.recognizer.batcher
-    original = batcher._forward
+    shared = server.service.recognizer
+    original = shared._pass
 
-    def slow(waveforms: list[Waveform]) -> object:
-        lengths.extend(map(len, waveforms))
+    def slow(waveform: Waveform) -> object:
+        lengths.append(len(waveform))
         assert go.wait(WAITING_SECONDS)
-        return original(waveforms)
+        return original(waveform)
 
-    monkeypatch.setattr(batcher, "_forward", slow)
+    monkeypatch.setattr(shared, "_pass", slow)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        # Their lengths differ, so that each keeps one of the two runners.
+        # Their lengths differ, and each keeps one of the two threads.
         busy = [pool.submit(check_answers, server, 1, wav(tone(440, s))) for s in (1.0, 1.5)]
         until(lambda: len(lengths) == 2)
         body = wav(tone(440, 2.0)) + b"\r\n--a--\r\n"
@@ -159,13 +160,13 @@ def test_an_answer_that_takes_too_long_is_given_up(hum_model: Path, monkeypatch:
         served(hum_model, Limits(answer_seconds=0.3, timeline_seconds=0.3)) as server,
         server.client() as client,
     ):
-        forward = server.service.recognizer.batcher._forward
+        original = server.service.recognizer._pass
 
-        def slow(waveforms: list[Waveform]) -> object:
+        def slow(waveform: Waveform) -> object:
             time.sleep(1.0)
-            return forward(waveforms)
+            return original(waveform)
 
-        monkeypatch.setattr(server.service.recognizer.batcher, "_forward", slow)
+        monkeypatch.setattr(server.service.recognizer, "_pass", slow)
         for route in ("predict", "timeline"):
             answer = client.post(f"/v1/{route}?check_speech=false", files=multipart([CLIP], "file"))
             check_error(answer, 503, "overloaded")
@@ -179,7 +180,7 @@ def test_a_failure_of_the_server_is_a_500_without_its_details(
         raise ZeroDivisionError("of ours")
 
     with served(hum_model) as server, server.client() as client:
-        monkeypatch.setattr(server.service.recognizer.batcher, "_forward", fail)
+        monkeypatch.setattr(server.service.recognizer, "_pass", fail)
         check_error(client.post("/v1/predict", files=multipart([CLIP])), 500, "internal")
         assert "of ours" not in client.post("/v1/predict", files=multipart([CLIP])).text
         monkeypatch.undo()
@@ -239,3 +240,25 @@ def test_decoders_that_cannot_work_are_not_ready(hum_model: Path, monkeypatch: p
         assert int(answer.headers["retry-after"]) >= 1
         monkeypatch.undo()
         assert client.get("/ready").status_code == 200
+
+
+def test_passes_that_wait_are_finished_at_the_end_but_not_cancelled_ones(
+    hum_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, go, lengths = SharedRecognizer(hum_model, threads=1), threading.Event(), []
+    original = shared._pass
+
+    def slow(waveform: Waveform) -> object:
+        assert go.wait(WAITING_SECONDS)
+        lengths.append(len(waveform))
+        return original(waveform)
+
+    monkeypatch.setattr(shared, "_pass", slow)
+    outputs = [shared.submit(tone(440, seconds)) for seconds in (1.0, 1.5, 2.0)]
+    assert outputs[1].cancel()
+    go.set()
+    shared.close()
+    assert all(output.done() for output in outputs)
+    assert lengths == [16_000, 32_000]
+    with pytest.raises(RuntimeError, match="shutdown"):
+        shared.submit(tone(440, 1.0))
