@@ -132,9 +132,14 @@ class Decoder:
             raise DecoderLostError("it did not send one waveform")
         facts = self._facts
         try:
-            span, warnings = tuple(facts["span"]), tuple(facts["warnings"])
-            name, seconds, speech_seconds = (facts[key] for key in ("name", "seconds", "speech_seconds"))
-            return DecodedRecording(name, waveform, seconds, span, warnings, speech_seconds)
+            return DecodedRecording(
+                name=facts["name"],
+                waveform=waveform,
+                seconds=facts["seconds"],
+                span=tuple(facts["span"]),
+                warnings=tuple(facts["warnings"]),
+                speech_seconds=facts["speech_seconds"],
+            )
         except (KeyError, TypeError) as error:
             raise DecoderLostError from error
 

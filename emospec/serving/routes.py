@@ -1,7 +1,7 @@
 """The addresses of the API: each parses a request, calls the service once, and answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -36,7 +36,7 @@ _TIMELINE_RESPONSES: dict[int | str, dict[str, Any]] = {
 _Result = TypeVar("_Result")
 
 
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(statuses: Iterable[int]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of an address that may answer with these errors."""
     return {status: {"model": schemas.ErrorAnswer} for status in statuses}
 
@@ -49,9 +49,9 @@ async def allowed_query(request: Request) -> list[str]:
 
 
 _DEPENDENCIES = [Depends(allowed_query)]
-_RECORDING_ERRORS = error_responses(401, 403, 404, 405, 408, 413, 422, 429, 500, 503)
-_FORMAT_ERRORS = error_responses(401, 403, 405, 408, 413, 422, 429, 500)
-_EXAMPLE_ERRORS = error_responses(404, 405, 422, 500)
+_RECORDING_ERRORS = error_responses((401, 403, 404, 405, 408, 413, 422, 429, 500, 503))
+_FORMAT_ERRORS = error_responses((401, 403, 405, 408, 413, 422, 429, 500))
+_EXAMPLE_ERRORS = error_responses((404, 405, 422, 500))
 recordings_router = APIRouter(dependencies=_DEPENDENCIES, responses=_RECORDING_ERRORS)
 formats_router = APIRouter(dependencies=_DEPENDENCIES, responses=_FORMAT_ERRORS)
 examples_router = APIRouter(dependencies=_DEPENDENCIES, responses=_EXAMPLE_ERRORS)
@@ -117,7 +117,7 @@ async def predict_files(
     """Predict the emotion of recordings, in order; an only one that cannot be used is an error."""
     work = service.predict(files, abstain_below, check_speech, channel)
     answer = partial(schemas.recording_prediction, service.recognizer.model)
-    results = await _results(request, service, files, work, answer)
+    results = await _results(request, service, files, work=work, answer=answer)
     return schemas.PredictAnswer(model=service.name, results=results)
 
 
@@ -135,7 +135,7 @@ async def embed_files(
     def embedding(prediction: Prediction) -> schemas.RecordingEmbedding:
         return schemas.RecordingEmbedding(recording=prediction.recording, z=prediction.z.tolist())
 
-    results = await _results(request, service, files, work, embedding)
+    results = await _results(request, service, files, work=work, answer=embedding)
     return schemas.EmbedAnswer(model=service.name, results=results)
 
 

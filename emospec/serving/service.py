@@ -157,7 +157,7 @@ class Service:
         """Return the emotions of a recording over its time; ApiError if it cannot be read."""
         async with self._timeline_places:
             try:
-                attempt = partial(self._timeline, upload, timing, speech, channel)
+                attempt = partial(self._timeline, upload, timing, speech=speech, channel=channel)
                 return await decode_again_if_lost(attempt, self.metrics.lost.inc)
             except (AudioError, DecoderLostError) as error:
                 raise self._failure(error, upload.name) from error
@@ -172,7 +172,9 @@ class Service:
                 yield block
 
         try:
-            timeline = partial(self.recognizer.timeline_of_blocks, blocks, upload.name, timing, speech)
+            timeline = partial(
+                self.recognizer.timeline_of_blocks, blocks, upload.name, timing=timing, speech=speech
+            )
             return await self.in_thread(timeline)
         finally:
             decoder.stop()

@@ -81,7 +81,7 @@ def check_stream_query(connection: HTTPConnection) -> None:
     "/v1/stream",
     name="stream_by_websocket",
     dependencies=[Depends(check_stream_query)],
-    responses=error_responses(401, 403, 422, 426),
+    responses=error_responses((401, 403, 422, 426)),
 )
 async def refuse_http(query: Annotated[StreamQuery, Query()]) -> None:
     """Predict the emotions of live sound over a WebSocket, window by window; without its handshake, an error."""
