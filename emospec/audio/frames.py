@@ -12,7 +12,7 @@ MIN_FRAMES = 49
 
 
 def frame_count(samples: Any) -> Any:
-    """T = 1 + floor(n / 160) centred frames for n samples: of an integer, or of each in an array or tensor.
+    """Return T = 1 + floor(n / 160), the centred frames of n samples; of an integer, an array or a tensor.
 
     >>> frame_count(159), frame_count(160)
     (1, 2)

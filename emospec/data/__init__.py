@@ -1,1 +1,1 @@
-"""Wing 1: recordings and labels. Nothing here imports torch."""
+"""Recordings and labels: corpora, packs, splits, audits. Nothing here imports torch."""

@@ -1,1 +1,1 @@
-"""Wing 3: from predictions to what is true. Nothing here imports torch."""
+"""Predictions -> metrics, intervals and tests. Nothing here imports torch."""

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 class NewScores(SetScores):
     """The scores of a run's model on what is new to it in a pack."""
 
-    # Utterances that made the model, and those of each emotion that is none of its classes.
+    # Utterances that trained or selected the model.
     left_out: int
+    # Utterances of each emotion that is not a class of the model.
     other_emotions: dict[str, int]
-    # Whether speakers of the others made the model too; None where that is unknown.
+    # Whether test speakers also trained or selected the model; None if unknown.
     speaker_overlap: bool | None
     overlap_words: str
 

@@ -65,12 +65,12 @@ class PreparedRun:
 
     @property
     def fold(self) -> Fold:
-        """Which utterances train, select and test: indices into `utterances`."""
+        """The utterances that train, select and test: indices into `utterances`."""
         return self.split.folds[self.spec.fold - 1]
 
     @property
     def seed(self) -> int:
-        """Seeds the initial weights and the batches: another for each fold and repeat."""
+        """The seed of the initial weights and the batches; each fold and repeat has another."""
         spec = self.spec
         return int(np.random.SeedSequence([spec.seed, spec.repeat, spec.fold]).generate_state(1)[0])
 

@@ -49,7 +49,7 @@ def export(learner: Learner, path: Path) -> None:
 
     Inputs: `waveforms` (batch, samples) float32 at 16 kHz and `lengths` (batch,) int64, the samples of each, from 1 to
     `samples`; what lies past a length is ignored. Outputs, float32: `probabilities` (batch, classes), the softmax of
-    `logits` (batch, classes), and `z` (batch, 64). The same learner gives the same bytes. ExportError where the graph
+    `logits` (batch, classes) before any calibration, and `z` (batch, 64). The same learner gives the same bytes. ExportError where the graph
     fixes a size, or gives other probabilities or features than the learner: nothing is written then.
     """
     learner = copy.deepcopy(learner).cpu().eval()

@@ -233,7 +233,7 @@ def _labelled(timeline: "Timeline", per_second: int) -> Iterator[tuple[int, int,
 
 
 def _line(text: str) -> str:
-    # But for CSV and JSON, white space and control characters are one space, and a name of nothing else is "?".
+    # Except in CSV and JSON: white space and control characters become one space, an empty name becomes "?".
     return _UNPRINTABLE.sub(" ", text).strip() or "?"
 
 

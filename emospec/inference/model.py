@@ -32,12 +32,12 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Class:
-    """A class and the place of its z."""
+    """A class and the centre of its z."""
 
     name: str
     # (64,) mean z of its training utterances, or of the examples it was enrolled from.
     center: _Floats
-    # (n,) ascending, of its dev utterances' z, or of its examples' z, to the centre; may be empty.
+    # (n,) distances of the z of dev utterances, or of examples, to the centre, ascending; may be empty.
     distances: _Floats
     # The number of recordings that it was enrolled from; 0 for a class that was trained.
     examples: int = 0
@@ -73,12 +73,12 @@ class Model:
     folder: Path
     # The trained ones, in the order of the graph's outputs, then the enrolled ones.
     classes: tuple[Class, ...]
-    # Divide the logits, and the squared distances to the centres, before softmax. Fitted on dev.
+    # Divisors of the logits, and of the squared distances to the centres, before softmax. Fitted on dev.
     temperature: float
     distance_temperature: float
-    # Of longer recordings the central so many frames of 10 ms are used; 0 keeps all.
+    # Longer recordings keep only this many central frames of 10 ms; 0 keeps all.
     max_frames: int
-    # 99 % of the training utterances are no longer.
+    # 99 % of the training utterances last at most so long.
     usual_seconds: float
     plane: Plane
     # All of `config.json`: training protocol and its settings hash, corpora and licences, version, ...

@@ -295,7 +295,7 @@ class Recognizer:
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Return calibrated probabilities (n, classes) and z (n, 64) of waveforms (samples,) at 16 kHz.
 
-        `model` has the classes to choose from, where they were others before an enrolment.
+        `model` is the one whose classes are used; by default the current one.
         """
         model = model or self.model
         trained = [c for c in model.classes if not c.examples]

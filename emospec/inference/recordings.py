@@ -169,7 +169,7 @@ class RecordingReader:
         return max(0, kept.start - margin) * HOP_SAMPLES, min(samples, (kept.stop + margin) * HOP_SAMPLES)
 
     def _middle(self, samples: int) -> tuple[int, int]:
-        # With a margin, the crop of the middle is that of the whole, and the spectrogram's floor, 80 dB below the
+        # The margin makes the crop equal to that of the whole recording. The spectrogram's floor, 80 dB below the
         # loudest frame, refers to a minute, not to hours.
         first, last = self._crop(samples, _MARGIN_FRAMES)
         return (first, last) if first > 0 else (0, samples)

@@ -1,1 +1,1 @@
-"""Wing 2: from utterances to a trained network. The one wing that needs torch (extra `[train]`)."""
+"""Utterances -> a trained network. Needs torch (extra `train`)."""

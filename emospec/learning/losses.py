@@ -44,7 +44,7 @@ def weighted_cross_entropy(
         targets: (batch,) class indices.
         weights: (batch,) w_i, see `utterance_weights`.
         smoothing: share of each target that is spread over all classes (Szegedy et al. 2016, section 7).
-        total: the sum of the whole mini-batch's weights where this is a part of it: the parts' sum is the loss.
+        total: sum of the weights of the whole mini-batch if processes share it; None: of these utterances.
     """
     losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     return (weights * losses).sum() / (weights.sum() if total is None else total)
@@ -78,7 +78,7 @@ class CenterLoss(nn.Module):
             z: (batch, features), as in the loss.
             targets: (batch,) class indices.
             rate: alpha in [0, 1].
-            joint: sums a tensor over the parts of a batch.
+            joint: sums a tensor over the processes that share the batch.
         """
         # The poster's rule; Wen et al. 2016, eq. 4, divides by one more than the class's count instead.
         z = z.detach().to(self.centers.dtype)

@@ -64,7 +64,9 @@ class EmotionNetwork(nn.Module):
     def forward(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (batch, 64) and logits (batch, classes), float32.
 
-        Of standardised frames (batch, time, bins), and the frames of each, `counts` (batch,), at least 49.
+        Args:
+            frames: (batch, time, bins), standardised.
+            counts: (batch,) frames of each, at least 49.
         """
         return self.classify(self.pool(*self.encode(frames, counts)))
 
@@ -102,9 +104,9 @@ class EmotionNetwork(nn.Module):
 
     def _convolutions(self, strips: Tensor) -> Tensor:
         """Map strips (strips, 1, time, F) to columns (strips, T', F' * 96)."""
-        maps, rounded = strips, self.precision != torch.float32
+        maps, autocast = strips, self.precision != torch.float32
         # Uncached, each pass rounds the weights for itself, so that their gradients are added up in float32.
-        with torch.autocast(strips.device.type, self.precision, enabled=rounded, cache_enabled=False):
+        with torch.autocast(strips.device.type, self.precision, enabled=autocast, cache_enabled=False):
             for layer in range(len(self.convolutions)):
                 maps = self._layer(layer, maps)
         # Step 5: reshape, with the time axis kept.
@@ -123,13 +125,13 @@ class EmotionNetwork(nn.Module):
         return functional.relu(maps)
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a convolution; in use, with the normalisation after it folded in."""
+        """Return weight and bias of a convolution; in eval mode with the normalisation after it folded in."""
         convolution = self.convolutions[layer]
         weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
         if self.training or not self.design.normalise:
             return weight, bias
         # (w * x - mean) / deviation is a convolution again, and dividing by a deviation commutes with the pool:
-        # in use a normalised network costs no more than a plain one.
+        # in eval mode a normalised network costs no more than a plain one.
         norm = self.norms[layer]
         scale = (norm.get_buffer("running_var") + _BATCH_NORM_EPSILON).rsqrt()
         return weight * scale[:, None, None, None], bias - norm.get_buffer("running_mean") * scale

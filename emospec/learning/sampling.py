@@ -1,4 +1,4 @@
-"""Which training utterances make the batch of a step: a function of seed and step alone. Reads no frames.
+"""The training utterances of the batch of a step: a function of seed and step alone. Reads no frames.
 
 Of a corpus larger than memory, utterances are shuffled among those of a few shards, which are read meanwhile.
 """
@@ -12,7 +12,7 @@ Indices = NDArray[np.int64]
 
 
 class ShardWindows:
-    """Which utterances are drawn while which shards are read, `width` shards at a time.
+    """The order of utterances and shards where `width` shards at a time are in memory.
 
     Every epoch the shards are shuffled and cut into windows, and the utterances of each window are shuffled.
     `shards` (utterances,) has the shard of each training utterance.

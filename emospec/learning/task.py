@@ -35,9 +35,9 @@ class TrainingTask:
     loss: Loss
     training: Training
     seed: int
-    # Of everything that the result depends on; a checkpoint of another is refused.
+    # Hash of all that the result depends on; a checkpoint with another hash is refused.
     settings_hash: str
-    # Its name, the hash of its fold lists and so on, for the checkpoint.
+    # The protocol's name, the hash of its fold lists and so on, for the checkpoint.
     protocol: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     # Ids, by which a teacher's file knows them; groups within which classes are weighted, none for all in one.
@@ -51,10 +51,11 @@ class TrainingResult:
 
     steps: int
     selected_step: int
-    # Of the selected step.
+    # UA of dev at the selected step.
     dev_ua: float
-    # Over all resumptions; as is the precision of the convolutions in training and dev, `bfloat16` or `float32`.
+    # Over all resumptions.
     seconds: float
+    # Of the convolutions in training and dev: `bfloat16` or `float32`.
     precision: str
     # The utterances whose frames the standardiser was in fact fitted on, and whose predictions chose the model.
     fitted_on: tuple[int, ...]

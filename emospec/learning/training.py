@@ -51,9 +51,13 @@ def fit(
     resume: bool = False, tensorboard: bool = False,
     progress: Callable[[HistoryRow, int], None] | None = None, pace: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:  # fmt: skip
-    """Train a learner, a fresh one; on return it is the model of the best dev UA.
+    """Train a fresh learner in place; it ends with the weights of the best dev UA.
 
     Args:
+        learner: its front end is fitted here, on the training utterances alone.
+        store: the frames of the pack.
+        task: the utterances, targets and settings.
+        folder: the run folder.
         resume: go on from the checkpoint, where there is one.
         tensorboard: log to `folder/tensorboard` too.
         progress: called with each row of history and the number of steps.
@@ -151,7 +155,7 @@ class Trainer:
             yield self.store.frames(index)
 
     def seconds_when_done(self) -> float:
-        """Return the seconds of training once an accelerator has done what it was asked for."""
+        """Return the seconds of training, after the device has finished its work."""
         self.sums.sum().item()
         return time.monotonic() - self.started
 
@@ -165,6 +169,7 @@ class Trainer:
 
         # Steps 1 to 8 of the network: frames -> z, logits.
         batch = self.batches.batch(self.state.step)
+        # Not in one call: a teacher's heads need the GRU's outputs.
         outputs, mask = self.learner.network.encode(batch.frames, batch.counts)
         utterance = self.learner.network.pool(outputs, mask)
         z, logits = self.learner.network.classify(utterance)

@@ -104,7 +104,7 @@ class Section:
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
-        """One per group of settings that differ in centre loss alone."""
+        """The contrasts: one for each group of settings that differ in centre loss alone."""
         return contrasts(self.summaries)
 
     @cached_property
@@ -113,7 +113,7 @@ class Section:
         return find_sweeps(self.summaries)
 
     @property
-    def here(self) -> str:
+    def source_of_numbers(self) -> str:
         """The source of this section's numbers, to stand beside numbers from elsewhere."""
         titles = " + ".join(corpus.title for corpus in self.corpora)
         protocol = f"{self.protocol.name} ({OVERLAP_LABELS[self.speaker_overlap]})"

@@ -114,7 +114,7 @@ async def predict_files(
     channel: _Channel = None,
     model: _ModelName = "",
 ) -> schemas.PredictAnswer:
-    """Predict the emotion of recordings, in order; an only one that cannot be used is an error."""
+    """Predict the emotion of recordings, in order. If only one is sent and it cannot be used, the answer is an error."""
     work = service.predict(files, abstain_below, check_speech, channel)
     answer = partial(schemas.recording_prediction, service.recognizer.model)
     results = await _results(request, service, files, work=work, answer=answer)

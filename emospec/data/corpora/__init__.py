@@ -3,7 +3,7 @@
 To add a corpus: write one file here with its entry, `CORPUS`, whose `read` turns file names into utterances
 (`savee.py` is the shortest example); add it to `_READERS`, one line to the table in docs/corpora.md, and
 one test to tests/data/test_corpora.py. Recordings of your own need no file: `csv` and `folders` read them.
-No audio is opened, but to compare two recordings of one id and to see how files begin.
+Audio is opened only to compare two recordings of one id, and to check first bytes.
 """
 
 import filecmp
@@ -74,7 +74,7 @@ def read_corpus(name: str, root: str | Path) -> list[Utterance]:
         source = f". Get it from {corpus.source}" if corpus.source else ""
         expected = f"Expected: {corpus.layout}. Found: {_audio_below(root)}{source}"
         raise CorpusError(f"{root} holds nothing of {corpus.title}. {expected}")
-    # Readers of your own recordings call the corpus as they are called; it may have a name of its own.
+    # `csv` and `folders` name the corpus after themselves; the user's name replaces that.
     reader, own_name = split_name(name)[0], corpus.name
     if own_name != reader:
         utterances = [

@@ -27,7 +27,7 @@ class Corpus:
         classes: utterances by emotion; emotions that are not listed are read, and not expected.
         speakers: utterances by speaker where known, else the number of speakers, 0 where unknown.
         sessions: utterances by recording session; empty where the corpus has none.
-        preferred: folders whose recordings are taken where others hold them too, otherwise made.
+        preferred: folders to prefer when one recording lies in several.
         folds: speaker -> test fold, for the protocol `folds`.
         speech: the source of the emotions: `acted`, `synthetic` ...; empty where the data says.
         note: what a user of this corpus must know.
@@ -78,7 +78,7 @@ def named_reader(
         emotions: code -> emotion.
         is_female: the groups of a name -> whether the speaker is a woman.
         language: ISO 639-1 code.
-        spell: the groups as they are in a name -> as they shall be in the utterance.
+        spell: maps the groups of a name to the utterance's values.
     """
 
     def utterance(file: Path, stem: str, groups: dict[str, str]) -> Utterance:
