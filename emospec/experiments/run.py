@@ -161,6 +161,7 @@ def _train(
 ) -> None:
     import torch
 
+    from emospec.learning.device import training_device
     from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner
     from emospec.learning.training import fit
@@ -175,7 +176,7 @@ def _train(
         design=settings.network,
         own_mean=settings.frontend.own_mean,
     )
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else training_device().type
     machine = hardware(torch.get_num_threads(), device, ranks.count)
     meta = prepared.meta(audit, machine, sum(p.numel() for p in learner.network.parameters()))
     if ranks.main:

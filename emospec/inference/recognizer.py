@@ -223,10 +223,10 @@ class Recognizer:
                 is no emotion; hop and smoothing do not apply.
             progress: is called with the seconds of each block that is done; with `speech` all of them come twice.
         """
-        source = as_input(recording, sample_rate)
+        source = as_input(recording, sample_rate, channel)
 
         def blocks() -> Iterator[Waveform]:
-            for block in self.reader.blocks(source.content, source.sample_rate, channel):
+            for block in self.reader.blocks(source):
                 yield block
                 if progress:
                     progress(len(block) / SAMPLE_RATE)

@@ -127,7 +127,10 @@ class RecordingReader:
         )
 
     def blocks(
-        self, recording: Recording, sample_rate: int | None = None, channel: int | None = None
+        self,
+        recording: "Recording | RecordingInput",
+        sample_rate: int | None = None,
+        channel: int | None = None,
     ) -> Iterator[Waveform]:
         """Return all of a recording, or one channel of it, at 16 kHz, block by block."""
         return self._blocks(as_input(recording, sample_rate, channel))
@@ -183,6 +186,8 @@ def as_input(
     >>> as_input({"array": [0.0], "sampling_rate": 8000, "path": "a.wav"}).name
     'a.wav'
     """
+    if isinstance(recording, RecordingInput):
+        return recording
     name, content, samples_in_lists = name_of(recording), recording, False
     if isinstance(recording, Mapping):
         content, sample_rate = _content_of_dict(recording, sample_rate)

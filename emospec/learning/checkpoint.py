@@ -37,6 +37,7 @@ def save_checkpoint(
     """Write the tensors of each part, by name, and the state."""
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     path.parent.mkdir(exist_ok=True)
+    # The key has had this name since the first version.
     save_tensors(path, tensors, {"state": json.dumps({"fingerprint": settings_hash} | asdict(state))})
 
 
@@ -47,7 +48,7 @@ def load_checkpoint(path: Path, settings_hash: str) -> tuple[dict[str, dict[str,
         state = json.loads(metadata["state"])
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"{path} is damaged ({error}). Delete it to train from the start") from error
-    if state.pop("fingerprint") != settings_hash or "precision" not in state:
+    if state.pop("fingerprint", None) != settings_hash or "precision" not in state:
         raise TrainingError(
             f"{path} is of other settings, utterances or another version. "
             "Resume with the settings of its config.toml, or name another folder"

@@ -42,8 +42,8 @@ def has_room(device: torch.device, size: int) -> bool:
 
 
 def reuse_freed_memory() -> None:
-    """Have glibc keep large freed blocks instead of unmapping them at every step; does nothing without glibc."""
-    # Otherwise a step spends up to half of its time in page faults.
+    """Have glibc keep large freed blocks until the process ends; does nothing without glibc."""
+    # Unmapped and mapped again at every step, they would cost up to half of its time in page faults.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         # From malloc.h. No block is mapped by itself: older versions refuse a higher threshold for that.

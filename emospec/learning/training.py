@@ -68,14 +68,12 @@ def fit(
             is of another task.
     """
     reuse_freed_memory()
+    if tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
     trainer = Trainer(learner, store, task, folder, device=training_device())
     if resume and trainer.folder.checkpoint.is_file():
         trainer.restore()
-    log = None
-    if tensorboard and trainer.ranks.main:
-        from torch.utils.tensorboard import SummaryWriter
-
-        log = SummaryWriter(trainer.folder.tensorboard)
+    log = SummaryWriter(trainer.folder.tensorboard) if tensorboard and trainer.ranks.main else None
     begun, timed_from = trainer.state.step, 0.0
     for step in range(begun, trainer.steps):
         trainer.take_step()
@@ -233,7 +231,7 @@ class Trainer:
         dev_ua = dev_wa = None
         if state.step > self.select_after and state.step % settings.evaluate_every == 0:
             dev_ua, dev_wa = self._evaluate_dev()
-            if state.best_ua is None or dev_ua > state.best_ua:
+            if dev_ua > (-math.inf if state.best_ua is None else state.best_ua):
                 state.best_ua, state.best_step = dev_ua, state.step
                 self.best = {name: tensor.clone() for name, tensor in self.candidate.state_dict().items()}
         epoch = state.step * settings.batch_size / len(self.task.train)
@@ -310,11 +308,13 @@ class Trainer:
 
     def finish(self) -> TrainingResult:
         """Make the learner the best model, in float32."""
+        if self.state.best_ua is None:
+            raise TrainingError("no model was chosen: dev has no utterance of the model's classes")
         self.learner.load_state_dict(self.best)
         self.learner.network.precision = torch.float32
         self.learner.eval()
         state, seconds = self.state, time.monotonic() - self.started
         return TrainingResult(
-            self.steps, state.best_step, state.best_ua or 0.0, seconds, precision=state.precision,
+            self.steps, state.best_step, self.state.best_ua, seconds, precision=state.precision,
             fitted_on=tuple(state.fitted_on), selected_on=tuple(state.selected_on),
         )  # fmt: skip
