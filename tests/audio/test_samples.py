@@ -93,6 +93,11 @@ def test_samples_of_these_kinds_are_the_same_sound(samples: Any) -> None:
     np.testing.assert_allclose(waveform, SOUND, atol=0.009)
 
 
+def test_a_timeline_takes_samples_listed_in_a_dict(recognizer: Recognizer) -> None:
+    recording = {"array": SOUND.tolist(), "sampling_rate": RATE}
+    assert recognizer.timeline(recording) == recognizer.timeline(SOUND, RATE)
+
+
 def test_integers_are_divided_by_their_full_scale() -> None:
     for kind in (np.int8, np.int16, np.int32):
         lowest = np.iinfo(kind).min
