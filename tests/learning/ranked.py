@@ -20,7 +20,7 @@ def main() -> None:
     if denominators == "wrong":
         # Each process divides by its own weights, and gradients are averaged: what a plain wrapper would do.
         room.weighted_cross_entropy = (  # type: ignore[assignment]
-            lambda logits, targets, weights, smoothing, _: (
+            lambda logits, targets, weights, smoothing, total: (
                 cross_entropy(logits, targets, weights, smoothing) / ranks.count
             )
         )
