@@ -17,7 +17,8 @@ from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
 from emospec.evaluation.statistics import Interval
 from emospec.export.model_folder import export_model
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.runs.record import find_runs
 
 TIMED_FILES, MANY_FILES = 60, 10_000

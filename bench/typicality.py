@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from bench.corpus import EMODB
 from bench.recognition import models
 from emospec.data.corpora import read_corpus
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 
 CLIPS, SECONDS, RATE = 50, 3.0, 16_000
 Waveform = NDArray[np.float64]

@@ -105,9 +105,8 @@ class Training(_Table):
     def plan(self, utterances: int) -> tuple[int, int]:
         """Return the steps for so many training utterances, and the step after which dev is evaluated.
 
-        Example:
-            >>> Training(epochs=25, min_steps=1000, selection_start=0.05).plan(428)
-            (1000, 50)
+        >>> Training(epochs=25, min_steps=1000, selection_start=0.05).plan(428)
+        (1000, 50)
         """
         steps, select_after = self._plan(utterances)
         if steps // self.evaluate_every * self.evaluate_every <= select_after:
@@ -128,10 +127,9 @@ class Training(_Table):
     def exactly(self, steps: int) -> "Training":
         """Return these settings with exactly so many steps and at least one evaluation of dev.
 
-        Example:
-            >>> short = Training(epochs=25, selection_start=0.05).exactly(60)
-            >>> short.plan(428), short.evaluate_every
-            ((60, 3), 11)
+        >>> short = Training(epochs=25, selection_start=0.05).exactly(60)
+        >>> short.plan(428), short.evaluate_every
+        ((60, 3), 11)
         """
         chosen = self.model_copy(update={"steps": steps})
         evaluated = steps // self.evaluate_every * self.evaluate_every > chosen._plan(1)[1]
@@ -171,9 +169,8 @@ def load_settings(preset: str, overrides: Iterable[str] = (), steps: int = 0) ->
         overrides: `table.key=value` each; values as in TOML, bare words are strings.
         steps: train exactly so many, see `Training.exactly`; 0 leaves the preset's.
 
-    Example:
-        >>> load_settings("dai2019-mel", ["loss.center_weight=0"]).loss.center_weight
-        0.0
+    >>> load_settings("dai2019-mel", ["loss.center_weight=0"]).loss.center_weight
+    0.0
     """
     values = _read_preset(preset)
     if steps < 0:
@@ -214,9 +211,8 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 def with_current_keys(values: dict[str, Any]) -> dict[str, Any]:
     """Return settings with the keys `steps_for` and `select_after` of earlier versions in today's terms.
 
-    Example:
-        >>> with_current_keys({"training": {"steps": 2500, "select_after": 250, "steps_for": 4000}})
-        {'training': {'steps': 0, 'epochs': 20.0, 'selection_start': 0.1}}
+    >>> with_current_keys({"training": {"steps": 2500, "select_after": 250, "steps_for": 4000}})
+    {'training': {'steps': 0, 'epochs': 20.0, 'selection_start': 0.1}}
     """
     # `steps` was for `steps_for` training utterances, and `select_after` counted steps out of it.
     table = values.get("training")

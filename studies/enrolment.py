@@ -19,7 +19,8 @@ from emospec.evaluation.statistics import Interval
 from emospec.experiments.parallel import run_specs
 from emospec.experiments.plans import Arm, plan
 from emospec.export.model_folder import export_model
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.runs.record import RunRecord
 
 EMOTIONS = ("neutral", "angry", "happy", "sad", "fearful", "disgusted", "bored")

@@ -22,7 +22,8 @@ from emospec.data.pack import Pack
 from emospec.errors import exit_on_error
 from emospec.evaluation.summary import rows_of_test
 from emospec.export.model_folder import export_model
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.runs.record import find_runs
 
 Alter = Callable[[Waveform, np.random.Generator], Waveform | bytes]

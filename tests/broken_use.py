@@ -5,7 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.timeline import Timeline
 
 MODEL = "EMOSPEC_TEST_MODEL"

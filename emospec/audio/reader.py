@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 
 from emospec.audio import chunks, containers
 from emospec.audio.channels import ChannelMeter, check_channel
-from emospec.audio.discovery import find_files, find_recordings, printable
+from emospec.audio.discovery import printable
 from emospec.audio.ffmpeg import FfmpegFile, decoded_by_ffmpeg
-from emospec.audio.kinds import HEAD_BYTES, SUFFIXES, UnsupportedKind, is_supported, unsupported_kind
+from emospec.audio.kinds import HEAD_BYTES, UnsupportedKind, is_supported, unsupported_kind
 from emospec.audio.waveform import SAMPLE_RATE, Resampler, Waveform, check_channels, check_rate
 from emospec.errors import AudioError, ConfigError, LongAudioError
-
-__all__ = ["SUFFIXES", "Source", "decode", "find_files", "find_recordings", "printable", "read_audio", "read_blocks", "read_part"]  # fmt: skip
 
 _ALLOWED = "WAV, FLAC, AIFF, MP3, Ogg Vorbis or Opus"
 # libsndfile opens more formats, but does not complain where one of those is truncated.
@@ -63,7 +61,7 @@ def read_audio(
     channel: int | None = None,
     ffmpeg: bool = False,
 ) -> Waveform:
-    """Read a recording as mono float32 at 16 kHz.
+    """Return a recording as mono float32 at 16 kHz, (samples,) nominally in [-1, 1].
 
     Args:
         recording: a file, or its bytes.
@@ -71,9 +69,6 @@ def read_audio(
         end: where it ends, in seconds; None is the recording's end.
         channel: the one to take, from 1; None takes the mean over all.
         ffmpeg: decode other kinds by the program ffmpeg.
-
-    Returns:
-        (samples,) nominally in [-1, 1].
 
     Raises:
         AudioError: it is missing, truncated, not audio, or holds NaN or infinite samples; its rate (1 to 384 kHz), its

@@ -48,7 +48,7 @@ class _Reading:
     ffmpeg: Ffmpeg = False
 
     def inputs(self, names: list[str]) -> "list[Recording]":
-        from emospec.audio.reader import find_recordings
+        from emospec.audio.discovery import find_recordings
 
         inputs: list[Recording] = []
         for name in names:
@@ -57,8 +57,7 @@ class _Reading:
 
     def report_left_out(self, names: list[str]) -> int:
         # How many recordings of folders are of kinds that are not read.
-        from emospec.audio.discovery import count_unsupported, describe_unsupported
-        from emospec.audio.reader import printable
+        from emospec.audio.discovery import count_unsupported, describe_unsupported, printable
 
         missed = 0
         for name in names:

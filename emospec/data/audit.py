@@ -88,31 +88,20 @@ class Audit:
 def hash_ids(ids: Iterable[str]) -> str:
     """Return the sha256 of the sorted ids of utterances, each as often as it was used.
 
-    Example:
-        >>> hash_ids(["demo/b", "demo/a"]) == hash_ids(["demo/a", "demo/b"])
-        True
+    >>> hash_ids(["demo/b", "demo/a"]) == hash_ids(["demo/a", "demo/b"])
+    True
     """
     return hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()
 
 
-def audit_fold(
-    pack: Pack,
-    fold: Fold,
-    utterances: Sequence[Utterance],
-    *,
-    protocol: str = "",
-    fitted_on: str | None = None,
-    selected_on: str | None = None,
-) -> Audit:
-    """Audit one fold, before its training or after.
+def audit_fold(pack: Pack, fold: Fold, utterances: Sequence[Utterance], *, protocol: str = "") -> Audit:
+    """Audit one fold, before its training.
 
     Args:
         pack: holds the utterances' hashes and fingerprints, among others'.
         fold: indices into `utterances`.
         utterances: those of the classes in use.
         protocol: its name, such as `dai2019`.
-        fitted_on: `hash_ids` of the utterances whose frames the standardiser was fitted on; None before.
-        selected_on: `hash_ids` of the utterances that selected the model; None before.
     """
     parts = {part: [utterances[i] for i in fold.part(part)] for part in PARTS}
     try:
@@ -126,7 +115,7 @@ def audit_fold(
         _speakers(parts, protocol),
         _duplicates(pack, same),
         _near_duplicates(pack, places, {pair for _, _, pair in same}),
-        *audit_lists(fold, utterances, fitted_on=fitted_on, selected_on=selected_on),
+        *audit_lists(fold, utterances, fitted_on=None, selected_on=None),
         _sentences(parts),
         _repeats(pack, places),
     )
@@ -136,7 +125,10 @@ def audit_fold(
 def audit_lists(
     fold: Fold, utterances: Sequence[Utterance], *, fitted_on: str | None, selected_on: str | None
 ) -> tuple[Finding, Finding]:
-    """Return the findings on standardiser and selection, which need training; arguments as in `audit_fold`."""
+    """Return the findings on the utterances that fitted the standardiser and selected the model.
+
+    `fitted_on` and `selected_on` are their `hash_ids`; None before the training.
+    """
     ids = {part: tuple(utterances[i].id for i in fold.part(part)) for part in PARTS}
     return (
         _list_used("standardiser", "fitted", ids, right="train", used=fitted_on),

@@ -86,11 +86,10 @@ def fingerprint(waveform: Waveform) -> Fingerprints:
 
     In silence no bit is strong, so it is like nothing.
 
-    Example:
-        >>> noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
-        >>> quiet, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
-        >>> [(match.first, match.second) for match in near_duplicates(quiet[None], louder[None])]
-        [(0, 0)]
+    >>> noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    >>> quiet, louder = fingerprint(0.1 * noise), fingerprint(0.4 * noise[800:])
+    >>> [(match.first, match.second) for match in near_duplicates(quiet[None], louder[None])]
+    [(0, 0)]
     """
     energy = _around_centroid(*_energies(waveform))
     # D(n, m): the change of the slope over bands from l frames earlier.

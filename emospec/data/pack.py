@@ -133,9 +133,9 @@ def prepare(
     user_corpora: Sequence[UserCorpus] = (),
     progress: Progress | None = None,
 ) -> tuple[Pack, bool]:
-    """Decode a corpus once into a pack; do nothing where it was made of the same utterances and unchanged files.
+    """Decode a corpus once into a pack; return the pack, and whether it was made now.
 
-    It is written beside its place and renamed when whole: an interrupted call leaves no half pack.
+    A pack of the same utterances and unchanged files is kept. A new one is written beside its place and renamed when whole: an interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
@@ -145,9 +145,6 @@ def prepare(
         user_corpora: those of the corpora that are the user's own, and their terms of use; terms of an earlier
             call stay where none are stated.
         progress: called with (done, all).
-
-    Returns:
-        The pack, and whether it was made now.
     """
     folder = Path(folder)
     if not utterances:

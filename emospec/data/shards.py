@@ -23,9 +23,8 @@ def first_items(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     Args:
         sizes: (items,) in bytes; an item that is larger alone is a shard of its own.
 
-    Example:
-        >>> first_items(np.array([2**27, 2**27, 1, 2**29, 1])).tolist()
-        [0, 2, 3, 4]
+    >>> first_items(np.array([2**27, 2**27, 1, 2**29, 1])).tolist()
+    [0, 2, 3, 4]
     """
     firsts, ends = [0] if len(sizes) else [], np.cumsum(sizes)
     while firsts:

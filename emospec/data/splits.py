@@ -57,14 +57,12 @@ class Split:
 
     Attributes:
         words: a description for reports.
-        repeat: from 0; protocols that draw nothing give the same folds in each.
         hash: sha256 over the sorted lists of utterance ids of all folds.
         speaker_overlap: whether a test speaker is also in training or dev; None where speakers are unknown.
     """
 
     protocol: str
     words: str
-    repeat: int
     folds: tuple[Fold, ...]
     hash: str
     speaker_overlap: bool | None
@@ -78,7 +76,7 @@ def make_split(
     seed: int = 0,
     speaker_folds: Mapping[str, int] | None = None,
 ) -> Split:
-    """Divide utterances as a protocol says.
+    """Return the checked folds of a protocol: no part is empty, every class has training samples in every fold.
 
     Args:
         utterances: those of the classes in use; order does not matter to the result.
@@ -87,9 +85,6 @@ def make_split(
         repeat: from 0; draws anew where the protocol draws.
         seed: seeds the drawing.
         speaker_folds: speaker -> test fold, for `folds` without a file.
-
-    Returns:
-        The folds, checked: no part is empty, every class has training samples in every fold.
     """
     name, colon, argument = protocol.partition(":")
     rng = np.random.default_rng([seed, repeat])
@@ -116,7 +111,7 @@ def make_split(
         for fold in folds
     )
     digest = _hash(folds, utterances)
-    return Split(protocol, words, repeat, tuple(folds), hash=digest, speaker_overlap=overlap)
+    return Split(protocol, words, tuple(folds), hash=digest, speaker_overlap=overlap)
 
 
 def write_folds(split: Split, utterances: Sequence[Utterance], samples: Sequence[str], path: Path) -> None:

@@ -59,14 +59,11 @@ class Utterance:
 def select_classes(
     utterances: Sequence[Utterance], classes: str | Sequence[str]
 ) -> tuple[list[Utterance], tuple[str, ...]]:
-    """Keep the utterances of a class set.
+    """Return the utterances of a class set, in order, and its classes in a fixed order.
 
     Args:
         utterances: any utterances.
         classes: `all` (every emotion present), a name in `CLASS_SETS`, or emotions.
-
-    Returns:
-        The utterances kept, in order, and the classes in a fixed order.
     """
     present = Counter(u.emotion for u in utterances)
     # The order of the classes: that of VOCABULARY, then other words; a set or list keeps its own.

@@ -51,9 +51,8 @@ def pair_up(first: Summary, second: Summary) -> Pair:
 def compare(first: Path | str, second: Path | str) -> Pair:
     """Compare the one setting of a folder with that of another, on the folds and repeats that both ran.
 
-    Example:
-        >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
-        0.186
+    >>> emospec.compare("runs/center", "runs/plain").comparisons["UA"].difference  # doctest: +SKIP
+    0.186
     """
     summaries = []
     for folder in (first, second):

@@ -199,8 +199,7 @@ def speaker_counts(runs: Sequence[RunRecord], corpus: str = "") -> SpeakerCounts
 def evaluate(*folders: Path | str) -> list[Summary]:
     """Return the test scores of all finished runs in some folders, one `Summary` per setting and protocol.
 
-    Example:
-        >>> [(s.setting, s.ua) for s in emospec.evaluate("runs/emodb")]  # doctest: +SKIP
-        [('dai2019-mel, λ 0.3, α 0.5', 0.78)]
+    >>> [(s.setting, s.ua) for s in emospec.evaluate("runs/emodb")]  # doctest: +SKIP
+    [('dai2019-mel, λ 0.3, α 0.5', 0.78)]
     """
     return summarise_settings(find_runs(map(Path, folders)))

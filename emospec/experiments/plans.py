@@ -216,9 +216,8 @@ def sweep_values(text: str) -> list[str]:
     Raises:
         ConfigError: a range or a value is empty, or a value stands twice.
 
-    Example:
-        >>> sweep_values("0,0.1:0.5:0.2")
-        ['0', '0.1', '0.3', '0.5']
+    >>> sweep_values("0,0.1:0.5:0.2")
+    ['0', '0.1', '0.3', '0.5']
     """
     values: list[str] = []
     for part in (part.strip() for part in re.split(r",(?![^\[]*\])", text)):  # a list's own commas stay
@@ -252,16 +251,13 @@ def reproduce(
     overrides: Sequence[str] = (),
     **options: Unpack[RunOptions],
 ) -> Path:
-    """The paper's experiment: settings 1 to 4, the sweeps of lambda and alpha, and the report.
+    """Repeat the paper's experiment, settings 1 to 4 and both sweeps; return the report, in `out/report`.
 
     A setting that stands in several parts is trained once. Failed runs are left out of the report.
 
     Args:
         parts: of `PAPER`.
         overrides: for every setting, such as `data.protocol=dai2019`, the paper's own.
-
-    Returns:
-        The report, in `out/report`.
 
     The other arguments and errors are those of `crossval`.
     """
@@ -283,15 +279,12 @@ def reproduce(
 def demo(
     out: Path | str, *, seed: int = 0, progress: RunProgress | None = None, command: str | None = None
 ) -> Path:
-    """The whole way on a synthesised corpus: recordings, pack, two trainings, report.
+    """Go the whole way on a synthesised corpus: recordings, pack, two trainings; return the report, an HTML file.
 
     Args:
         out: a folder, made here; a finished demo in it is shown again.
         seed: seeds the corpus, the split and the trainings.
         progress: see `RunProgress`.
-
-    Returns:
-        The report, one HTML file.
     """
     out = Path(out)
     refuse_mixture(out, "a demo")

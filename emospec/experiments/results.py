@@ -41,14 +41,13 @@ class NewScores(SetScores):
 
 
 def predict_pack(run: RunRecord, pack: Path | str, out: Path | None = None) -> pd.DataFrame:
-    """Predict all utterances of a pack that are of a run's classes.
+    """Return a run's predictions of a pack's utterances of its classes, with the columns of `predictions.csv`.
+
+    Those of `part` test are new to the model: a result.
 
     Args:
         pack: any pack, such as one of another corpus.
         out: where to write the predictions as CSV, if anywhere.
-
-    Returns:
-        The predictions, columns as in `predictions.csv`. Those of `part` test are new to the model: a result.
     """
     from emospec.learning.frame_store import FrameStore
     from emospec.learning.learner import Learner

@@ -68,9 +68,8 @@ def train(
         EmospecError: settings, pack, split or folder do not allow it; nothing is trained then.
         ProtocolError: `strict`, and the audit finds a leak, before the training or after it.
 
-    Example:
-        >>> emospec.train("packs/emodb", "runs/emodb", fold=1).scores.test.ua  # doctest: +SKIP
-        0.78
+    >>> emospec.train("packs/emodb", "runs/emodb", fold=1).scores.test.ua  # doctest: +SKIP
+    0.78
     """
     settings = load_settings(preset, overrides, steps)
     spec = RunSpec(

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 import emospec
-from emospec.audio.reader import printable
+from emospec.audio.discovery import printable
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.errors import ScoringError
 from emospec.files import folder_lock, fsync_and_rename, output_errors, write_json

@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from emospec.audio.discovery import count_unsupported
-from emospec.audio.reader import find_recordings
+from emospec.audio.discovery import count_unsupported, find_recordings
 from emospec.errors import ScoringError, did_you_mean
 from emospec.table_cells import FILE, cell_text, header_of, known_columns, other_separator, portable_name
 

@@ -23,8 +23,7 @@ from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.model import DEFAULT, Class, Model, load_model
-from emospec.inference.prediction import Failure as Failure
-from emospec.inference.prediction import Prediction as Prediction
+from emospec.inference.prediction import Failure, Prediction
 from emospec.inference.recordings import DecodedRecording, Recording, RecordingReader, as_input, name_of
 from emospec.inference.segments import Segmenter, speech_segments
 from emospec.inference.streaming import Stream, Timing
@@ -56,10 +55,9 @@ class Recognizer:
         threads: of the graph and of decoding; 0 is one per core.
         ffmpeg: decode by the program ffmpeg what is not read here.
 
-    Example:
-        >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
-        >>> recognizer.predict("angry.wav").emotion  # doctest: +SKIP
-        'angry'
+    >>> recognizer = Recognizer("models/emodb")  # doctest: +SKIP
+    >>> recognizer.predict("angry.wav").emotion  # doctest: +SKIP
+    'angry'
     """
 
     def __init__(

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emospec.audio.channels import ChannelMeter
+from emospec.audio.discovery import printable
 from emospec.audio.frames import HOP_SAMPLES, central_frames, frame_count
-from emospec.audio.reader import printable, read_blocks, read_part
+from emospec.audio.reader import read_blocks, read_part
 from emospec.audio.samples import from_samples, is_array_like
 from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.errors import AudioError

@@ -21,13 +21,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from emospec.audio.reader import printable
+from emospec.audio.discovery import printable
 from emospec.audio.waveform import Waveform
 from emospec.errors import AudioError, EmospecError, ScoringError
 from emospec.files import escape_undecodable, write_bytes
 from emospec.inference.manifest import ManifestRow, is_url, location
 from emospec.inference.model import Model, load_model
-from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.prediction import Failure, Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.workers import exit_with_parent
@@ -83,10 +84,9 @@ def shard_path(out: Path, shard: int, content: str = "part") -> Path:
 def score_shard(
     settings: ShardSettings, shard: int, first: int, rows: Sequence[ManifestRow]
 ) -> tuple[int, float]:
-    """Score the `rows` of a shard, which begin at row `first` of the manifest, and write its file.
+    """Score the `rows` of a shard, from row `first` of the manifest on, and write its file.
 
-    Returns:
-        The number of recordings, and the seconds of audio in those that could be used.
+    Return the number of recordings, and the seconds of audio in those that could be used.
     """
     if not settings.out.is_dir():
         raise ScoringError(f"a worker does not see {settings.out}. All workers need the same files")

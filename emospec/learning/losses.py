@@ -14,9 +14,8 @@ from torch.nn import functional
 def class_weights(counts: Tensor) -> Tensor:
     """Return Eq. 1, w_j = max_k N_k / (N_j + 0.5), of the training utterances of each class (classes,).
 
-    Example:
-        >>> class_weights(torch.tensor([10, 4])).tolist()
-        [0.9523809552192688, 2.222222328186035]
+    >>> class_weights(torch.tensor([10, 4])).tolist()
+    [0.9523809552192688, 2.222222328186035]
     """
     return counts.max() / (counts + 0.5)
 

@@ -46,9 +46,8 @@ def mel_from_hz(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
     m = 3 f / 200 for f < 1000 Hz; m = 15 + 27 ln(f / 1000) / ln 6.4 from there.
 
-    Example:
-        >>> mel_from_hz(np.array([0.0, 1000.0, 6400.0])).round(6).tolist()
-        [0.0, 15.0, 42.0]
+    >>> mel_from_hz(np.array([0.0, 1000.0, 6400.0])).round(6).tolist()
+    [0.0, 15.0, 42.0]
     """
     hz = np.asarray(hz, np.float64)
     return np.where(hz < 1000, 3 * hz / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))

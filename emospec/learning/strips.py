@@ -30,9 +30,8 @@ class Layout(NamedTuple):
 def round_up_length(frames: int) -> int:
     """Return the next of sixteen lengths per octave, so that batches have few shapes.
 
-    Example:
-        >>> round_up_length(13_900), round_up_length(50)
-        (14336, 64)
+    >>> round_up_length(13_900), round_up_length(50)
+    (14336, 64)
     """
     # The library of the convolutions keeps a compiled kernel for every shape that has occurred, and the allocator
     # keeps freed blocks: otherwise a training holds twice the memory after some hundred steps.
@@ -43,9 +42,8 @@ def round_up_length(frames: int) -> int:
 def lay_out(slots: Tensor, most: int) -> Layout:
     """Lay utterances, of `slots` (batch,) frames, end to end, the longest first, each onto the shortest strip.
 
-    Example:
-        >>> lay_out(torch.tensor([32, 64, 48]), 2)
-        Layout(strips=2, frames=80, starts=tensor([128,   0,  80]))
+    >>> lay_out(torch.tensor([32, 64, 48]), 2)
+    Layout(strips=2, frames=80, starts=tensor([128,   0,  80]))
     """
     # Fewer than `most` where the longest utterance would leave them mostly empty.
     strips = max(1, min(most, int(slots.sum()) // int(slots.max())))
@@ -61,9 +59,8 @@ def lay_out(slots: Tensor, most: int) -> Layout:
 def lay_out_in_passes(slots: Tensor, at_once: int) -> Layout:
     """Lay utterances out as `lay_out` does, in strips of some 4096 frames, of which `at_once` make a pass.
 
-    Example:
-        >>> lay_out_in_passes(torch.full((8,), 3008), 2)[:2]  # not 6 of 6144
-        (8, 3072)
+    >>> lay_out_in_passes(torch.full((8,), 3008), 2)[:2]  # not 6 of 6144
+    (8, 3072)
     """
     frames = int(slots.sum())
     passes = max(1, round(frames / (at_once * _STRIP_FRAMES)))

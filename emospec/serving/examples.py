@@ -8,7 +8,7 @@ import soundfile
 
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.data.corpora import demo
-from emospec.inference.recognizer import Prediction
+from emospec.inference.prediction import Prediction
 from emospec.serving.errors import ApiError
 from emospec.serving.service import Service
 from emospec.serving.uploads import Upload

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from emospec.audio.kinds import stem_of
 from emospec.audio.waveform import MAX_CHANNELS
 from emospec.inference.formats import FORMATS, format_named, render
-from emospec.inference.recognizer import Prediction
+from emospec.inference.prediction import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving import schemas

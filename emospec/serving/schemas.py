@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 from emospec.audio.frames import HOP_SAMPLES
 from emospec.audio.waveform import SAMPLE_RATE
 from emospec.inference.model import CARD, Model
-from emospec.inference.recognizer import Prediction
+from emospec.inference.prediction import Prediction
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Segment, Timeline
 from emospec.palette import class_colors

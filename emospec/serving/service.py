@@ -15,7 +15,8 @@ from emospec.audio.waveform import SAMPLE_RATE, Waveform
 from emospec.cores import cores
 from emospec.errors import AudioError, EmospecError
 from emospec.inference.model import Model
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.inference.timeline import Timeline
 from emospec.serving.decoding import Decoder, DecoderLimits, DecoderLostError, Decoders, decode_again_if_lost

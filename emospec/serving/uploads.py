@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from emospec.audio.reader import printable
+from emospec.audio.discovery import printable
 from emospec.errors import did_you_mean
 from emospec.serving.errors import ApiError
 from emospec.serving.limits import Limits

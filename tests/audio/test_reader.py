@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from emospec.audio.reader import Source, decode, find_recordings, read_audio
+from emospec.audio.discovery import find_recordings
+from emospec.audio.reader import Source, decode, read_audio
 from emospec.audio.waveform import MAX_CHANNELS, SAMPLE_RATE
 from emospec.errors import AudioError
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from conftest import tone
 from emospec.audio.samples import as_samples, from_samples
 from emospec.errors import AudioError
-from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.prediction import Failure, Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.recordings import RecordingReader
 
 RATE = 16_000

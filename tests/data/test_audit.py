@@ -133,7 +133,9 @@ def test_a_clean_fold_passes_before_and_after_training(packed: Pack, corpus: lis
             "selected_on": hash_ids(ids(corpus, fold.dev)),
         }
         after = before.replaced(audit_lists(fold, corpus, **used))
-        assert after == audit_fold(packed, fold, corpus, protocol="groups:3", **used)
+        trained = ("standardiser", "selection")
+        unchanged, kept = ([f for f in a.findings if f.check not in trained] for a in (before, after))
+        assert kept == unchanged
         assert verdicts(after)["standardiser"] == verdicts(after)["selection"] == "pass"
         assert after.leaks == ()
         assert after.summary == "audit: no leak"
@@ -204,12 +206,11 @@ def test_exactly_the_altered_copies_across_sets_are_found(copies: tuple[Pack, di
     assert f"{len(original)} pairs in test and training, such as copies/" in audit.leaks[0].words
 
 
-def test_the_audit_names_the_sets_that_were_used(packed: Pack, corpus: list[Utterance]) -> None:
+def test_the_audit_names_the_sets_that_were_used(corpus: list[Utterance]) -> None:
     fold = make_split(corpus, "groups:3").folds[0]
     everyone = hash_ids(u.id for u in corpus)
-    planted = audit_fold(
-        packed, fold, corpus, fitted_on=everyone, selected_on=hash_ids(ids(corpus, fold.test))
-    )
+    of_test = hash_ids(ids(corpus, fold.test))
+    planted = Audit(audit_lists(fold, corpus, fitted_on=everyone, selected_on=of_test))
     assert [leak.check for leak in planted.leaks] == ["standardiser", "selection"]
     n, m = len(fold.train), len(fold.dev)
     assert (

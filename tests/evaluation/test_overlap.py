@@ -25,7 +25,7 @@ def run_on(pack: Pack, folder: Path) -> RunRecord:
     folder.mkdir()
     places = {name: tuple(i for i, u in enumerate(pack.utterances) if u.speaker in name) for name in
               (("", "s0", "s1", "s2"), ("s3",), TESTED)}  # fmt: skip
-    split = Split("given", "", 0, (Fold(*places.values()),), "", False)
+    split = Split("given", "", (Fold(*places.values()),), "", False)
     write_folds(split, pack.utterances, pack.samples_of(pack.utterances), folder / "folds.csv")
     readers = {name: {"reader": corpus.reader} for name, corpus in pack.user_corpora.items()}
     corpora = [

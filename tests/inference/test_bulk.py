@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from clusters import cluster, wait_for
 from conftest import tone
 from emospec import score
-from emospec.audio.reader import printable
+from emospec.audio.discovery import printable
 from emospec.cli import app
 from emospec.data.pack import Pack
 from emospec.errors import ScoringError, TimelineError, WorkersError

@@ -18,8 +18,9 @@ from emospec.cli import app
 from emospec.data.pack import Pack
 from emospec.errors import AudioError, EmospecError, ModelError, TimelineError
 from emospec.inference.model import Class, load_model
+from emospec.inference.prediction import Failure, Prediction
 from emospec.inference.quality import quality_warnings
-from emospec.inference.recognizer import Failure, Prediction, Recognizer
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.streaming import Timing
 from emospec.learning.learner import Learner
 from emospec.runs.record import read_run

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from conftest import SHARED, tone
 from emospec.audio.reader import read_audio
 from emospec.data.corpora.demo import EMOTIONS, utterance
-from emospec.inference.recognizer import Prediction, Recognizer
+from emospec.inference.prediction import Prediction
+from emospec.inference.recognizer import Recognizer
 from emospec.inference.segments import Smoother
 from emospec.inference.streaming import Timing, WindowPrediction
 from emospec.inference.vad import SpeechLog, speech_seconds

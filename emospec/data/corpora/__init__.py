@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emospec.audio.discovery import count_unsupported, describe_unsupported
-from emospec.audio.reader import find_files, read_audio
+from emospec.audio.discovery import count_unsupported, describe_unsupported, find_files
+from emospec.audio.reader import read_audio
 from emospec.data.corpora import (
     crema_d,
     demo,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emospec.audio.reader import find_files
+from emospec.audio.discovery import find_files
 from emospec.data.utterances import Utterance
 
 

@@ -337,9 +337,8 @@ def utterance(speaker: int, emotion: str, index: int, seed: int = 0) -> NDArray[
         index: 0 or more.
         seed: 0 or more; another seed gives other speakers.
 
-    Example:
-        >>> bool((utterance(1, "sad", 1) == utterance(1, "sad", 1)).all())
-        True
+    >>> bool((utterance(1, "sad", 1) == utterance(1, "sad", 1)).all())
+    True
     """
     if emotion not in EMOTIONS:
         hint = did_you_mean(emotion, EMOTIONS) or "."

@@ -6,8 +6,8 @@ deeper ones mean nothing. Without speakers no split can keep them apart: use `cs
 
 from pathlib import Path, PurePath
 
+from emospec.audio.discovery import find_files
 from emospec.audio.kinds import without_suffix
-from emospec.audio.reader import find_files
 from emospec.data.corpora.corpus import Corpus
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError

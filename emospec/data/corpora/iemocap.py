@@ -8,7 +8,7 @@ without its label line, is left out: the counts show it.
 import re
 from pathlib import Path
 
-from emospec.audio.reader import find_files
+from emospec.audio.discovery import find_files
 from emospec.data.corpora.corpus import Corpus, scan
 from emospec.data.utterances import Utterance
 from emospec.errors import CorpusError

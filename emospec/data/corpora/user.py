@@ -30,9 +30,8 @@ class UserCorpus:
 def split_name(corpus: str) -> tuple[str, str]:
     """Return the reader and the name of a corpus; CorpusError where it has a name that it cannot have.
 
-    Example:
-        >>> split_name("csv:calls"), split_name("emodb")
-        (('csv', 'calls'), ('emodb', 'emodb'))
+    >>> split_name("csv:calls"), split_name("emodb")
+    (('csv', 'calls'), ('emodb', 'emodb'))
     """
     reader, colon, name = corpus.partition(":")
     if not colon:
