@@ -135,7 +135,8 @@ def prepare(
 ) -> tuple[Pack, bool]:
     """Decode a corpus once into a pack; return the pack, and whether it was made now.
 
-    A pack of the same utterances and unchanged files is kept. A new one is written beside its place and renamed when whole: an interrupted call leaves no half pack.
+    A pack of the same utterances and unchanged files is kept. A new one is written beside its place and renamed when
+    whole: an interrupted call leaves no half pack.
 
     Args:
         utterances: what to decode, from one corpus or several.
