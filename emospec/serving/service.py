@@ -32,18 +32,17 @@ _INTERRUPTED = "what decoded it was killed each time, perhaps for want of memory
 # A request with many files must not stand before one with a single file.
 _FILES_AT_ONCE = 8
 # An hour's windows must not stand before another request's clip.
-_WAITING_PER_CALLER = 8
 _Output = tuple[NDArray[np.float64], NDArray[np.float32]]
 _Result = TypeVar("_Result")
 
 
 class SharedRecognizer(Recognizer):
-    """A recogniser whose passes, of one waveform and one thread each, are made side by side.
+    """A recogniser whose passes, of one thread each, are made side by side.
 
     Args:
         model, int8, ffmpeg: as of `Recognizer`.
         threads: passes at the same time; 0 is one per core.
-        on_pass: is called with 1, the number of waveforms of a pass.
+        on_pass: is called with the number of waveforms of each pass.
     """
 
     def __init__(
@@ -61,27 +60,22 @@ class SharedRecognizer(Recognizer):
 
     def submit(self, waveform: Waveform) -> "Future[_Output]":
         """Return the future probabilities (classes,) and z (64,); cancelled before its pass starts, it costs nothing."""
-        return self._passes.submit(self._pass, waveform)
+        return self._passes.submit(lambda: tuple(rows[0] for rows in self._pass([waveform])))
 
     def forward(self, waveforms: Sequence[Waveform], model: Model | None = None) -> _Output:
         """Return probabilities and z, as of `Recognizer`; the model's classes do not change while it serves."""
-        outputs = [
-            future.result()
-            for first in range(0, len(waveforms), _WAITING_PER_CALLER)
-            for future in [self.submit(w) for w in waveforms[first : first + _WAITING_PER_CALLER]]
-        ]
-        probabilities, z = zip(*outputs, strict=True)
-        return np.stack(probabilities), np.stack(z)
+        # The windows of a timeline stay together: it is then that of the command line to the last bit.
+        return self._passes.submit(self._pass, waveforms).result()
 
     def close(self) -> None:
         """Finish the passes that wait, and end."""
         self._passes.shutdown()
 
-    def _pass(self, waveform: Waveform) -> _Output:
+    def _pass(self, waveforms: Sequence[Waveform]) -> _Output:
         # Waveforms of several requests in one pass gained nothing on a core: padding costs as much as sound.
-        probabilities, z = super().forward([waveform])
-        self._on_pass(1)
-        return probabilities[0], z[0]
+        output = super().forward(waveforms)
+        self._on_pass(len(waveforms))
+        return output
 
 
 class Service:

@@ -248,10 +248,10 @@ def test_passes_that_wait_are_finished_at_the_end_but_not_cancelled_ones(
     shared, go, lengths = SharedRecognizer(hum_model, threads=1), threading.Event(), []
     original = shared._pass
 
-    def slow(waveform: Waveform) -> object:
+    def slow(waveforms: list[Waveform]) -> object:
         assert go.wait(WAITING_SECONDS)
-        lengths.append(len(waveform))
-        return original(waveform)
+        lengths.extend(map(len, waveforms))
+        return original(waveforms)
 
     monkeypatch.setattr(shared, "_pass", slow)
     outputs = [shared.submit(tone(440, seconds)) for seconds in (1.0, 1.5, 2.0)]
