@@ -30,8 +30,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
+import onnx
 import soundfile
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from pyarrow import parquet
 from safetensors.numpy import load_file
 from websockets.sync.client import connect
@@ -88,6 +90,13 @@ MASKS = (
     Mask("*/model/README.md", (r"(?m)^emospec train .*$", r"emospec \d[\d.]*\d"), "commands, versions"),
     Mask("*/model/README.md", (r"[^\d|]+",), "words; numbers and tables are compared"),
     Mask("serve/models.json", ("models.card",), "the words of the bundled card"),
+    Mask(
+        "export/*.json",
+        ("sha256", "**.sha256"),
+        "a graph's nodes may be others; what it computes is compared",
+    ),
+    Mask("predict/kinds.json", ("**.warnings",), "the words of warnings"),
+    Mask("report/report/report.html", (r"<(fig)?caption>[\s\S]*?</(fig)?caption>",), "the words of captions"),
     Mask(
         "report/report/report.html",
         (r"<code>emospec .*?</code>", r"(<div>[^<]+, commit [^<]+</div>)+", r"<div>python .*?</div>"),
@@ -423,6 +432,8 @@ def difference_of(a: Path, b: Path, name: str) -> str:
         return array_difference(np.load(a / name), np.load(b / name))
     if kind == ".safetensors":
         return array_difference(load_file(a / name), load_file(b / name))
+    if kind == ".onnx":
+        return array_difference(weights_of(a / name), weights_of(b / name))
     if kind == ".parquet":
         return parquet_difference(a, b, name)
     try:
@@ -530,6 +541,13 @@ def array_difference(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]
             gap = f", by {np.abs(x - y).max():g} at most" if x.dtype.kind == "f" else ""
             return f"{name}: {np.count_nonzero(x != y)} of {x.size} values differ{gap}"
     return ""
+
+
+def weights_of(graph: Path) -> dict[str, NDArray[Any]]:
+    """Return the weights of an ONNX graph that hold more than a shape or an index."""
+    arrays = (numpy_helper.to_array(tensor) for tensor in onnx.load(graph).graph.initializer)
+    weights = sorted((array for array in arrays if array.size >= 64), key=lambda array: array.tobytes())
+    return {str(k): array for k, array in enumerate(weights)}
 
 
 def parquet_difference(a: Path, b: Path, name: str) -> str:

@@ -151,7 +151,7 @@ def prepare_corpora(
     from emospec.data.corpora.user import with_licences
     from emospec.data.pack import prepare
 
-    # Every corpus is read, and its mistakes told, before the first recording is decoded.
+    # Every corpus is read, and its mistakes reported, before the first recording is decoded.
     roots = _roots(corpora)
     readers = {spec: get_corpus(spec) for spec in roots}
     own_corpora = with_licences([corpus for spec in roots if (corpus := user_corpus(spec))], licences)
