@@ -78,6 +78,10 @@ class Loss(_Table):
     teacher_weight: float = Field(1.0, ge=0, description="of the distillation loss")
 
 
+# Settings on which no result depends, for `model_dump(exclude=...)`.
+NO_RESULT: dict[str, Any] = {"training": {"checkpoint_seconds"}}
+
+
 class Training(_Table):
     """Adam for a number of epochs; the model of the best dev UA is kept."""
 

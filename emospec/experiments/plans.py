@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from emospec.config import Settings, load_settings
+from emospec.config import NO_RESULT, Settings, load_settings
 from emospec.data.corpora import demo as demo_corpus
 from emospec.data.corpora import read_corpus
 from emospec.data.pack import prepare
@@ -116,7 +116,7 @@ def _refuse_equal(arms: Sequence[Arm], settings: Sequence[Settings]) -> None:
     for arm, setting in zip(arms, settings, strict=True):
         # Without centre loss, two alphas are one setting.
         idle = set() if setting.loss.center_weight else {"center_rate"}
-        exclude = {"training": {"checkpoint_seconds"}, "loss": idle}
+        exclude = NO_RESULT | {"loss": idle}
         other = seen.setdefault(setting.model_dump_json(exclude=exclude), arm)
         if other is not arm:
             raise ConfigError(f"{other.folder} and {arm.folder} are one and the same setting. Leave one out")

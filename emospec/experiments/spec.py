@@ -15,7 +15,7 @@ import numpy as np
 
 import emospec
 from emospec.audio.waveform import SAMPLE_RATE
-from emospec.config import Settings, load_settings, toml_value
+from emospec.config import NO_RESULT, Settings, load_settings, toml_value
 from emospec.data.audit import Audit, Finding, audit_fold, audit_lists, audit_start, hash_ids
 from emospec.data.corpora import CORPORA
 from emospec.data.corpora.corpus import Corpus
@@ -79,7 +79,7 @@ class PreparedRun:
         """A hash of everything that a run's result depends on, beside the machine."""
         spec = self.spec
         # The order of the facts is part of the hash: old runs are resumed by it.
-        settings = spec.settings.model_dump(exclude={"training": {"checkpoint_seconds"}})
+        settings = spec.settings.model_dump(exclude=NO_RESULT)
         labels = sorted((u.id, u.emotion) for u in self.utterances)
         data = (self.pack.digest, self.split.hash, emospec.__version__)
         # A result depends on the files that settings name, too.

@@ -1,9 +1,8 @@
 """Published numbers: the results of the paper, to stand beside ours, marked with their corpus and protocol."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from emospec.config import load_settings
+from emospec.config import NO_RESULT, load_settings
 from emospec.data.utterances import CLASS_SETS
 from emospec.evaluation.summary import Summary
 from emospec.runs.record import RunRecord
@@ -59,7 +58,7 @@ def is_the_papers(run: RunRecord) -> bool:
         return False
     center = [f"loss.{key}={getattr(loss, key)}" for key in ("center_weight", "center_rate")]
     # What cannot move a result is left out, as in `result_settings`.
-    no_result: Any = {"data": True, "training": {"checkpoint_seconds"}}
+    no_result = NO_RESULT | {"data": True}
     theirs = load_settings(preset, center).model_dump(exclude=no_result)
     return (
         run.result_settings == theirs

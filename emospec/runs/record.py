@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from emospec.config import Settings, with_current_keys
+from emospec.config import NO_RESULT, Settings, with_current_keys
 from emospec.data.corpora.user import USER_READERS
 from emospec.data.pack import Pack
 from emospec.data.utterances import Utterance
@@ -77,9 +77,7 @@ class RunRecord:
     @property
     def result_settings(self) -> dict[str, Any]:
         """The settings that can move a result, as `config.toml` has them, but for `data`: see `section`."""
-        return self.settings.model_dump(
-            exclude={"data": True, "training": {"checkpoint_seconds"}}, exclude_unset=True
-        )
+        return self.settings.model_dump(exclude=NO_RESULT | {"data": True}, exclude_unset=True)
 
     @property
     def setting(self) -> str:
